@@ -1,0 +1,121 @@
+//! The command line: what can be typed, and for each command the run that wires the rooms.
+
+mod consume;
+mod produce;
+mod topics;
+
+use crate::config::{Config, EngineChoice, Properties};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::signal::Stop;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Joins the shell and Apache Kafka: lines in, records out; records in, JSON out.
+#[derive(Debug, Parser)]
+#[command(name = "kpipe", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 all done; 1 failed; 2 bad usage; 130, 143 stopped by a signal.\n\
+    Try: seq 5 | kpipe produce demo; kpipe consume demo -o beginning -e")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// Brokers to ask first [default: bootstrap.servers, $KPIPE_BROKERS, localhost:9092]
+    #[arg(short, long, global = true, value_name = "HOST:PORT,…")]
+    brokers: Option<String>,
+    /// Reads properties from a file in Java's syntax
+    #[arg(short = 'F', long = "config", global = true, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Sets a property, under the Java client's or librdkafka's name; wins over -F
+    #[arg(short = 'X', long = "property", global = true, value_name = "NAME=VALUE", action = ArgAction::Append)]
+    properties: Vec<String>,
+    /// Which client speaks to the brokers: native for Kafka 0.11 and newer, kafka for older
+    #[arg(long, global = true, value_enum, default_value_t)]
+    engine: EngineChoice,
+    /// Says more on stderr; twice and three times even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Says only what failed
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// How messages on stderr look
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sends lines, or JSON lines, as records
+    Produce(produce::Produce),
+    /// Writes records as JSON lines, or their values
+    Consume(consume::Consume),
+    /// Lists, describes, creates and deletes topics
+    Topics(topics::Topics),
+}
+
+/// What a command's run stands on.
+struct Context {
+    config: Config,
+    stop: Stop,
+    quiet: bool,
+}
+
+impl Context {
+    fn connect(&self) -> Result<Engine> {
+        Engine::connect(&self.config, &self.stop)
+    }
+}
+
+/// Runs the command; the exit code when it did not fail.
+///
+/// # Errors
+/// Why it failed, to be shown to the user.
+pub fn run(cli: Cli) -> anyhow::Result<u8> {
+    let Cli { global, command } = cli;
+    start_logging(&global)?;
+    let properties = Properties::load(global.file.as_deref(), &global.properties)?;
+    let config = Config::resolve(global.brokers.as_deref(), global.engine, properties)?;
+    let context = Context { config, stop: Stop::on_signals()?, quiet: global.quiet };
+    match command {
+        Command::Produce(produce) => produce.run(&context),
+        Command::Consume(consume) => consume.run(&context),
+        Command::Topics(topics) => topics.run(&context),
+    }
+}
+
+fn start_logging(global: &Global) -> anyhow::Result<()> {
+    use std::io::IsTerminal;
+    use tracing_subscriber::EnvFilter;
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "kpipe=error",
+        (_, 0) => "kpipe=warn",
+        (_, 1) => "kpipe=info",
+        (_, 2) => "kpipe=debug",
+        _ => "trace",
+    };
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(asked) => EnvFilter::try_new(asked)?,
+        Err(_) => EnvFilter::new(level),
+    };
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match global.log_format {
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Text => logs.with_target(false).without_time().with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}

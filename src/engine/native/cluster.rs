@@ -1,0 +1,361 @@
+//! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
+
+use super::net::{Connection, Opened, backoff};
+use crate::config::Config;
+use crate::engine::no_such_partition;
+use crate::error::{Code, Error, Result};
+use crate::record::{Offset, PartitionId};
+use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{
+    BrokerId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::Mutex as AsyncMutex;
+use uuid::Uuid;
+
+/// `ListOffsets` for the first offset there is.
+pub(super) const EARLIEST: i64 = -2;
+/// `ListOffsets` for the offset that comes next.
+pub(super) const LATEST: i64 = -1;
+
+/// A topic as metadata tells it.
+#[derive(Debug, Clone)]
+pub(super) struct TopicInfo {
+    pub(super) name: Arc<str>,
+    /// Nil before Kafka 2.8 (KIP-516).
+    pub(super) id: Uuid,
+    pub(super) internal: bool,
+    /// By partition number.
+    pub(super) partitions: Vec<PartitionInfo>,
+}
+
+/// A partition as metadata tells it.
+#[derive(Debug, Clone)]
+pub(super) struct PartitionInfo {
+    /// `None` while there is none.
+    pub(super) leader: Option<i32>,
+    pub(super) leader_epoch: i32,
+    pub(super) replicas: Vec<i32>,
+    pub(super) in_sync: Vec<i32>,
+}
+
+/// A connection in use or not yet made. The lock is held while connecting, so that it is made once.
+type Slot = Arc<AsyncMutex<Option<Arc<Connection>>>>;
+
+/// The cluster as it is known.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) config: Config,
+    state: Mutex<State>,
+    /// To whoever of the bootstrap list answered.
+    bootstrap: Slot,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `host:port` by broker id.
+    brokers: HashMap<i32, String>,
+    slots: HashMap<i32, Slot>,
+}
+
+/// What was found at the bootstrap addresses.
+pub(super) enum Found {
+    Modern(Box<Cluster>),
+    Old(String),
+}
+
+impl Cluster {
+    /// Connects to the first of the bootstrap list that answers.
+    pub(super) async fn connect(config: Config) -> Result<Found> {
+        Ok(match bootstrap(&config).await? {
+            Opened::Modern(connection) => Found::Modern(Box::new(Self {
+                config,
+                state: Mutex::default(),
+                bootstrap: Arc::new(AsyncMutex::new(Some(connection))),
+            })),
+            Opened::Old(reason) => Found::Old(reason),
+        })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How messages name a broker.
+    pub(super) fn label(&self, broker: i32) -> String {
+        match self.state().brokers.get(&broker) {
+            Some(address) => format!("broker {broker} at {address}"),
+            None => format!("broker {broker}"),
+        }
+    }
+
+    /// The connection to a broker, made if need be.
+    pub(super) async fn broker(&self, id: i32) -> Result<Arc<Connection>> {
+        let (slot, address) = {
+            let mut state = self.state();
+            let Some(address) = state.brokers.get(&id).cloned() else {
+                return Err(Error::Network(format!("broker {id} is not in the cluster's metadata")));
+            };
+            (state.slots.entry(id).or_default().clone(), address)
+        };
+        let mut slot = slot.lock().await;
+        if let Some(open) = slot.as_ref().filter(|c| c.is_open()) {
+            return Ok(open.clone());
+        }
+        match Connection::open(&address, self.label(id), &self.config).await? {
+            Opened::Modern(connection) => Ok(slot.insert(connection).clone()),
+            Opened::Old(reason) => Err(Error::Network(reason)),
+        }
+    }
+
+    /// A connection to any broker: one that is open, else a known broker, else the bootstrap list.
+    pub(super) async fn any(&self) -> Result<Arc<Connection>> {
+        let (slots, known): (Vec<Slot>, Vec<i32>) = {
+            let state = self.state();
+            (state.slots.values().cloned().collect(), state.brokers.keys().copied().collect())
+        };
+        for slot in slots {
+            // A slot that is locked is being connected: not open now.
+            if let Ok(Some(open)) = slot.try_lock().map(|slot| slot.clone().filter(|c| c.is_open())) {
+                return Ok(open);
+            }
+        }
+        let mut first = self.bootstrap.lock().await;
+        if let Some(open) = first.as_ref().filter(|c| c.is_open()) {
+            return Ok(open.clone());
+        }
+        for id in known {
+            if let Ok(connection) = self.broker(id).await {
+                return Ok(connection);
+            }
+        }
+        match bootstrap(&self.config).await? {
+            Opened::Modern(connection) => Ok(first.insert(connection).clone()),
+            Opened::Old(reason) => Err(Error::Network(reason)),
+        }
+    }
+
+    /// Topics as the cluster tells them now; errors a topic as Kafka's code. `None` is all topics.
+    pub(super) async fn metadata(
+        &self,
+        names: Option<&[&str]>,
+        create: bool,
+    ) -> Result<Vec<(String, std::result::Result<TopicInfo, Code>)>> {
+        let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        let request = MetadataRequest::default()
+            .with_topics(names.map(|names| names.iter().map(topic).collect()))
+            .with_allow_auto_topic_creation(create);
+        let response = self.any().await?.request(&request).await?;
+        self.learn_brokers(&response);
+        Ok(response.topics.iter().map(topic_info).collect())
+    }
+
+    fn learn_brokers(&self, response: &MetadataResponse) {
+        let mut state = self.state();
+        for broker in &response.brokers {
+            let address = format!("{}:{}", broker.host, broker.port);
+            let id = broker.node_id.0;
+            if state.brokers.insert(id, address.clone()).is_some_and(|old| old != address) {
+                state.slots.remove(&id); // it moved: the connection leads to the old place
+            }
+        }
+    }
+
+    /// The topics of `names`; waits for those that the brokers are only making, up to the request timeout.
+    ///
+    /// # Errors
+    /// A topic does not exist, or is denied.
+    pub(super) async fn topics(&self, names: &[&str], create: bool) -> Result<Vec<TopicInfo>> {
+        let deadline = Instant::now() + self.config.request_timeout;
+        let mut attempt = 0;
+        loop {
+            let answer = self.metadata(Some(names), create).await?;
+            let failed = answer.iter().find_map(|(name, topic)| Some((name.clone(), *topic.as_ref().err()?)));
+            let leaderless = answer.iter().any(|(_, topic)| {
+                topic.as_ref().is_ok_and(|t| t.partitions.is_empty() || t.partitions.iter().all(|p| p.leader.is_none()))
+            });
+            let wait = match failed {
+                None => leaderless,
+                // A topic just made, by us or on first use, is unknown for a moment.
+                Some((_, code)) => code.is_retriable() && (create || code.0 != UNKNOWN_TOPIC || attempt < 3),
+            };
+            if !wait || Instant::now() >= deadline {
+                return match failed {
+                    Some((name, code)) => Err(Error::kafka(format!("topic {name}"), code.0)),
+                    None => Ok(answer.into_iter().filter_map(|(_, topic)| topic.ok()).collect()),
+                };
+            }
+            tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    /// The broker that keeps a group's offsets.
+    pub(super) async fn coordinator(&self, group: &str) -> Result<Arc<Connection>> {
+        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
+        let deadline = Instant::now() + self.config.request_timeout.saturating_mul(4);
+        let mut attempt = 0;
+        loop {
+            // From v4 on it asks for several at once (KIP-699); one is all we need.
+            let response = self.any().await?.request_capped(&request, 3).await?;
+            let code = Code(response.error_code);
+            if code.0 == 0 {
+                let id = response.node_id.0;
+                self.state().brokers.entry(id).or_insert_with(|| format!("{}:{}", response.host, response.port));
+                return self.broker(id).await;
+            }
+            if !code.is_retriable() || Instant::now() >= deadline {
+                return Err(Error::kafka(format!("coordinator of group {group}"), code.0));
+            }
+            tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    /// The offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`], or milliseconds); -1 where there
+    /// is none so late. Retries while leaders move, up to four request timeouts.
+    ///
+    /// # Errors
+    /// A partition does not exist, is denied, or has no leader for too long.
+    pub(super) async fn list_offsets(
+        &self,
+        partitions: &[(Arc<str>, PartitionId)],
+        timestamp: i64,
+        committed: bool,
+    ) -> Result<HashMap<(Arc<str>, PartitionId), Offset>> {
+        let deadline = Instant::now() + self.config.request_timeout.saturating_mul(4);
+        let mut found = HashMap::new();
+        let mut attempt = 0;
+        loop {
+            let missing: Vec<_> = partitions.iter().filter(|p| !found.contains_key(*p)).cloned().collect();
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            let error = match self.list_offsets_once(&missing, timestamp, committed, &mut found).await {
+                Ok(None) => continue,
+                Ok(Some(error)) | Err(error) => error,
+            };
+            let again = match &error {
+                Error::Kafka { code, .. } => code.is_retriable(),
+                Error::Network(_) => true,
+                _ => false,
+            };
+            if !again || Instant::now() >= deadline {
+                return Err(error);
+            }
+            tracing::debug!(%error, "listing offsets again");
+            tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn list_offsets_once(
+        &self,
+        wanted: &[(Arc<str>, PartitionId)],
+        timestamp: i64,
+        committed: bool,
+        found: &mut HashMap<(Arc<str>, PartitionId), Offset>,
+    ) -> Result<Option<Error>> {
+        let mut names: Vec<&str> = wanted.iter().map(|(topic, _)| &**topic).collect();
+        names.dedup();
+        let topics = self.topics(&names, false).await?;
+        let mut failed = None;
+        let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<ListOffsetsPartition>>> = BTreeMap::new();
+        for (topic, partition) in wanted {
+            let info = topics.iter().find(|info| info.name == *topic);
+            let partitions = info.map_or(&[][..], |info| &info.partitions);
+            let Some(info) = partitions.get(*partition as usize) else {
+                return Err(no_such_partition(topic, *partition, partitions.len()));
+            };
+            match info.leader {
+                None => failed = Some(Error::kafka(crate::engine::place(topic, *partition), LEADER_NOT_AVAILABLE)),
+                Some(leader) => {
+                    let entry = ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
+                    by_leader.entry(leader).or_default().entry(topic).or_default().push(entry);
+                }
+            }
+        }
+        for (leader, topics) in by_leader {
+            let topics = topics.into_iter().map(|(name, partitions)| {
+                ListOffsetsTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+            });
+            let request = ListOffsetsRequest::default()
+                .with_replica_id(BrokerId(-1))
+                .with_isolation_level(i8::from(committed))
+                .with_timeout_ms(self.config.request_timeout.as_millis() as i32)
+                .with_topics(topics.collect());
+            let response = self.broker(leader).await?.request(&request).await?;
+            for topic in response.topics {
+                let name: Arc<str> = topic.name.as_str().into();
+                for partition in topic.partitions {
+                    let index = partition.partition_index;
+                    if partition.error_code == 0 {
+                        found.insert((name.clone(), index), partition.offset);
+                    } else {
+                        let what = format!("offsets of {}", crate::engine::place(&name, index));
+                        failed = Some(Error::kafka(what, partition.error_code));
+                    }
+                }
+            }
+        }
+        Ok(failed)
+    }
+}
+
+/// Kafka's UNKNOWN_TOPIC_OR_PARTITION.
+pub(super) const UNKNOWN_TOPIC: i16 = 3;
+/// Kafka's LEADER_NOT_AVAILABLE.
+pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
+
+/// A topic's name as the schemas want it.
+pub(super) fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+fn topic_info(topic: &MetadataResponseTopic) -> (String, std::result::Result<TopicInfo, Code>) {
+    let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
+    if topic.error_code != 0 {
+        return (name, Err(Code(topic.error_code)));
+    }
+    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect();
+    let mut partitions: Vec<_> = topic.partitions.iter().collect();
+    partitions.sort_by_key(|p| p.partition_index);
+    let partitions = partitions.into_iter().map(|p| PartitionInfo {
+        leader: (p.leader_id.0 >= 0).then_some(p.leader_id.0),
+        leader_epoch: p.leader_epoch,
+        replicas: ids(&p.replica_nodes),
+        in_sync: ids(&p.isr_nodes),
+    });
+    let info = TopicInfo {
+        name: name.as_str().into(),
+        id: topic.topic_id,
+        internal: topic.is_internal,
+        partitions: partitions.collect(),
+    };
+    (name, Ok(info))
+}
+
+async fn bootstrap(config: &Config) -> Result<Opened> {
+    let mut failures = Vec::new();
+    let mut old = None;
+    for address in &config.brokers {
+        match Connection::open(address, address.clone(), config).await {
+            Ok(modern @ Opened::Modern(_)) => return Ok(modern),
+            Ok(Opened::Old(reason)) => old = Some(reason),
+            Err(error) => {
+                tracing::info!(%error, "trying the next of the bootstrap brokers");
+                failures.push(error.to_string());
+            }
+        }
+    }
+    match old {
+        Some(reason) => Ok(Opened::Old(reason)),
+        None => Err(Error::Network(format!("{} (is Kafka running there? -b sets the address)", failures.join("; ")))),
+    }
+}

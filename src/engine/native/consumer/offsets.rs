@@ -1,0 +1,107 @@
+//! The offsets that a group keeps: fetched at the start, committed on the way.
+
+use super::Place;
+use super::super::cluster::{Cluster, topic_name};
+use super::super::net::backoff;
+use crate::engine::{Offsets, place};
+use crate::error::{Code, Error, Result};
+use crate::record::Offset;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+/// The group's committed offsets; a partition without one is left out.
+pub(super) async fn fetch(cluster: &Cluster, group: &str, places: &[Place]) -> Result<HashMap<Place, Offset>> {
+    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in places {
+        topics.entry(topic).or_default().push(*partition);
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        OffsetFetchRequestTopic::default().with_name(topic_name(name)).with_partition_indexes(partitions)
+    });
+    let request = OffsetFetchRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_topics(Some(topics.collect()));
+    let what = format!("offsets of group {group}");
+    retried(cluster, &what, async || {
+        // From v8 on it asks for several groups at once (KIP-709); one is all we need.
+        let response = cluster.coordinator(group).await?.request_capped(&request, 7).await?;
+        let mut found = HashMap::new();
+        let mut codes = vec![response.error_code];
+        for topic in response.topics {
+            for partition in topic.partitions {
+                codes.push(partition.error_code);
+                if partition.committed_offset >= 0 {
+                    found.insert((topic.name.as_str().into(), partition.partition_index), partition.committed_offset);
+                }
+            }
+        }
+        match codes.into_iter().find(|&code| code != 0) {
+            Some(code) => Err(Error::kafka(&what, code)),
+            None => Ok(found),
+        }
+    })
+    .await
+}
+
+/// Commits as the group's lone member: outside of any generation.
+pub(super) async fn commit(cluster: &Cluster, group: &str, written: &Offsets) -> Result<()> {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for ((topic, partition), position) in written {
+        let entry = OffsetCommitRequestPartition::default()
+            .with_partition_index(*partition)
+            .with_committed_offset(position.offset)
+            .with_committed_leader_epoch(position.leader_epoch)
+            .with_committed_metadata(Some(StrBytes::default()));
+        topics.entry(topic).or_default().push(entry);
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        OffsetCommitRequestTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+    });
+    let request = OffsetCommitRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_generation_id_or_member_epoch(-1)
+        .with_retention_time_ms(-1)
+        .with_topics(topics.collect());
+    let again: Vec<_> =
+        written.iter().map(|((topic, p), position)| format!("{}@{}", place(topic, *p), position.offset)).collect();
+    let what = format!("committing {} for group {group}", again.join(", "));
+    retried(cluster, &what, async || {
+        let response = cluster.coordinator(group).await?.request(&request).await?;
+        let mut codes = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+        match codes.find(|&code| code != 0) {
+            Some(code) => Err(Error::kafka(&what, code)),
+            None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Tries again while the coordinator moves or loads, up to four request timeouts.
+async fn retried<T>(cluster: &Cluster, what: &str, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + cluster.config.request_timeout.saturating_mul(4);
+    let mut attempt = 0;
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let again = match &error {
+            Error::Kafka { code: Code(code), .. } => Code(*code).is_retriable(),
+            Error::Network(_) => true,
+            _ => false,
+        };
+        if !again || Instant::now() >= deadline {
+            return Err(match error {
+                Error::Network(text) => Error::Network(format!("{what}: {text}")),
+                other => other,
+            });
+        }
+        tracing::warn!(%error, "trying again");
+        tokio::time::sleep(backoff(cluster.config.retry_backoff, attempt)).await;
+        attempt += 1;
+    }
+}

@@ -1,0 +1,53 @@
+//! This project's own client: Kafka 0.11 to today.
+//!
+//! `net` moves bytes, `wire` knows batches, [`cluster`](self) knows who leads what; producer, consumer and
+//! admin stand on these. Sockets live on one thread; the command's own thread does the work on records.
+
+mod admin;
+mod cluster;
+mod consumer;
+mod net;
+mod producer;
+pub mod wire;
+
+pub use admin::NativeAdmin;
+pub use consumer::NativeConsumer;
+pub use producer::{NativeProducer, Wake, partition_by_key};
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::signal::Stop;
+use cluster::Cluster;
+use net::Network;
+use std::sync::Arc;
+
+/// A connection to a cluster.
+#[derive(Debug)]
+pub struct Client {
+    network: Network,
+    cluster: Arc<Cluster>,
+}
+
+/// What was found where brokers should be.
+#[derive(Debug)]
+pub enum Found {
+    /// Brokers that this engine speaks to.
+    Modern(Client),
+    /// Older brokers, perhaps: why that is thought.
+    Old(String),
+}
+
+impl Client {
+    /// Connects to the first of `config`'s brokers that answers.
+    ///
+    /// # Errors
+    /// None does, or what answers is no broker.
+    pub fn connect(config: &Config, stop: &Stop) -> Result<Found> {
+        let network = Network::start(stop)?;
+        let cluster = network.run(1, Cluster::connect(config.clone()))?;
+        Ok(match cluster {
+            cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster: Arc::from(cluster) }),
+            cluster::Found::Old(reason) => Found::Old(reason),
+        })
+    }
+}

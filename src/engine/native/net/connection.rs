@@ -1,0 +1,391 @@
+//! One connection to one broker: requests go out as they come, answers are matched in order.
+
+use super::versions::Versions;
+use crate::config::Config;
+use crate::error::{Error, Result, describe_io};
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+/// A longer answer is not believed: no fetch asks for as much.
+const MAX_ANSWER: usize = 256 << 20;
+/// Memory is taken as bytes arrive, not as they are announced.
+const FIRST_ALLOCATION: usize = 8 << 20;
+/// Shorter parts of a frame are put together before they are written.
+const SMALL_PART: usize = 16 << 10;
+/// Kafka's UNSUPPORTED_VERSION.
+const UNSUPPORTED_VERSION: i16 = 35;
+
+/// A request's parts, in order, after its header: big ones are written from where they are.
+pub type Frame = Vec<Bytes>;
+
+type Reply = oneshot::Sender<Result<Bytes>>;
+type Pending = Arc<Mutex<VecDeque<(i32, Reply)>>>;
+
+struct Outgoing {
+    parts: Frame,
+    correlation: i32,
+    /// `None`: the broker will not answer (acks=0).
+    reply: Option<Reply>,
+}
+
+/// A connection; cheap to share, closes when the last share is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    /// How messages name the broker.
+    label: String,
+    requests: mpsc::UnboundedSender<Outgoing>,
+    versions: OnceLock<Versions>,
+    next_correlation: AtomicI32,
+    client_id: StrBytes,
+    timeout: Duration,
+    /// Why it is closed, once it is.
+    closed: Arc<OnceLock<Error>>,
+    tasks: [AbortHandle; 2],
+}
+
+/// A request that was sent, its answer to come.
+#[derive(Debug)]
+pub struct Sent(oneshot::Receiver<Result<Bytes>>);
+
+/// What answered at an address.
+#[derive(Debug)]
+pub enum Opened {
+    /// A broker that takes record batches v2.
+    Modern(Arc<Connection>),
+    /// A broker, perhaps, but an older one: why that is thought.
+    Old(String),
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Connection {
+    /// Connects to `address` and asks what the broker offers; messages call it `label`.
+    ///
+    /// # Errors
+    /// Nobody is there, or what is there is no broker.
+    pub async fn open(address: &str, label: String, config: &Config) -> Result<Opened> {
+        let cannot = |why: String| Error::Network(format!("cannot reach {label}: {why}"));
+        let limit = config.connect_timeout;
+        let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+            Err(_) => return Err(cannot(format!("no connection within {limit:?}"))),
+            Ok(Err(e)) => return Err(cannot(describe_io(&e))),
+            Ok(Ok(stream)) => stream,
+        };
+        stream.set_nodelay(true).map_err(|e| cannot(describe_io(&e)))?;
+        let connection = Self::over(stream, label.clone(), config);
+        tracing::debug!(broker = %label, "connected");
+
+        // A broker older than the version asked for answers in version 0 that it is.
+        let mut version = 3;
+        loop {
+            let request = ApiVersionsRequest::default()
+                .with_client_software_name(StrBytes::from_static_str("kpipe"))
+                .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+            let answer = match connection.exchange(&request, version).await {
+                Ok(answer) => answer,
+                Err(e) if connection.heard_nothing() => {
+                    return Ok(Opened::Old(format!("{label} closed the connection on ApiVersions: {e}")));
+                }
+                Err(e) => return Err(e),
+            };
+            match Versions::parse(answer, version) {
+                Err(UNSUPPORTED_VERSION) if version > 0 => version = 0,
+                Err(-1) => {
+                    return Err(Error::Network(format!("{label} is no Kafka broker: its first answer is malformed")));
+                }
+                Err(code) => return Err(Error::kafka(format!("ApiVersions to {label}"), code)),
+                Ok(versions) if versions.is_modern() => {
+                    // Set once, here.
+                    let _ = connection.versions.set(versions);
+                    return Ok(Opened::Modern(Arc::new(connection)));
+                }
+                Ok(_) => {
+                    return Ok(Opened::Old(format!("{label} offers no Produce v3 and Fetch v4 (before Kafka 0.11)")));
+                }
+            }
+        }
+    }
+
+    fn over(stream: TcpStream, label: String, config: &Config) -> Self {
+        let (read, write) = stream.into_split();
+        let (requests, outgoing) = mpsc::unbounded_channel();
+        let pending = Pending::default();
+        let closed = Arc::new(OnceLock::new());
+        let close = {
+            let (pending, closed, label) = (pending.clone(), closed.clone(), label.clone());
+            move |error: Error| {
+                tracing::debug!(broker = %label, %error, "connection closed");
+                let error = closed.get_or_init(|| error).clone();
+                for (_, reply) in drain(&pending) {
+                    // Err: nobody waits for it any more.
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        };
+        let writer = tokio::spawn({
+            let (pending, label, close) = (pending.clone(), label.clone(), close.clone());
+            async move {
+                if let Err(e) = write_requests(write, outgoing, pending).await {
+                    close(Error::Network(format!("sending to {label} failed: {}", describe_io(&e))));
+                }
+            }
+        });
+        let reader = tokio::spawn({
+            let label = label.clone();
+            async move { close(read_answers(read, pending, &label).await) }
+        });
+        Self {
+            label,
+            requests,
+            versions: OnceLock::new(),
+            next_correlation: AtomicI32::new(1),
+            client_id: StrBytes::from_string(config.client_id.clone()),
+            timeout: config.request_timeout,
+            closed,
+            tasks: [writer.abort_handle(), reader.abort_handle()],
+        }
+    }
+
+    /// How messages name the broker.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether requests can still be sent.
+    pub fn is_open(&self) -> bool {
+        self.closed.get().is_none()
+    }
+
+    /// Whether it was closed without a byte of an answer: how brokers before 0.10 meet ApiVersions.
+    fn heard_nothing(&self) -> bool {
+        matches!(self.closed.get(), Some(Error::Network(text)) if text.ends_with(HUNG_UP))
+    }
+
+    /// The newest version of `R` that the broker and kpipe know, no newer than `cap`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn version<R: Request>(&self, cap: i16) -> Result<i16> {
+        self.versions.get().and_then(|versions| versions.pick::<R>(cap)).ok_or_else(|| {
+            let api = kafka_protocol::messages::ApiKey::try_from(R::KEY);
+            let name = api.map_or_else(|_| R::KEY.to_string(), |api| format!("{api:?}"));
+            Error::Network(format!("{} offers no version of {name} that kpipe knows", self.label))
+        })
+    }
+
+    /// Sends `request` in the newest common version and waits for the answer.
+    ///
+    /// # Errors
+    /// The connection broke, the broker did not answer in time, or not in the protocol.
+    pub async fn request<R: Request>(&self, request: &R) -> Result<R::Response> {
+        self.request_capped(request, i16::MAX).await
+    }
+
+    /// [`Connection::request`] in no newer version than `cap`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn request_capped<R: Request>(&self, request: &R, cap: i16) -> Result<R::Response> {
+        let version = self.version::<R>(cap)?;
+        let answer = self.exchange(request, version).await?;
+        self.decode::<R>(answer, version)
+    }
+
+    /// Decodes an answer to `R`.
+    ///
+    /// # Errors
+    /// It is malformed.
+    pub fn decode<R: Request>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
+        R::Response::decode(&mut answer, version)
+            .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))
+    }
+
+    async fn exchange<R: Request>(&self, request: &R, version: i16) -> Result<Bytes> {
+        let mut body = BytesMut::new();
+        request
+            .encode(&mut body, version)
+            .map_err(|e| Error::Network(format!("cannot put a request for {} into bytes: {e}", self.label)))?;
+        self.send::<R>(vec![body.freeze()], version, self.timeout).await
+    }
+
+    /// Sends a request whose body is already in bytes; waits for the answer's body.
+    ///
+    /// # Errors
+    /// The connection broke, or the broker did not answer within `limit`.
+    pub async fn send<R: Request>(&self, body: Frame, version: i16, limit: Duration) -> Result<Bytes> {
+        let sent = self.begin::<R>(body, version)?;
+        self.answer::<R>(sent, version, limit).await
+    }
+
+    /// Queues a request, behind those queued before; [`Connection::answer`] waits for what it brings.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn begin<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
+        let (reply, answer) = oneshot::channel();
+        self.post::<R>(body, version, Some(reply))?;
+        Ok(Sent(answer))
+    }
+
+    /// Waits for the body of the answer to `sent`.
+    ///
+    /// # Errors
+    /// The connection broke, or the broker did not answer within `limit`.
+    pub async fn answer<R: Request>(&self, sent: Sent, version: i16, limit: Duration) -> Result<Bytes> {
+        match tokio::time::timeout(limit, sent.0).await {
+            Ok(Ok(Ok(mut answer))) => {
+                let header = R::Response::header_version(version);
+                ResponseHeader::decode(&mut answer, header)
+                    .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))?;
+                Ok(answer)
+            }
+            Ok(Ok(Err(closed))) => Err(closed),
+            Ok(Err(_)) => Err(self.why_closed()),
+            Err(_) => {
+                // An answer may still come; nobody could tell it from the next one's delay. Start anew.
+                let error = Error::Network(format!("{} did not answer within {limit:?}", self.label));
+                let error = self.closed.get_or_init(|| error).clone();
+                self.tasks.iter().for_each(AbortHandle::abort);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a request that the broker does not answer (Produce with acks=0).
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn send_unanswered<R: Request>(&self, body: Frame, version: i16) -> Result<()> {
+        self.post::<R>(body, version, None)
+    }
+
+    fn post<R: Request>(&self, body: Frame, version: i16, reply: Option<Reply>) -> Result<()> {
+        if let Some(error) = self.closed.get() {
+            return Err(error.clone());
+        }
+        let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(correlation)
+            .with_client_id(Some(self.client_id.clone()));
+        let mut head = BytesMut::with_capacity(64);
+        head.put_i32(0);
+        header
+            .encode(&mut head, R::header_version(version))
+            .map_err(|e| Error::Network(format!("cannot put a request for {} into bytes: {e}", self.label)))?;
+        let len = head.len() - 4 + body.iter().map(Bytes::len).sum::<usize>();
+        let len = i32::try_from(len).map_err(|_| Error::Usage("a request of 2 GiB: use smaller batches".to_owned()))?;
+        head[..4].copy_from_slice(&len.to_be_bytes());
+        let mut parts = body;
+        parts.insert(0, head.freeze());
+        self.requests.send(Outgoing { parts, correlation, reply }).map_err(|_| self.why_closed())
+    }
+
+    fn why_closed(&self) -> Error {
+        self.closed.get().cloned().unwrap_or_else(|| Error::Network(format!("the connection to {} broke", self.label)))
+    }
+}
+
+fn drain(pending: &Pending) -> VecDeque<(i32, Reply)> {
+    std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+async fn write_requests(
+    mut socket: OwnedWriteHalf,
+    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
+    pending: Pending,
+) -> std::io::Result<()> {
+    let mut small = BytesMut::new();
+    while let Some(request) = outgoing.recv().await {
+        if let Some(reply) = request.reply {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.push_back((request.correlation, reply));
+        }
+        for part in request.parts {
+            if part.len() < SMALL_PART {
+                small.extend_from_slice(&part);
+                continue;
+            }
+            socket.write_all(&small).await?;
+            small.clear();
+            socket.write_all(&part).await?;
+        }
+        if !small.is_empty() {
+            socket.write_all(&small).await?;
+            small.clear();
+        }
+    }
+    Ok(())
+}
+
+const HUNG_UP: &str = "closed the connection";
+
+/// Hands each answer to who waits for it; returns why that ended.
+async fn read_answers(socket: OwnedReadHalf, pending: Pending, label: &str) -> Error {
+    let mut socket = BufReader::with_capacity(16 << 10, socket);
+    loop {
+        let answer = match read_frame(&mut socket).await {
+            Ok(answer) => answer,
+            Err(why) => return Error::Network(format!("{label} {why}")),
+        };
+        let next = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some((correlation, reply)) = next else {
+            return Error::Network(format!("{label} sent an answer to no request"));
+        };
+        let got = answer.first_chunk().map(|id| i32::from_be_bytes(*id));
+        if got != Some(correlation) {
+            return Error::Network(format!("{label} sent an answer to another request"));
+        }
+        // Err: nobody waits for it any more.
+        let _ = reply.send(Ok(answer));
+    }
+}
+
+async fn read_frame(socket: &mut BufReader<OwnedReadHalf>) -> std::result::Result<Bytes, String> {
+    let mut head = [0; 4];
+    let mut have = 0;
+    while have < head.len() {
+        match socket.read(&mut head[have..]).await {
+            Ok(0) if have == 0 => return Err(HUNG_UP.to_owned()),
+            Ok(0) => return Err("closed the connection amid an answer".to_owned()),
+            Ok(n) => have += n,
+            // A broker before 0.10 may reset instead of closing.
+            Err(e) if have == 0 && e.kind() == std::io::ErrorKind::ConnectionReset => return Err(HUNG_UP.to_owned()),
+            Err(e) => return Err(format!("broke the connection: {}", describe_io(&e))),
+        }
+    }
+    match head {
+        [b'H', b'T', b'T', b'P'] => return Err("speaks HTTP: it is no Kafka broker".to_owned()),
+        [0x15, 3, _, _] => return Err("speaks TLS: this listener needs security.protocol=SSL".to_owned()),
+        _ => {}
+    }
+    let len = i32::from_be_bytes(head);
+    let Some(len) = usize::try_from(len).ok().filter(|len| *len <= MAX_ANSWER) else {
+        return Err(format!("announced an answer of {} bytes: it is no Kafka broker", len as u32));
+    };
+    let mut answer = BytesMut::with_capacity(len.min(FIRST_ALLOCATION));
+    while answer.len() < len {
+        let missing = len - answer.len();
+        match socket.read_buf(&mut (&mut answer).limit(missing)).await {
+            Ok(0) => return Err("closed the connection amid an answer".to_owned()),
+            Ok(_) => {}
+            Err(e) => return Err(format!("broke the connection: {}", describe_io(&e))),
+        }
+    }
+    Ok(answer.freeze())
+}

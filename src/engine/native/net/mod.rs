@@ -1,0 +1,85 @@
+//! Sockets: pipelined connections to brokers, the thread they live on, and how long to wait before a retry.
+
+mod connection;
+mod versions;
+
+pub use connection::{Connection, Frame, Opened, Sent};
+
+use crate::error::{Error, Result};
+use crate::signal::Stop;
+use std::future::Future;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+/// The network's own thread: sockets and timers run there, compression on its blocking pool.
+#[derive(Debug)]
+pub struct Network {
+    handle: Handle,
+    signals: watch::Receiver<u8>,
+    stop: Stop,
+    /// Dropping it ends the thread.
+    _running: oneshot::Sender<()>,
+}
+
+impl Network {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread or no epoll to give.
+    pub fn start(stop: &Stop) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::io("cannot start the network thread", &e);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(threads)
+            .build()
+            .map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (running, ended) = oneshot::channel::<()>();
+        std::thread::Builder::new()
+            .name("network".to_owned())
+            .spawn(move || {
+                // Err: the sender was dropped, which is how it ends.
+                let _ = runtime.block_on(ended);
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        let (raised, signals) = watch::channel(0);
+        let counted = stop.clone();
+        stop.wake_with(move || {
+            raised.send_replace(counted.signals());
+        });
+        Ok(Self { handle, signals, stop: stop.clone(), _running: running })
+    }
+
+    /// Where to spawn tasks.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The stop flag.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Runs `work` to its end, or to the `limit`th signal from now.
+    ///
+    /// # Errors
+    /// What `work` says, or [`Error::Stopped`].
+    pub fn run<T>(&self, limit: u8, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut signals = self.signals.clone();
+        self.handle.block_on(async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                _ = signals.wait_for(|&count| count >= limit) => Err(Error::Stopped),
+            }
+        })
+    }
+}
+
+/// The wait before retry number `attempt` (from 0): doubles from `first` up to 1 s.
+pub fn backoff(first: Duration, attempt: u32) -> Duration {
+    first.saturating_mul(1 << attempt.min(10)).min(Duration::from_secs(1))
+}

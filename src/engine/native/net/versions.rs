@@ -1,0 +1,98 @@
+//! Which versions of which requests a broker offers (KIP-35).
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Request, VersionRange};
+use std::collections::HashMap;
+
+/// A broker's offer, as it answered ApiVersions.
+#[derive(Debug, Clone, Default)]
+pub struct Versions {
+    ranges: HashMap<i16, VersionRange>,
+}
+
+impl Versions {
+    /// Parses an ApiVersions response of version 0 or 3; `Err` is Kafka's error code, -1 when it is malformed.
+    ///
+    /// By hand, because this is the first thing an unknown peer says, and the schemas' decoder allocates
+    /// whatever length it reads.
+    pub fn parse(mut answer: Bytes, version: i16) -> Result<Self, i16> {
+        let malformed = |_| -1i16;
+        let code = answer.try_get_i16().map_err(malformed)?;
+        if code != 0 {
+            return Err(code);
+        }
+        let flexible = version >= 3;
+        let count = if flexible { compact_len(&mut answer)? } else { answer.try_get_i32().map_err(malformed)? };
+        let mut ranges = HashMap::new();
+        for _ in 0..count {
+            let key = answer.try_get_i16().map_err(malformed)?;
+            let min = answer.try_get_i16().map_err(malformed)?;
+            let max = answer.try_get_i16().map_err(malformed)?;
+            if flexible && answer.try_get_u8().map_err(malformed)? != 0 {
+                return Err(-1); // no version has tagged fields here
+            }
+            ranges.insert(key, VersionRange { min, max });
+        }
+        Ok(Self { ranges })
+    }
+
+    /// The newest version of `R` that both sides know, no newer than `cap`.
+    pub fn pick<R: Request>(&self, cap: i16) -> Option<i16> {
+        let both = self.ranges.get(&R::KEY)?.intersect(&R::VERSIONS);
+        let version = both.max.min(cap);
+        (version >= both.min).then_some(version)
+    }
+
+    /// Whether the broker takes record batches v2: Produce v3 and Fetch v4, Kafka 0.11.
+    pub fn is_modern(&self) -> bool {
+        let max = |key: ApiKey| self.ranges.get(&(key as i16)).map_or(-1, |range| range.max);
+        max(ApiKey::Produce) >= 3 && max(ApiKey::Fetch) >= 4
+    }
+}
+
+/// A compact array's length: an unsigned varint, plus one (KIP-482).
+fn compact_len(buf: &mut Bytes) -> Result<i32, i16> {
+    let mut value = 0u32;
+    for shift in [0, 7, 14, 21] {
+        let byte = buf.try_get_u8().map_err(|_| -1i16)?;
+        value |= u32::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value as i32 - 1);
+        }
+    }
+    Err(-1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+    use kafka_protocol::messages::{FetchRequest, ProduceRequest};
+    use kafka_protocol::protocol::Encodable;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_the_schemas_write_is_read() {
+        let range = |key: ApiKey, min, max| {
+            ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+        };
+        let response = ApiVersionsResponse::default()
+            .with_api_keys(vec![range(ApiKey::Produce, 0, 9), range(ApiKey::Fetch, 4, 99)]);
+        for version in [0, 3] {
+            let mut bytes = bytes::BytesMut::new();
+            response.encode(&mut bytes, version).unwrap();
+            let versions = Versions::parse(bytes.freeze(), version).unwrap();
+            assert_eq!(versions.pick::<ProduceRequest>(i16::MAX), Some(9));
+            assert_eq!(versions.pick::<FetchRequest>(12), Some(12));
+            assert!(versions.is_modern());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, version in 0..4i16) {
+            let _ = Versions::parse(bytes.into(), version);
+        }
+    }
+}

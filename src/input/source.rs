@@ -1,0 +1,152 @@
+//! Reads stdin or files in large chunks on a thread of its own, so that the command knows when the input is idle.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+/// Small enough for a core's cache, large enough that system calls do not count.
+const CHUNK: usize = 256 << 10;
+/// Chunks that wait to be worked on.
+const AHEAD: usize = 4;
+/// What a pipe on stdin is asked to hold.
+const PIPE_SIZE: usize = 1 << 20;
+
+/// Where records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Standard input.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// How messages name it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdin => "stdin".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        match self {
+            // A File of its own, for std's Stdin copies through a buffer.
+            Self::Stdin => Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?)),
+            Self::File(path) => File::open(path),
+        }
+    }
+}
+
+/// What arrives for the command.
+#[derive(Debug)]
+pub enum Message {
+    /// Bytes of the current source.
+    Chunk(Vec<u8>),
+    /// The current source has ended; the next one, if any, begins.
+    EndOfSource,
+    /// All sources have ended.
+    End,
+    /// The current source cannot be read.
+    Failed(Error),
+    /// Something else happened: a signal, or the producer has news.
+    Woken,
+}
+
+/// The command's side of the reading thread.
+#[derive(Debug)]
+pub struct Inbox {
+    messages: Receiver<Message>,
+    sender: SyncSender<Message>,
+    spent: SyncSender<Vec<u8>>,
+}
+
+impl Inbox {
+    /// A message, if one waits.
+    pub fn try_next(&self) -> Option<Message> {
+        self.messages.try_recv().ok()
+    }
+
+    /// The next message; `None` at `deadline`.
+    pub fn next(&self, deadline: Option<std::time::Instant>) -> Option<Message> {
+        match deadline {
+            // Disconnected cannot be: the inbox holds a sender.
+            None => self.messages.recv().ok(),
+            Some(at) => self.messages.recv_timeout(at.saturating_duration_since(std::time::Instant::now())).ok(),
+        }
+    }
+
+    /// Gives a chunk's memory back.
+    pub fn recycle(&self, chunk: Vec<u8>) {
+        // Err: the reader has enough, or has ended.
+        let _ = self.spent.try_send(chunk);
+    }
+
+    /// Something that puts [`Message::Woken`] into the inbox, from any thread, without waiting.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + Clone + 'static {
+        let sender = self.sender.clone();
+        // Full: then the command is not waiting, and looks before it waits.
+        move || match sender.try_send(Message::Woken) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+/// Starts reading `sources`, one after the other. Opens the first at once.
+///
+/// # Errors
+/// A source cannot be opened, or the system has no thread to give.
+pub fn start(sources: Vec<Source>) -> Result<Inbox> {
+    let open = |source: &Source| source.open().map_err(|e| Error::io(source.name(), &e));
+    let mut files = Vec::with_capacity(sources.len());
+    for source in sources {
+        // All are opened before a record is sent: a wrong name fails before, not amid the work.
+        let file = open(&source)?;
+        if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+            return Err(Error::Io(format!("{}: is a directory", source.name())));
+        }
+        files.push((source.name(), file));
+    }
+    let (sender, messages) = sync_channel(AHEAD);
+    let (spent, empty) = sync_channel(AHEAD + 2);
+    let out = sender.clone();
+    std::thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(move || read_all(files, &out, &empty))
+        .map_err(|e| Error::io("cannot start the input thread", &e))?;
+    Ok(Inbox { messages, sender, spent })
+}
+
+fn read_all(files: Vec<(String, File)>, out: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {
+    for (name, mut file) in files {
+        // Err: it is no pipe, or the system allows no larger one.
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_SIZE);
+        loop {
+            let mut chunk = empty.try_recv().unwrap_or_default();
+            chunk.resize(CHUNK, 0);
+            let message = match file.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(len) => {
+                    chunk.truncate(len);
+                    Message::Chunk(chunk)
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    // Err: the command has ended.
+                    let _ = out.send(Message::Failed(Error::io(name, &e)));
+                    return;
+                }
+            };
+            if out.send(message).is_err() {
+                return;
+            }
+        }
+        if out.send(Message::EndOfSource).is_err() {
+            return;
+        }
+    }
+    let _ = out.send(Message::End); // as above
+}

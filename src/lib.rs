@@ -1,0 +1,22 @@
+//! kpipe joins the shell and Apache Kafka: lines in, records out; records in, JSON out.
+//!
+//! The rooms, and who may call whom: [`cli`] knows every room and wires them; [`input`], [`output`] and
+//! [`engine`] know only [`record`] and [`error`]; within the native engine, `wire` knows nobody but `record`.
+//!
+//! - [`cli`]: one file a command, arguments and the run that wires rooms
+//! - [`config`]: brokers, property files, `-X`, environment: one resolved configuration
+//! - [`input`]: bytes → records
+//! - [`output`]: records → bytes, and what of them was really written
+//! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
+//! - [`record`]: the one shape every room speaks
+//! - [`error`]: what a user sees, exit codes, hints
+//! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait
+
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod input;
+pub mod output;
+pub mod record;
+pub mod signal;

@@ -1,0 +1,172 @@
+//! Stdout with one large buffer, which knows of each record whether its bytes were really taken.
+
+use crate::error::{Error, Result, describe_io};
+use crate::record::{Offset, PartitionId};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// A `write` this large costs nothing against its copying.
+const FLUSH_AT: usize = 256 << 10;
+
+/// A partition whose records are written; an index into the writer's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(usize);
+
+/// The end of a record in the stream of bytes.
+#[derive(Debug)]
+struct Mark {
+    end: u64,
+    place: Place,
+    next_offset: Offset,
+    leader_epoch: i32,
+}
+
+#[derive(Debug)]
+struct Partition {
+    topic: Arc<str>,
+    partition: PartitionId,
+    /// The position after the last record that was taken for sure.
+    position: Option<(Offset, i32)>,
+}
+
+/// The writer of stdout.
+#[derive(Debug)]
+pub struct Writer {
+    out: File,
+    /// Bytes that a reader may leave in the pipe when it goes; 0 when stdout is no pipe.
+    pipe: u64,
+    buffer: Vec<u8>,
+    /// Bytes that stdout took, in all.
+    taken: u64,
+    /// Records not written, or written and perhaps still in the pipe, in order.
+    marks: VecDeque<Mark>,
+    partitions: Vec<Partition>,
+}
+
+impl Writer {
+    /// The writer of this process's stdout.
+    ///
+    /// # Errors
+    /// Stdout is closed.
+    pub fn stdout() -> Result<Self> {
+        let out = io::stdout().as_fd().try_clone_to_owned().map_err(|e| Error::io("stdout", &e))?;
+        Ok(Self::new(File::from(out)))
+    }
+
+    fn new(out: File) -> Self {
+        let pipe = rustix::pipe::fcntl_getpipe_size(&out).unwrap_or(0) as u64;
+        Self { out, pipe, buffer: Vec::with_capacity(2 * FLUSH_AT), taken: 0, marks: VecDeque::new(), partitions: Vec::new() }
+    }
+
+    /// The place of a partition.
+    pub fn place(&mut self, topic: &Arc<str>, partition: PartitionId) -> Place {
+        let known = self.partitions.iter().position(|p| p.partition == partition && p.topic == *topic);
+        Place(known.unwrap_or_else(|| {
+            self.partitions.push(Partition { topic: topic.clone(), partition, position: None });
+            self.partitions.len() - 1
+        }))
+    }
+
+    /// Where the next record's bytes are to be appended.
+    #[inline]
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Whether there is something that stdout has not taken.
+    pub fn is_pending(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// All bytes of `place` before `next_offset` are in the buffer now. Writes when the buffer is large enough.
+    ///
+    /// # Errors
+    /// As [`Writer::flush`].
+    #[inline]
+    pub fn mark(&mut self, place: Place, next_offset: Offset, leader_epoch: i32) -> Result<()> {
+        let end = self.taken + self.buffer.len() as u64;
+        self.marks.push_back(Mark { end, place, next_offset, leader_epoch });
+        if self.buffer.len() >= FLUSH_AT { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes all of the buffer.
+    ///
+    /// # Errors
+    /// [`Error::ReaderGone`] when nobody reads any more, or the system's error (a full disk); what was taken
+    /// before it counts.
+    pub fn flush(&mut self) -> Result<()> {
+        let mut written = 0;
+        let result = loop {
+            if written == self.buffer.len() {
+                break Ok(());
+            }
+            match self.out.write(&self.buffer[written..]) {
+                Ok(0) => break Err(Error::Io("stdout takes no more".to_owned())),
+                Ok(len) => written += len,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => break Err(Error::ReaderGone),
+                Err(e) => break Err(Error::Io(format!("writing to stdout: {}", describe_io(&e)))),
+            }
+        };
+        self.buffer.drain(..written);
+        self.taken += written as u64;
+        let mut sure = self.taken.saturating_sub(self.pipe);
+        if matches!(result, Err(Error::ReaderGone)) {
+            // What the reader left in the pipe nobody will ever read.
+            let left = rustix::io::ioctl_fionread(&self.out).unwrap_or(0);
+            self.taken = self.taken.saturating_sub(left);
+            sure = self.taken;
+            self.buffer.clear();
+        }
+        let settled = self.marks.partition_point(|mark| mark.end <= sure);
+        for mark in self.marks.drain(..settled) {
+            self.partitions[mark.place.0].position = Some((mark.next_offset, mark.leader_epoch));
+        }
+        result
+    }
+
+    /// Where to go on in each partition, as far as stdout took the bytes: topic, partition, offset, leader epoch.
+    pub fn written(&self) -> Vec<(Arc<str>, PartitionId, Offset, i32)> {
+        let mut positions: Vec<_> = self.partitions.iter().map(|p| p.position).collect();
+        for mark in self.marks.iter().take_while(|mark| mark.end <= self.taken) {
+            positions[mark.place.0] = Some((mark.next_offset, mark.leader_epoch));
+        }
+        let known = self.partitions.iter().zip(positions);
+        known.filter_map(|(p, at)| at.map(|(offset, epoch)| (p.topic.clone(), p.partition, offset, epoch))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn what_a_gone_reader_left_in_the_pipe_does_not_count_as_written() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut writer = Writer::new(File::from(std::os::fd::OwnedFd::from(writer)));
+        let place = writer.place(&"t".into(), 0);
+        for offset in 0..10 {
+            writer.buffer().extend_from_slice(b"0123456789");
+            writer.mark(place, offset + 1, 0).unwrap();
+        }
+        writer.flush().unwrap();
+        assert_eq!(writer.written()[0].2, 10, "the pipe took it");
+        reader.read_exact(&mut [0; 35]).unwrap();
+        drop(reader);
+        writer.buffer().extend_from_slice(b"more");
+        assert!(matches!(writer.flush(), Err(Error::ReaderGone)));
+        assert_eq!(writer.written()[0].2, 3, "the reader took three records and a half");
+    }
+
+    #[test]
+    fn a_full_disk_says_so() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut writer = Writer::new(full);
+        writer.buffer().push(b'x');
+        assert_eq!(writer.flush().unwrap_err().to_string(), "writing to stdout: No space left on device");
+    }
+}

@@ -1,0 +1,145 @@
+//! A batch of records on the way out, and the records it lends.
+
+use super::{Headers, Offset, PartitionId, RecordRef, Timestamp, TimestampType, varint};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+/// Records of one partition, fetched, checked and decompressed, in offset order.
+///
+/// The bytes are those of a record batch v2 (KIP-98) after its header; what an engine fetched in an older
+/// form it brings into this one.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: PartitionId,
+    /// What each record's offset counts from.
+    pub base_offset: Offset,
+    /// What each record's timestamp counts from; `None` when the engine cannot know timestamps.
+    pub base_timestamp: Option<Timestamp>,
+    /// With [`TimestampType::Append`] every record has `base_timestamp`.
+    pub timestamp_type: TimestampType,
+    /// Whether null and empty are told apart; the `kafka` crate cannot.
+    pub nulls_known: bool,
+    /// Epoch of the leader that wrote the batch (KIP-101); -1 when unknown.
+    pub leader_epoch: i32,
+    /// Records below are not lent: a fetch from the middle of a batch returns the whole of it.
+    pub from: Offset,
+    /// Records from here on are not lent: the end as it stood at the start.
+    pub until: Offset,
+    /// Where to go on after this batch.
+    pub next_offset: Offset,
+    /// How many records `records` holds.
+    pub count: u32,
+    /// The encoded records.
+    pub records: Bytes,
+}
+
+impl Batch {
+    /// The records, in order.
+    pub fn records(&self) -> Records<'_> {
+        Records { batch: self, rest: &self.records, left: self.count }
+    }
+}
+
+/// A batch whose records end before their count says so, or hold lengths that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed record in the batch at offset {base_offset}")]
+pub struct Malformed {
+    /// The batch's base offset.
+    pub base_offset: Offset,
+}
+
+/// Lends the records of a [`Batch`]; ends after the first malformed one.
+#[derive(Debug)]
+pub struct Records<'a> {
+    batch: &'a Batch,
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<RecordRef<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.left == 0 {
+                return None;
+            }
+            self.left -= 1;
+            let Some(record) = decode(self.batch, &mut self.rest) else {
+                self.left = 0;
+                return Some(Err(Malformed { base_offset: self.batch.base_offset }));
+            };
+            if record.offset >= self.batch.until {
+                self.left = 0;
+                return None;
+            }
+            if record.offset >= self.batch.from {
+                return Some(Ok(record));
+            }
+        }
+    }
+}
+
+/// Writes one record as a v2 batch holds it; the deltas count from the batch's base.
+#[inline]
+pub(crate) fn encode(out: &mut BytesMut, record: &RecordRef<'_>, timestamp_delta: i64, offset_delta: i32) {
+    let key_len = record.key.map_or(-1, |key| key.len() as i64);
+    let value_len = record.value.map_or(-1, |value| value.len() as i64);
+    let headers = record.headers.as_bytes();
+    let body = 1
+        + varint::len(timestamp_delta)
+        + varint::len(i64::from(offset_delta))
+        + varint::len(key_len)
+        + key_len.max(0) as usize
+        + varint::len(value_len)
+        + value_len.max(0) as usize
+        + varint::len(record.headers.len() as i64)
+        + headers.len();
+    out.reserve(varint::MAX_LEN + body);
+
+    // What stands before the key, and before the value where there is no key, goes in as one write.
+    let mut head = [0; 5 * varint::MAX_LEN + 1];
+    let mut at = varint::put(&mut head, 0, body as i64);
+    head[at] = 0; // attributes: unused
+    at = varint::put(&mut head, at + 1, timestamp_delta);
+    at = varint::put(&mut head, at, i64::from(offset_delta));
+    at = varint::put(&mut head, at, key_len);
+    if let Some(key) = record.key {
+        out.extend_from_slice(&head[..at]);
+        out.extend_from_slice(key);
+        at = 0;
+    }
+    at = varint::put(&mut head, at, value_len);
+    out.extend_from_slice(&head[..at]);
+    if let Some(value) = record.value {
+        out.extend_from_slice(value);
+    }
+    at = varint::put(&mut head, 0, record.headers.len() as i64);
+    out.extend_from_slice(&head[..at]);
+    out.extend_from_slice(headers);
+}
+
+#[inline]
+fn decode<'a>(batch: &Batch, rest: &mut &'a [u8]) -> Option<RecordRef<'a>> {
+    let mut body = varint::read_bytes(rest)??;
+    body = body.get(1..)?; // attributes: unused in v2
+    let timestamp_delta = varint::read(&mut body)?;
+    let offset_delta = varint::read(&mut body)?;
+    let key = varint::read_bytes(&mut body)?;
+    let value = varint::read_bytes(&mut body)?;
+    let count = u32::try_from(varint::read(&mut body)?).ok()?;
+    // A header takes two bytes at least: a count beyond that would only be a promise.
+    if count as usize > body.len() / 2 {
+        return None;
+    }
+    let timestamp = batch.base_timestamp.map(|base| match batch.timestamp_type {
+        TimestampType::Create => base.wrapping_add(timestamp_delta),
+        TimestampType::Append => base,
+    });
+    let offset = batch.base_offset.wrapping_add(offset_delta);
+    Some(RecordRef { offset, timestamp, key, value, headers: Headers::encoded(count, body) })
+}
