@@ -316,7 +316,9 @@ struct Tally {
 
 impl Tally {
     fn take(&mut self, producer: &mut dyn Producer) {
-        for receipt in producer.receipts() {
+        let receipts = producer.receipts();
+        let mut lost: Vec<(u64, u64, String)> = Vec::new();
+        for receipt in receipts {
             match receipt.outcome {
                 Ok(_) => {
                     self.records += receipt.records;
@@ -325,13 +327,20 @@ impl Tally {
                 }
                 Err(failure) => {
                     let possibly = if failure.possibly_written { "; perhaps written all the same" } else { "" };
-                    let which = format!("record {}", receipt.first_record + 1);
-                    let more = if receipt.records > 1 { format!(" and {} after it", receipt.records - 1) } else { String::new() };
-                    eprintln!("kpipe: {which}{more} not delivered: {}{possibly}", failure.error);
+                    let why = format!("{}{possibly}", failure.error);
+                    match lost.last_mut() {
+                        // One line for neighbours that failed for the same reason.
+                        Some((_, count, same)) if *same == why => *count += receipt.records,
+                        _ => lost.push((receipt.first_record + 1, receipt.records, why)),
+                    }
                     self.failed += receipt.records;
                     *self.errors.entry(failure.error.name()).or_default() += receipt.records;
                 }
             }
+        }
+        for (first, count, why) in lost {
+            let which = if count == 1 { format!("record {first}") } else { format!("{count} records from record {first} on") };
+            eprintln!("kpipe: not delivered: {which}: {why}");
         }
     }
 

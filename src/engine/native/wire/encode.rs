@@ -64,24 +64,6 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// How many records are in it.
-    pub fn count(&self) -> i32 {
-        self.count
-    }
-
-    /// The room it has without growing.
-    pub fn capacity(&self) -> usize {
-        self.records.capacity()
-    }
-
-    /// Takes `buffer`'s memory for the records to come, to be used again after a batch was delivered.
-    pub fn recycle(&mut self, mut buffer: BytesMut) {
-        if self.is_empty() {
-            buffer.clear();
-            self.records = buffer;
-        }
-    }
-
     /// The most bytes `record` can take in a batch, header not included.
     pub fn upper_bound(record: &RecordRef<'_>) -> usize {
         let lengths = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
@@ -103,8 +85,9 @@ impl BatchBuilder {
         self.count += 1;
     }
 
-    /// Closes the batch and opens the next; the next takes the memory of `spare`.
-    pub fn seal(&mut self, spare: BytesMut) -> Sealed {
+    /// Closes the batch and opens the next; the next takes the memory of `spare`, whatever is in it.
+    pub fn seal(&mut self, mut spare: BytesMut) -> Sealed {
+        spare.clear();
         let records = std::mem::replace(&mut self.records, spare).freeze();
         let count = std::mem::take(&mut self.count);
         Sealed {
