@@ -1,0 +1,14 @@
+//! Promises, one file each, against real brokers and, where only bytes matter, against scripted peers.
+
+mod bad_input;
+mod bad_peers;
+mod codecs;
+mod copies;
+mod groups;
+mod interop;
+mod old_formats;
+mod outages;
+mod signals;
+mod support;
+mod topics;
+mod where_to_begin;

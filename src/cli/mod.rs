@@ -69,6 +69,7 @@ enum Command {
 }
 
 /// What a command's run stands on.
+#[derive(Clone)]
 struct Context {
     config: Config,
     stop: Stop,

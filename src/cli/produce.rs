@@ -70,6 +70,9 @@ pub(super) struct Produce {
     /// A record not acknowledged after this has failed [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
+    /// A broker that does not answer a request within this is asked again [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    request_timeout: Option<Duration>,
     /// Requests that may await their answer at a broker, 1 to 5 [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
     max_in_flight: Option<u8>,
@@ -161,6 +164,11 @@ impl Produce {
         let names = sources.iter().map(Source::name).collect();
         let limit = config.max_record_size;
         let reader = self.reader()?;
+        let mut context = context.clone();
+        if let Some(limit) = self.request_timeout {
+            context.config.request_timeout = limit;
+        }
+        let context = &context;
         let engine = context.connect()?;
         if engine.name() == "kafka" {
             self.refuse_what_the_crate_cannot(&config)?;

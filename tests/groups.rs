@@ -1,0 +1,92 @@
+//! Groups: what is committed was written, and a second run goes on where the first ended.
+
+use crate::support::{Running, brokers, shell, values, wait_until};
+
+#[test]
+fn a_second_run_goes_on_where_the_first_ended() {
+    for version in ["4.3.1", "3.9.2", "1.1.1", "0.10.2.2", "0.8.2.2"] {
+        let kafka = brokers(version);
+        let topic = kafka.topic("stored", 1);
+        kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n");
+        let group = topic.clone();
+        let read = |args: &[&str]| {
+            let done = kafka.kpipe(&[&["consume", &topic, "-g", &group], args].concat(), b"");
+            values(&done.stdout).concat()
+        };
+        assert_eq!(read(&["-c", "2"]), "01", "{version}: from the beginning where nothing is stored");
+        assert_eq!(read(&["-e", "--commit", "none"]), "23", "{version}");
+        assert_eq!(read(&["-e", "--commit", "each"]), "23", "{version}: nothing was committed");
+        assert_eq!(read(&["-e"]), "", "{version}");
+        kafka.kpipe(&["produce", &topic, "-p", "0"], b"4\n");
+        assert_eq!(read(&["-e", "-p", "0"]), "4", "{version}");
+    }
+}
+
+#[test]
+fn a_new_group_begins_where_it_is_told() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("told", 1);
+    kafka.kpipe(&["produce", &topic], b"0\n1\n2\n");
+    let read = kafka.kpipe(&["consume", &topic, "-g", &topic, "-o", "-1", "-e"], b"");
+    assert_eq!(values(&read.stdout), ["2"]);
+}
+
+#[test]
+fn head_gets_what_it_wants_and_nothing_it_did_not_take_is_committed() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("head", 1);
+    let lines: String = (0..50_000).map(|n| format!("{n:050}\n")).collect();
+    kafka.kpipe(&["produce", &topic], lines.as_bytes());
+    // `head` takes blocks; this reader takes exactly a line's bytes, so what it took is known.
+    let consume = format!("kpipe -b {} consume {topic} -g {topic} --output value", kafka.bootstrap);
+    let first = shell(&format!("{consume} | dd bs=51 count=10 iflag=fullblock status=none; exit ${{PIPESTATUS[0]}}"));
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert_eq!(first.stderr, "");
+    let second = shell(&format!("{consume} -e"));
+    assert_eq!(first.stdout + &second.stdout, lines, "nothing lost, nothing twice");
+}
+
+#[test]
+fn a_sigterm_commits_what_was_written() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("term", 1);
+    kafka.kpipe(&["produce", &topic], b"a\nb\n");
+    for expected in ["a\nb\n", "c\n"] {
+        let running =
+            Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--output", "value"]);
+        wait_until("the records", || running.seen() == expected);
+        running.signal(libc::SIGTERM);
+        let done = running.ended();
+        assert_eq!((done.code, done.stdout.as_str()), (0, expected), "{}", done.stderr);
+        kafka.kpipe(&["produce", &topic], b"c\n");
+    }
+}
+
+#[test]
+fn with_commit_each_a_sigkill_repeats_one_record_at_most() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("kill", 1);
+    let lines: String = (0..2_000).map(|n| format!("{n}\n")).collect();
+    kafka.kpipe(&["produce", &topic], lines.as_bytes());
+    let args = ["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--commit", "each", "--output", "value", "-e"];
+    let running = Running::kpipe(&args);
+    wait_until("some records", || running.seen().lines().count() > 50);
+    running.signal(libc::SIGKILL);
+    let first = running.ended().stdout;
+    let second = crate::support::kpipe(&args, b"").stdout;
+    let all: Vec<u32> = first.lines().chain(second.lines()).map(|line| line.parse().unwrap()).collect();
+    let repeats = all.len() - 2_000;
+    assert!(repeats <= 1, "{repeats} repeated");
+    assert!((0..2_000).all(|n| all.contains(&n)), "lost");
+}
+
+#[test]
+fn kafkas_own_tool_sees_the_committed_offsets() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("seen", 1);
+    kafka.kpipe(&["produce", &topic], b"a\nb\nc\n");
+    kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "2"], b"");
+    // Kafka's consumer in the same group goes on after it.
+    let rest = kafka.java_consume(&topic, 1, &["--group", &topic]);
+    assert_eq!(rest, "c\n");
+}

@@ -1,0 +1,131 @@
+//! Brokers that die and come back, leaders that move: each record exactly once, in order.
+
+use crate::support::{Cluster, Proxy, Running, brokers, values, wait_until};
+
+/// What a topic holds, as librdkafka reads it.
+fn holds(kafka: &Cluster, topic: &str) -> Vec<u64> {
+    let read = crate::support::shell(&format!("kcat -b {} -C -t {topic} -o beginning -e -q", kafka.bootstrap));
+    assert_eq!(read.code, 0, "{}", read.stderr);
+    read.stdout.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_leader_that_dies_amid_a_produce_loses_and_doubles_nothing() {
+    let kafka = Cluster::start("4.3.1", 3, &["min.insync.replicas=1"]);
+    kafka.kpipe(&["topics", "create", "moved", "--partitions", "1", "--replication-factor", "3"], b"");
+    let mut running =
+        Running::kpipe(&["-v", "-b", &kafka.bootstrap, "produce", "moved", "--batch-size", "20k", "--timeout", "60s"]);
+    let total = 200_000u64;
+    let leader = || {
+        let described = kafka.kpipe(&["topics", "describe", "moved", "-J"], b"");
+        crate::support::json_lines(&described.stdout)[0]["partitions"][0]["leader"].as_u64().unwrap_or(0) as u32
+    };
+    for part in 0..4 {
+        let lines: String = (part * total / 4..(part + 1) * total / 4).map(|n| format!("{n}\n")).collect();
+        running.write(lines.as_bytes());
+        if part == 1 {
+            kill(kafka.pid(leader()));
+        }
+    }
+    let done = running.finish();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("200000 records delivered"), "{}", done.stderr);
+    wait_until("a new leader", || leader() > 0);
+    assert!(holds(&kafka, "moved").into_iter().eq(0..total), "lost, doubled or out of order");
+    // A consumer whose bootstrap list begins with the dead broker.
+    let read = kafka.kpipe(&["consume", "moved", "-o", "-3", "-e"], b"");
+    assert_eq!(values(&read.stdout), ["199997", "199998", "199999"]);
+}
+
+#[allow(unsafe_code)]
+fn kill(pid: i32) {
+    // SAFETY: kill has no preconditions; the broker is this test's own.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// The broker behind the proxy says where it is: so the proxy must be what it says.
+fn behind_a_proxy() -> (Cluster, std::sync::Arc<Proxy>) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}");
+    let mut kafka = Cluster::start("4.3.1", 1, &[&advertised]);
+    let (proxy, _) = Proxy::start(port, &kafka.bootstrap);
+    kafka.bootstrap = format!("127.0.0.1:{port}");
+    (kafka, proxy)
+}
+
+#[test]
+fn connections_cut_a_hundred_times_at_any_byte_lose_and_double_nothing() {
+    let (kafka, proxy) = behind_a_proxy();
+    kafka.kpipe(&["topics", "create", "cut"], b"");
+    let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", "cut", "--batch-size", "3k", "--timeout", "90s"]);
+    let (mut next, mut seed) = (0u64, 12345u64);
+    for round in 0..100 {
+        // A generator with a seed, so that a failure repeats.
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let random = seed >> 33;
+        if round % 2 == 0 {
+            proxy.cut_requests_after((random % 9_000) as i64);
+        } else {
+            proxy.cut_answers_after((random % 300) as i64);
+        }
+        wait_until("a cut", || {
+            let lines: String = (next..next + 200).map(|n| format!("{n}\n")).collect();
+            running.write(lines.as_bytes());
+            next += 200;
+            !proxy.is_armed()
+        });
+    }
+    let done = running.finish();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert_eq!(proxy.cuts.load(std::sync::atomic::Ordering::Relaxed), 100);
+    assert!(holds(&kafka, "cut").into_iter().eq(0..next), "lost, doubled or out of order");
+}
+
+#[test]
+fn a_broker_that_stays_silent_fails_the_records_in_time() {
+    let (kafka, proxy) = behind_a_proxy();
+    kafka.kpipe(&["topics", "create", "silent"], b"");
+    let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", "silent", "--timeout", "3s", "-X", "request.timeout.ms=1000"]);
+    running.write(b"first\n");
+    wait_until("the first record", || holds_lines(&kafka, "silent") == ["first"]);
+    proxy.stall(true);
+    running.write(b"second\n");
+    let done = running.finish();
+    proxy.stall(false);
+    assert_eq!(done.code, 1);
+    assert!(done.stderr.contains("silent/0: not delivered within 3s"), "{}", done.stderr);
+    assert!(done.stderr.contains("perhaps written all the same"), "{}", done.stderr);
+}
+
+fn holds_lines(kafka: &Cluster, topic: &str) -> Vec<String> {
+    values(&kafka.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"").stdout)
+}
+
+#[test]
+fn a_tail_survives_a_connection_that_breaks() {
+    let (kafka, proxy) = behind_a_proxy();
+    kafka.kpipe(&["topics", "create", "tail"], b"");
+    let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", "tail", "-o", "beginning", "--output", "value"]);
+    for n in 0..5 {
+        kafka.kpipe(&["produce", "tail"], format!("{n}\n").as_bytes());
+        wait_until("the record", || tail.seen().lines().count() == n + 1);
+        proxy.cut_answers_after(n as i64 * 7);
+        wait_until("a cut", || !proxy.is_armed());
+    }
+    tail.signal(libc::SIGINT);
+    let done = tail.ended();
+    assert_eq!((done.code, done.stdout.as_str()), (0, "0\n1\n2\n3\n4\n"), "{}", done.stderr);
+}
+
+#[test]
+fn a_deleted_topic_ends_a_tail_with_its_name() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("deleted", 1);
+    let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning"]);
+    kafka.kpipe(&["produce", &topic], b"a\n");
+    wait_until("the record", || !tail.seen().is_empty());
+    kafka.kpipe(&["topics", "delete", &topic, "--yes"], b"");
+    let done = tail.ended();
+    assert_eq!(done.code, 1);
+    assert!(done.stderr.contains(&format!("{topic}/0: UNKNOWN_TOPIC_OR_PARTITION")), "{}", done.stderr);
+}

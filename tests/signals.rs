@@ -1,0 +1,83 @@
+//! Signals and pipes: nothing lost, the right exit code, no noise.
+
+use crate::support::{Running, brokers, shell, values, wait_until};
+
+#[test]
+fn a_signal_ends_produce_after_what_was_read_is_delivered() {
+    let kafka = brokers("4.3.1");
+    for (signal, code) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
+        let topic = kafka.topic("signal", 1);
+        let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--linger", "60s"]);
+        running.write(b"a\nb\n");
+        // Held back by --linger: only the signal sends them.
+        wait_until("reading", || {
+            let described = kafka.kpipe(&["topics", "describe", &topic], b"");
+            described.code == 0 && running.seen().is_empty()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        running.signal(signal);
+        let done = running.ended();
+        assert_eq!(done.code, code, "{}", done.stderr);
+        let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"");
+        assert_eq!(values(&read.stdout), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_counts_what_is_unconfirmed() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("second", 1);
+    let (proxy, port) = crate::support::Proxy::start(0, &kafka.bootstrap);
+    // The leader is reached past the proxy, so the broker itself is stopped for a moment.
+    let mut running = Running::kpipe(&["-b", &format!("127.0.0.1:{port}"), "produce", &topic]);
+    running.write(b"first\n");
+    wait_until("the first record", || {
+        values(&kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"").stdout).len() == 1
+    });
+    drop(proxy);
+    let own = crate::support::Cluster::start("4.3.1", 1, &[]);
+    let mut stuck = Running::kpipe(&["-b", &own.bootstrap, "produce", "stuck"]);
+    stuck.write(b"first\n");
+    wait_until("the first record", || {
+        let done = own.try_kpipe(&["consume", "stuck", "-o", "beginning", "-e"], b"");
+        done.stdout.contains("first")
+    });
+    pause(own.pid(1), true);
+    stuck.write(b"second\nthird\n");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    stuck.signal(libc::SIGINT);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    stuck.signal(libc::SIGINT);
+    let done = stuck.ended();
+    pause(own.pid(1), false);
+    assert_eq!(done.code, 130);
+    assert!(done.stderr.contains("2 records unconfirmed"), "{}", done.stderr);
+    assert_eq!(running.finish().code, 0);
+}
+
+#[allow(unsafe_code)]
+fn pause(pid: i32, stop: bool) {
+    // SAFETY: kill has no preconditions; the broker is this test's own child's child.
+    unsafe { libc::kill(pid, if stop { libc::SIGSTOP } else { libc::SIGCONT }) };
+}
+
+#[test]
+fn a_gone_reader_ends_consume_quietly() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("gone", 1);
+    let lines: String = (0..200_000).map(|n| format!("{n}\n")).collect();
+    kafka.kpipe(&["produce", &topic], lines.as_bytes());
+    let consume = format!("kpipe -b {} consume {topic} -o beginning", kafka.bootstrap);
+    let done = shell(&format!("{consume} --output value | head -1; exit ${{PIPESTATUS[0]}}"));
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "0\n", ""));
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_so() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("full", 1);
+    kafka.kpipe(&["produce", &topic], b"a\n");
+    let done = shell(&format!("kpipe -b {} consume {topic} -o beginning -e >/dev/full", kafka.bootstrap));
+    assert_eq!(done.code, 1);
+    assert_eq!(done.stderr, "kpipe: writing to stdout: No space left on device\n");
+}

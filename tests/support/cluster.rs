@@ -1,0 +1,129 @@
+//! Real Kafka, started once a test run by `scripts/kafka run`, which ends with this process.
+
+use super::command::{Done, run, shell};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// A running cluster.
+pub struct Cluster {
+    pub version: &'static str,
+    /// `host:port,…`
+    pub bootstrap: String,
+    pub dir: std::path::PathBuf,
+    /// Holds its stdin open: when that closes, the cluster ends and deletes its data.
+    child: Child,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The one-broker cluster of `version` that all tests share.
+pub fn brokers(version: &'static str) -> Arc<Cluster> {
+    type Shared = Mutex<HashMap<&'static str, Arc<OnceLock<Arc<Cluster>>>>>;
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    let slot = SHARED.get_or_init(Shared::default).lock().unwrap().entry(version).or_default().clone();
+    // Old brokers only make topics on first use.
+    let configs: &[&str] = if version.starts_with("0.") { &["num.partitions=3"] } else { &[] };
+    slot.get_or_init(|| Arc::new(Cluster::start(version, 1, configs))).clone()
+}
+
+impl Cluster {
+    pub fn start(version: &'static str, brokers: u32, configs: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("kpipe-kafka-").tempdir().unwrap().keep();
+        let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka"))
+            .args(["run", "--version", version, "--port", "0", "--brokers", &brokers.to_string()])
+            .arg("--dir")
+            .arg(&dir)
+            .args(configs.iter().flat_map(|config| ["--config", config]))
+            .env("KPIPE_KAFKA_HEAP", "384m")
+            .env("KPIPE_KAFKA_JIT", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut bootstrap = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut bootstrap).unwrap();
+        let bootstrap = bootstrap.trim().to_owned();
+        assert!(!bootstrap.is_empty(), "Kafka {version} did not start");
+        Self { version, bootstrap, dir, child }
+    }
+
+    /// `kpipe -b … ARGS` that must end with exit code 0.
+    pub fn kpipe(&self, args: &[&str], stdin: &[u8]) -> Done {
+        let done = self.try_kpipe(args, stdin);
+        assert_eq!(done.code, 0, "kpipe {args:?} on {}: {}", self.version, done.stderr);
+        done
+    }
+
+    /// `kpipe -b … ARGS`, however it ends.
+    pub fn try_kpipe(&self, args: &[&str], stdin: &[u8]) -> Done {
+        super::kpipe(&[&["-b", &self.bootstrap], args].concat(), stdin)
+    }
+
+    /// A new topic.
+    pub fn topic(&self, name: &str, partitions: u32) -> String {
+        let name = super::fresh(name);
+        if !self.version.starts_with("0.") {
+            self.kpipe(&["topics", "create", &name, "--partitions", &partitions.to_string()], b"");
+        }
+        name
+    }
+
+    /// The process of broker `n`, from 1.
+    pub fn pid(&self, n: u32) -> i32 {
+        std::fs::read_to_string(self.dir.join(format!("broker-{n}.pid"))).unwrap().trim().parse().unwrap()
+    }
+
+    fn java(&self, class: &str) -> Command {
+        let libs = shell(&format!("{}/scripts/kafka fetch --version {}", env!("CARGO_MANIFEST_DIR"), self.version));
+        let mut java = Command::new("timeout");
+        java.args(["90", "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+        java.arg(format!("{}/*", libs.stdout.trim())).arg(class);
+        java
+    }
+
+    /// Kafka's own console producer.
+    pub fn java_produce(&self, topic: &str, args: &[&str], stdin: &[u8]) {
+        let class = match self.version {
+            "4.3.1" => "org.apache.kafka.tools.ConsoleProducer",
+            _ => "kafka.tools.ConsoleProducer",
+        };
+        let mut java = self.java(class);
+        let broker = if self.version < "2.5" { "--broker-list" } else { "--bootstrap-server" };
+        java.args([broker, &self.bootstrap, "--topic", topic]).args(args);
+        let done = run(java, stdin);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+
+    /// Kafka's own console consumer: `count` records from the beginning.
+    pub fn java_consume(&self, topic: &str, count: usize, args: &[&str]) -> String {
+        let mut java = match self.version {
+            "4.3.1" | "3.9.2" => self.java("org.apache.kafka.tools.consumer.ConsoleConsumer"),
+            _ => self.java("kafka.tools.ConsoleConsumer"),
+        };
+        let max = count.to_string();
+        java.args(["--bootstrap-server", &self.bootstrap, "--topic", topic, "--from-beginning", "--max-messages", &max]);
+        let done = run(args.iter().fold(java, |mut java, arg| {
+            java.arg(arg);
+            java
+        }), b"");
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        done.stdout
+    }
+
+    /// What Kafka before 0.9 has instead: one partition.
+    pub fn java_read_partition(&self, topic: &str, partition: u32, args: &[&str]) -> String {
+        let mut java = self.java("kafka.tools.SimpleConsumerShell");
+        java.args(["--broker-list", &self.bootstrap, "--topic", topic, "--partition", &partition.to_string()]);
+        java.args(["--offset", "-2", "--no-wait-at-logend"]).args(args);
+        let done = run(java, b"");
+        // Its log goes to stdout too.
+        done.stdout.lines().filter(|line| !line.starts_with("log4j:")).map(|line| format!("{line}\n")).collect()
+    }
+}

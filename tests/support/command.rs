@@ -1,0 +1,118 @@
+//! Runs commands with a time limit.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::JoinHandle;
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Done {
+    pub stdout: String,
+    pub bytes: Vec<u8>,
+    pub stderr: String,
+    /// 124 when it took too long; 128 + N when signal N ended it.
+    pub code: i32,
+}
+
+/// Runs `command` with `stdin`.
+pub fn run(mut command: Command, stdin: &[u8]) -> Done {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = Running::over(child);
+    running.write(stdin);
+    running.finish()
+}
+
+/// `kpipe ARGS` with `stdin`, for a minute at most.
+pub fn kpipe(args: &[&str], stdin: &[u8]) -> Done {
+    let mut command = Command::new("timeout");
+    command.arg("120").arg(env!("CARGO_BIN_EXE_kpipe")).args(args);
+    run(command, stdin)
+}
+
+/// A line of shell in which `kpipe` is the one under test.
+pub fn shell(line: &str) -> Done {
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_kpipe")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("timeout");
+    command.args(["240", "bash", "-c", line]).env("PATH", path);
+    run(command, b"")
+}
+
+/// A command that runs.
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Running {
+    /// `kpipe ARGS`, its stdin open.
+    pub fn kpipe(args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kpipe"));
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::over(command.spawn().unwrap())
+    }
+
+    fn over(mut child: Child) -> Self {
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (mut out, mut err, tee) = (child.stdout.take().unwrap(), child.stderr.take().unwrap(), seen.clone());
+        let stdout = std::thread::spawn(move || {
+            let mut chunk = [0; 65536];
+            while let Ok(len @ 1..) = out.read(&mut chunk) {
+                tee.lock().unwrap().extend_from_slice(&chunk[..len]);
+            }
+            std::mem::take(&mut *tee.lock().unwrap())
+        });
+        let stderr = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            let _ = err.read_to_end(&mut all);
+            all
+        });
+        Self { stdin: child.stdin.take(), child, stdout: Some(stdout), stderr: Some(stderr), seen }
+    }
+
+    /// Writes to its stdin; it may have ended.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stdin.as_mut().unwrap().write_all(bytes);
+    }
+
+    /// What it has written to stdout so far.
+    pub fn seen(&self) -> String {
+        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+    }
+
+    /// Sends it a signal.
+    #[allow(unsafe_code)]
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill has no preconditions; the child is not reaped yet, so the pid is its.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// Closes its stdin and waits for its end.
+    pub fn finish(mut self) -> Done {
+        drop(self.stdin.take());
+        self.ended()
+    }
+
+    /// Waits for its end, its stdin still open.
+    pub fn ended(mut self) -> Done {
+        use std::os::unix::process::ExitStatusExt;
+        let bytes = self.stdout.take().unwrap().join().unwrap();
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        let status = self.child.wait().unwrap();
+        Done {
+            stdout: String::from_utf8_lossy(&bytes).into_owned(),
+            bytes,
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}

@@ -1,0 +1,93 @@
+//! A TCP proxy between kpipe and a broker that cuts and stalls connections.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Passes bytes both ways until told otherwise.
+#[derive(Default)]
+pub struct Proxy {
+    /// Bytes to the broker still to pass before both ways are cut; negative: no limit.
+    cut_requests_after: AtomicI64,
+    /// The same for bytes from the broker.
+    cut_answers_after: AtomicI64,
+    /// Passes nothing while set.
+    stalled: AtomicBool,
+    connections: Mutex<Vec<TcpStream>>,
+    pub cuts: AtomicUsize,
+}
+
+impl Proxy {
+    /// Starts on `port` of loopback (0: any), in front of `broker`; returns it and its port.
+    pub fn start(port: u16, broker: &str) -> (Arc<Self>, u16) {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let proxy = Arc::new(Self {
+            cut_requests_after: AtomicI64::new(-1),
+            cut_answers_after: AtomicI64::new(-1),
+            ..Self::default()
+        });
+        let (accepting, broker) = (proxy.clone(), broker.to_owned());
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(&broker) else { continue };
+                accepting.join(client, server);
+            }
+        });
+        (proxy, port)
+    }
+
+    fn join(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
+        let twin = |stream: &TcpStream| stream.try_clone().unwrap();
+        self.connections.lock().unwrap().extend([twin(&client), twin(&server)]);
+        let (me, from, to) = (self.clone(), twin(&client), twin(&server));
+        std::thread::spawn(move || me.pump(from, to, |me| &me.cut_requests_after));
+        let me = self.clone();
+        std::thread::spawn(move || me.pump(server, client, |me| &me.cut_answers_after));
+    }
+
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, limit: fn(&Self) -> &AtomicI64) {
+        let mut chunk = [0; 16384];
+        while let Ok(len @ 1..) = from.read(&mut chunk) {
+            while self.stalled.load(Ordering::Relaxed) {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let left = limit(self).load(Ordering::Relaxed);
+            if left >= 0 && left < len as i64 {
+                let _ = to.write_all(&chunk[..left as usize]);
+                limit(self).store(-1, Ordering::Relaxed);
+                self.cuts.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            if left >= 0 {
+                limit(self).fetch_sub(len as i64, Ordering::Relaxed);
+            }
+            if to.write_all(&chunk[..len]).is_err() {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+
+    /// Cuts a connection after so many more bytes of requests.
+    pub fn cut_requests_after(&self, bytes: i64) {
+        self.cut_requests_after.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Cuts a connection after so many more bytes of answers.
+    pub fn cut_answers_after(&self, bytes: i64) {
+        self.cut_answers_after.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Passes nothing until told to again.
+    pub fn stall(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    /// Whether a cut was ordered and has not come yet.
+    pub fn is_armed(&self) -> bool {
+        self.cut_requests_after.load(Ordering::Relaxed) >= 0 || self.cut_answers_after.load(Ordering::Relaxed) >= 0
+    }
+}

@@ -1,0 +1,68 @@
+//! `topics`: made, seen, described, deleted.
+
+use crate::support::{brokers, json_lines};
+
+#[test]
+fn a_topic_is_made_described_and_deleted() {
+    for version in ["4.3.1", "3.9.2", "2.8.2", "1.1.1"] {
+        let kafka = brokers(version);
+        let name = crate::support::fresh("made");
+        let made = kafka.kpipe(&["topics", "create", &name, "--partitions", "3", "--set", "retention.ms=3600000"], b"");
+        assert_eq!(made.stderr, format!("kpipe: created topic {name}\n"));
+        kafka.kpipe(&["produce", &name, "-p", "1"], b"a\nb\n");
+        let listed = json_lines(&kafka.kpipe(&["topics", "list", "-J"], b"").stdout);
+        let one = listed.iter().find(|t| t["topic"] == name.as_str()).unwrap();
+        assert_eq!((one["partitions"].as_i64(), one["replication_factor"].as_i64()), (Some(3), Some(1)));
+        let described = json_lines(&kafka.kpipe(&["topics", "describe", &name, "-J"], b"").stdout);
+        let partition = &described[0]["partitions"][1];
+        assert_eq!((partition["first_offset"].as_i64(), partition["next_offset"].as_i64()), (Some(0), Some(2)));
+        assert_eq!(partition["leader"], 1);
+        let table = kafka.kpipe(&["topics", "describe", &name], b"").stdout;
+        assert!(table.starts_with("TOPIC"), "{table}");
+        assert_eq!(table.lines().count(), 4);
+
+        let again = kafka.try_kpipe(&["topics", "create", &name], b"");
+        assert_eq!(again.code, 1);
+        assert!(again.stderr.contains("TOPIC_ALREADY_EXISTS"), "{}", again.stderr);
+        let asked = kafka.try_kpipe(&["topics", "delete", &name], b"");
+        assert_eq!(asked.code, 2);
+        assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
+        kafka.kpipe(&["topics", "delete", &name, "--yes"], b"");
+        let gone = kafka.try_kpipe(&["topics", "describe", &name], b"");
+        assert_eq!(gone.code, 1);
+        assert!(gone.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{}", gone.stderr);
+    }
+}
+
+#[test]
+fn the_crate_engine_lists_and_describes() {
+    for version in ["0.10.2.2", "0.8.2.2"] {
+        let kafka = brokers(version);
+        let name = crate::support::fresh("old");
+        kafka.kpipe(&["produce", &name, "-p", "1"], b"a\nb\n");
+        assert!(kafka.kpipe(&["topics", "list"], b"").stdout.contains(&name));
+        let described = json_lines(&kafka.kpipe(&["topics", "describe", &name, "-J"], b"").stdout);
+        assert_eq!(described[0]["partitions"][1]["next_offset"], 2);
+        let missing = kafka.try_kpipe(&["topics", "describe", "no-such-topic"], b"");
+        assert!(missing.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{}", missing.stderr);
+        let missing = kafka.try_kpipe(&["consume", "no-such-topic", "-e"], b"");
+        assert!(missing.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{}", missing.stderr);
+        assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("no-such-topic"), "reading makes no topic");
+    }
+}
+
+#[test]
+fn what_a_broker_refuses_is_named() {
+    let kafka = brokers("4.3.1");
+    for (args, name) in [
+        (&["topics", "create", "bad name"][..], "INVALID_TOPIC_EXCEPTION"),
+        (&["topics", "create", "r", "--replication-factor", "9"], "INVALID_REPLICATION_FACTOR"),
+        (&["topics", "create", "c", "--set", "no.such=1"], "INVALID_CONFIG"),
+        (&["topics", "delete", "no-such-topic", "--yes"], "UNKNOWN_TOPIC_OR_PARTITION"),
+        (&["consume", "no-such-topic", "-e"], "UNKNOWN_TOPIC_OR_PARTITION"),
+    ] {
+        let done = kafka.try_kpipe(args, b"");
+        assert_eq!(done.code, 1, "{args:?}");
+        assert!(done.stderr.contains(name), "{args:?}: {}", done.stderr);
+    }
+}

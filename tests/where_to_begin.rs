@@ -1,0 +1,94 @@
+//! Where `consume` begins and ends.
+
+use crate::support::{Running, brokers, json_lines, values, wait_until};
+
+#[test]
+fn every_way_to_say_where() {
+    for version in ["4.3.1", "1.1.1"] {
+        let kafka = brokers(version);
+        let topic = kafka.topic("where", 1);
+        for n in 0..10 {
+            let line = format!("{{\"value\":\"{n}\",\"timestamp\":{}}}\n", 1_700_000_000_000i64 + n * 1000);
+            kafka.kpipe(&["produce", &topic, "--input", "json"], line.as_bytes());
+        }
+        let from = |args: &[&str]| {
+            let done = kafka.kpipe(&[&["consume", &topic, "-e"], args].concat(), b"");
+            values(&done.stdout).concat()
+        };
+        assert_eq!(from(&["-o", "beginning"]), "0123456789");
+        assert_eq!(from(&["-o", "end"]), "");
+        assert_eq!(from(&[]), "", "without a group from the end");
+        assert_eq!(from(&["-o", "7"]), "789");
+        assert_eq!(from(&["-o", "-3"]), "789");
+        assert_eq!(from(&["-o", "-300"]), "0123456789");
+        assert_eq!(from(&["-o", "10"]), "");
+        assert_eq!(from(&["-o", "@1700000004000"]), "456789");
+        assert_eq!(from(&["-o", "@1700000004001"]), "56789");
+        assert_eq!(from(&["-o", "@2023-11-14T22:13:26Z"]), "6789");
+        assert_eq!(from(&["-o", "@-1m"]), "", "all are older");
+        assert_eq!(from(&["-o", "beginning", "-c", "4"]), "0123");
+        assert_eq!(from(&["-o", "beginning", "-p", "0"]), "0123456789");
+    }
+}
+
+#[test]
+fn the_crate_engine_knows_the_same_but_times() {
+    let kafka = brokers("0.8.2.2");
+    let topic = kafka.topic("where", 1);
+    kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n4\n");
+    let from = |args: &[&str]| {
+        let done = kafka.kpipe(&[&["consume", &topic, "-e", "-p", "0"], args].concat(), b"");
+        values(&done.stdout).concat()
+    };
+    assert_eq!(from(&["-o", "beginning"]), "01234");
+    assert_eq!(from(&["-o", "3"]), "34");
+    assert_eq!(from(&["-o", "-1"]), "4");
+    assert_eq!(from(&["-o", "beginning", "-c", "2"]), "01");
+    assert_eq!(from(&["-o", "end"]), "");
+}
+
+#[test]
+fn an_offset_out_of_range_is_refused_with_the_range() {
+    for version in ["4.3.1", "0.10.2.2"] {
+        let kafka = brokers(version);
+        let topic = kafka.topic("range", 1);
+        kafka.kpipe(&["produce", &topic, "-p", "0"], b"a\nb\n");
+        let done = kafka.try_kpipe(&["consume", &topic, "-p", "0", "-o", "7", "-e"], b"");
+        assert_eq!(done.code, 1);
+        assert!(done.stderr.contains("OFFSET_OUT_OF_RANGE"), "{}", done.stderr);
+        assert!(done.stderr.contains("the partition holds 0 to 1"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_tail_shows_each_record_as_it_comes() {
+    for version in ["4.3.1", "0.10.2.2"] {
+        let kafka = brokers(version);
+        let topic = kafka.topic("tail", 1);
+        kafka.kpipe(&["produce", &topic], b"before\n");
+        let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning"]);
+        wait_until("the old record", || tail.seen().contains("before"));
+        let mut input = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic]);
+        for n in 0..5 {
+            input.write(format!("slow {n}\n").as_bytes());
+            wait_until("a record while the input stays open", || tail.seen().contains(&format!("slow {n}")));
+        }
+        assert_eq!(input.finish().code, 0);
+        tail.signal(libc::SIGTERM);
+        let done = tail.finish();
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert_eq!(json_lines(&done.stdout).len(), 6);
+    }
+}
+
+#[test]
+fn partitions_that_do_not_exist_are_named() {
+    let kafka = brokers("4.3.1");
+    let topic = kafka.topic("few", 2);
+    for args in [&["consume", &topic, "-p", "1,5", "-e"][..], &["produce", &topic, "-p", "5"]] {
+        let done = kafka.try_kpipe(args, b"x\n");
+        assert_eq!(done.code, 1);
+        assert!(done.stderr.contains(&format!("{topic}/5")), "{}", done.stderr);
+        assert!(done.stderr.contains("2 partitions, 0 to 1"), "{}", done.stderr);
+    }
+}
