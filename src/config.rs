@@ -50,7 +50,8 @@ impl Properties {
         let mut properties = Self::default();
         if let Some(path) = file {
             let name = path.display();
-            let open = std::fs::File::open(path).map_err(|e| Error::Usage(format!("-F {name}: {}", crate::error::describe_io(&e))))?;
+            let open = std::fs::File::open(path)
+                .map_err(|e| Error::Usage(format!("-F {name}: {}", crate::error::describe_io(&e))))?;
             let mut found = Vec::new();
             java_properties::PropertiesIter::new(open)
                 .read_into(|key, value| found.push((key, value)))
@@ -60,9 +61,8 @@ impl Properties {
             }
         }
         for setting in settings {
-            let (key, value) = setting
-                .split_once('=')
-                .ok_or_else(|| Error::Usage(format!("-X {setting}: expected NAME=VALUE")))?;
+            let (key, value) =
+                setting.split_once('=').ok_or_else(|| Error::Usage(format!("-X {setting}: expected NAME=VALUE")))?;
             properties.set(key.trim(), value.trim().to_owned(), &format!("-X {setting}"))?;
         }
         Ok(properties)
@@ -143,10 +143,8 @@ impl Config {
     /// A broker's address or a property is malformed.
     pub fn resolve(brokers: Option<&str>, engine: EngineChoice, properties: Properties) -> Result<Self> {
         let environment = std::env::var("KPIPE_BROKERS").ok();
-        let listed = brokers
-            .or(properties.text("bootstrap.servers"))
-            .or(environment.as_deref())
-            .unwrap_or(DEFAULT_BROKERS);
+        let listed =
+            brokers.or(properties.text("bootstrap.servers")).or(environment.as_deref()).unwrap_or(DEFAULT_BROKERS);
         let brokers = listed
             .split(',')
             .map(str::trim)
@@ -160,9 +158,7 @@ impl Config {
             brokers,
             client_id: properties.text("client.id").unwrap_or("kpipe").to_owned(),
             engine,
-            connect_timeout: properties
-                .millis("socket.connection.setup.timeout.ms")?
-                .unwrap_or(Duration::from_secs(5)),
+            connect_timeout: properties.millis("socket.connection.setup.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
             request_timeout: properties.millis("request.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
             retry_backoff: properties.millis("retry.backoff.ms")?.unwrap_or(Duration::from_millis(100)),
             properties,

@@ -145,7 +145,9 @@ impl Code {
             E::UnknownMemberId | E::IllegalGeneration | E::RebalanceInProgress => {
                 "the group has other, active members: stop them, or use another group"
             }
-            E::UnsupportedForMessageFormat => "the topic's message format is too old for this",
+            E::UnsupportedForMessageFormat => {
+                "the topic keeps a message format from before 0.11, which knows no idempotence and no headers: --idempotent false"
+            }
             E::TopicDeletionDisabled => "the brokers run with delete.topic.enable=false",
             E::PolicyViolation => "a policy of the brokers forbids it",
             E::InvalidTimestamp => "the timestamp is further from now than the topic allows",

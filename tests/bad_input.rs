@@ -97,7 +97,8 @@ fn what_is_mistyped_gets_the_nearest_known() {
 fn properties_files_and_the_environment_say_where_the_brokers_are() {
     let kafka = brokers("4.3.1");
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), format!("# made by a test\nbootstrap.servers={}\nclient.id : me\n", kafka.bootstrap)).unwrap();
+    std::fs::write(file.path(), format!("# made by a test\nbootstrap.servers={}\nclient.id : me\n", kafka.bootstrap))
+        .unwrap();
     let done = kpipe(&["-F", file.path().to_str().unwrap(), "topics", "list"], b"");
     assert_eq!(done.code, 0, "{}", done.stderr);
     let done = crate::support::shell(&format!("KPIPE_BROKERS={} kpipe topics list", kafka.bootstrap));

@@ -59,8 +59,7 @@ fn kpipe_reads_every_codec_of_java_and_librdkafka() {
         let topic = kafka.topic("theirs", 1);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &text).unwrap();
-        let kcat =
-            shell(&format!("kcat -b {} -P -t {topic} -z {codec} -l {}", kafka.bootstrap, file.path().display()));
+        let kcat = shell(&format!("kcat -b {} -P -t {topic} -z {codec} -l {}", kafka.bootstrap, file.path().display()));
         assert_eq!(kcat.code, 0, "{}", kcat.stderr);
         kafka.java_produce(&topic, &["--compression-codec", codec], text.as_bytes());
         let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e", "--output", "value"], b"");

@@ -54,7 +54,11 @@ fn any_bytes_pass_through_lines() {
     let input: Vec<u8> = (0..=255u8).filter(|byte| *byte != b'\n').chain([b'\n', b'\n']).chain(*b"last").collect();
     kafka.kpipe(&["produce", &topic], &input);
     let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e", "--output", "value"], b"");
-    assert_eq!(read.bytes, [&input[..], b"\n"].concat(), "an empty line is an empty value; the last needs no delimiter");
+    assert_eq!(
+        read.bytes,
+        [&input[..], b"\n"].concat(),
+        "an empty line is an empty value; the last needs no delimiter"
+    );
     let topic = kafka.topic("delimited", 1);
     kafka.kpipe(&["produce", &topic, "-D", "\\0--"], b"a\nb\0--c\0--\0--d\0-");
     let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e", "--output", "value", "-D", "|"], b"");

@@ -52,8 +52,7 @@ fn a_sigterm_commits_what_was_written() {
     let topic = kafka.topic("term", 1);
     kafka.kpipe(&["produce", &topic], b"a\nb\n");
     for expected in ["a\nb\n", "c\n"] {
-        let running =
-            Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--output", "value"]);
+        let running = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--output", "value"]);
         wait_until("the records", || running.seen() == expected);
         running.signal(libc::SIGTERM);
         let done = running.ended();

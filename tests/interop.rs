@@ -38,8 +38,8 @@ fn the_crate_engine_works_where_it_is_forced() {
     let records = json_lines(&read.stdout);
     assert_eq!(values(&read.stdout), ["a", "b"]);
     assert!(records[0].get("timestamp").is_none() && records[0].get("key").is_none(), "unknown fields are left out");
-    let failed = brokers("4.3.1").try_kpipe(&["--engine", "kafka", "topics", "list"], b"");
-    assert_eq!(failed.code, 1);
+    let failed = brokers("4.3.1").try_kpipe(&["--engine", "kafka", "produce", "any"], b"x\n");
+    assert_eq!(failed.code, 2, "{}", failed.stderr);
     assert!(failed.stderr.contains("0.8.2 to 3.9"), "{}", failed.stderr);
     let failed = brokers("0.10.2.2").try_kpipe(&["--engine", "native", "topics", "list"], b"");
     assert_eq!(failed.code, 2);
@@ -73,10 +73,12 @@ fn kafkas_consumer_reads(version: &'static str) {
     let topic = kafka.topic("read", 1);
     let args = ["produce", &topic, "-K", "=", "-Z", "-H", "trace=abc", "-H", "n", "--timestamp", "1700000000123"];
     kafka.kpipe(&args, "k1=v1\nk2=\n=only value\nk4=été ☃\n".as_bytes());
-    let mut shown = vec!["--property", "print.timestamp=true", "--property", "print.key=true"];
+    let mut properties = vec!["print.timestamp=true", "print.key=true"];
     if version != "1.1.1" {
-        shown.extend(["--property", "print.headers=true", "--property", "null.literal=NIL"]);
+        properties.extend(["print.headers=true", "null.literal=NIL"]);
     }
+    let flag = if version == "4.3.1" { "--formatter-property" } else { "--property" };
+    let shown: Vec<_> = properties.into_iter().flat_map(|property| [flag, property]).collect();
     let read = kafka.java_consume(&topic, 4, &shown);
     let expected = if version == "1.1.1" {
         "CreateTime:1700000000123\tk1\tv1\nCreateTime:1700000000123\tk2\tnull\n\
@@ -112,8 +114,8 @@ fn kpipe_reads_what_kafkas_producer_writes() {
     for (version, engine) in PAIRS {
         let kafka = brokers(version);
         let topic = kafka.topic("written", 1);
-        let args = ["--property", "parse.key=true", "--property", "key.separator=="];
-        kafka.java_produce(&topic, &args, "k1=v1\nk2=\nk3=été ☃\n".as_bytes());
+        let args = ["--property", "parse.key=true", "--property", "key.separator=:"];
+        kafka.java_produce(&topic, &args, "k1:v1\nk2:\nk3:été ☃\n".as_bytes());
         let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"");
         let mut records = json_lines(&read.stdout);
         records.sort_by_key(|r| r["key"].to_string());

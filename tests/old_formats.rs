@@ -5,14 +5,17 @@ use crate::support::{brokers, fresh, json_lines};
 #[test]
 fn old_segments_are_read() {
     let kafka = brokers("1.1.1");
-    for (format, codec) in [("0.9.0", "none"), ("0.9.0", "snappy"), ("0.10.2", "none"), ("0.10.2", "gzip"), ("0.10.2", "lz4")] {
+    for (format, codec) in
+        [("0.9.0", "none"), ("0.9.0", "snappy"), ("0.10.2", "none"), ("0.10.2", "gzip"), ("0.10.2", "lz4")]
+    {
         let topic = fresh("segments");
         let set = format!("message.format.version={format}");
         kafka.kpipe(&["topics", "create", &topic, "--set", &set], b"");
         // The broker writes v2 batches down into the topic's format.
-        let args = ["produce", &topic, "-K", "=", "-Z", "--timestamp", "1700000000123", "-z", codec];
+        let args =
+            ["produce", &topic, "-K", "=", "-Z", "--timestamp", "1700000000123", "-z", codec, "--idempotent", "false"];
         kafka.kpipe(&args, b"k1=v1\nk2=\nk3=v3\n");
-        kafka.kpipe(&["produce", &topic, "-K", "="], b"k4=v4\n");
+        kafka.kpipe(&["produce", &topic, "-K", "=", "--idempotent", "false"], b"k4=v4\n");
         let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"");
         let records = json_lines(&read.stdout);
         let offsets: Vec<_> = records.iter().map(|r| r["offset"].as_i64().unwrap()).collect();

@@ -57,7 +57,8 @@ fn behind_a_proxy() -> (Cluster, std::sync::Arc<Proxy>) {
 fn connections_cut_a_hundred_times_at_any_byte_lose_and_double_nothing() {
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "cut"], b"");
-    let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", "cut", "--batch-size", "3k", "--timeout", "90s"]);
+    let mut running =
+        Running::kpipe(&["-b", &kafka.bootstrap, "produce", "cut", "--batch-size", "3k", "--timeout", "90s"]);
     let (mut next, mut seed) = (0u64, 12345u64);
     for round in 0..100 {
         // A generator with a seed, so that a failure repeats.
@@ -85,7 +86,16 @@ fn connections_cut_a_hundred_times_at_any_byte_lose_and_double_nothing() {
 fn a_broker_that_stays_silent_fails_the_records_in_time() {
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "silent"], b"");
-    let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", "silent", "--timeout", "3s", "-X", "request.timeout.ms=1000"]);
+    let mut running = Running::kpipe(&[
+        "-b",
+        &kafka.bootstrap,
+        "produce",
+        "silent",
+        "--timeout",
+        "3s",
+        "-X",
+        "request.timeout.ms=1000",
+    ]);
     running.write(b"first\n");
     wait_until("the first record", || holds_lines(&kafka, "silent") == ["first"]);
     proxy.stall(true);

@@ -139,7 +139,8 @@ impl Consume {
         let engine = context.connect()?;
         if self.isolation.is_some() && engine.name() == "kafka" {
             return Err(Error::Usage(
-                "--isolation: the kafka crate knows no transactions; --engine native can, on Kafka 0.11 and newer".to_owned(),
+                "--isolation: the kafka crate knows no transactions; --engine native can, on Kafka 0.11 and newer"
+                    .to_owned(),
             )
             .into());
         }
@@ -163,7 +164,9 @@ impl Consume {
         let finished = work.finish();
         match (read, finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
-            (Err(Error::ReaderGone), Ok(()) | Err(Error::ReaderGone)) | (Ok(()), Ok(()) | Err(Error::ReaderGone)) => Ok(EXIT_OK),
+            (Err(Error::ReaderGone), Ok(()) | Err(Error::ReaderGone)) | (Ok(()), Ok(()) | Err(Error::ReaderGone)) => {
+                Ok(EXIT_OK)
+            }
             (Err(Error::ReaderGone) | Ok(()), Err(error)) => Err(error.into()),
             (Err(error), Ok(())) => Err(error.into()),
             (Err(error), Err(more)) => Err(anyhow::Error::new(error).context(more.to_string())),
@@ -194,7 +197,9 @@ impl Consume {
             (Some(IsolationArg::ReadUncommitted), _) | (None, Some("read_uncommitted")) => Isolation::Uncommitted,
             (Some(IsolationArg::ReadCommitted), _) | (None, None | Some("read_committed")) => Isolation::Committed,
             (None, Some(other)) => {
-                return Err(Error::Usage(format!("isolation.level={other}: expected read_committed or read_uncommitted")));
+                return Err(Error::Usage(format!(
+                    "isolation.level={other}: expected read_committed or read_uncommitted"
+                )));
             }
         };
         let size = |name, default| -> Result<usize> {
@@ -264,9 +269,8 @@ impl Work<'_> {
         let place = self.writer.place(&batch.topic, batch.partition);
         self.format.begin(batch);
         for record in batch.records() {
-            let record = record.map_err(|e| {
-                Error::Network(format!("{}: {e}", crate::engine::place(&batch.topic, batch.partition)))
-            })?;
+            let record = record
+                .map_err(|e| Error::Network(format!("{}: {e}", crate::engine::place(&batch.topic, batch.partition))))?;
             self.format.write(self.writer.buffer(), &record, self.delimiter);
             self.writer.mark(place, record.offset + 1, batch.leader_epoch)?;
             if self.commit == Commit::Each {

@@ -137,9 +137,9 @@ fn parse_acks(text: &str) -> Result<Acks, String> {
 fn parse_compression(text: &str) -> Result<Compression, String> {
     let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
     let index = Codec::NAMES.iter().position(|known| *known == name);
-    let codec = index.and_then(|index| Codec::from_attributes(index as i16)).ok_or_else(|| {
-        format!("expected one of {}{}", Codec::NAMES.join(", "), did_you_mean(name, Codec::NAMES))
-    })?;
+    let codec = index
+        .and_then(|index| Codec::from_attributes(index as i16))
+        .ok_or_else(|| format!("expected one of {}{}", Codec::NAMES.join(", "), did_you_mean(name, Codec::NAMES)))?;
     let Some(level) = level else { return Ok(Compression { codec, level: None }) };
     let levels = codec.levels().ok_or_else(|| format!("{name} has no levels"))?;
     match level.parse() {
@@ -227,7 +227,9 @@ impl Produce {
             None => properties.get("enable.idempotence")?,
         };
         if idempotent == Some(true) && acks != Acks::All {
-            return Err(Error::Usage("--idempotent true needs --acks all: no other broker could tell a repeat".to_owned()));
+            return Err(Error::Usage(
+                "--idempotent true needs --acks all: no other broker could tell a repeat".to_owned(),
+            ));
         }
         let size = |flag: Option<usize>, name, default| {
             flag.map_or_else(|| Ok(property(context, name, parse_size)?.unwrap_or(default)), Ok::<_, Error>)
@@ -286,7 +288,9 @@ impl Produce {
         if self.input == Input::Json {
             for (given, flag) in [(self.key_delimiter.is_some(), "-K"), (self.empty_is_null, "-Z")] {
                 if given {
-                    return Err(Error::Usage(format!("{flag} is for --input lines: a JSON record says its key and nulls itself")));
+                    return Err(Error::Usage(format!(
+                        "{flag} is for --input lines: a JSON record says its key and nulls itself"
+                    )));
                 }
             }
             return Ok(Reader::Json(Box::new(JsonReader::new(JsonOptions {
@@ -347,7 +351,8 @@ impl Tally {
             }
         }
         for (first, count, why) in lost {
-            let which = if count == 1 { format!("record {first}") } else { format!("{count} records from record {first} on") };
+            let which =
+                if count == 1 { format!("record {first}") } else { format!("{count} records from record {first} on") };
             eprintln!("kpipe: not delivered: {which}: {why}");
         }
     }

@@ -13,7 +13,8 @@ use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, T
 use crate::signal::Stop;
 use bytes::BytesMut;
 use kafka::client::{
-    CommitOffset, Compression, FetchOffset, FetchPartition, GroupOffsetStorage, KafkaClient, ProduceMessage, RequiredAcks,
+    CommitOffset, Compression, FetchOffset, FetchPartition, GroupOffsetStorage, KafkaClient, ProduceMessage,
+    RequiredAcks,
 };
 use kafka::error::{Error as CrateError, KafkaCode};
 use std::collections::{HashMap, VecDeque};
@@ -59,7 +60,9 @@ impl Client {
         let limit = config.connect_timeout + config.request_timeout;
         let brokers = config.brokers.join(", ");
         let cannot = |why: String| {
-            Error::Network(format!("cannot reach {brokers} with the kafka crate: {why} (it speaks to Kafka 0.8.2 to 3.9, without TLS)"))
+            Error::Network(format!(
+                "cannot reach {brokers} with the kafka crate: {why} (it speaks to Kafka 0.8.2 to 3.9, without TLS)"
+            ))
         };
         let inner = match answer.recv_timeout(limit) {
             Ok(Ok(inner)) => inner,
@@ -312,7 +315,13 @@ impl KafkaProducer {
         failed
     }
 
-    fn report(&mut self, first: &Entry, records: u64, bytes: u64, outcome: std::result::Result<Option<Offset>, Failure>) {
+    fn report(
+        &mut self,
+        first: &Entry,
+        records: u64,
+        bytes: u64,
+        outcome: std::result::Result<Option<Offset>, Failure>,
+    ) {
         self.answered += records;
         self.receipts.push(Receipt {
             topic: self.topics[first.topic].0.clone(),
@@ -508,7 +517,9 @@ impl KafkaConsumer {
                             if reading.max_bytes >= MAX_FETCH {
                                 let what = place(&reading.topic, reading.partition);
                                 let at = reading.position;
-                                return Err(Error::Network(format!("{what}: the record at {at} is larger than 256 MiB")));
+                                return Err(Error::Network(format!(
+                                    "{what}: the record at {at} is larger than 256 MiB"
+                                )));
                             }
                             reading.max_bytes = reading.max_bytes.saturating_mul(2).min(MAX_FETCH);
                         }

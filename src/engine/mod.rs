@@ -8,8 +8,8 @@ use crate::config::{Config, EngineChoice};
 use crate::error::{Code, Error, Result};
 use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp};
 use crate::signal::Stop;
-pub use native::wire::{Codec, Compression, Isolation};
 pub use native::Wake;
+pub use native::wire::{Codec, Compression, Isolation};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -281,7 +281,13 @@ impl Engine {
         let native = || native::Client::connect(config, stop);
         let kafka = || kafka_crate::Client::connect(config, stop).map(|client| Self::Kafka(Box::new(client)));
         match config.engine {
-            EngineChoice::Kafka => kafka(),
+            EngineChoice::Kafka => match native()? {
+                native::Found::Modern(client) if !client.is_legacy()? => Err(Error::Usage(
+                    "--engine kafka: Kafka 4.0 removed the requests that the kafka crate sends; it works with 0.8.2 to 3.9; use --engine native"
+                        .to_owned(),
+                )),
+                _ => kafka(),
+            },
             EngineChoice::Native => match native()? {
                 native::Found::Modern(client) => Ok(Self::Native(client)),
                 native::Found::Old(reason) => {
@@ -355,11 +361,7 @@ pub(crate) fn out_of_range(topic: &str, partition: PartitionId, asked: Offset, f
     } else {
         format!("the partition holds {first} to {}", next - 1)
     };
-    Error::Kafka {
-        what: format!("offset {asked} of {}", place(topic, partition)),
-        code: Code(1),
-        message: Some(holds),
-    }
+    Error::Kafka { what: format!("offset {asked} of {}", place(topic, partition)), code: Code(1), message: Some(holds) }
 }
 
 /// A partition that the topic does not have.

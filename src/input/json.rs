@@ -149,7 +149,9 @@ impl<'de> Visitor<'de> for Object<'_> {
                 _ if self.ignore_unknown => drop(map.next_value::<IgnoredAny>()?),
                 unknown => {
                     let hint = crate::error::did_you_mean(unknown, FIELDS.iter().copied());
-                    return Err(A::Error::custom(format!("unknown field {unknown:?}{hint} (--ignore-unknown passes over it)")));
+                    return Err(A::Error::custom(format!(
+                        "unknown field {unknown:?}{hint} (--ignore-unknown passes over it)"
+                    )));
                 }
             }
         }
@@ -276,7 +278,8 @@ mod tests {
     #[test]
     fn what_a_line_leaves_out_does_not_come_from_the_line_before() {
         let mut reader = JsonReader::default();
-        let full = br#"{"topic":"t","partition":3,"timestamp":5,"key":"k","value":"v","headers":[{"key":"a","value":"b"}]}"#;
+        let full =
+            br#"{"topic":"t","partition":3,"timestamp":5,"key":"k","value":"v","headers":[{"key":"a","value":"b"}]}"#;
         reader.read(full).unwrap();
         let read = reader.read(b"{}").unwrap().unwrap();
         assert_eq!((read.topic, read.partition, read.record.timestamp), (None, None, None));

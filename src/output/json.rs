@@ -217,7 +217,9 @@ mod tests {
             r#"{"topic":"t","partition":3,"offset":42,"timestamp":7,"key":"k","value":"v","headers":[{"key":"trace","value":"abc"}]}"#
         );
         let append = Batch { timestamp_type: TimestampType::Append, ..batch() };
-        assert!(line(&PLAIN, Encoding::Text, &append).contains(r#""timestamp":7,"timestamp_type":"append","key":null"#));
+        assert!(
+            line(&PLAIN, Encoding::Text, &append).contains(r#""timestamp":7,"timestamp_type":"append","key":null"#)
+        );
         let unknown = Batch { nulls_known: false, ..batch() };
         let record = RecordRef { timestamp: None, value: Some(b""), ..PLAIN };
         assert_eq!(line(&record, Encoding::Text, &unknown), r#"{"topic":"t","partition":3,"offset":42}"#);
@@ -225,7 +227,8 @@ mod tests {
 
     #[test]
     fn values_are_shown_as_asked() {
-        let value = |bytes: &'static [u8], encoding| line(&RecordRef { value: Some(bytes), ..PLAIN }, encoding, &batch());
+        let value =
+            |bytes: &'static [u8], encoding| line(&RecordRef { value: Some(bytes), ..PLAIN }, encoding, &batch());
         assert!(value(b"{\"a\":\n1}", Encoding::Json).ends_with(r#""value":{"a": 1}}"#));
         assert!(value(b"{nonsense", Encoding::Json).ends_with(r#""value":"{nonsense"}"#));
         assert!(value(b"\xff", Encoding::Text).ends_with(r#""value_base64":"/w=="}"#));

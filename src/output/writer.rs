@@ -58,7 +58,14 @@ impl Writer {
 
     fn new(out: File) -> Self {
         let pipe = rustix::pipe::fcntl_getpipe_size(&out).unwrap_or(0) as u64;
-        Self { out, pipe, buffer: Vec::with_capacity(2 * FLUSH_AT), taken: 0, marks: VecDeque::new(), partitions: Vec::new() }
+        Self {
+            out,
+            pipe,
+            buffer: Vec::with_capacity(2 * FLUSH_AT),
+            taken: 0,
+            marks: VecDeque::new(),
+            partitions: Vec::new(),
+        }
     }
 
     /// The place of a partition.

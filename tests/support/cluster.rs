@@ -108,11 +108,22 @@ impl Cluster {
             _ => self.java("kafka.tools.ConsoleConsumer"),
         };
         let max = count.to_string();
-        java.args(["--bootstrap-server", &self.bootstrap, "--topic", topic, "--from-beginning", "--max-messages", &max]);
-        let done = run(args.iter().fold(java, |mut java, arg| {
-            java.arg(arg);
-            java
-        }), b"");
+        java.args([
+            "--bootstrap-server",
+            &self.bootstrap,
+            "--topic",
+            topic,
+            "--from-beginning",
+            "--max-messages",
+            &max,
+        ]);
+        let done = run(
+            args.iter().fold(java, |mut java, arg| {
+                java.arg(arg);
+                java
+            }),
+            b"",
+        );
         assert_eq!(done.code, 0, "{}", done.stderr);
         done.stdout
     }
@@ -124,6 +135,10 @@ impl Cluster {
         java.args(["--offset", "-2", "--no-wait-at-logend"]).args(args);
         let done = run(java, b"");
         // Its log goes to stdout too.
-        done.stdout.lines().filter(|line| !line.starts_with("log4j:")).map(|line| format!("{line}\n")).collect()
+        done.stdout
+            .lines()
+            .filter(|line| !line.starts_with("log4j:") && !line.starts_with("Terminating."))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 }

@@ -9,9 +9,7 @@ use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{
-    BrokerId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
-};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -276,7 +274,8 @@ impl Cluster {
             match info.leader {
                 None => failed = Some(Error::kafka(crate::engine::place(topic, *partition), LEADER_NOT_AVAILABLE)),
                 Some(leader) => {
-                    let entry = ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
+                    let entry =
+                        ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
                     by_leader.entry(leader).or_default().entry(topic).or_default().push(entry);
                 }
             }

@@ -38,6 +38,14 @@ pub enum Found {
 }
 
 impl Client {
+    /// Whether the brokers also take the requests of the `kafka` crate.
+    ///
+    /// # Errors
+    /// None can be reached any more.
+    pub fn is_legacy(&self) -> Result<bool> {
+        self.network.run(1, async { Ok(self.cluster.any().await?.is_legacy()) })
+    }
+
     /// Connects to the first of `config`'s brokers that answers.
     ///
     /// # Errors

@@ -270,7 +270,9 @@ impl Fetcher {
                 let error = Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code);
                 // The leader moved: that is no news for the user.
                 tracing::info!(%error, "looking for the leader");
-                if self.positions.failed(index, Instant::now(), RETRY_WAIT / 4) > OUTAGE_LIMIT && self.config.stop_at_end {
+                if self.positions.failed(index, Instant::now(), RETRY_WAIT / 4) > OUTAGE_LIMIT
+                    && self.config.stop_at_end
+                {
                     return self.fail(error);
                 }
                 continue;

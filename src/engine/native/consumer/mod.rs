@@ -186,5 +186,9 @@ async fn explain(cluster: &super::cluster::Cluster, place: &Place, asked: Offset
             return out_of_range(&place.0, place.1, asked, first, next);
         }
     }
-    Error::Kafka { what: format!("fetching {}", crate::engine::place(&place.0, place.1)), code: Code(code), message: None }
+    Error::Kafka {
+        what: format!("fetching {}", crate::engine::place(&place.0, place.1)),
+        code: Code(code),
+        message: None,
+    }
 }

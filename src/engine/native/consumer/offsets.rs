@@ -1,8 +1,8 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
-use super::Place;
 use super::super::cluster::{Cluster, topic_name};
 use super::super::net::backoff;
+use super::Place;
 use crate::engine::{Offsets, place};
 use crate::error::{Code, Error, Result};
 use crate::record::Offset;

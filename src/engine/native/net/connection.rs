@@ -2,7 +2,7 @@
 
 use super::versions::Versions;
 use crate::config::Config;
-use crate::error::{Error, Result, describe_io};
+use crate::error::{Code, Error, Result, describe_io};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
@@ -104,7 +104,8 @@ impl Connection {
             };
             match Versions::parse(answer, version) {
                 Err(UNSUPPORTED_VERSION) if version > 0 => version = 0,
-                Err(-1) => {
+                // Not even an error code of Kafka's.
+                Err(code) if code == -1 || Code(code).name().contains("error code") => {
                     return Err(Error::Network(format!("{label} is no Kafka broker: its first answer is malformed")));
                 }
                 Err(code) => return Err(Error::kafka(format!("ApiVersions to {label}"), code)),
@@ -163,6 +164,11 @@ impl Connection {
     /// How messages name the broker.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether the broker still takes the requests of the `kafka` crate.
+    pub fn is_legacy(&self) -> bool {
+        self.versions.get().is_some_and(Versions::is_legacy)
     }
 
     /// Whether requests can still be sent.

@@ -44,6 +44,12 @@ impl Versions {
         (version >= both.min).then_some(version)
     }
 
+    /// Whether the broker still takes Fetch v0, as the `kafka` crate sends it; Kafka 4.0 does not (KIP-896).
+    /// Not asked of Produce: 4.x lists its v0 without taking it, for the sake of old librdkafkas.
+    pub fn is_legacy(&self) -> bool {
+        self.ranges.get(&(ApiKey::Fetch as i16)).is_some_and(|range| range.min == 0)
+    }
+
     /// Whether the broker takes record batches v2: Produce v3 and Fetch v4, Kafka 0.11.
     pub fn is_modern(&self) -> bool {
         let max = |key: ApiKey| self.ranges.get(&(key as i16)).map_or(-1, |range| range.max);

@@ -89,7 +89,9 @@ impl NativeProducer {
         let (infos, identity) = client.network.run(1, async {
             let infos = client.cluster.topics(&names, true).await?;
             let identity = match config.idempotent {
-                true => Some(sender::init_producer_id(&client.cluster, Instant::now() + config.delivery_timeout).await?),
+                true => {
+                    Some(sender::init_producer_id(&client.cluster, Instant::now() + config.delivery_timeout).await?)
+                }
                 false => None,
             };
             Ok((infos, identity))
@@ -99,8 +101,7 @@ impl NativeProducer {
             // Err: the producer is gone, nobody waits.
             let _ = woken.send(Feedback::Woken);
         });
-        let task =
-            Sender::new(client.cluster.clone(), config.clone(), identity, batches, report, armed.clone(), wake);
+        let task = Sender::new(client.cluster.clone(), config.clone(), identity, batches, report, armed.clone(), wake);
         client.network.handle().spawn(task.run());
         let mut producer = Self {
             client,

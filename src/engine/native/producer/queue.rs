@@ -219,15 +219,24 @@ impl Queue {
                 batch.sequence = Some(sequence);
                 self.next_sequence = add(sequence, batch.sealed.count);
             }
-            stamp = ProducerStamp { producer_id: id, producer_epoch: epoch, base_sequence: sequence, transactional: false };
+            stamp =
+                ProducerStamp { producer_id: id, producer_epoch: epoch, base_sequence: sequence, transactional: false };
         }
         self.in_flight.push_back(batch);
         self.in_flight.back().map(|batch| (batch, stamp))
     }
 
     /// The batch that begins with `first_record` was answered; returns what is done with.
-    pub(super) fn answered(&mut self, first_record: u64, answer: Answer, now: Instant, backoff: impl Fn(u32) -> Duration) -> Vec<Done> {
-        let Some(index) = self.in_flight.iter().position(|batch| batch.first_record == first_record) else { return Vec::new() };
+    pub(super) fn answered(
+        &mut self,
+        first_record: u64,
+        answer: Answer,
+        now: Instant,
+        backoff: impl Fn(u32) -> Duration,
+    ) -> Vec<Done> {
+        let Some(index) = self.in_flight.iter().position(|batch| batch.first_record == first_record) else {
+            return Vec::new();
+        };
         let Some(mut batch) = self.in_flight.remove(index) else { return Vec::new() };
         let mut done = Vec::new();
         match answer {
@@ -249,7 +258,11 @@ impl Queue {
                 }
                 Verdict::Sequence => {
                     // Expected while a batch before it is not there yet; else the broker lost our state.
-                    let first = !self.waiting.iter().chain(&self.in_flight).any(|other| other.first_record < batch.first_record);
+                    let first = !self
+                        .waiting
+                        .iter()
+                        .chain(&self.in_flight)
+                        .any(|other| other.first_record < batch.first_record);
                     if first {
                         batch.maybe_written = false; // else it would have been recognised
                         self.note_gap(batch.first_record, true);
@@ -271,7 +284,9 @@ impl Queue {
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Done> {
         let mut done = Vec::new();
         // Only when nothing is in flight: a batch given up amid others would leave a gap they cannot know of.
-        while self.in_flight.is_empty() && self.waiting.front().is_some_and(|batch| batch.deadline <= now && batch.state != State::Compressing) {
+        while self.in_flight.is_empty()
+            && self.waiting.front().is_some_and(|batch| batch.deadline <= now && batch.state != State::Compressing)
+        {
             let Some(batch) = self.waiting.pop_front() else { break };
             let error = batch.last_error.clone();
             let error = error.unwrap_or_else(|| Error::Network("no broker took it in time".to_owned()));
@@ -342,7 +357,9 @@ fn add(sequence: i32, count: i32) -> i32 {
 enum Verdict {
     /// The broker has it already (a repeat).
     Written,
-    Retry { maybe_written: bool },
+    Retry {
+        maybe_written: bool,
+    },
     /// Its number is not the one the broker expects.
     Sequence,
     /// Too large: two halves may pass.

@@ -193,7 +193,11 @@ impl Sender {
     fn compress(&mut self, slot: usize) {
         for (first_record, sealed) in self.slots[slot].queue.take_raw() {
             let compression = self.config.compression;
-            self.events.spawn_blocking(move || Event::Compressed { slot, first_record, sealed: compress(sealed, compression) });
+            self.events.spawn_blocking(move || Event::Compressed {
+                slot,
+                first_record,
+                sealed: compress(sealed, compression),
+            });
         }
     }
 
@@ -245,7 +249,8 @@ impl Sender {
     fn set_leaders(&mut self, topics: Vec<(String, std::result::Result<TopicInfo, Code>)>, now: Instant) {
         for (name, topic) in topics {
             for slot in self.slots.iter_mut().filter(|slot| *slot.topic == *name) {
-                let found = topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
+                let found =
+                    topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
                 slot.leader = found.and_then(|(_, partition)| partition.leader);
                 if let Some((id, _)) = found {
                     slot.topic_id = id;
@@ -328,7 +333,8 @@ impl Sender {
     /// Puts one batch of each partition that `broker` leads into a request; false when there is none to send.
     fn send_one(&mut self, broker: i32, connection: &Arc<Connection>, now: Instant) -> bool {
         let ids = self.slots.iter().filter(|slot| slot.leader == Some(broker)).all(|slot| slot.topic_id != Uuid::nil());
-        let Ok(version) = connection.version::<ProduceRequest>(if ids { i16::MAX } else { LAST_PRODUCE_BY_NAME }) else {
+        let Ok(version) = connection.version::<ProduceRequest>(if ids { i16::MAX } else { LAST_PRODUCE_BY_NAME })
+        else {
             return false;
         };
         let mut batches: Vec<(usize, Sealed, ProducerStamp)> = Vec::new();
@@ -374,7 +380,11 @@ impl Sender {
         }
         let mut frame = Frame::new();
         let mut out = BytesMut::with_capacity(64 + batches.len() * 80);
-        if flexible { out.put_u8(0) } else { out.put_i16(-1) } // transactional id: none
+        if flexible {
+            out.put_u8(0)
+        } else {
+            out.put_i16(-1)
+        } // transactional id: none
         out.put_i16(self.config.acks as i16);
         out.put_i32(self.cluster.config.request_timeout.as_millis() as i32);
         put_len(&mut out, topics.len(), flexible);
@@ -440,7 +450,11 @@ impl Sender {
             for partition in topic.partition_responses {
                 let slot = self.slots.iter().position(|slot| {
                     slot.partition == partition.index
-                        && if topic.name.is_empty() { slot.topic_id == topic.topic_id } else { *slot.topic == **topic.name }
+                        && if topic.name.is_empty() {
+                            slot.topic_id == topic.topic_id
+                        } else {
+                            *slot.topic == **topic.name
+                        }
                 });
                 let Some(slot) = slot else { continue };
                 let message = partition.error_message.map(|message| message.to_string());
@@ -541,7 +555,12 @@ impl Sender {
     }
 }
 
-async fn wait_for(connection: &Connection, begun: Result<Sent>, version: i16, limit: Duration) -> Result<ProduceResponse> {
+async fn wait_for(
+    connection: &Connection,
+    begun: Result<Sent>,
+    version: i16,
+    limit: Duration,
+) -> Result<ProduceResponse> {
     let answer = connection.answer::<ProduceRequest>(begun?, version, limit).await?;
     connection.decode::<ProduceRequest>(answer, version)
 }

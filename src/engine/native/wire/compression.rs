@@ -103,8 +103,7 @@ impl Compression {
                 let info = lz4_flex::frame::FrameInfo::new()
                     .block_size(lz4_flex::frame::BlockSize::Max64KB)
                     .block_mode(lz4_flex::frame::BlockMode::Independent);
-                let mut out =
-                    lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::with_capacity(input.len() / 2));
+                let mut out = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::with_capacity(input.len() / 2));
                 out.write_all(input)?;
                 out.finish().map_err(io::Error::other)
             }

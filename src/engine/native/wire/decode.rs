@@ -337,8 +337,7 @@ mod tests {
 
     #[test]
     fn aborted_records_are_shown_only_to_those_who_ask() {
-        let stamp =
-            ProducerStamp { producer_id: 7, producer_epoch: 0, base_sequence: 0, transactional: true };
+        let stamp = ProducerStamp { producer_id: 7, producer_epoch: 0, base_sequence: 0, transactional: true };
         let one = |value: &str| seal(&[(None, Some(value.into()), 1, vec![])], Codec::None);
         let place = |mut bytes: Vec<u8>, offset: i64| {
             bytes[..8].copy_from_slice(&offset.to_be_bytes());

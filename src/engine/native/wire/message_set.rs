@@ -1,8 +1,8 @@
 //! Message sets v0 and v1 (before KIP-98), as older segments still hold them and brokers down to 0.8 wrote
 //! them, brought into the form of a v2 batch. Rare, so each record is copied.
 
-use super::decode::{Corrupt, Decoder};
 use super::Codec;
+use super::decode::{Corrupt, Decoder};
 use crate::record::{Batch, Headers, Offset, RecordRef, TimestampType, encode};
 use bytes::{Buf, BytesMut};
 
@@ -170,10 +170,8 @@ mod tests {
             message(6, 1, 0, Some(b"k"), None),
             message(7, 1, 0, Some(b""), Some(b"")),
         ];
-        let expected = [
-            (6, Some(1006), Some(b"k".to_vec()), None),
-            (7, Some(1007), Some(b"".to_vec()), Some(b"".to_vec())),
-        ];
+        let expected =
+            [(6, Some(1006), Some(b"k".to_vec()), None), (7, Some(1007), Some(b"".to_vec()), Some(b"".to_vec()))];
         assert_eq!(read(set.concat(), 6), expected);
     }
 
@@ -182,8 +180,7 @@ mod tests {
         for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4] {
             for magic in [0, 1] {
                 let base = if magic == 0 { 10 } else { 0 };
-                let inner: Vec<u8> =
-                    (0..3).flat_map(|n| message(base + n, magic, 0, None, Some(&[n as u8]))).collect();
+                let inner: Vec<u8> = (0..3).flat_map(|n| message(base + n, magic, 0, None, Some(&[n as u8]))).collect();
                 let mut packed = Compression { codec, level: None }.compress(&inner).unwrap();
                 if codec == Codec::Lz4 && magic == 0 {
                     packed[6] ^= 0xff; // as clients before 0.10 wrote it

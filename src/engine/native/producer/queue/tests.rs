@@ -50,7 +50,11 @@ impl Log {
                 if stamp.base_sequence != 0 {
                     return refused(ResponseError::OutOfOrderSequenceNumber);
                 }
-                *self = Self { records: std::mem::take(&mut self.records), producer: Some(stamp.producer_id), ..Self::default() };
+                *self = Self {
+                    records: std::mem::take(&mut self.records),
+                    producer: Some(stamp.producer_id),
+                    ..Self::default()
+                };
             }
             if self.recent.contains(&(stamp.base_sequence, count)) {
                 return Answer::Written(-1);
@@ -124,7 +128,9 @@ fn run(batches: &[i32], fates: &[Fate], window: usize, idempotent: bool) -> Run 
                 }
                 Fate::Refused => refused(ResponseError::NotLeaderOrFollower),
                 // A broker does not find too large what it once took.
-                Fate::TooLarge if count > 1 && !run.log.records.contains(&first) => refused(ResponseError::MessageTooLarge),
+                Fate::TooLarge if count > 1 && !run.log.records.contains(&first) => {
+                    refused(ResponseError::MessageTooLarge)
+                }
                 Fate::TooLarge => run.log.append(stamp, first, count),
                 Fate::Forgets => {
                     run.log.producer = None;
