@@ -1,5 +1,7 @@
 //! Promises, one file each, against real brokers and, where only bytes matter, against scripted peers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod bad_input;
 mod bad_peers;
 mod codecs;

@@ -148,7 +148,9 @@ mod tests {
         out
     }
 
-    fn read(set: Vec<u8>, from: Offset) -> Vec<(i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    type Owned = (i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+    fn read(set: Vec<u8>, from: Offset) -> Vec<Owned> {
         let decoder = Decoder {
             topic: "t".into(),
             partition: 0,
