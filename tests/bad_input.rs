@@ -20,7 +20,7 @@ fn a_malformed_json_line_is_named_and_what_stands_before_it_is_delivered() {
 fn a_record_over_the_brokers_limit_fails_alone() {
     let kafka = brokers("4.3.1");
     let topic = crate::support::fresh("limit");
-    kafka.kpipe(&["topics", "create", &topic, "--set", "max.message.bytes=5000"], b"");
+    kafka.kpipe(&["topics", "create", &topic, "--config", "max.message.bytes=5000"], b"");
     // Batches over the limit of records under it are split.
     let lines: String = (0..2_000).map(|n| format!("{n:0100}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
@@ -44,7 +44,7 @@ fn a_record_over_the_brokers_limit_fails_alone() {
 fn a_line_of_50_mb_goes_through_where_the_topic_takes_it() {
     let kafka = brokers("4.3.1");
     let topic = crate::support::fresh("huge");
-    kafka.kpipe(&["topics", "create", &topic, "--set", "max.message.bytes=60000000"], b"");
+    kafka.kpipe(&["topics", "create", &topic, "--config", "max.message.bytes=60000000"], b"");
     let mut line: Vec<u8> = (0..50_000_000u32).map(|n| b'a' + (n % 26) as u8).collect();
     line.push(b'\n');
     kafka.kpipe(&["produce", &topic, "--request-timeout", "30s"], &[&b"small\n"[..], &line].concat());

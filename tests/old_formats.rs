@@ -10,7 +10,7 @@ fn old_segments_are_read() {
     {
         let topic = fresh("segments");
         let set = format!("message.format.version={format}");
-        kafka.kpipe(&["topics", "create", &topic, "--set", &set], b"");
+        kafka.kpipe(&["topics", "create", &topic, "--config", &set], b"");
         // The broker writes v2 batches down into the topic's format.
         let args =
             ["produce", &topic, "-K", "=", "-Z", "--timestamp", "1700000000123", "-z", codec, "--idempotent", "false"];

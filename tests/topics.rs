@@ -7,7 +7,8 @@ fn a_topic_is_made_described_and_deleted() {
     for version in ["4.3.1", "3.9.2", "2.8.2", "1.1.1"] {
         let kafka = brokers(version);
         let name = crate::support::fresh("made");
-        let made = kafka.kpipe(&["topics", "create", &name, "--partitions", "3", "--set", "retention.ms=3600000"], b"");
+        let made =
+            kafka.kpipe(&["topics", "create", &name, "--partitions", "3", "--config", "retention.ms=3600000"], b"");
         assert_eq!(made.stderr, format!("kpipe: created topic {name}\n"));
         kafka.kpipe(&["produce", &name, "-p", "1"], b"a\nb\n");
         let listed = json_lines(&kafka.kpipe(&["topics", "list", "-J"], b"").stdout);
@@ -57,7 +58,7 @@ fn what_a_broker_refuses_is_named() {
     for (args, name) in [
         (&["topics", "create", "bad name"][..], "INVALID_TOPIC_EXCEPTION"),
         (&["topics", "create", "r", "--replication-factor", "9"], "INVALID_REPLICATION_FACTOR"),
-        (&["topics", "create", "c", "--set", "no.such=1"], "INVALID_CONFIG"),
+        (&["topics", "create", "c", "--config", "no.such=1"], "INVALID_CONFIG"),
         (&["topics", "delete", "no-such-topic", "--yes"], "UNKNOWN_TOPIC_OR_PARTITION"),
         (&["consume", "no-such-topic", "-e"], "UNKNOWN_TOPIC_OR_PARTITION"),
     ] {

@@ -25,12 +25,13 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Every command")]
 struct Global {
     /// Brokers to ask first [default: bootstrap.servers, $KPIPE_BROKERS, localhost:9092]
-    #[arg(short, long, global = true, value_name = "HOST:PORT,…")]
+    #[arg(short, long, global = true, value_name = "HOST:PORT,..")]
     brokers: Option<String>,
     /// Reads properties from a file in Java's syntax
-    #[arg(short = 'F', long = "config", global = true, value_name = "FILE")]
+    #[arg(short = 'F', long = "config-file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Sets a property, under the Java client's or librdkafka's name; wins over -F
     #[arg(short = 'X', long = "property", global = true, value_name = "NAME=VALUE", action = ArgAction::Append)]
@@ -101,7 +102,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
 
 fn start_logging(global: &Global) -> anyhow::Result<()> {
     use std::io::IsTerminal;
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::prelude::*;
     let level = match (global.quiet, global.verbose) {
         (true, _) => "kpipe=error",
         (_, 0) => "kpipe=warn",
@@ -109,14 +111,17 @@ fn start_logging(global: &Global) -> anyhow::Result<()> {
         (_, 2) => "kpipe=debug",
         _ => "trace",
     };
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(asked) => EnvFilter::try_new(asked)?,
-        Err(_) => EnvFilter::new(level),
-    };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned());
+    let filter: Targets = asked.parse().map_err(|e| crate::error::Error::Usage(format!("RUST_LOG={asked}: {e}")))?;
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match global.log_format {
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-        LogFormat::Text => logs.with_target(false).without_time().with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => {
+            tracing_subscriber::registry().with(logs.json().flatten_event(true).with_filter(filter)).init();
+        }
+        LogFormat::Text => {
+            let logs = logs.with_target(false).without_time().with_ansi(std::io::stderr().is_terminal());
+            tracing_subscriber::registry().with(logs.with_filter(filter)).init();
+        }
     }
     Ok(())
 }

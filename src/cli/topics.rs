@@ -44,7 +44,7 @@ enum Verb {
         #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
         replication_factor: Option<i16>,
         /// Sets a topic config, like retention.ms=3600000
-        #[arg(long = "config-entry", visible_alias = "set", value_name = "NAME=VALUE", value_parser = parse_config)]
+        #[arg(long = "config", value_name = "NAME=VALUE", value_parser = parse_config)]
         configs: Vec<(String, String)>,
     },
     /// Deletes topics with all their records
