@@ -50,6 +50,9 @@ pub enum Error {
     /// The reader of stdout has gone: no failure, but nothing more can be written.
     #[error("the reader of stdout has gone")]
     ReaderGone,
+    /// The run ended before a record was sent.
+    #[error("not sent: the run ended before")]
+    NotSent,
     /// A signal ended the work before it was done.
     #[error("stopped by a signal")]
     Stopped,
@@ -69,6 +72,15 @@ impl Error {
         }
     }
 
+    /// Whether the same attempt may succeed later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Kafka { code, .. } => code.is_retriable(),
+            Self::Network(_) => true,
+            _ => false,
+        }
+    }
+
     /// A short name to count it by: Kafka's own, or the kind.
     pub fn name(&self) -> String {
         match self {
@@ -77,6 +89,7 @@ impl Error {
             Self::Network(_) => "network".to_owned(),
             Self::Input { .. } => "input".to_owned(),
             Self::Io(_) | Self::ReaderGone => "I/O".to_owned(),
+            Self::NotSent => "not sent".to_owned(),
             Self::Stopped => "stopped".to_owned(),
         }
     }
@@ -110,7 +123,8 @@ impl Code {
 
     /// Whether the same request may succeed later, perhaps at another broker.
     pub fn is_retriable(self) -> bool {
-        self.response_error().is_some_and(|e| e.is_retriable())
+        // The transaction before is still being ended: Kafka calls that retriable, the schemas do not.
+        self.response_error().is_some_and(|e| e.is_retriable() || e == ResponseError::ConcurrentTransactions)
     }
 
     /// Kafka's own name, as its protocol page spells it.
@@ -145,6 +159,12 @@ impl Code {
             E::UnknownMemberId | E::IllegalGeneration | E::RebalanceInProgress => {
                 "the group has other, active members: stop them, or use another group"
             }
+            E::InvalidProducerEpoch | E::ProducerFenced => {
+                "another producer with the same transactional id took over; this one's transaction is aborted"
+            }
+            E::InvalidTransactionTimeout => "more than the brokers' transaction.max.timeout.ms",
+            E::TransactionalIdAuthorizationFailed => "ask for an ACL on the transactional id",
+            E::InvalidTxnState => "the transaction was aborted, perhaps by its timeout: see --transaction-timeout",
             E::UnsupportedForMessageFormat => {
                 "the topic keeps a message format from before 0.11, which knows no idempotence and no headers: --idempotent false"
             }

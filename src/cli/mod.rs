@@ -62,7 +62,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Sends lines, or JSON lines, as records
-    Produce(produce::Produce),
+    Produce(Box<produce::Produce>),
     /// Writes records as JSON lines, or their values
     Consume(consume::Consume),
     /// Lists, describes, creates and deletes topics

@@ -48,13 +48,54 @@ pub struct ProducerConfig {
     pub buffer_memory: usize,
     /// A larger record is refused before it is sent.
     pub max_record_size: usize,
+    /// Which partition a record goes to that names none.
+    pub partitioner: Partitioner,
+    /// Whether the first record that fails keeps those from being sent that wait behind it.
+    pub stop_on_failure: bool,
+    /// Whether a failure brings the records back.
+    pub keep_failed: bool,
+    /// The transaction that all records belong to.
+    pub transaction: Option<TransactionConfig>,
+    /// Topics that are missing are made with so many partitions and replicas (`None`: the brokers' default).
+    pub create_topics: Option<(i32, Option<i16>)>,
     /// Topics to look up before the first record, so that a wrong name fails at once.
     pub topics: Vec<String>,
 }
 
+/// A transactional producer (KIP-98).
+#[derive(Debug, Clone)]
+pub struct TransactionConfig {
+    /// The transactional id: a later producer of the same id fences this one.
+    pub id: String,
+    /// The brokers abort the transaction of a producer that is silent this long.
+    pub timeout: Duration,
+}
+
+/// Which partition a record goes to that names none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[value(rename_all = "kebab-case")]
+pub enum Partitioner {
+    /// By the key's murmur2 hash, as the Java client; keyless in sticky batches
+    #[default]
+    Murmur2,
+    /// By the key's CRC-32, as librdkafka's consistent; keyless in sticky batches
+    Crc32,
+    /// By the key's FNV-1a hash, as Sarama; keyless in sticky batches
+    Fnv1a,
+    /// Any, whatever the key
+    Random,
+    /// In turn, whatever the key
+    RoundRobin,
+}
+
+/// A partition that a producer writes to, counted as they come into use.
+pub type Slot = usize;
+
 /// What became of a run of records that went out as one batch.
 #[derive(Debug, Clone)]
 pub struct Receipt {
+    /// What [`Producer::append`] returned for its records.
+    pub slot: Slot,
     /// The topic.
     pub topic: Arc<str>,
     /// The partition.
@@ -63,8 +104,10 @@ pub struct Receipt {
     pub records: u64,
     /// Bytes on the wire.
     pub bytes: u64,
-    /// The first record's number, counting appended records from 0.
+    /// The first record's number, counting from 0 what was appended to the slot.
     pub first_record: u64,
+    /// The broker's time, where the topic says that it counts.
+    pub append_time: Option<Timestamp>,
     /// The offset of the first record, when the broker told; or why it failed.
     pub outcome: std::result::Result<Option<Offset>, Failure>,
 }
@@ -76,6 +119,8 @@ pub struct Failure {
     pub error: Error,
     /// Whether the broker may have it all the same.
     pub possibly_written: bool,
+    /// The records, when [`ProducerConfig::keep_failed`] asked for them.
+    pub records: Option<Batch>,
 }
 
 /// Takes records, delivers them in order per partition, tells what became of each.
@@ -84,7 +129,7 @@ pub trait Producer {
     ///
     /// # Errors
     /// The record can never be sent (too large, no such partition, no such topic), or a second signal came.
-    fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<()>;
+    fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<Slot>;
 
     /// The time of records that carry none; to be told now and then, as reading a clock a record would cost.
     fn set_now(&mut self, now: Timestamp);
@@ -109,6 +154,18 @@ pub trait Producer {
     /// # Errors
     /// A second signal came first.
     fn finish(&mut self) -> Result<()>;
+
+    /// Gives up what was not sent yet.
+    ///
+    /// # Errors
+    /// Sending failed for good.
+    fn abandon(&mut self) -> Result<()>;
+
+    /// Commits or aborts the transaction, once all its records have an outcome; the next record begins another.
+    ///
+    /// # Errors
+    /// The coordinator refused: the producer was fenced, or the transaction timed out.
+    fn end_transaction(&mut self, commit: bool) -> Result<()>;
 
     /// How many appended records have no outcome yet.
     fn unconfirmed(&self) -> u64;

@@ -61,6 +61,8 @@ pub enum Message {
 pub struct Inbox {
     messages: Receiver<Message>,
     sender: SyncSender<Message>,
+    /// Chunks that may still be taken once the reading shall end.
+    last: usize,
     spent: SyncSender<Vec<u8>>,
 }
 
@@ -68,6 +70,13 @@ impl Inbox {
     /// A message, if one waits.
     pub fn try_next(&self) -> Option<Message> {
         self.messages.try_recv().ok()
+    }
+
+    /// A message that came before the reading was to end: what the reading thread took from the input is not
+    /// dropped, but what it goes on to read is.
+    pub fn take_last(&mut self) -> Option<Message> {
+        self.last = self.last.checked_sub(1)?;
+        self.try_next()
     }
 
     /// The next message; `None` at `deadline`.
@@ -117,7 +126,7 @@ pub fn start(sources: Vec<Source>) -> Result<Inbox> {
         .name("input".to_owned())
         .spawn(move || read_all(files, &out, &empty))
         .map_err(|e| Error::io("cannot start the input thread", &e))?;
-    Ok(Inbox { messages, sender, spent })
+    Ok(Inbox { messages, sender, last: AHEAD + 1, spent })
 }
 
 fn read_all(files: Vec<(String, File)>, out: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 pub struct JsonWriter {
     key: Encoding,
     value: Encoding,
-    /// `{"topic":"t","partition":0,"offset":`, the same for a whole batch.
+    /// `{"topic":"t","partition":0`, the same for a whole batch.
     head: Vec<u8>,
     timestamp_type: TimestampType,
     nulls_known: bool,
@@ -25,9 +25,10 @@ impl JsonWriter {
         self.head.clear();
         self.head.extend_from_slice(b"{\"topic\":");
         string(&mut self.head, &batch.topic);
-        self.head.extend_from_slice(b",\"partition\":");
-        integer(&mut self.head, i64::from(batch.partition));
-        self.head.extend_from_slice(b",\"offset\":");
+        if batch.partition >= 0 {
+            self.head.extend_from_slice(b",\"partition\":");
+            integer(&mut self.head, i64::from(batch.partition));
+        }
         self.timestamp_type = batch.timestamp_type;
         self.nulls_known = batch.nulls_known;
     }
@@ -35,7 +36,10 @@ impl JsonWriter {
     #[inline]
     pub(super) fn write(&self, out: &mut Vec<u8>, record: &RecordRef<'_>) {
         out.extend_from_slice(&self.head);
-        integer(out, record.offset);
+        if record.offset >= 0 {
+            out.extend_from_slice(b",\"offset\":");
+            integer(out, record.offset);
+        }
         if let Some(timestamp) = record.timestamp {
             out.extend_from_slice(b",\"timestamp\":");
             integer(out, timestamp);

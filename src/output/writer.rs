@@ -96,6 +96,15 @@ impl Writer {
     pub fn mark(&mut self, place: Place, next_offset: Offset, leader_epoch: i32) -> Result<()> {
         let end = self.taken + self.buffer.len() as u64;
         self.marks.push_back(Mark { end, place, next_offset, leader_epoch });
+        self.flush_if_large()
+    }
+
+    /// Writes when the buffer is large enough to be worth it.
+    ///
+    /// # Errors
+    /// As [`Writer::flush`].
+    #[inline]
+    pub fn flush_if_large(&mut self) -> Result<()> {
         if self.buffer.len() >= FLUSH_AT { self.flush() } else { Ok(()) }
     }
 

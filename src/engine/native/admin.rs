@@ -1,7 +1,7 @@
 //! Topics: list, describe, make, delete.
 
 use super::Client;
-use super::cluster::{EARLIEST, LATEST, TopicInfo, topic_name};
+use super::cluster::{Cluster, EARLIEST, LATEST, TopicInfo, topic_name};
 use super::net::backoff;
 use crate::engine::{Admin, NewTopic, Partition, Topic};
 use crate::error::{Code, Error, Result};
@@ -66,22 +66,22 @@ impl NativeAdmin {
             })
             .collect())
     }
+}
 
+impl Cluster {
     /// Since KRaft any broker forwards to the controller (KIP-590); before, the controller must be asked itself.
     async fn controller(&self) -> Result<Arc<super::net::Connection>> {
-        let cluster = &self.client.cluster;
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-        let response = cluster.any().await?.request(&request).await?;
-        // Makes the addresses known.
-        cluster.metadata(Some(&[]), false).await?;
+        let response = self.any().await?.request(&request).await?;
+        self.learn_brokers(&response);
         match response.controller_id.0 {
-            id if id >= 0 => cluster.broker(id).await,
-            _ => cluster.any().await,
+            id if id >= 0 => self.broker(id).await,
+            _ => self.any().await,
         }
     }
 
-    async fn create(&self, topic: &NewTopic) -> Result<()> {
-        let cluster = &self.client.cluster;
+    /// Makes a topic and waits until its leaders are known.
+    pub(super) async fn create_topic(&self, topic: &NewTopic) -> Result<()> {
         let config = |(name, value): &(String, String)| {
             CreatableTopicConfig::default()
                 .with_name(StrBytes::from_string(name.clone()))
@@ -98,7 +98,7 @@ impl NativeAdmin {
             .with_configs(topic.configs.iter().map(config).collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![creatable])
-            .with_timeout_ms(cluster.config.request_timeout.as_millis() as i32);
+            .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
         let what = format!("creating topic {}", topic.name);
         self.until_controller(&what, async |controller| {
             let response = controller.request(&request).await?;
@@ -106,25 +106,24 @@ impl NativeAdmin {
         })
         .await?;
         // The controller knows it; now wait until a broker does, so that the next command finds it.
-        let deadline = Instant::now() + cluster.config.request_timeout;
+        let deadline = Instant::now() + self.config.request_timeout;
         let mut attempt = 0;
         loop {
-            let answer = cluster.metadata(Some(&[&topic.name]), false).await?;
+            let answer = self.metadata(Some(&[&topic.name]), false).await?;
             let ready = |t: &TopicInfo| !t.partitions.is_empty() && t.partitions.iter().all(|p| p.leader.is_some());
             if answer.iter().all(|(_, t)| t.as_ref().is_ok_and(ready)) || Instant::now() >= deadline {
                 return Ok(());
             }
-            tokio::time::sleep(backoff(cluster.config.retry_backoff / 4, attempt)).await;
+            tokio::time::sleep(backoff(self.config.retry_backoff / 4, attempt)).await;
             attempt += 1;
         }
     }
 
-    async fn delete(&self, name: &str) -> Result<()> {
-        let cluster = &self.client.cluster;
+    async fn delete_topic(&self, name: &str) -> Result<()> {
         let request = DeleteTopicsRequest::default()
             .with_topic_names(vec![topic_name(name)])
             .with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(name)))])
-            .with_timeout_ms(cluster.config.request_timeout.as_millis() as i32);
+            .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
         self.until_controller(&format!("deleting topic {name}"), async |controller| {
             // Up to v5 names stand in one field, from v6 in another; the schema refuses the one not in use.
             let version = controller.version::<DeleteTopicsRequest>(i16::MAX)?;
@@ -150,7 +149,7 @@ impl NativeAdmin {
             match ask(self.controller().await?).await? {
                 Some((0, _)) => return Ok(()),
                 Some((NOT_CONTROLLER, _)) => {
-                    tokio::time::sleep(backoff(self.client.cluster.config.retry_backoff, attempt)).await;
+                    tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
                 }
                 Some((code, message)) => {
                     return Err(Error::Kafka { what: what.to_owned(), code: Code(code), message });
@@ -168,10 +167,10 @@ impl Admin for NativeAdmin {
     }
 
     fn create_topic(&mut self, topic: &NewTopic) -> Result<()> {
-        self.client.network.run(1, self.create(topic))
+        self.client.network.run(1, self.client.cluster.create_topic(topic))
     }
 
     fn delete_topic(&mut self, name: &str) -> Result<()> {
-        self.client.network.run(1, self.delete(name))
+        self.client.network.run(1, self.client.cluster.delete_topic(name))
     }
 }

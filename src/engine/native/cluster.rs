@@ -1,6 +1,6 @@
 //! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
 
-use super::net::{Connection, Opened, backoff};
+use super::net::{Connection, Opened, Retry, backoff};
 use crate::config::Config;
 use crate::engine::no_such_partition;
 use crate::error::{Code, Error, Result};
@@ -21,6 +21,22 @@ use uuid::Uuid;
 pub(super) const EARLIEST: i64 = -2;
 /// `ListOffsets` for the offset that comes next.
 pub(super) const LATEST: i64 = -1;
+
+/// What has a coordinator; the numbers are FindCoordinator's key types.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Coordinated {
+    Group = 0,
+    Transaction = 1,
+}
+
+impl Coordinated {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Transaction => "transactional id",
+        }
+    }
+}
 
 /// A topic as metadata tells it.
 #[derive(Debug, Clone)]
@@ -154,7 +170,7 @@ impl Cluster {
         Ok(response.topics.iter().map(topic_info).collect())
     }
 
-    fn learn_brokers(&self, response: &MetadataResponse) {
+    pub(super) fn learn_brokers(&self, response: &MetadataResponse) {
         let mut state = self.state();
         for broker in &response.brokers {
             let address = format!("{}:{}", broker.host, broker.port);
@@ -194,26 +210,26 @@ impl Cluster {
         }
     }
 
-    /// The broker that keeps a group's offsets.
-    pub(super) async fn coordinator(&self, group: &str) -> Result<Arc<Connection>> {
-        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
-        let deadline = Instant::now() + self.config.request_timeout.saturating_mul(4);
-        let mut attempt = 0;
+    /// The broker that coordinates a group or a transactional id.
+    pub(super) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<Arc<Connection>> {
+        let request =
+            FindCoordinatorRequest::default().with_key(StrBytes::from_string(key.to_owned())).with_key_type(of as i8);
+        let mut retry = self.retry();
         loop {
             // From v4 on it asks for several at once (KIP-699); one is all we need.
             let response = self.any().await?.request_capped(&request, 3).await?;
-            let code = Code(response.error_code);
-            if code.0 == 0 {
+            if response.error_code == 0 {
                 let id = response.node_id.0;
                 self.state().brokers.entry(id).or_insert_with(|| format!("{}:{}", response.host, response.port));
                 return self.broker(id).await;
             }
-            if !code.is_retriable() || Instant::now() >= deadline {
-                return Err(Error::kafka(format!("coordinator of group {group}"), code.0));
-            }
-            tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
-            attempt += 1;
+            retry.after(Error::kafka(format!("coordinator of {} {key}", of.name()), response.error_code)).await?;
         }
+    }
+
+    /// Trying again for as long as a leader or coordinator may take to move: four request timeouts.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::until(Instant::now() + self.config.request_timeout.saturating_mul(4), self.config.retry_backoff)
     }
 
     /// The offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`], or milliseconds); -1 where there
@@ -227,29 +243,19 @@ impl Cluster {
         timestamp: i64,
         committed: bool,
     ) -> Result<HashMap<(Arc<str>, PartitionId), Offset>> {
-        let deadline = Instant::now() + self.config.request_timeout.saturating_mul(4);
         let mut found = HashMap::new();
-        let mut attempt = 0;
+        let mut retry = self.retry();
         loop {
             let missing: Vec<_> = partitions.iter().filter(|p| !found.contains_key(*p)).cloned().collect();
             if missing.is_empty() {
                 return Ok(found);
             }
-            let error = match self.list_offsets_once(&missing, timestamp, committed, &mut found).await {
-                Ok(None) => continue,
-                Ok(Some(error)) | Err(error) => error,
-            };
-            let again = match &error {
-                Error::Kafka { code, .. } => code.is_retriable(),
-                Error::Network(_) => true,
-                _ => false,
-            };
-            if !again || Instant::now() >= deadline {
-                return Err(error);
+            if let Some(error) = match self.list_offsets_once(&missing, timestamp, committed, &mut found).await {
+                Ok(failed) => failed,
+                Err(error) => Some(error),
+            } {
+                retry.after(error).await?;
             }
-            tracing::debug!(%error, "listing offsets again");
-            tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
-            attempt += 1;
         }
     }
 

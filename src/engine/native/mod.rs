@@ -12,7 +12,7 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use producer::{NativeProducer, Wake, partition_by_key};
+pub use producer::{NativeProducer, Wake};
 
 use crate::config::Config;
 use crate::error::Result;

@@ -1,17 +1,15 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
-use super::super::cluster::{Cluster, topic_name};
-use super::super::net::backoff;
+use super::super::cluster::{Cluster, Coordinated, topic_name};
 use super::Place;
 use crate::engine::{Offsets, place};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::record::Offset;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
 
 /// The group's committed offsets; a partition without one is left out.
 pub(super) async fn fetch(cluster: &Cluster, group: &str, places: &[Place]) -> Result<HashMap<Place, Offset>> {
@@ -26,25 +24,35 @@ pub(super) async fn fetch(cluster: &Cluster, group: &str, places: &[Place]) -> R
         .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
         .with_topics(Some(topics.collect()));
     let what = format!("offsets of group {group}");
-    retried(cluster, &what, async || {
-        // From v8 on it asks for several groups at once (KIP-709); one is all we need.
-        let response = cluster.coordinator(group).await?.request_capped(&request, 7).await?;
-        let mut found = HashMap::new();
-        let mut codes = vec![response.error_code];
-        for topic in response.topics {
-            for partition in topic.partitions {
-                codes.push(partition.error_code);
-                if partition.committed_offset >= 0 {
-                    found.insert((topic.name.as_str().into(), partition.partition_index), partition.committed_offset);
+    let mut retry = cluster.retry();
+    loop {
+        let answer = async {
+            let coordinator = cluster.coordinator(Coordinated::Group, group).await?;
+            // From v8 on it asks for several groups at once (KIP-709); one is all we need.
+            coordinator.request_capped(&request, 7).await
+        };
+        let error = match answer.await {
+            Ok(response) => {
+                let mut found = HashMap::new();
+                let mut codes = vec![response.error_code];
+                for topic in response.topics {
+                    for partition in topic.partitions {
+                        codes.push(partition.error_code);
+                        if partition.committed_offset >= 0 {
+                            let place = (topic.name.as_str().into(), partition.partition_index);
+                            found.insert(place, partition.committed_offset);
+                        }
+                    }
+                }
+                match codes.into_iter().find(|&code| code != 0) {
+                    None => return Ok(found),
+                    Some(code) => Error::kafka(&what, code),
                 }
             }
-        }
-        match codes.into_iter().find(|&code| code != 0) {
-            Some(code) => Err(Error::kafka(&what, code)),
-            None => Ok(found),
-        }
-    })
-    .await
+            Err(error) => error,
+        };
+        retry.after(error).await?;
+    }
 }
 
 /// Commits as the group's lone member: outside of any generation.
@@ -69,39 +77,20 @@ pub(super) async fn commit(cluster: &Cluster, group: &str, written: &Offsets) ->
     let again: Vec<_> =
         written.iter().map(|((topic, p), position)| format!("{}@{}", place(topic, *p), position.offset)).collect();
     let what = format!("committing {} for group {group}", again.join(", "));
-    retried(cluster, &what, async || {
-        let response = cluster.coordinator(group).await?.request(&request).await?;
-        let mut codes = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
-        match codes.find(|&code| code != 0) {
-            Some(code) => Err(Error::kafka(&what, code)),
-            None => Ok(()),
-        }
-    })
-    .await
-}
-
-/// Tries again while the coordinator moves or loads, up to four request timeouts.
-async fn retried<T>(cluster: &Cluster, what: &str, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + cluster.config.request_timeout.saturating_mul(4);
-    let mut attempt = 0;
+    let mut retry = cluster.retry();
     loop {
-        let error = match ask().await {
-            Ok(answer) => return Ok(answer),
+        let answer = async { cluster.coordinator(Coordinated::Group, group).await?.request(&request).await };
+        let error = match answer.await {
+            Ok(response) => {
+                let mut codes = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+                match codes.find(|&code| code != 0) {
+                    None => return Ok(()),
+                    Some(code) => Error::kafka(&what, code),
+                }
+            }
+            Err(Error::Network(text)) => Error::Network(format!("{what}: {text}")),
             Err(error) => error,
         };
-        let again = match &error {
-            Error::Kafka { code: Code(code), .. } => Code(*code).is_retriable(),
-            Error::Network(_) => true,
-            _ => false,
-        };
-        if !again || Instant::now() >= deadline {
-            return Err(match error {
-                Error::Network(text) => Error::Network(format!("{what}: {text}")),
-                other => other,
-            });
-        }
-        tracing::warn!(%error, "trying again");
-        tokio::time::sleep(backoff(cluster.config.retry_backoff, attempt)).await;
-        attempt += 1;
+        retry.after(error).await?;
     }
 }

@@ -8,7 +8,7 @@ pub use connection::{Connection, Frame, Opened, Sent};
 use crate::error::{Error, Result};
 use crate::signal::Stop;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -76,6 +76,35 @@ impl Network {
                 _ = signals.wait_for(|&count| count >= limit) => Err(Error::Stopped),
             }
         })
+    }
+}
+
+/// Trying again, with longer and longer waits, until a deadline.
+#[derive(Debug)]
+pub struct Retry {
+    first: Duration,
+    deadline: Instant,
+    attempt: u32,
+}
+
+impl Retry {
+    /// Waits `first` before the first retry; none begins after `deadline`.
+    pub fn until(deadline: Instant, first: Duration) -> Self {
+        Self { first, deadline, attempt: 0 }
+    }
+
+    /// Waits, when `error` may pass and there is time.
+    ///
+    /// # Errors
+    /// `error`, when not.
+    pub async fn after(&mut self, error: Error) -> Result<()> {
+        if !error.is_passing() || Instant::now() >= self.deadline {
+            return Err(error);
+        }
+        tracing::info!(%error, "trying again");
+        tokio::time::sleep(backoff(self.first, self.attempt)).await;
+        self.attempt += 1;
+        Ok(())
     }
 }
 

@@ -1,18 +1,20 @@
 //! Delivering: records are written once into their partition's open batch on the command's own thread; sealed
 //! batches go to the sender on the network's; what became of them comes back as one receipt a batch.
 
+mod identity;
 mod partitioner;
 mod queue;
+mod request;
 mod sender;
 
 use super::Client;
-use super::cluster::TopicInfo;
+use super::cluster::{Cluster, TopicInfo, UNKNOWN_TOPIC};
 use super::wire::BatchBuilder;
-use crate::engine::{Producer, ProducerConfig, Receipt, no_such_partition};
+use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, no_such_partition};
 use crate::error::{Error, Result};
 use crate::record::{PartitionId, RecordRef, Timestamp};
 use bytes::BytesMut;
-pub use partitioner::by_key as partition_by_key;
+use queue::ProducerId;
 use sender::{Feedback, Outgoing, Sender, ToSender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +26,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 const MAX_QUEUED: usize = 16;
 /// A batch that a busy input fills this slowly is sent as it is.
 const MAX_OPEN: Duration = Duration::from_millis(100);
+
+/// Kafka's code of that name.
+const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// Called, from the network's thread, when [`Producer::idle`] should be called again.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -40,7 +45,10 @@ pub struct NativeProducer {
     /// Set when the sender shall call the command's waker at the next receipt.
     armed: Arc<AtomicBool>,
     now: Timestamp,
+    identity: Option<ProducerId>,
+    /// Records appended in all, and when the transaction began.
     appended: u64,
+    before_transaction: u64,
     answered: u64,
     /// Bytes sealed and not answered.
     outstanding: usize,
@@ -56,7 +64,8 @@ struct Topic {
     partitions: Vec<Accumulator>,
     /// Index of the sender's slot of partition 0.
     first_slot: usize,
-    available: Vec<bool>,
+    /// Whether each partition has a leader; kept by the sender.
+    available: Arc<[AtomicBool]>,
     sticky: usize,
 }
 
@@ -64,6 +73,8 @@ struct Topic {
 #[derive(Default)]
 struct Accumulator {
     builder: BatchBuilder,
+    /// Records appended, and when the batch was opened.
+    appended: u64,
     first_record: u64,
     opened: Option<Instant>,
     /// Sealed and not answered.
@@ -87,11 +98,10 @@ impl NativeProducer {
         let armed = Arc::new(AtomicBool::new(false));
         let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
         let (infos, identity) = client.network.run(1, async {
-            let infos = client.cluster.topics(&names, true).await?;
+            let infos = find_topics(&client.cluster, &names, config.create_topics).await?;
+            let deadline = Instant::now() + config.delivery_timeout;
             let identity = match config.idempotent {
-                true => {
-                    Some(sender::init_producer_id(&client.cluster, Instant::now() + config.delivery_timeout).await?)
-                }
+                true => Some(identity::take(&client.cluster, config.transaction.as_ref(), deadline).await?),
                 false => None,
             };
             Ok((infos, identity))
@@ -112,7 +122,9 @@ impl NativeProducer {
             feedback,
             armed,
             now: 0,
+            identity,
             appended: 0,
+            before_transaction: 0,
             answered: 0,
             outstanding: 0,
             open: 0,
@@ -126,16 +138,17 @@ impl NativeProducer {
     }
 
     fn add_topic(&mut self, info: TopicInfo) -> Result<()> {
-        let available: Vec<bool> = info.partitions.iter().map(|p| p.leader.is_some()).collect();
+        let available: Arc<[AtomicBool]> =
+            info.partitions.iter().map(|p| AtomicBool::new(p.leader.is_some())).collect();
         let first_slot = self.topics.last().map_or(0, |topic| topic.first_slot + topic.partitions.len());
         self.topics.push(Topic {
             name: info.name.clone(),
             partitions: info.partitions.iter().map(|_| Accumulator::default()).collect(),
             first_slot,
             sticky: partitioner::next_sticky(None, &available),
-            available,
+            available: available.clone(),
         });
-        self.tell(ToSender::Topic(info))
+        self.tell(ToSender::Topic(info, available))
     }
 
     fn tell(&self, message: ToSender) -> Result<()> {
@@ -151,7 +164,8 @@ impl NativeProducer {
         self.last = match known {
             Some(index) => index,
             None => {
-                let found = self.client.network.run(2, self.client.cluster.topics(&[name], true))?;
+                let cluster = &self.client.cluster;
+                let found = self.client.network.run(2, find_topics(cluster, &[name], self.config.create_topics))?;
                 for info in found {
                     self.add_topic(info)?;
                 }
@@ -190,7 +204,7 @@ impl NativeProducer {
         if let Some(buffer) = buffer.filter(|_| self.spare.len() < 4) {
             self.spare.push(buffer);
         }
-        self.receipts.push(receipt);
+        self.receipts.push(*receipt);
     }
 
     fn note_all(&mut self) {
@@ -222,8 +236,25 @@ impl NativeProducer {
     }
 }
 
+/// The topics of `names`; makes those that are missing, when it is told how.
+async fn find_topics(cluster: &Cluster, names: &[&str], create: Option<(i32, Option<i16>)>) -> Result<Vec<TopicInfo>> {
+    if let Some((partitions, replication_factor)) = create {
+        for (name, topic) in cluster.metadata(Some(names), false).await? {
+            if topic.is_err_and(|code| code.0 == UNKNOWN_TOPIC) {
+                let topic = NewTopic { name, partitions: Some(partitions), replication_factor, configs: Vec::new() };
+                match cluster.create_topic(&topic).await {
+                    // Another producer was faster.
+                    Err(Error::Kafka { code, .. }) if code.0 == TOPIC_ALREADY_EXISTS => {}
+                    created => created?,
+                }
+            }
+        }
+    }
+    cluster.topics(names, create.is_none()).await
+}
+
 impl Producer for NativeProducer {
-    fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<()> {
+    fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<Slot> {
         let index = self.topic(topic)?;
         let size = BatchBuilder::upper_bound(record);
         if size > self.config.max_record_size {
@@ -234,12 +265,12 @@ impl Producer for NativeProducer {
         }
         let Topic { partitions, available, sticky, name, .. } = &mut self.topics[index];
         let count = partitions.len();
-        let keyless = partition.is_none() && record.key.is_none();
-        let chosen = match (partition, record.key) {
-            (Some(partition), _) => partition as usize,
-            (None, Some(key)) => partitioner::by_key(key, count) as usize,
-            (None, None) => *sticky,
+        let asked = match partition {
+            Some(partition) => Some(partition as usize),
+            None => self.config.partitioner.choose(record.key, self.appended, count),
         };
+        let keyless = asked.is_none();
+        let chosen = asked.unwrap_or(*sticky);
         let Some(accumulator) = partitions.get(chosen) else {
             return Err(no_such_partition(name, partition.unwrap_or_default(), count));
         };
@@ -267,7 +298,7 @@ impl Producer for NativeProducer {
 
         let accumulator = &mut self.topics[index].partitions[chosen];
         let before = if accumulator.builder.is_empty() {
-            accumulator.first_record = self.appended;
+            accumulator.first_record = accumulator.appended;
             accumulator.opened = Some(Instant::now());
             0
         } else {
@@ -275,11 +306,12 @@ impl Producer for NativeProducer {
         };
         accumulator.builder.append(record, self.now);
         self.open += accumulator.builder.len() - before;
+        accumulator.appended += 1;
         self.appended += 1;
         if accumulator.builder.len() >= self.config.batch_size {
             self.seal(index, chosen)?;
         }
-        Ok(())
+        Ok(self.topics[index].first_slot + chosen)
     }
 
     fn set_now(&mut self, now: Timestamp) {
@@ -317,6 +349,22 @@ impl Producer for NativeProducer {
             self.wait()?;
         }
         Ok(())
+    }
+
+    fn abandon(&mut self) -> Result<()> {
+        self.tell(ToSender::Abandon)
+    }
+
+    fn end_transaction(&mut self, commit: bool) -> Result<()> {
+        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity) else { return Ok(()) };
+        if self.appended == self.before_transaction {
+            return Ok(()); // nothing was announced: there is no transaction to be ended
+        }
+        let deadline = Instant::now() + self.config.delivery_timeout;
+        let cluster = &self.client.cluster;
+        self.client.network.run(2, identity::end(cluster, &transaction.id, identity, commit, deadline))?;
+        self.before_transaction = self.appended;
+        self.tell(ToSender::TransactionEnded)
     }
 
     fn unconfirmed(&self) -> u64 {

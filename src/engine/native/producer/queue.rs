@@ -6,7 +6,7 @@
 
 use super::super::wire::{Codec, ProducerStamp, Sealed, split};
 use crate::error::{Code, Error};
-use crate::record::Offset;
+use crate::record::{Offset, Timestamp};
 use kafka_protocol::error::ResponseError;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(super) struct ProducerId {
 /// A batch on its way.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
-    /// The number of its first record, counting appended ones; names the batch within its partition.
+    /// The number of its first record, counting what was appended to the partition; names the batch.
     pub(super) first_record: u64,
     /// What goes over the wire, once it is `Ready`.
     pub(super) sealed: Sealed,
@@ -63,8 +63,8 @@ impl Batch {
 /// How a broker answered.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
-    /// It has the batch, from this offset on.
-    Written(Offset),
+    /// It has the batch, from this offset on, under its own time if that counts; -1 where it does not say.
+    Written { offset: Offset, append_time: Timestamp },
     /// It said no.
     Refused(Error, Code),
     /// It said nothing: the connection broke, or time ran out.
@@ -75,9 +75,12 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) batch: Batch,
-    /// The first record's offset, when the broker told; or why it failed and whether it may be written.
-    pub(super) outcome: Result<Option<Offset>, (Error, bool)>,
+    /// What the broker told; or why it failed and whether it may be written.
+    pub(super) outcome: Result<Told, (Error, bool)>,
 }
+
+/// The first record's offset and the broker's time, as far as it told.
+type Told = (Option<Offset>, Option<Timestamp>);
 
 /// The queue of one partition.
 #[derive(Debug)]
@@ -240,13 +243,16 @@ impl Queue {
         let Some(mut batch) = self.in_flight.remove(index) else { return Vec::new() };
         let mut done = Vec::new();
         match answer {
-            Answer::Written(offset) => done.push(self.written(batch, (offset >= 0).then_some(offset))),
+            Answer::Written { offset, append_time } => {
+                let known = |number: i64| (number >= 0).then_some(number);
+                done.push(self.written(batch, (known(offset), known(append_time))));
+            }
             Answer::Lost(error) => {
                 batch.maybe_written = true;
                 self.put_back(batch, error, now, backoff);
             }
             Answer::Refused(error, code) => match verdict(code) {
-                Verdict::Written => done.push(self.written(batch, None)),
+                Verdict::Written => done.push(self.written(batch, (None, None))),
                 Verdict::Retry { maybe_written } => {
                     batch.maybe_written |= maybe_written;
                     self.put_back(batch, error, now, backoff);
@@ -298,7 +304,16 @@ impl Queue {
         done
     }
 
-    fn written(&mut self, batch: Batch, offset: Option<Offset>) -> Done {
+    /// Gives up the batches that were never sent.
+    pub(super) fn abandon(&mut self, error: &Error) -> Vec<Done> {
+        let sent = |batch: &Batch| batch.sequence.is_some() || batch.last_error.is_some();
+        let (kept, given_up) = self.waiting.drain(..).partition(sent);
+        self.waiting = kept;
+        let done = |batch| Done { batch, outcome: Err((error.clone(), false)) };
+        Vec::from(given_up).into_iter().map(done).collect()
+    }
+
+    fn written(&mut self, batch: Batch, told: Told) -> Done {
         if let Some(sequence) = batch.sequence {
             let after = add(sequence, batch.sealed.count);
             // A retried batch may be acknowledged after later ones; numbers wrap, so "later" is half a turn.
@@ -307,7 +322,7 @@ impl Queue {
             }
         }
         self.attempts = 0;
-        Done { batch, outcome: Ok(offset) }
+        Done { batch, outcome: Ok(told) }
     }
 
     fn give_up(&mut self, batch: Batch, error: Error) -> Done {

@@ -1,16 +1,18 @@
 //! Sends sealed batches: compresses them off-thread, hands them to their leaders, looks leaders up anew, reports.
 
 use super::super::cluster::{Cluster, TopicInfo};
-use super::super::net::{Connection, Frame, Sent, backoff};
-use super::super::wire::{Codec, Compression, ProducerStamp, Sealed};
+use super::super::net::{Connection, Sent, backoff};
+use super::super::wire::{Codec, Compression, ProducerStamp, Sealed, view};
 use super::Wake;
+use super::identity;
 use super::queue::{Answer, Batch, Done, ProducerId, Queue};
-use crate::engine::{Acks, Failure, ProducerConfig, Receipt, place};
+use super::request::{self, Entry};
+use crate::engine::{Acks, Failure, ProducerConfig, Receipt, Slot as SlotId, place};
 use crate::error::{Code, Error, Result};
 use crate::record::PartitionId;
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId as WireProducerId};
-use std::collections::{BTreeMap, HashMap};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,14 +20,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// The last version of Produce that names topics; later ones have ids (KIP-516).
-const LAST_PRODUCE_BY_NAME: i16 = 12;
-/// The first version of Produce in the flexible encoding (KIP-482).
-const FIRST_FLEXIBLE: i16 = 9;
 /// A request takes batches of further partitions up to this many bytes.
 const MAX_REQUEST: usize = 4 << 20;
 /// Leaders are looked up this often even when nothing fails, as Java's `metadata.max.age.ms` has it.
 const METADATA_AGE: Duration = Duration::from_secs(300);
+/// Kafka's code of that name.
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 /// What a slow disk may add to the time that the broker waits for its replicas.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
 
@@ -40,18 +40,22 @@ pub(super) struct Outgoing {
 
 #[derive(Debug)]
 pub(super) enum ToSender {
-    /// A topic's partitions take the next slots.
-    Topic(TopicInfo),
+    /// A topic's partitions take the next slots; whether each has a leader is noted in the flags.
+    Topic(TopicInfo, Arc<[AtomicBool]>),
     Batch(Outgoing),
+    /// What was not sent yet is given up.
+    Abandon,
+    /// The transaction has ended: partitions must be announced anew.
+    TransactionEnded,
 }
 
 #[derive(Debug)]
 pub(super) enum Feedback {
     Answered {
-        slot: usize,
+        slot: SlotId,
         /// Bytes of the buffer that are free now; 0 while a part of the batch is still on its way.
         sealed_len: usize,
-        receipt: Receipt,
+        receipt: Box<Receipt>,
         /// The batch's memory, to be used again.
         buffer: Option<BytesMut>,
     },
@@ -65,6 +69,8 @@ struct Slot {
     topic_id: Uuid,
     partition: PartitionId,
     leader: Option<i32>,
+    /// The topic's flags: whether each partition has a leader.
+    available: Arc<[AtomicBool]>,
     queue: Queue,
     /// Records and buffer bytes of batches on their way, by their first record: a split batch counts once.
     sizes: BTreeMap<u64, (u64, usize)>,
@@ -81,15 +87,30 @@ struct Broker {
     in_flight: usize,
     retry_at: Option<Instant>,
     attempts: u32,
+    /// A quota was exceeded: nothing is sent before (KIP-219).
+    throttled_until: Option<Instant>,
 }
 
 /// What a task that the sender started came back with.
 enum Event {
-    Answered { broker: i32, sent: Vec<(usize, u64)>, response: Result<ProduceResponse> },
-    Compressed { slot: usize, first_record: u64, sealed: Sealed },
-    Connected { broker: i32, connection: Result<Arc<Connection>> },
+    Answered {
+        broker: i32,
+        sent: Vec<(usize, u64)>,
+        response: Result<ProduceResponse>,
+    },
+    Compressed {
+        slot: usize,
+        first_record: u64,
+        sealed: Sealed,
+    },
+    Connected {
+        broker: i32,
+        connection: Result<Arc<Connection>>,
+    },
     Leaders(Result<Vec<(String, std::result::Result<TopicInfo, Code>)>>),
     Identity(Result<ProducerId>),
+    /// Partitions were announced to the transaction.
+    Added(Vec<usize>, Result<()>),
 }
 
 pub(super) struct Sender {
@@ -107,6 +128,11 @@ pub(super) struct Sender {
     looking: bool,
     look_at: Option<Instant>,
     asking_identity: bool,
+    /// Slots that belong to the transaction, and whether more are being announced.
+    added: BTreeSet<usize>,
+    adding: bool,
+    /// Why nothing new is sent any more.
+    abandoned: Option<Error>,
 }
 
 impl Sender {
@@ -133,6 +159,9 @@ impl Sender {
             looking: false,
             look_at: Some(Instant::now() + METADATA_AGE),
             asking_identity: false,
+            added: BTreeSet::new(),
+            adding: false,
+            abandoned: None,
         }
     }
 
@@ -143,6 +172,7 @@ impl Sender {
             self.expire(now);
             self.look_up(now);
             self.renew_identity();
+            self.announce();
             self.send(now);
             let timer = self.next_timer();
             tokio::select! {
@@ -166,13 +196,16 @@ impl Sender {
 
     fn accept(&mut self, message: ToSender) {
         match message {
-            ToSender::Topic(info) => {
+            ToSender::Abandon => self.abandon(Error::NotSent),
+            ToSender::TransactionEnded => self.added.clear(),
+            ToSender::Topic(info, available) => {
                 for (index, partition) in info.partitions.iter().enumerate() {
                     self.slots.push(Slot {
                         topic: info.name.clone(),
                         topic_id: info.id,
                         partition: index as PartitionId,
                         leader: partition.leader,
+                        available: available.clone(),
                         queue: Queue::new(),
                         sizes: BTreeMap::new(),
                     });
@@ -185,9 +218,45 @@ impl Sender {
                 let entry = &mut self.slots[slot];
                 entry.sizes.insert(first_record, (sealed.count as u64, sealed.len()));
                 entry.queue.push(Batch::new(first_record, sealed, compress, deadline));
-                self.compress(slot);
+                match self.abandoned.clone() {
+                    None => self.compress(slot),
+                    Some(error) => self.abandon(error),
+                }
             }
         }
+    }
+
+    /// Gives up what was never sent, now and from now on.
+    fn abandon(&mut self, error: Error) {
+        for slot in 0..self.slots.len() {
+            let done = self.slots[slot].queue.abandon(&error);
+            self.report(slot, done);
+        }
+        self.abandoned = Some(error);
+    }
+
+    /// Announces to the transaction the partitions that have something to be sent.
+    fn announce(&mut self) {
+        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity) else { return };
+        if self.adding {
+            return;
+        }
+        let waits = |slot: &usize| !self.slots[*slot].queue.is_empty() && !self.added.contains(slot);
+        let slots: Vec<usize> = (0..self.slots.len()).filter(waits).collect();
+        if slots.is_empty() {
+            return;
+        }
+        let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for &slot in &slots {
+            topics.entry(self.slots[slot].topic.to_string()).or_default().push(self.slots[slot].partition);
+        }
+        self.adding = true;
+        let (cluster, id) = (self.cluster.clone(), transaction.id.clone());
+        let deadline = Instant::now() + self.config.delivery_timeout;
+        self.events.spawn(async move {
+            let added = identity::add_partitions(&cluster, &id, identity, topics, deadline).await;
+            Event::Added(slots, added)
+        });
     }
 
     fn compress(&mut self, slot: usize) {
@@ -242,6 +311,13 @@ impl Sender {
                     Err(error) => tracing::warn!(%error, "asking for a producer id again"),
                 }
             }
+            Event::Added(slots, result) => {
+                self.adding = false;
+                match result {
+                    Ok(()) => self.added.extend(slots),
+                    Err(error) => self.abandon(error),
+                }
+            }
             Event::Answered { broker, sent, response } => self.answered(broker, sent, response, now),
         }
     }
@@ -252,6 +328,7 @@ impl Sender {
                 let found =
                     topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
                 slot.leader = found.and_then(|(_, partition)| partition.leader);
+                slot.available[slot.partition as usize].store(slot.leader.is_some(), Ordering::Relaxed);
                 if let Some((id, _)) = found {
                     slot.topic_id = id;
                 }
@@ -286,11 +363,15 @@ impl Sender {
         if self.asking_identity || !self.slots.iter().any(|slot| slot.queue.wants_producer()) {
             return;
         }
+        if self.config.transaction.is_some() {
+            // A part of the transaction may be lost: all that can be done is to abort it.
+            return self.abandon(Error::kafka("the transaction", OUT_OF_ORDER_SEQUENCE_NUMBER));
+        }
         self.asking_identity = true;
         tracing::warn!("the broker lost track of this producer's sequences: taking a new producer id");
         let cluster = self.cluster.clone();
         let deadline = Instant::now() + self.config.delivery_timeout;
-        self.events.spawn(async move { Event::Identity(init_producer_id(&cluster, deadline).await) });
+        self.events.spawn(async move { Event::Identity(identity::take(&cluster, None, deadline).await) });
     }
 
     /// Sends what may be sent now, a request to each broker at a time.
@@ -314,6 +395,9 @@ impl Sender {
     /// The connection to a broker, when it is open and may take another request; else it is being made.
     fn open_connection(&mut self, broker: i32, now: Instant) -> Option<Arc<Connection>> {
         let entry = self.brokers.entry(broker).or_default();
+        if entry.throttled_until.is_some_and(|until| until > now) {
+            return None;
+        }
         match &entry.link {
             Some(Link::Open(connection)) if connection.is_open() => {
                 return (entry.in_flight < self.config.max_in_flight).then(|| connection.clone());
@@ -333,27 +417,37 @@ impl Sender {
     /// Puts one batch of each partition that `broker` leads into a request; false when there is none to send.
     fn send_one(&mut self, broker: i32, connection: &Arc<Connection>, now: Instant) -> bool {
         let ids = self.slots.iter().filter(|slot| slot.leader == Some(broker)).all(|slot| slot.topic_id != Uuid::nil());
-        let Ok(version) = connection.version::<ProduceRequest>(if ids { i16::MAX } else { LAST_PRODUCE_BY_NAME })
-        else {
-            return false;
+        let newest = match (&self.config.transaction, ids) {
+            (Some(_), _) => request::LAST_WITH_ANNOUNCED_PARTITIONS,
+            (None, true) => i16::MAX,
+            (None, false) => request::LAST_BY_NAME,
         };
+        let Ok(version) = connection.version::<ProduceRequest>(newest) else { return false };
+        let transactional = self.config.transaction.is_some();
         let mut batches: Vec<(usize, Sealed, ProducerStamp)> = Vec::new();
         let mut sent = Vec::new();
         let mut bytes = 0;
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            if slot.leader != Some(broker) || bytes >= MAX_REQUEST {
+            let announced = !transactional || self.added.contains(&index);
+            if slot.leader != Some(broker) || bytes >= MAX_REQUEST || !announced {
                 continue;
             }
             if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity) {
                 bytes += batch.sealed.len();
                 sent.push((index, batch.first_record));
-                batches.push((index, batch.sealed.clone(), stamp));
+                batches.push((index, batch.sealed.clone(), ProducerStamp { transactional, ..stamp }));
             }
         }
         if batches.is_empty() {
             return false;
         }
-        let body = self.encode(&batches, version);
+        let entry = |(slot, sealed, stamp): (usize, Sealed, ProducerStamp)| {
+            let Slot { topic, topic_id, partition, .. } = &self.slots[slot];
+            Entry { topic, topic_id: *topic_id, partition: *partition, sealed, stamp }
+        };
+        let entries: Vec<Entry<'_>> = batches.into_iter().map(entry).collect();
+        let id = self.config.transaction.as_ref().map(|t| &t.id[..]);
+        let body = request::encode(&entries, self.config.acks, self.cluster.config.request_timeout, id, version);
         if self.config.acks == Acks::None {
             let result = connection.send_unanswered::<ProduceRequest>(body, version);
             self.unanswered(sent, result, now);
@@ -370,61 +464,11 @@ impl Sender {
         true
     }
 
-    /// Produce is written by hand: the schemas would copy the batches.
-    /// <https://kafka.apache.org/protocol#The_Messages_Produce>
-    fn encode(&self, batches: &[(usize, Sealed, ProducerStamp)], version: i16) -> Frame {
-        let flexible = version >= FIRST_FLEXIBLE;
-        let mut topics: BTreeMap<&str, Vec<&(usize, Sealed, ProducerStamp)>> = BTreeMap::new();
-        for batch in batches {
-            topics.entry(&self.slots[batch.0].topic).or_default().push(batch);
-        }
-        let mut frame = Frame::new();
-        let mut out = BytesMut::with_capacity(64 + batches.len() * 80);
-        if flexible {
-            out.put_u8(0)
-        } else {
-            out.put_i16(-1)
-        } // transactional id: none
-        out.put_i16(self.config.acks as i16);
-        out.put_i32(self.cluster.config.request_timeout.as_millis() as i32);
-        put_len(&mut out, topics.len(), flexible);
-        for (name, batches) in topics {
-            if version > LAST_PRODUCE_BY_NAME {
-                out.put_slice(self.slots[batches[0].0].topic_id.as_bytes());
-            } else if flexible {
-                put_len(&mut out, name.len(), true);
-                out.put_slice(name.as_bytes());
-            } else {
-                out.put_i16(name.len() as i16);
-                out.put_slice(name.as_bytes());
-            }
-            put_len(&mut out, batches.len(), flexible);
-            for (slot, sealed, stamp) in batches {
-                out.put_i32(self.slots[*slot].partition);
-                put_len(&mut out, sealed.len(), flexible);
-                out.put_slice(&sealed.header(*stamp));
-                frame.push(out.split().freeze());
-                frame.push(sealed.records.clone());
-                if flexible {
-                    out.put_u8(0); // no tagged fields of the partition
-                }
-            }
-            if flexible {
-                out.put_u8(0); // nor of the topic
-            }
-        }
-        if flexible {
-            out.put_u8(0); // nor of the request
-        }
-        frame.push(out.freeze());
-        frame
-    }
-
     /// acks=0: what is handed to the socket is as good as it gets.
     fn unanswered(&mut self, sent: Vec<(usize, u64)>, result: Result<()>, now: Instant) {
         for (slot, first_record) in sent {
             let answer = match &result {
-                Ok(()) => Answer::Written(-1),
+                Ok(()) => Answer::Written { offset: -1, append_time: -1 },
                 Err(error) => Answer::Lost(error.clone()),
             };
             self.settle(slot, first_record, answer, now);
@@ -445,6 +489,11 @@ impl Sender {
                 return;
             }
         };
+        if response.throttle_time_ms > 0 {
+            let wait = Duration::from_millis(response.throttle_time_ms as u64);
+            tracing::info!(broker = %self.cluster.label(broker), ?wait, "throttled by a quota");
+            self.brokers.entry(broker).or_default().throttled_until = Some(now + wait);
+        }
         let mut answers = HashMap::new();
         for topic in response.responses {
             for partition in topic.partition_responses {
@@ -458,13 +507,14 @@ impl Sender {
                 });
                 let Some(slot) = slot else { continue };
                 let message = partition.error_message.map(|message| message.to_string());
-                answers.insert(slot, (partition.error_code, message, partition.base_offset));
+                let written = (partition.base_offset, partition.log_append_time_ms);
+                answers.insert(slot, (partition.error_code, message, written));
             }
         }
         for (slot, first_record) in sent {
             let label = || place(&self.slots[slot].topic, self.slots[slot].partition);
             let answer = match answers.remove(&slot) {
-                Some((0, _, offset)) => Answer::Written(offset),
+                Some((0, _, (offset, append_time))) => Answer::Written { offset, append_time },
                 Some((code, message, _)) => {
                     let what = format!("{} on {}", label(), self.cluster.label(broker));
                     Answer::Refused(Error::Kafka { what, code: Code(code), message }, Code(code))
@@ -506,21 +556,41 @@ impl Sender {
         }
     }
 
-    /// Reports what is done with.
+    /// Reports what is done with; the first failure may end it all.
     fn finish(&mut self, index: usize, done: Vec<Done>) {
+        let failed = done.iter().any(|done| done.outcome.is_err());
+        self.report(index, done);
+        if failed && self.config.stop_on_failure && self.abandoned.is_none() {
+            self.abandon(Error::NotSent);
+        }
+    }
+
+    fn report(&mut self, index: usize, done: Vec<Done>) {
         if done.is_empty() {
             return;
         }
         for Done { batch, outcome } in done {
             let slot = &mut self.slots[index];
             let records = batch.sealed.count as u64;
+            let keep = self.config.keep_failed;
+            let failure = |(error, possibly_written)| Failure {
+                error,
+                possibly_written,
+                records: keep.then(|| view(&batch.sealed, slot.topic.clone(), slot.partition)).flatten(),
+            };
+            let (offset, append_time) = match &outcome {
+                Ok(written) => *written,
+                Err(_) => (None, None),
+            };
             let receipt = Receipt {
+                slot: index,
+                append_time,
                 topic: slot.topic.clone(),
                 partition: slot.partition,
                 records,
                 bytes: batch.sealed.len() as u64,
                 first_record: batch.first_record,
-                outcome: outcome.map_err(|(error, possibly_written)| Failure { error, possibly_written }),
+                outcome: outcome.map(|_| offset).map_err(failure),
             };
             // The batch that this one is, or was split from.
             let whole = slot.sizes.range_mut(..=batch.first_record).next_back();
@@ -537,7 +607,12 @@ impl Sender {
             };
             let buffer = batch.sealed.records.try_into_mut().ok();
             // Err: the producer is gone, nobody wants to know.
-            let _ = self.report.send(Feedback::Answered { slot: index, sealed_len: freed, receipt, buffer });
+            let _ = self.report.send(Feedback::Answered {
+                slot: index,
+                sealed_len: freed,
+                receipt: Box::new(receipt),
+                buffer,
+            });
         }
         if self.armed.swap(false, Ordering::SeqCst) {
             (self.wake)();
@@ -548,10 +623,11 @@ impl Sender {
         let waiting = self.slots.iter().filter(|slot| !slot.queue.is_empty());
         let queues = waiting.flat_map(|slot| [slot.queue.retry_at(), slot.queue.deadline()]);
         let brokers = self.brokers.values().filter(|b| b.link.is_none()).map(|broker| broker.retry_at);
+        let throttled = self.brokers.values().map(|b| b.throttled_until.filter(|&until| until > Instant::now()));
         let far = Instant::now() + METADATA_AGE;
         // A moment that has passed would spin: whatever was due then is waited for by other means.
         let soonest = Instant::now() + Duration::from_millis(1);
-        queues.chain(brokers).chain([self.look_at]).flatten().fold(far, Instant::min).max(soonest)
+        queues.chain(brokers).chain(throttled).chain([self.look_at]).flatten().fold(far, Instant::min).max(soonest)
     }
 }
 
@@ -565,19 +641,6 @@ async fn wait_for(
     connection.decode::<ProduceRequest>(answer, version)
 }
 
-/// An array's or a byte string's length; compact ones are unsigned varints, plus one (KIP-482).
-fn put_len(out: &mut BytesMut, len: usize, compact: bool) {
-    if !compact {
-        return out.put_i32(len as i32);
-    }
-    let mut rest = len as u32 + 1;
-    while rest >= 0x80 {
-        out.put_u8(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.put_u8(rest as u8);
-}
-
 /// The batch compressed, or as it is when that would make it larger.
 fn compress(sealed: Sealed, compression: Compression) -> Sealed {
     match compression.compress(&sealed.records) {
@@ -589,37 +652,5 @@ fn compress(sealed: Sealed, compression: Compression) -> Sealed {
             tracing::warn!(%error, "a batch could not be compressed; it is sent as it is");
             sealed
         }
-    }
-}
-
-/// Takes a producer id (KIP-98); asks again while the cluster is not ready, until `deadline`.
-pub(super) async fn init_producer_id(cluster: &Cluster, deadline: Instant) -> Result<ProducerId> {
-    let request = InitProducerIdRequest::default()
-        .with_transactional_id(None)
-        .with_transaction_timeout_ms(i32::MAX)
-        .with_producer_id(WireProducerId(-1))
-        .with_producer_epoch(-1);
-    let mut attempt = 0;
-    loop {
-        let answer = async { cluster.any().await?.request(&request).await }.await;
-        let error = match answer {
-            Ok(response) if response.error_code == 0 => {
-                return Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch });
-            }
-            Ok(response) => {
-                let error = Error::kafka("a producer id for idempotence", response.error_code);
-                if !Code(response.error_code).is_retriable() {
-                    return Err(error);
-                }
-                error
-            }
-            Err(error) => error,
-        };
-        if Instant::now() >= deadline {
-            return Err(error);
-        }
-        tracing::info!(%error, "asking for a producer id again");
-        tokio::time::sleep(backoff(cluster.config.retry_backoff, attempt)).await;
-        attempt += 1;
     }
 }

@@ -1,8 +1,9 @@
 //! Records → record batch v2 (KIP-98, <https://kafka.apache.org/documentation/#recordbatch>).
 
 use super::{Codec, TRANSACTIONAL};
-use crate::record::{RecordRef, Timestamp, encode, varint};
+use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp, TimestampType, encode, varint};
 use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
 
 /// A batch's header: base offset to record count.
 pub const HEADER_LEN: usize = 61;
@@ -139,31 +140,36 @@ impl Sealed {
     }
 }
 
+/// The records of a sealed batch, to be read again; `None` when they cannot be decompressed.
+pub fn view(batch: &Sealed, topic: Arc<str>, partition: PartitionId) -> Option<Batch> {
+    let records = match batch.codec {
+        Codec::None => batch.records.clone(),
+        codec => codec.decompress(&batch.records).ok()?.into(),
+    };
+    Some(Batch {
+        topic,
+        partition,
+        base_offset: 0,
+        base_timestamp: Some(batch.base_timestamp),
+        timestamp_type: TimestampType::Create,
+        nulls_known: true,
+        leader_epoch: -1,
+        from: 0,
+        until: Offset::MAX,
+        next_offset: Offset::from(batch.count),
+        count: batch.count as u32,
+        records,
+    })
+}
+
 /// Cuts a batch that was too large for the broker into two of as many records, uncompressed.
 /// `None` when it holds a single record, or its records cannot be read back.
 pub fn split(batch: &Sealed) -> Option<(Sealed, Sealed)> {
     if batch.count < 2 {
         return None;
     }
-    let records = match batch.codec {
-        Codec::None => batch.records.clone(),
-        codec => codec.decompress(&batch.records).ok()?.into(),
-    };
+    let whole = view(batch, "".into(), 0)?;
     let mut halves = [BatchBuilder::default(), BatchBuilder::default()];
-    let whole = crate::record::Batch {
-        topic: "".into(),
-        partition: 0,
-        base_offset: 0,
-        base_timestamp: Some(batch.base_timestamp),
-        timestamp_type: crate::record::TimestampType::Create,
-        nulls_known: true,
-        leader_epoch: -1,
-        from: 0,
-        until: i64::MAX,
-        next_offset: i64::from(batch.count),
-        count: batch.count as u32,
-        records,
-    };
     let first = batch.count / 2;
     for (index, record) in whole.records().enumerate() {
         halves[usize::from(index as i32 >= first)].append(&record.ok()?, batch.base_timestamp);

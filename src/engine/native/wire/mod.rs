@@ -7,7 +7,7 @@ mod message_set;
 
 pub use compression::{Codec, Compression};
 pub use decode::{Corrupt, Decoder, Isolation, batches};
-pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, split};
+pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, split, view};
 
 /// Bits of a batch's attributes that name its codec.
 const CODEC_MASK: i16 = 0b111;

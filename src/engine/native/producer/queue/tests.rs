@@ -57,7 +57,7 @@ impl Log {
                 };
             }
             if self.recent.contains(&(stamp.base_sequence, count)) {
-                return Answer::Written(-1);
+                return Answer::Written { offset: -1, append_time: -1 };
             }
             if stamp.base_sequence != self.next {
                 return refused(ResponseError::OutOfOrderSequenceNumber);
@@ -70,7 +70,7 @@ impl Log {
         }
         let offset = self.records.len() as i64;
         self.records.extend(first..first + count as u64);
-        Answer::Written(offset)
+        Answer::Written { offset, append_time: -1 }
     }
 }
 

@@ -1,16 +1,22 @@
 //! `kpipe produce`: input → records → delivered.
 
+mod ledger;
+mod report;
+mod work;
+
 use super::Context;
 use crate::config::{parse_duration, parse_size};
-use crate::engine::{Acks, Codec, Compression, Producer, ProducerConfig};
+use crate::engine::{Acks, Codec, Compression, Partitioner, ProducerConfig, TransactionConfig};
 use crate::error::{Error, Result, did_you_mean};
-use crate::input::{Inbox, JsonOptions, JsonReader, LineReader, Message, Reader, Source, Splitter};
+use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter};
+use crate::output::{DeadLetters, Writer};
 use crate::record::{HeaderBuf, PartitionId, Timestamp};
 use clap::{Args, ValueEnum};
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use ledger::Ledger;
+use report::Report;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
+use work::{Steps, Work};
 
 /// Sends each line as a record; keyless records spread over partitions, keyed ones go where the Java client
 /// puts them. A slow input is sent as it comes. Ends when the input has ended and every record is delivered.
@@ -55,10 +61,12 @@ pub(super) struct Produce {
     /// Compresses batches: none, gzip, snappy, lz4 or zstd; gzip and zstd take a level
     #[arg(short = 'z', long, value_name = "CODEC[:LEVEL]", value_parser = parse_compression)]
     compression: Option<Compression>,
-    /// Who must have a record: 0 nobody, 1 the leader, all in-sync replicas [default: all]
+    /// Who must have a record: all in-sync replicas; 1, the leader alone: lost when it dies; 0, nobody: lost
+    /// whenever something fails, and nothing tells [default: all]
     #[arg(long, value_parser = parse_acks)]
     acks: Option<Acks>,
-    /// Lets the broker recognise a repeated batch, so that a retry doubles nothing [default: true with --acks all]
+    /// Lets the broker recognise a repeated batch; without it a retry after a lost answer may double records, and
+    /// one batch a partition is in flight [default: true with --acks all]
     #[arg(long)]
     idempotent: Option<bool>,
     /// A batch has at most so many bytes before compression [default: 1000000]
@@ -67,7 +75,7 @@ pub(super) struct Produce {
     /// How long an idle input may hold a batch back for more [default: 0]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     linger: Option<Duration>,
-    /// A record not acknowledged after this has failed [default: 30s]
+    /// A record not acknowledged after this has failed [default: 120s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// A broker that does not answer a request within this is asked again [default: 5s]
@@ -82,6 +90,49 @@ pub(super) struct Produce {
     /// A larger record is refused [default: 64M]
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     max_record_size: Option<usize>,
+    /// Where records go that name no partition
+    #[arg(long, value_enum, default_value_t, hide_possible_values = false)]
+    partitioner: Partitioner,
+    /// Reads no more than so many records a second
+    #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Makes the topic if it is missing
+    #[arg(long, value_name = "PARTITIONS[:REPLICATION]", value_parser = parse_new_topic)]
+    create_topic: Option<(i32, Option<i16>)>,
+    /// Writes a JSON line to stdout for each record, in the input's order: its offset, or its error
+    #[arg(long)]
+    receipts: bool,
+    /// After a record that cannot be delivered: stop, or go on with the next; the exit code is 1 either way
+    #[arg(long, value_enum, default_value_t)]
+    on_error: OnError,
+    /// Appends records that could not be delivered, as JSON that --input json reads, the error in a header
+    #[arg(long, value_name = "FILE")]
+    dead_letter: Option<PathBuf>,
+    /// Passes over the first N records of the input: a failed run says how many are delivered
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: u64,
+    /// Makes the whole input one transaction: readers of committed records see all of it, or nothing
+    #[arg(long, value_name = "ID")]
+    transactional_id: Option<String>,
+    /// Commits after so many records, and begins the next transaction
+    #[arg(long, value_name = "N", requires = "transactional_id", value_parser = clap::value_parser!(u64).range(1..))]
+    transaction_records: Option<u64>,
+    /// Commits after so much time, and begins the next transaction
+    #[arg(long, value_name = "TIME", requires = "transactional_id", value_parser = parse_duration)]
+    transaction_interval: Option<Duration>,
+    /// The brokers abort a transaction that is open this long [default: 60s]
+    #[arg(long, value_name = "TIME", requires = "transactional_id", value_parser = parse_duration)]
+    transaction_timeout: Option<Duration>,
+}
+
+/// What a failed record means for those after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum OnError {
+    /// What is in flight is finished, the rest is not sent
+    #[default]
+    Stop,
+    /// The rest is sent
+    Continue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -134,6 +185,19 @@ fn parse_acks(text: &str) -> Result<Acks, String> {
     }
 }
 
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected records a second".to_owned())?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("expected more than 0".to_owned()) }
+}
+
+fn parse_new_topic(text: &str) -> Result<(i32, Option<i16>), String> {
+    let (partitions, replication) = text.split_once(':').map_or((text, None), |(p, r)| (p, Some(r)));
+    let wrong = || "expected PARTITIONS or PARTITIONS:REPLICATION, both from 1".to_owned();
+    let partitions = partitions.parse().ok().filter(|&p| p > 0).ok_or_else(wrong)?;
+    let replication = replication.map(|r| r.parse().ok().filter(|&r| r > 0).ok_or_else(wrong)).transpose()?;
+    Ok((partitions, replication))
+}
+
 fn parse_compression(text: &str) -> Result<Compression, String> {
     let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
     let index = Codec::NAMES.iter().position(|known| *known == name);
@@ -173,38 +237,24 @@ impl Produce {
         if engine.name() == "kafka" {
             self.refuse_what_the_crate_cannot(&config)?;
         }
+        let receipts = if self.receipts { Some(Writer::stdout()?) } else { None };
+        let dead_letters = self.dead_letter.as_deref().map(DeadLetters::open).transpose()?;
+        // A transaction is all or nothing: its order is only kept for those who ask for it.
+        let ordered = self.transactional_id.is_none() || self.receipts;
+        let report = Report::new(ordered.then(|| Ledger::after(self.skip)), receipts, dead_letters);
         let inbox = crate::input::start(sources)?;
         context.stop.wake_with(inbox.waker());
         let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
-        let mut work = Work {
-            producer,
-            inbox,
-            reader,
-            splitter: Splitter::new(&self.delimiter.0, limit),
-            topic: (self.topic != "-").then_some(&self.topic[..]),
-            partition: self.partition,
-            names,
-            source: 0,
-            line: 0,
-            tally: Tally::default(),
-        };
-        let started = Instant::now();
-        let ended = work.feed(context);
-        let finished = work.finish();
-        work.tally.tell(context, started.elapsed());
-        match (ended, finished) {
-            (_, Err(Error::Stopped)) => {
-                let open = work.producer.unconfirmed();
-                if open > 0 {
-                    eprintln!("kpipe: stopped with {open} records unconfirmed");
-                }
-                Ok(context.stop.exit_code())
-            }
-            (Err(error), _) | (Ok(_), Err(error)) => Err(error.into()),
-            _ if work.tally.failed > 0 => Ok(crate::error::EXIT_FAILED),
-            (Ok(Ended::Stopped), _) => Ok(context.stop.exit_code()),
-            (Ok(Ended::AllRead), _) => Ok(crate::error::EXIT_OK),
+        let splitter = Splitter::new(&self.delimiter.0, limit);
+        let topic = (self.topic != "-").then_some(&self.topic[..]);
+        let mut work = Work::new(context, producer, inbox, reader, splitter, report, names);
+        work.send_to(topic, self.partition, self.skip);
+        work.go_on_after_errors(self.on_error == OnError::Continue);
+        work.pace(self.rate);
+        if self.transactional_id.is_some() {
+            work.transact(Steps { records: self.transaction_records, interval: self.transaction_interval });
         }
+        work.run()
     }
 
     fn producer_config(&self, context: &Context) -> Result<ProducerConfig> {
@@ -226,6 +276,17 @@ impl Produce {
             Some(asked) => Some(asked),
             None => properties.get("enable.idempotence")?,
         };
+        if self.transactional_id.is_some() {
+            let needs = [
+                (acks != Acks::All, "--acks all"),
+                (idempotent == Some(false), "--idempotent true"),
+                (self.on_error == OnError::Continue, "--on-error stop: it is all or nothing"),
+                (self.dead_letter.is_some(), "no --dead-letter: what is aborted is sent again from the input"),
+            ];
+            if let Some((_, need)) = needs.into_iter().find(|(missing, _)| *missing) {
+                return Err(Error::Usage(format!("--transactional-id needs {need}")));
+            }
+        }
         if idempotent == Some(true) && acks != Acks::All {
             return Err(Error::Usage(
                 "--idempotent true needs --acks all: no other broker could tell a repeat".to_owned(),
@@ -246,13 +307,21 @@ impl Produce {
             delivery_timeout: self
                 .timeout
                 .or(properties.millis("delivery.timeout.ms")?)
-                .unwrap_or(Duration::from_secs(30)),
+                .unwrap_or(Duration::from_secs(120)),
             max_in_flight: match self.max_in_flight {
                 Some(count) => usize::from(count),
                 None => properties.get("max.in.flight.requests.per.connection")?.unwrap_or(5).clamp(1, 5),
             },
             buffer_memory: size(self.buffer_memory, "buffer.memory", 64 << 20)?,
             max_record_size: size(self.max_record_size, "max.request.size", 64 << 20)?,
+            partitioner: self.partitioner,
+            stop_on_failure: self.on_error == OnError::Stop,
+            keep_failed: self.dead_letter.is_some(),
+            transaction: self.transactional_id.clone().map(|id| TransactionConfig {
+                id,
+                timeout: self.transaction_timeout.unwrap_or(Duration::from_secs(60)),
+            }),
+            create_topics: self.create_topic,
             topics: if self.topic == "-" { Vec::new() } else { vec![self.topic.clone()] },
         })
     }
@@ -269,6 +338,12 @@ impl Produce {
         }
         if self.idempotent == Some(true) {
             return refuse("--idempotent", "the kafka crate and brokers before 0.11 do not know it");
+        }
+        if self.transactional_id.is_some() {
+            return refuse("--transactional-id", "the kafka crate and brokers before 0.11 know no transactions");
+        }
+        if self.create_topic.is_some() {
+            return refuse("--create-topic", "the kafka crate cannot make topics");
         }
         if config.linger > config.delivery_timeout {
             return refuse("--linger", "longer than --timeout");
@@ -308,187 +383,6 @@ impl Produce {
             timestamp: self.timestamp,
         }))
     }
-}
-
-/// How the reading of the input came to its end.
-enum Ended {
-    AllRead,
-    Stopped,
-}
-
-/// Outcomes so far.
-#[derive(Debug, Default)]
-struct Tally {
-    records: u64,
-    bytes: u64,
-    batches: u64,
-    failed: u64,
-    errors: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    fn take(&mut self, producer: &mut dyn Producer) {
-        let receipts = producer.receipts();
-        let mut lost: Vec<(u64, u64, String)> = Vec::new();
-        for receipt in receipts {
-            match receipt.outcome {
-                Ok(_) => {
-                    self.records += receipt.records;
-                    self.bytes += receipt.bytes;
-                    self.batches += 1;
-                }
-                Err(failure) => {
-                    let possibly = if failure.possibly_written { "; perhaps written all the same" } else { "" };
-                    let why = format!("{}{possibly}", failure.error);
-                    match lost.last_mut() {
-                        // One line for neighbours that failed for the same reason.
-                        Some((_, count, same)) if *same == why => *count += receipt.records,
-                        _ => lost.push((receipt.first_record + 1, receipt.records, why)),
-                    }
-                    self.failed += receipt.records;
-                    *self.errors.entry(failure.error.name()).or_default() += receipt.records;
-                }
-            }
-        }
-        for (first, count, why) in lost {
-            let which =
-                if count == 1 { format!("record {first}") } else { format!("{count} records from record {first} on") };
-            eprintln!("kpipe: not delivered: {which}: {why}");
-        }
-    }
-
-    fn tell(&self, context: &Context, elapsed: Duration) {
-        if context.quiet {
-            return;
-        }
-        let seconds = elapsed.as_secs_f64();
-        let Self { records, bytes, batches, failed, .. } = self;
-        let failures: Vec<_> = self.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        let failures = if *failed > 0 { format!("; {failed} failed: {}", failures.join(", ")) } else { String::new() };
-        eprintln!("kpipe: {records} records delivered in {batches} batches, {bytes} bytes, {seconds:.2} s{failures}");
-    }
-}
-
-struct Work<'a> {
-    producer: Box<dyn Producer>,
-    inbox: Inbox,
-    reader: Reader,
-    splitter: Splitter,
-    topic: Option<&'a str>,
-    partition: Option<PartitionId>,
-    /// Names of the sources, and which is being read.
-    names: Vec<String>,
-    source: usize,
-    /// Lines read of this source.
-    line: u64,
-    tally: Tally,
-}
-
-impl Work<'_> {
-    /// Reads the input to its end, a signal, or the first failure.
-    fn feed(&mut self, context: &Context) -> Result<Ended> {
-        loop {
-            if context.stop.is_raised() {
-                return Ok(Ended::Stopped);
-            }
-            let message = match self.inbox.try_next() {
-                Some(message) => message,
-                None => {
-                    let again = self.producer.idle()?;
-                    self.inbox.next(again).unwrap_or(Message::Woken)
-                }
-            };
-            match message {
-                Message::Chunk(chunk) => {
-                    self.producer.set_now(now());
-                    self.take(&chunk)?;
-                    self.inbox.recycle(chunk);
-                    self.producer.busy()?;
-                }
-                Message::EndOfSource => {
-                    if let Some(last) = self.splitter.finish() {
-                        self.producer.set_now(now());
-                        self.line += 1;
-                        append(&mut *self.producer, &mut self.reader, self.topic, self.partition, &last)
-                            .map_err(|bad| self.locate(bad))?;
-                    }
-                    self.source += 1;
-                    self.line = 0;
-                }
-                Message::End => return Ok(Ended::AllRead),
-                Message::Failed(error) => return Err(error),
-                Message::Woken => {}
-            }
-            self.tally.take(&mut *self.producer);
-            if self.tally.failed > 0 {
-                // What came after a lost record would only hide it.
-                return Ok(Ended::AllRead);
-            }
-        }
-    }
-
-    fn take(&mut self, chunk: &[u8]) -> Result<()> {
-        let Self { producer, reader, splitter, line, topic, partition, .. } = self;
-        let fed = splitter.feed(chunk, |bytes| {
-            *line += 1;
-            match append(&mut **producer, reader, *topic, *partition, bytes) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(bad) => ControlFlow::Break(bad),
-            }
-        });
-        match fed {
-            Ok(ControlFlow::Continue(())) => Ok(()),
-            Ok(ControlFlow::Break(bad)) => Err(self.locate(bad)),
-            Err(bad) => {
-                self.line += 1;
-                Err(self.locate(Bad::Line(bad)))
-            }
-        }
-    }
-
-    fn locate(&self, bad: Bad) -> Error {
-        let source_name = self.names.get(self.source).cloned().unwrap_or_default();
-        match bad {
-            Bad::Line(bad) => Error::Input { source_name, line: self.line, byte: bad.byte, what: bad.what },
-            // A record that can never be sent: say which one.
-            Bad::Record(Error::Usage(what)) => Error::Input { source_name, line: self.line, byte: None, what },
-            Bad::Record(error @ Error::Kafka { .. }) => {
-                Error::Input { source_name, line: self.line, byte: None, what: error.to_string() }
-            }
-            Bad::Record(error) => error,
-        }
-    }
-
-    /// Delivers what was read.
-    fn finish(&mut self) -> Result<()> {
-        let finished = self.producer.finish();
-        self.tally.take(&mut *self.producer);
-        finished
-    }
-}
-
-enum Bad {
-    Line(crate::input::BadLine),
-    Record(Error),
-}
-
-#[inline]
-fn append(
-    producer: &mut dyn Producer,
-    reader: &mut Reader,
-    topic: Option<&str>,
-    partition: Option<PartitionId>,
-    line: &[u8],
-) -> Result<(), Bad> {
-    let Some(read) = reader.read(line).map_err(Bad::Line)? else { return Ok(()) };
-    let Some(topic) = topic.or(read.topic) else {
-        return Err(Bad::Record(Error::Usage("the record names no topic".to_owned())));
-    };
-    producer.append(topic, partition.or(read.partition), &read.record).map_err(Bad::Record)
-}
-
-fn now() -> Timestamp {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as Timestamp)
 }
 
 #[cfg(test)]

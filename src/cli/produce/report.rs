@@ -1,0 +1,227 @@
+//! What became of the records, told to people on stderr, to scripts on stdout, and to the dead-letter file.
+
+use super::ledger::{Ledger, Settled};
+use crate::engine::{Failure, Producer};
+use crate::error::{Error, Result};
+use crate::output::{DeadLetters, Writer};
+use crate::record::RecordRef;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Outcomes so far.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// In the input's order; not kept where nobody asks for that order.
+    ledger: Option<Ledger>,
+    receipts: Option<Writer>,
+    dead_letters: Option<DeadLetters>,
+    delivered: u64,
+    bytes: u64,
+    batches: u64,
+    failed: u64,
+    errors: BTreeMap<String, u64>,
+    /// Records before the first that failed, counting skipped ones.
+    leading: Option<u64>,
+    /// Failures of neighbours for the same reason, told as one: first, count, why.
+    untold: Option<(u64, u64, String)>,
+}
+
+impl Report {
+    pub(super) fn new(ledger: Option<Ledger>, receipts: Option<Writer>, dead_letters: Option<DeadLetters>) -> Self {
+        Self {
+            ledger,
+            receipts,
+            dead_letters,
+            delivered: 0,
+            bytes: 0,
+            batches: 0,
+            failed: 0,
+            errors: BTreeMap::new(),
+            leading: None,
+            untold: None,
+        }
+    }
+
+    /// Records that are known to have failed.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    #[inline]
+    pub(super) fn appended(&mut self, slot: crate::engine::Slot, timestamp: crate::record::Timestamp) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.appended(slot, timestamp);
+        }
+    }
+
+    /// A record that will never be sent; `line` or `record` is what there is of it.
+    pub(super) fn refused(&mut self, error: &Error, topic: &str, what: Refused<'_>) -> Result<()> {
+        self.failed += 1;
+        *self.errors.entry(error.name()).or_default() += 1;
+        match &mut self.ledger {
+            Some(ledger) => ledger.refused(error.clone()),
+            None => eprintln!("kpipe: {error}"),
+        }
+        let Some(letters) = &mut self.dead_letters else { return Ok(()) };
+        match what {
+            Refused::Line(line) => letters.line(topic, line, error),
+            Refused::Record(record) => letters.record(topic, -1, record, error),
+        }
+    }
+
+    /// Notes the producer's news.
+    pub(super) fn take(&mut self, producer: &mut dyn Producer) -> Result<()> {
+        for receipt in producer.receipts() {
+            match &receipt.outcome {
+                Ok(_) => {
+                    self.delivered += receipt.records;
+                    self.bytes += receipt.bytes;
+                    self.batches += 1;
+                }
+                Err(Failure { error, records, .. }) => {
+                    self.failed += receipt.records;
+                    *self.errors.entry(error.name()).or_default() += receipt.records;
+                    if let (Some(letters), Some(batch)) = (&mut self.dead_letters, records) {
+                        for record in batch.records().flatten() {
+                            letters.record(&receipt.topic, receipt.partition, &record, error)?;
+                        }
+                    }
+                }
+            }
+            match &mut self.ledger {
+                Some(ledger) => ledger.answered(&receipt),
+                None => {
+                    if let Err(failure) = &receipt.outcome {
+                        eprintln!("kpipe: {} records not delivered: {}", receipt.records, failure.error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what is settled.
+    ///
+    /// # Errors
+    /// Nobody reads the receipts any more, or they cannot be written.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Self { ledger, receipts, leading, untold, .. } = self;
+        let Some(ledger) = ledger else { return Ok(()) };
+        ledger.settle(|settled| {
+            if let Err(failure) = &settled.result {
+                leading.get_or_insert(settled.record - 1);
+                let possibly = if failure.possibly_written { "; perhaps written all the same" } else { "" };
+                let why = format!("{}{possibly}", failure.error);
+                match untold {
+                    Some((first, count, same)) if *same == why && *first + *count == settled.record => {
+                        *count += settled.count;
+                    }
+                    _ => tell(untold.replace((settled.record, settled.count, why))),
+                }
+            }
+            match receipts {
+                Some(receipts) => write_receipts(receipts, &settled).map_err(gone),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// The transaction was aborted.
+    pub(super) fn aborted(&mut self, error: &Error) -> Result<()> {
+        self.failed += std::mem::take(&mut self.delivered);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.fail_all(error);
+        }
+        self.settle()
+    }
+
+    /// Writes the receipts that wait.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        tell(self.untold.take());
+        self.receipts.as_mut().map_or(Ok(()), Writer::flush).map_err(gone)
+    }
+
+    /// Makes sure that the dead letters are on the disk, and tells the sum of it all.
+    pub(super) fn close(&mut self, quiet: bool, elapsed: Duration) -> Result<()> {
+        self.settle()?;
+        self.flush()?;
+        if let Some(letters) = &mut self.dead_letters {
+            letters.close()?;
+        }
+        if self.failed > 0
+            && let Some(leading) = self.leading
+        {
+            eprintln!("kpipe: the first {leading} records are delivered; --skip {leading} goes on after them");
+        }
+        if !quiet {
+            let seconds = elapsed.as_secs_f64();
+            let Self { delivered, bytes, batches, failed, .. } = self;
+            let failures: Vec<_> = self.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            let failures =
+                if *failed > 0 { format!("; {failed} failed: {}", failures.join(", ")) } else { String::new() };
+            eprintln!(
+                "kpipe: {delivered} records delivered in {batches} batches, {bytes} bytes, {seconds:.2} s{failures}"
+            );
+        }
+        Ok(())
+    }
+
+    /// How many of the input's first records are known to be delivered, when it was ended early.
+    pub(super) fn leading(&self) -> Option<u64> {
+        self.leading.or(self.ledger.as_ref().map(Ledger::settled))
+    }
+}
+
+/// What there is of a record that was refused.
+pub(super) enum Refused<'a> {
+    Line(&'a [u8]),
+    Record(&'a RecordRef<'a>),
+}
+
+fn tell(lost: Option<(u64, u64, String)>) {
+    match lost {
+        Some((first, 1, why)) => eprintln!("kpipe: not delivered: record {first}: {why}"),
+        Some((first, count, why)) => eprintln!("kpipe: not delivered: {count} records from record {first} on: {why}"),
+        None => {}
+    }
+}
+
+/// Unlike a `consume` without a reader, receipts that nobody reads are a failure.
+fn gone(error: Error) -> Error {
+    match error {
+        Error::ReaderGone => Error::Io("the reader of the receipts has gone".to_owned()),
+        other => other,
+    }
+}
+
+/// A JSON object a record.
+fn write_receipts(out: &mut Writer, settled: &Settled<'_>) -> Result<()> {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let place = match settled.place {
+        Some((topic, partition)) => format!(",\"topic\":{},\"partition\":{partition}", quoted(topic)),
+        None => String::new(),
+    };
+    let tail = match &settled.result {
+        Ok(_) => format!(",\"timestamp\":{}}}\n", settled.timestamp),
+        Err(failure) => format!(
+            ",\"error\":{},\"message\":{},\"possibly_written\":{}}}\n",
+            quoted(&failure.error.name()),
+            quoted(&failure.error.to_string()),
+            failure.possibly_written
+        ),
+    };
+    let mut digits = itoa::Buffer::new();
+    for n in 0..settled.count {
+        let buffer = out.buffer();
+        buffer.extend_from_slice(b"{\"record\":");
+        buffer.extend_from_slice(digits.format(settled.record + n).as_bytes());
+        buffer.extend_from_slice(place.as_bytes());
+        if let Ok(Some(offset)) = settled.result {
+            buffer.extend_from_slice(b",\"offset\":");
+            buffer.extend_from_slice(digits.format(offset + n as i64).as_bytes());
+        }
+        buffer.extend_from_slice(tail.as_bytes());
+        out.flush_if_large()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Reading through the `kafka` crate.
+
+use super::{Client, network, refuse};
+use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start, no_such_partition, out_of_range, place};
+use crate::error::{Error, Result};
+use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, TimestampType, encode};
+use bytes::BytesMut;
+use kafka::client::{CommitOffset, FetchOffset, FetchPartition};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes that a fetch may ask for of one partition, while it looks for the size of a large record.
+const MAX_FETCH: i32 = 256 << 20;
+/// How long the brokers may hold a fetch: signals are looked at in between.
+const FETCH_WAIT: Duration = Duration::from_millis(250);
+
+/// [`Consumer`] of the `kafka` crate.
+pub struct KafkaConsumer {
+    client: Client,
+    config: ConsumerConfig,
+    partitions: Vec<Reading>,
+    ready: VecDeque<Batch>,
+}
+
+struct Reading {
+    topic: Arc<str>,
+    partition: PartitionId,
+    position: Offset,
+    until: Offset,
+    max_bytes: i32,
+}
+
+impl KafkaConsumer {
+    pub fn open(mut client: Client, config: ConsumerConfig) -> Result<Self> {
+        for start in [config.start, config.fallback] {
+            if matches!(start, Start::Time(_)) {
+                return Err(refuse("-o @TIME", "before 0.10.1 brokers only know the times of whole segments"));
+            }
+        }
+        let mut partitions = Vec::new();
+        for topic in &config.topics {
+            let count = client.count(topic, false)?;
+            let wanted = config.partitions.clone().unwrap_or_else(|| (0..count as PartitionId).collect());
+            let first = client.offsets(topic, FetchOffset::Earliest)?;
+            let next = client.offsets(topic, FetchOffset::Latest)?;
+            let stored = match (&config.group, config.start) {
+                (Some(group), Start::Stored) => client
+                    .inner
+                    .fetch_group_topic_offset(group, topic)
+                    .map_err(|e| network(&format!("offsets of group {group}"), &e))?
+                    .into_iter()
+                    .filter(|p| p.offset >= 0)
+                    .map(|p| (p.partition, p.offset))
+                    .collect(),
+                _ => HashMap::new(),
+            };
+            for partition in wanted {
+                let (Some(&first), Some(&next)) = (first.get(&partition), next.get(&partition)) else {
+                    return Err(no_such_partition(topic, partition, count));
+                };
+                let from = |start| match start {
+                    Start::Beginning => Some(first),
+                    Start::End | Start::Time(_) => Some(next),
+                    Start::Stored => stored.get(&partition).copied(),
+                    Start::At(offset) => Some(offset),
+                    Start::Last(count) => Some(next.saturating_sub_unsigned(count).max(first)),
+                };
+                let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
+                if position < first || position > next {
+                    let error = out_of_range(topic, partition, position, first, next);
+                    if config.start != Start::Stored {
+                        return Err(error);
+                    }
+                    position = from(config.fallback).unwrap_or(first);
+                    tracing::warn!("committed {error}; going on from {position}");
+                }
+                partitions.push(Reading {
+                    topic: topic.as_str().into(),
+                    partition,
+                    position,
+                    until: if config.stop_at_end { next } else { Offset::MAX },
+                    max_bytes: config.fetch_bytes as i32,
+                });
+            }
+        }
+        client.inner.set_fetch_max_wait_time(FETCH_WAIT).map_err(|e| network("fetch", &e))?;
+        client.inner.set_fetch_min_bytes(1);
+        Ok(Self { client, config, partitions, ready: VecDeque::new() })
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        let wanted: Vec<FetchPartition<'_>> = self
+            .partitions
+            .iter()
+            .filter(|p| p.position < p.until)
+            .map(|p| FetchPartition::new(&p.topic, p.partition, p.position).with_max_bytes(p.max_bytes))
+            .collect();
+        let responses = match self.client.inner.fetch_messages(&wanted) {
+            Ok(responses) => responses,
+            Err(error) => return self.recover(network("fetch", &error)),
+        };
+        let mut failed = None;
+        for response in &responses {
+            for topic in response.topics() {
+                for fetched in topic.partitions() {
+                    let Some(reading) = self
+                        .partitions
+                        .iter_mut()
+                        .find(|p| *p.topic == *topic.topic() && p.partition == fetched.partition())
+                    else {
+                        continue;
+                    };
+                    let data = match fetched.data() {
+                        Ok(data) => data,
+                        Err(error) => {
+                            let what = format!("fetching {}", place(&reading.topic, reading.partition));
+                            failed = Some(network(&what, &error));
+                            continue;
+                        }
+                    };
+                    match batch(reading, data) {
+                        Some(batch) => {
+                            reading.position = batch.next_offset;
+                            reading.max_bytes = self.config.fetch_bytes as i32;
+                            self.ready.push_back(batch);
+                        }
+                        None if data.highwatermark_offset() > reading.position => {
+                            // The next record is larger than what was asked for.
+                            if reading.max_bytes >= MAX_FETCH {
+                                let what = place(&reading.topic, reading.partition);
+                                let at = reading.position;
+                                return Err(Error::Network(format!(
+                                    "{what}: the record at {at} is larger than 256 MiB"
+                                )));
+                            }
+                            reading.max_bytes = reading.max_bytes.saturating_mul(2).min(MAX_FETCH);
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        failed.map_or(Ok(()), |error| self.recover(error))
+    }
+
+    /// Looks for the leaders anew when that may help.
+    fn recover(&mut self, error: Error) -> Result<()> {
+        let again = match &error {
+            Error::Kafka { code, .. } => code.is_retriable(),
+            _ => true,
+        };
+        if !again {
+            return Err(error);
+        }
+        tracing::warn!(%error, "fetching fails; trying on");
+        std::thread::sleep(self.client.config.retry_backoff);
+        if let Err(error) = self.client.refresh() {
+            tracing::debug!(%error, "asking for metadata again");
+        }
+        Ok(())
+    }
+}
+
+/// What was fetched, in the form that all rooms share.
+fn batch(reading: &Reading, data: &kafka::client::fetch::Data<'_>) -> Option<Batch> {
+    let messages = data.messages().iter().filter(|m| m.offset >= reading.position);
+    let base_offset = messages.clone().next()?.offset;
+    let mut records = BytesMut::new();
+    let (mut count, mut next_offset) = (0, base_offset);
+    for message in messages {
+        let record = RecordRef {
+            offset: message.offset,
+            timestamp: None,
+            key: Some(message.key),
+            value: Some(message.value),
+            headers: Headers::default(),
+        };
+        let Ok(delta) = i32::try_from(message.offset - base_offset) else { break };
+        encode(&mut records, &record, 0, delta);
+        next_offset = message.offset + 1;
+        count += 1;
+    }
+    Some(Batch {
+        topic: reading.topic.clone(),
+        partition: reading.partition,
+        base_offset,
+        base_timestamp: None,
+        timestamp_type: TimestampType::Create,
+        nulls_known: false,
+        leader_epoch: -1,
+        from: reading.position,
+        until: reading.until,
+        next_offset: next_offset.min(reading.until),
+        count,
+        records: records.freeze(),
+    })
+}
+
+impl Consumer for KafkaConsumer {
+    fn next(&mut self, deadline: Instant) -> Result<Event> {
+        loop {
+            if self.client.stop.is_raised() {
+                return Ok(Event::Stopped);
+            }
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Event::Batch(batch));
+            }
+            if self.partitions.iter().all(|p| p.position >= p.until) {
+                return Ok(Event::End);
+            }
+            if Instant::now() >= deadline {
+                return Ok(Event::Timeout);
+            }
+            self.fetch()?;
+        }
+    }
+
+    fn commit(&mut self, written: &Offsets) -> Result<()> {
+        let Some(group) = self.config.group.clone() else {
+            return Err(Error::Usage("committing needs a group: -g".to_owned()));
+        };
+        let offsets: Vec<CommitOffset<'_>> =
+            written.iter().map(|((topic, p), at)| CommitOffset::new(topic, *p, at.offset)).collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.client.inner.commit_offsets(&group, &offsets).map_err(|error| {
+            let places: Vec<_> =
+                written.iter().map(|((topic, p), at)| format!("{}@{}", place(topic, *p), at.offset)).collect();
+            network(&format!("committing {} for group {group}", places.join(", ")), &error)
+        })
+    }
+}

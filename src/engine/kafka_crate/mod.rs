@@ -1,0 +1,168 @@
+//! The `kafka` crate behind the traits: Kafka 0.8.2 to 0.10 (it works up to 3.9, and on no 4.x).
+//!
+//! What the crate cannot do is refused before the first record. It is synchronous, so this engine does its
+//! network on the command's own thread; a second signal ends the process from the signal's.
+
+mod consumer;
+mod producer;
+
+pub use consumer::KafkaConsumer;
+pub use producer::KafkaProducer;
+
+use super::{Admin, NewTopic, Partition, Topic, place};
+use crate::config::Config;
+use crate::error::{Code, Error, Result};
+use crate::record::{Offset, PartitionId};
+use crate::signal::Stop;
+use kafka::client::{FetchOffset, GroupOffsetStorage, KafkaClient};
+use kafka::error::Error as CrateError;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// A connection to a cluster.
+pub struct Client {
+    inner: KafkaClient,
+    config: Config,
+    stop: Stop,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("brokers", &self.config.brokers).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to the first of `config`'s brokers that answers.
+    ///
+    /// # Errors
+    /// None does in time.
+    pub fn connect(config: &Config, stop: &Stop) -> Result<Self> {
+        let mut inner = KafkaClient::new(config.brokers.clone());
+        inner.set_client_id(config.client_id.clone());
+        inner.set_group_offset_storage(Some(GroupOffsetStorage::Kafka));
+        inner.set_retry_backoff_time(config.retry_backoff);
+        let tries = config.request_timeout.as_millis() / config.retry_backoff.as_millis().max(1);
+        inner.set_retry_max_attempts(tries as u32);
+        // The crate waits two minutes for an answer; who never answers is no broker.
+        let (done, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let loaded = inner.load_metadata_all();
+            let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, nobody waits
+        });
+        let limit = config.connect_timeout + config.request_timeout;
+        let brokers = config.brokers.join(", ");
+        let cannot = |why: String| {
+            Error::Network(format!(
+                "cannot reach {brokers} with the kafka crate: {why} (it speaks to Kafka 0.8.2 to 3.9, without TLS)"
+            ))
+        };
+        let inner = match answer.recv_timeout(limit) {
+            Ok(Ok(inner)) => inner,
+            Ok(Err(error)) => return Err(cannot(describe(&error).1)),
+            Err(_) => return Err(cannot(format!("no answer within {limit:?}"))),
+        };
+        Ok(Self { inner, config: config.clone(), stop: stop.clone() })
+    }
+
+    fn partitions(&self, topic: &str) -> Vec<(PartitionId, Option<i32>)> {
+        let found = self.inner.topics().partitions(topic).map(|partitions| {
+            let mut all: Vec<_> = partitions.iter().map(|p| (p.id(), p.leader().map(|broker| broker.id()))).collect();
+            all.sort_unstable();
+            all
+        });
+        found.unwrap_or_default()
+    }
+
+    fn refresh(&mut self) -> Result<()> {
+        self.inner.load_metadata_all().map_err(|e| network("metadata", &e))
+    }
+
+    /// The topic's partition count; with `create` the brokers may make it.
+    fn count(&mut self, topic: &str, create: bool) -> Result<usize> {
+        let deadline = Instant::now() + self.config.request_timeout;
+        loop {
+            let partitions = self.partitions(topic);
+            let ready = !partitions.is_empty() && partitions.iter().all(|(_, leader)| leader.is_some());
+            if ready || (!create && !partitions.is_empty()) {
+                return Ok(partitions.len());
+            }
+            if !create || Instant::now() >= deadline {
+                return Err(Error::kafka(format!("topic {topic}"), 3));
+            }
+            // Asking for a topic by name makes it, where the brokers do that.
+            if let Err(error) = self.inner.load_metadata(&[topic]) {
+                tracing::debug!(%error, topic, "asking again");
+            }
+            std::thread::sleep(self.config.retry_backoff);
+        }
+    }
+
+    fn offsets(&mut self, topic: &str, at: FetchOffset) -> Result<HashMap<PartitionId, Offset>> {
+        let found = self.inner.fetch_topic_offsets(topic, at);
+        let found = found.map_err(|e| network(&format!("offsets of {topic}"), &e))?;
+        Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect())
+    }
+}
+
+fn refuse(what: &str, why: &str) -> Error {
+    Error::Usage(format!("{what}: {why}; --engine native can, on Kafka 0.11 and newer"))
+}
+
+/// Kafka's code, when there is one, and the text.
+fn describe(error: &CrateError) -> (Option<i16>, String) {
+    match error {
+        CrateError::Kafka(code) => (Some(*code as i16), Code(*code as i16).name()),
+        CrateError::TopicPartitionError { topic_name, partition_id, error_code } => {
+            let code = Code(*error_code as i16);
+            (Some(code.0), format!("{}: {code}", place(topic_name, *partition_id)))
+        }
+        CrateError::Io(e) => (None, crate::error::describe_io(e)),
+        other => (None, other.to_string()),
+    }
+}
+
+fn network(what: &str, error: &CrateError) -> Error {
+    match describe(error) {
+        (Some(code), _) => Error::kafka(what, code),
+        (None, text) => Error::Network(format!("{what}: {text}")),
+    }
+}
+
+impl Admin for Client {
+    fn topics(&mut self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+        let mut all: Vec<String> = match names {
+            Some(names) => names.to_vec(),
+            None => self.inner.topics().names().map(str::to_owned).collect(),
+        };
+        all.sort();
+        let mut topics = Vec::new();
+        for topic in all {
+            self.count(&topic, false)?;
+            let first = if offsets { self.offsets(&topic, FetchOffset::Earliest)? } else { HashMap::new() };
+            let next = if offsets { self.offsets(&topic, FetchOffset::Latest)? } else { HashMap::new() };
+            let partitions = self.partitions(&topic).into_iter().map(|(partition, leader)| Partition {
+                partition,
+                leader,
+                replicas: None,
+                in_sync_replicas: None,
+                first_offset: first.get(&partition).copied(),
+                next_offset: next.get(&partition).copied(),
+            });
+            let partitions = partitions.collect();
+            topics.push(Topic { topic, internal: None, partitions });
+        }
+        Ok(topics)
+    }
+
+    fn create_topic(&mut self, topic: &NewTopic) -> Result<()> {
+        Err(refuse(
+            &format!("creating topic {}", topic.name),
+            "the kafka crate cannot; use the brokers' own kafka-topics.sh, or produce to it where they make topics on first use",
+        ))
+    }
+
+    fn delete_topic(&mut self, name: &str) -> Result<()> {
+        Err(refuse(&format!("deleting topic {name}"), "the kafka crate cannot; use the brokers' own kafka-topics.sh"))
+    }
+}

@@ -1,0 +1,335 @@
+//! Delivering through the `kafka` crate.
+
+use super::{Client, describe, network, refuse};
+use crate::engine::{Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, no_such_partition, place};
+use crate::error::{Code, Error, Result};
+use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, TimestampType, encode};
+use bytes::BytesMut;
+use kafka::client::{Compression, ProduceMessage, RequiredAcks};
+use kafka::error::KafkaCode;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// [`Producer`] of the `kafka` crate: one request at a time, so order is kept; without idempotence, so a retry
+/// after a lost answer may double a batch.
+pub struct KafkaProducer {
+    client: Client,
+    config: ProducerConfig,
+    topics: Vec<(Arc<str>, usize)>,
+    last: usize,
+    /// The batch's keys and values, one after the other.
+    bytes: Vec<u8>,
+    entries: VecDeque<Entry>,
+    opened: Instant,
+    /// Records appended, in all and by slot.
+    appended: u64,
+    by_slot: HashMap<Slot, u64>,
+    answered: u64,
+    round_robin: usize,
+    receipts: Vec<Receipt>,
+}
+
+struct Entry {
+    topic: usize,
+    partition: PartitionId,
+    key: Option<std::ops::Range<usize>>,
+    value: Option<std::ops::Range<usize>>,
+    slot: Slot,
+    /// Its number in the slot.
+    record: u64,
+}
+
+/// Records of one request that went to one partition.
+struct Run {
+    first: Entry,
+    records: u64,
+    bytes: u64,
+    offset: Option<Offset>,
+}
+
+impl KafkaProducer {
+    pub fn open(mut client: Client, config: ProducerConfig) -> Result<Self> {
+        client.inner.set_compression(match (config.compression.codec, config.compression.level) {
+            (codec @ (Codec::Lz4 | Codec::Zstd), _) => {
+                return Err(refuse(&format!("-z {}", codec.name()), "the kafka crate has no such codec"));
+            }
+            (_, Some(level)) => return Err(refuse(&format!("-z level {level}"), "the kafka crate has no levels")),
+            (Codec::None, _) => Compression::NONE,
+            (Codec::Gzip, _) => Compression::GZIP,
+            (Codec::Snappy, _) => Compression::SNAPPY,
+        });
+        let mut producer = Self {
+            client,
+            topics: Vec::new(),
+            last: 0,
+            bytes: Vec::new(),
+            entries: VecDeque::new(),
+            opened: Instant::now(),
+            appended: 0,
+            by_slot: HashMap::new(),
+            answered: 0,
+            round_robin: 0,
+            receipts: Vec::new(),
+            config,
+        };
+        for topic in producer.config.topics.clone() {
+            producer.topic(&topic)?;
+        }
+        Ok(producer)
+    }
+
+    fn topic(&mut self, name: &str) -> Result<usize> {
+        if self.topics.get(self.last).is_none_or(|(topic, _)| **topic != *name) {
+            let known = self.topics.iter().position(|(topic, _)| **topic == *name);
+            self.last = match known {
+                Some(index) => index,
+                None => {
+                    let count = self.client.count(name, true)?;
+                    self.topics.push((name.into(), count));
+                    self.topics.len() - 1
+                }
+            };
+        }
+        Ok(self.last)
+    }
+
+    fn keep(&mut self, bytes: Option<&[u8]>) -> Option<std::ops::Range<usize>> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes?);
+        Some(start..self.bytes.len())
+    }
+
+    /// Sends all, again and again where that may help, until the delivery timeout.
+    fn flush(&mut self) -> Result<()> {
+        let deadline = self.opened + self.config.delivery_timeout;
+        while !self.entries.is_empty() {
+            if self.client.stop.signals() > 1 {
+                return Err(Error::Stopped);
+            }
+            let failed = self.send_once();
+            if self.entries.is_empty() {
+                break;
+            }
+            let (error, again) = failed.unwrap_or((Error::Network("no answer for some partitions".to_owned()), true));
+            if !again || Instant::now() >= deadline {
+                self.give_up(&error);
+                break;
+            }
+            tracing::warn!(%error, "sending again");
+            std::thread::sleep(self.client.config.retry_backoff);
+            if let Err(error) = self.client.refresh() {
+                tracing::debug!(%error, "asking for metadata again");
+            }
+        }
+        self.bytes.clear();
+        Ok(())
+    }
+
+    fn give_up(&mut self, error: &Error) {
+        let lost: Vec<Entry> = self.entries.drain(..).collect();
+        for entry in lost {
+            let failure = self.failure(&entry, error, matches!(error, Error::Network(_)));
+            self.report(&entry, 1, 0, Err(failure));
+        }
+    }
+
+    fn failure(&self, entry: &Entry, error: &Error, possibly_written: bool) -> Failure {
+        let slice = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| &self.bytes[range]);
+        let record = RecordRef {
+            offset: 0,
+            timestamp: None,
+            key: slice(&entry.key),
+            value: slice(&entry.value),
+            headers: Headers::default(),
+        };
+        let mut records = BytesMut::new();
+        encode(&mut records, &record, 0, 0);
+        let batch = Batch {
+            topic: self.topics[entry.topic].0.clone(),
+            partition: entry.partition,
+            base_offset: 0,
+            base_timestamp: None,
+            timestamp_type: TimestampType::Create,
+            nulls_known: true,
+            leader_epoch: -1,
+            from: 0,
+            until: Offset::MAX,
+            next_offset: 1,
+            count: 1,
+            records: records.freeze(),
+        };
+        let records = self.config.keep_failed.then_some(batch);
+        Failure { error: error.clone(), possibly_written, records }
+    }
+
+    /// One request a broker; takes out of the entries what is written. Returns what failed, and whether to try again.
+    fn send_once(&mut self) -> Option<(Error, bool)> {
+        let bytes = &self.bytes;
+        let slice = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| &bytes[range]);
+        let messages = self.entries.iter().map(|entry| {
+            let topic = &self.topics[entry.topic].0;
+            ProduceMessage { key: slice(&entry.key), value: slice(&entry.value), topic, partition: entry.partition }
+        });
+        let acks = match self.config.acks {
+            Acks::None => RequiredAcks::None,
+            Acks::Leader => RequiredAcks::One,
+            Acks::All => RequiredAcks::All,
+        };
+        let confirms = match self.client.inner.produce_messages(acks, self.client.config.request_timeout, messages) {
+            Ok(confirms) => confirms,
+            Err(error) => {
+                let (code, _) = describe(&error);
+                return Some((network("produce", &error), code.is_none_or(|code| Code(code).is_retriable())));
+            }
+        };
+        let mut outcomes: HashMap<(String, PartitionId), std::result::Result<Offset, i16>> = HashMap::new();
+        for confirm in confirms {
+            for partition in confirm.partition_confirms {
+                let outcome = partition.offset.map_err(|code| code as i16);
+                outcomes.insert((confirm.topic.clone(), partition.partition), outcome);
+            }
+        }
+        let mut failed = None;
+        let mut left = VecDeque::new();
+        let mut runs: HashMap<(usize, PartitionId), Run> = HashMap::new();
+        for entry in std::mem::take(&mut self.entries) {
+            let key = (self.topics[entry.topic].0.to_string(), entry.partition);
+            let outcome = match outcomes.get(&key) {
+                Some(outcome) => *outcome,
+                None if self.config.acks == Acks::None => Ok(-1),
+                None => Err(KafkaCode::Unknown as i16),
+            };
+            match outcome {
+                Ok(offset) => {
+                    let len = entry.key.as_ref().map_or(0, |r| r.len()) + entry.value.as_ref().map_or(0, |r| r.len());
+                    let offset = (offset >= 0).then_some(offset);
+                    let place = (entry.topic, entry.partition);
+                    let run = runs.entry(place).or_insert(Run { first: entry, records: 0, bytes: 0, offset });
+                    run.records += 1;
+                    run.bytes += len as u64;
+                }
+                Err(code) => {
+                    let again = Code(code).is_retriable();
+                    let error = Error::kafka(place(&key.0, key.1), code);
+                    if !again {
+                        let failure = self.failure(&entry, &error, false);
+                        self.report(&entry, 1, 0, Err(failure));
+                    } else {
+                        left.push_back(entry);
+                    }
+                    failed = Some((error, true));
+                }
+            }
+        }
+        for Run { first, records, bytes, offset } in runs.into_values() {
+            self.report(&first, records, bytes, Ok(offset));
+        }
+        self.entries = left;
+        failed
+    }
+
+    fn report(
+        &mut self,
+        first: &Entry,
+        records: u64,
+        bytes: u64,
+        outcome: std::result::Result<Option<Offset>, Failure>,
+    ) {
+        self.answered += records;
+        self.receipts.push(Receipt {
+            slot: first.slot,
+            append_time: None,
+            topic: self.topics[first.topic].0.clone(),
+            partition: first.partition,
+            records,
+            bytes,
+            first_record: first.record,
+            outcome,
+        });
+    }
+}
+
+impl Producer for KafkaProducer {
+    fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<Slot> {
+        if !record.headers.is_empty() {
+            return Err(refuse("headers", "the kafka crate writes message sets v0, which have none"));
+        }
+        if record.timestamp.is_some() {
+            return Err(refuse("timestamps", "the kafka crate writes message sets v0, which have none"));
+        }
+        let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + 34;
+        if size > self.config.max_record_size {
+            return Err(Error::Usage(format!(
+                "a record of {size} bytes is larger than --max-record-size {}",
+                self.config.max_record_size
+            )));
+        }
+        let topic = self.topic(topic)?;
+        let (name, count) = &self.topics[topic];
+        let partition = match (partition, record.key) {
+            (Some(partition), _) if partition < 0 || partition as usize >= *count => {
+                return Err(no_such_partition(name, partition, *count));
+            }
+            (Some(partition), _) => partition,
+            (None, key) => {
+                let chosen = self.config.partitioner.choose(key, self.appended, *count);
+                chosen.unwrap_or(self.round_robin % count) as PartitionId
+            }
+        };
+        // A message takes some 26 bytes beside its key and value.
+        let batched = self.bytes.len() + self.entries.len() * 34;
+        if !self.entries.is_empty() && batched + size > self.config.batch_size {
+            self.round_robin += 1;
+            self.flush()?;
+        }
+        if self.entries.is_empty() {
+            self.opened = Instant::now();
+        }
+        let (key, value) = (self.keep(record.key), self.keep(record.value));
+        // Topics are never forgotten, so what stands before this one stays the same.
+        let before: usize = self.topics[..topic].iter().map(|(_, count)| count).sum();
+        let slot = before + partition as usize;
+        let count = self.by_slot.entry(slot).or_default();
+        self.entries.push_back(Entry { topic, partition, key, value, slot, record: *count });
+        *count += 1;
+        self.appended += 1;
+        Ok(slot)
+    }
+
+    fn set_now(&mut self, _: Timestamp) {}
+
+    fn idle(&mut self) -> Result<Option<Instant>> {
+        let due = self.opened + self.config.linger;
+        if !self.entries.is_empty() && Instant::now() < due {
+            return Ok(Some(due));
+        }
+        self.flush()?;
+        Ok(None)
+    }
+
+    fn busy(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn receipts(&mut self) -> Vec<Receipt> {
+        std::mem::take(&mut self.receipts)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.flush()
+    }
+
+    fn abandon(&mut self) -> Result<()> {
+        self.give_up(&Error::NotSent);
+        Ok(())
+    }
+
+    fn end_transaction(&mut self, _: bool) -> Result<()> {
+        Err(refuse("--transactional-id", "the kafka crate and brokers before 0.11 know no transactions"))
+    }
+
+    fn unconfirmed(&self) -> u64 {
+        self.appended - self.answered
+    }
+}

@@ -1,0 +1,90 @@
+//! Records that could not be delivered, appended to a file in the JSON that `produce --input json` reads back.
+
+use super::Encoding;
+use super::json::JsonWriter;
+use crate::error::{Error, Result};
+use crate::record::{Batch, HeaderBuf, Headers, PartitionId, RecordRef, TimestampType};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The header that says why.
+const ERROR_HEADER: &[u8] = b"kpipe-error";
+
+/// The file of records that could not be delivered.
+#[derive(Debug)]
+pub struct DeadLetters {
+    path: PathBuf,
+    file: File,
+    json: JsonWriter,
+    headers: HeaderBuf,
+    line: Vec<u8>,
+}
+
+impl DeadLetters {
+    /// Opens `path` for appending; makes it when it is not there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(path);
+        Ok(Self {
+            path: path.to_owned(),
+            file: file.map_err(|e| Error::io(path.display(), &e))?,
+            json: JsonWriter::new(Encoding::Text, Encoding::Text),
+            headers: HeaderBuf::default(),
+            line: Vec::new(),
+        })
+    }
+
+    /// Appends a record, with `why` in a header. A negative `partition` is not known.
+    ///
+    /// # Errors
+    /// The system's: then the record is nowhere.
+    pub fn record(&mut self, topic: &str, partition: PartitionId, record: &RecordRef<'_>, why: &Error) -> Result<()> {
+        self.headers.clear();
+        self.headers.extend(record.headers);
+        self.headers.push(ERROR_HEADER, Some(why.to_string().as_bytes()));
+        self.json.begin(&Batch {
+            topic: topic.into(),
+            partition,
+            base_offset: -1,
+            base_timestamp: None,
+            timestamp_type: TimestampType::Create,
+            nulls_known: true,
+            leader_epoch: -1,
+            from: 0,
+            until: 0,
+            next_offset: 0,
+            count: 0,
+            records: bytes::Bytes::new(),
+        });
+        self.line.clear();
+        // It has no offset.
+        self.json.write(&mut self.line, &RecordRef { offset: -1, headers: self.headers.as_headers(), ..*record });
+        self.line.push(b'\n');
+        self.file.write_all(&self.line).map_err(|e| Error::io(self.path.display(), &e))
+    }
+
+    /// Appends a line of the input that is no record, as a value.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::record`].
+    pub fn line(&mut self, topic: &str, line: &[u8], why: &Error) -> Result<()> {
+        let record =
+            RecordRef { offset: -1, timestamp: None, key: None, value: Some(line), headers: Headers::default() };
+        self.record(topic, -1, &record, why)
+    }
+
+    /// Waits until the disk has it all.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn close(&mut self) -> Result<()> {
+        match self.file.sync_all() {
+            // A pipe or terminal has nothing to wait for.
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced.map_err(|e| Error::io(self.path.display(), &e)),
+        }
+    }
+}
