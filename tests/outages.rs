@@ -37,6 +37,30 @@ fn a_leader_that_dies_amid_a_produce_loses_and_doubles_nothing() {
     assert_eq!(values(&read.stdout), ["199997", "199998", "199999"]);
 }
 
+#[test]
+fn a_broker_killed_and_restarted_five_times_amid_a_produce_loses_and_doubles_nothing() {
+    let mut kafka = Cluster::start("4.3.1", 1, &[]);
+    kafka.kpipe(&["topics", "create", "crash", "--partitions", "1"], b"");
+    let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", "crash", "--batch-size", "20k"]);
+    let total = 500_000u64;
+    for part in 0..10 {
+        let lines: String = (part * total / 10..(part + 1) * total / 10).map(|n| format!("{n}\n")).collect();
+        running.write(lines.as_bytes());
+        if part % 2 == 0 {
+            kafka.crash_and_restart(1);
+        }
+    }
+    let done = running.finish();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("500000 records delivered"), "{}", done.stderr);
+    // As Kafka's own consumer reads it.
+    let read = kafka.java_consume("crash", total as usize, &["--timeout-ms", "20000"]);
+    assert!(read.lines().map(|line| line.parse::<u64>().unwrap()).eq(0..total), "lost, doubled or out of order");
+    let described = kafka.kpipe(&["topics", "describe", "crash", "-J"], b"");
+    let next = crate::support::json_lines(&described.stdout)[0]["partitions"][0]["next_offset"].clone();
+    assert_eq!(next, total, "nothing after the last");
+}
+
 #[allow(unsafe_code)]
 fn kill(pid: i32) {
     // SAFETY: kill has no preconditions; the broker is this test's own.

@@ -14,10 +14,15 @@ pub struct Cluster {
     pub dir: std::path::PathBuf,
     /// Holds its stdin open: when that closes, the cluster ends and deletes its data.
     child: Child,
+    restarted: Vec<Child>,
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        for child in &mut self.restarted {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
@@ -51,7 +56,7 @@ impl Cluster {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut bootstrap).unwrap();
         let bootstrap = bootstrap.trim().to_owned();
         assert!(!bootstrap.is_empty(), "Kafka {version} did not start");
-        Self { version, bootstrap, dir, child }
+        Self { version, bootstrap, dir, child, restarted: Vec::new() }
     }
 
     /// `kpipe -b … ARGS` that must end with exit code 0.
@@ -86,6 +91,34 @@ impl Cluster {
         java.args(["90", "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
         java.arg(format!("{}/*", libs.stdout.trim())).arg(class);
         java
+    }
+
+    /// One of Kafka's own command-line tools.
+    pub fn java_tool(&self, class: &str, args: &[&str]) {
+        let mut java = self.java(class);
+        java.args(["--bootstrap-server", &self.bootstrap]).args(args);
+        let done = run(java, b"");
+        assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    }
+
+    /// Kills broker `n` as a crash would, and starts it anew on its data.
+    pub fn crash_and_restart(&mut self, n: u32) {
+        let pid = self.pid(n);
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        let words: Vec<&str> =
+            command.split(|byte| *byte == 0).map(|word| std::str::from_utf8(word).unwrap()).collect();
+        assert_eq!(shell(&format!("kill -9 {pid}")).code, 0);
+        // What has ended and was not waited for has an empty command line.
+        super::wait_until("the broker's end", || {
+            std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty())
+        });
+        let log = std::fs::File::options().append(true).create(true).open(self.dir.join("restarted.log")).unwrap();
+        let args = words[1..].iter().filter(|word| !word.is_empty());
+        let mut java = Command::new(words[0]);
+        java.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let child = java.spawn().unwrap();
+        std::fs::write(self.dir.join(format!("broker-{n}.pid")), child.id().to_string()).unwrap();
+        self.restarted.push(child);
     }
 
     /// Kafka's own console producer.

@@ -314,8 +314,7 @@ impl Delivery<'_> {
         if wait.is_zero() {
             return Ok(());
         }
-        self.producer.idle()?;
-        self.settle()?;
+        self.idle()?;
         let stopped = self.pace.as_ref().is_some_and(|pace| pace.stopped.recv_timeout(wait).is_ok());
         self.set_now(now());
         if stopped { Err(Error::Stopped) } else { Ok(()) }

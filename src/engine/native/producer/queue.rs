@@ -94,6 +94,9 @@ pub(super) struct Queue {
     next_sequence: i32,
     /// The number after the last acknowledged record.
     acked: i32,
+    /// Whether a batch of `producer` was acknowledged. Until then the broker takes any first number, so that a
+    /// second batch in flight could overtake one that was refused.
+    established: bool,
     /// Something failed: first all that is in flight must be answered.
     settling: bool,
     /// From this batch on the numbers do not fit any more: one was given up here, or the broker lost count.
@@ -113,6 +116,7 @@ impl Queue {
             producer: None,
             next_sequence: 0,
             acked: 0,
+            established: false,
             settling: false,
             gap: None,
             gap_wants_producer: false,
@@ -183,7 +187,7 @@ impl Queue {
         limit: usize,
         producer: Option<ProducerId>,
     ) -> Option<(&Batch, ProducerStamp)> {
-        let limit = if producer.is_some() { limit } else { 1 };
+        let limit = if producer.is_some() && self.established { limit } else { 1 };
         if self.settling || self.in_flight.len() >= limit || self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
@@ -208,7 +212,7 @@ impl Queue {
                 return None;
             }
             self.producer = producer;
-            (self.next_sequence, self.acked) = (0, 0);
+            (self.next_sequence, self.acked, self.established) = (0, 0, false);
         }
         if self.waiting.front()?.state != State::Ready {
             return None;
@@ -315,6 +319,7 @@ impl Queue {
 
     fn written(&mut self, batch: Batch, told: Told) -> Done {
         if let Some(sequence) = batch.sequence {
+            self.established = true;
             let after = add(sequence, batch.sealed.count);
             // A retried batch may be acknowledged after later ones; numbers wrap, so "later" is half a turn.
             if (after.wrapping_sub(self.acked) & 0x7fff_ffff) < 1 << 30 {

@@ -47,12 +47,11 @@ impl Log {
     fn append(&mut self, stamp: ProducerStamp, first: u64, count: i32) -> Answer {
         if stamp.producer_id >= 0 {
             if self.producer != Some(stamp.producer_id) {
-                if stamp.base_sequence != 0 {
-                    return refused(ResponseError::OutOfOrderSequenceNumber);
-                }
+                // Kafka takes any first number of a producer that it does not know.
                 *self = Self {
                     records: std::mem::take(&mut self.records),
                     producer: Some(stamp.producer_id),
+                    next: stamp.base_sequence,
                     ..Self::default()
                 };
             }
