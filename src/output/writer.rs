@@ -96,16 +96,20 @@ impl Writer {
     pub fn mark(&mut self, place: Place, next_offset: Offset, leader_epoch: i32) -> Result<()> {
         let end = self.taken + self.buffer.len() as u64;
         self.marks.push_back(Mark { end, place, next_offset, leader_epoch });
-        self.flush_if_large()
+        self.flush_if_large().map(drop)
     }
 
-    /// Writes when the buffer is large enough to be worth it.
+    /// Writes when the buffer is large enough to be worth it; returns whether it did.
     ///
     /// # Errors
     /// As [`Writer::flush`].
     #[inline]
-    pub fn flush_if_large(&mut self) -> Result<()> {
-        if self.buffer.len() >= FLUSH_AT { self.flush() } else { Ok(()) }
+    pub fn flush_if_large(&mut self) -> Result<bool> {
+        let large = self.buffer.len() >= FLUSH_AT;
+        if large {
+            self.flush()?;
+        }
+        Ok(large)
     }
 
     /// Writes all of the buffer.

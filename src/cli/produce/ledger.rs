@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A slot that no partition has: records that were never sent.
-const REFUSED: Slot = Slot::MAX;
+const REFUSED: u32 = u32::MAX;
 
+/// Small, for a keyed input has one a record.
 #[derive(Debug)]
 struct Run {
-    slot: Slot,
-    count: u64,
+    slot: u32,
+    count: u32,
     timestamp: Timestamp,
 }
 
@@ -35,6 +36,8 @@ struct Partition {
     outcomes: BTreeMap<u64, Outcome>,
     /// Records of the slot that are settled.
     settled: u64,
+    /// Records before this one are delivered, and nobody wants to know more.
+    delivered: u64,
 }
 
 /// Neighbours of the input with one outcome.
@@ -56,14 +59,22 @@ pub(super) struct Ledger {
     runs: VecDeque<Run>,
     partitions: Vec<Partition>,
     refused: VecDeque<Arc<Failure>>,
+    /// Whether [`Ledger::settle`] tells of delivered records too, and not only of those that failed.
+    tells_delivered: bool,
     /// The input's number of the first record that is not settled.
     next: u64,
 }
 
 impl Ledger {
     /// The first record will have the number after `skipped`.
-    pub(super) fn after(skipped: u64) -> Self {
-        Self { runs: VecDeque::new(), partitions: Vec::new(), refused: VecDeque::new(), next: skipped + 1 }
+    pub(super) fn after(skipped: u64, tells_delivered: bool) -> Self {
+        Self {
+            runs: VecDeque::new(),
+            partitions: Vec::new(),
+            refused: VecDeque::new(),
+            tells_delivered,
+            next: skipped + 1,
+        }
     }
 
     /// How many of the input's first records are settled.
@@ -74,8 +85,9 @@ impl Ledger {
     /// The next record of the input is on its way.
     #[inline]
     pub(super) fn appended(&mut self, slot: Slot, timestamp: Timestamp) {
+        let slot = slot as u32; // a cluster has not as many partitions
         match self.runs.back_mut() {
-            Some(run) if run.slot == slot && run.timestamp == timestamp => run.count += 1,
+            Some(run) if run.slot == slot && run.timestamp == timestamp && run.count < u32::MAX => run.count += 1,
             _ => self.runs.push_back(Run { slot, count: 1, timestamp }),
         }
     }
@@ -91,6 +103,14 @@ impl Ledger {
         if self.partitions.len() <= receipt.slot {
             self.partitions.resize_with(receipt.slot + 1, Partition::default);
         }
+        let partition = &mut self.partitions[receipt.slot];
+        if !self.tells_delivered
+            && receipt.outcome.is_ok()
+            && receipt.first_record == partition.delivered.max(partition.settled)
+        {
+            partition.delivered = receipt.first_record + receipt.records;
+            return;
+        }
         let result = match &receipt.outcome {
             Ok(offset) => Ok(*offset),
             Err(Failure { error, possibly_written, .. }) => {
@@ -104,27 +124,37 @@ impl Ledger {
             append_time: receipt.append_time,
             result,
         };
-        self.partitions[receipt.slot].outcomes.insert(receipt.first_record, outcome);
+        partition.outcomes.insert(receipt.first_record, outcome);
     }
 
     /// Tells the outcomes that are known, as far as the input's order allows.
     pub(super) fn settle<E>(&mut self, mut each: impl FnMut(Settled<'_>) -> Result<(), E>) -> Result<(), E> {
         while let Some(run) = self.runs.front_mut() {
             let record = self.next;
-            let count;
+            let count: u64;
             if run.slot == REFUSED {
                 count = 1;
                 if let Some(failure) = self.refused.pop_front() {
                     each(Settled { record, count, place: None, timestamp: 0, result: Err(failure) })?;
                 }
             } else {
-                let Some(partition) = self.partitions.get_mut(run.slot) else { break };
+                let Some(partition) = self.partitions.get_mut(run.slot as usize) else { break };
+                let delivered = partition.delivered.saturating_sub(partition.settled).min(u64::from(run.count));
+                if delivered > 0 {
+                    partition.settled += delivered;
+                    self.next += delivered;
+                    run.count -= delivered as u32;
+                    if run.count == 0 {
+                        self.runs.pop_front();
+                    }
+                    continue;
+                }
                 let Some(entry) = partition.outcomes.first_entry().filter(|e| *e.key() <= partition.settled) else {
                     break;
                 };
                 let into = partition.settled - entry.key();
                 let outcome = entry.get();
-                count = run.count.min(outcome.count - into);
+                count = u64::from(run.count).min(outcome.count - into);
                 let settled = Settled {
                     record,
                     count,
@@ -140,7 +170,7 @@ impl Ledger {
                 told?;
             }
             self.next += count;
-            run.count -= count;
+            run.count -= count as u32;
             if run.count == 0 {
                 self.runs.pop_front();
             }
@@ -185,7 +215,7 @@ mod tests {
             sizes in prop::collection::vec(1..6u64, 60),
             shuffle: Vec<prop::sample::Index>,
         ) {
-            let mut ledger = Ledger::after(10);
+            let mut ledger = Ledger::after(10, true);
             let mut counts = [0u64; 4];
             let mut expected = Vec::new();
             for (n, &slot) in slots.iter().enumerate() {
@@ -224,8 +254,29 @@ mod tests {
     }
 
     #[test]
+    fn where_only_failures_are_told_the_count_is_the_same() {
+        let mut ledger = Ledger::after(0, false);
+        for slot in [0, 1, 0, 1, 0] {
+            ledger.appended(slot, 1);
+        }
+        // The second batch of partition 0 is answered before the first.
+        ledger.answered(&receipt(0, 2, 1, 2));
+        ledger.answered(&receipt(1, 0, 2, 0));
+        let mut told = 0;
+        let mut tell = |_: Settled<'_>| {
+            told += 1;
+            Ok::<_, ()>(())
+        };
+        ledger.settle(&mut tell).unwrap();
+        assert_eq!(ledger.settled(), 0);
+        ledger.answered(&receipt(0, 0, 2, 0));
+        ledger.settle(&mut tell).unwrap();
+        assert_eq!((ledger.settled(), told), (5, 1));
+    }
+
+    #[test]
     fn a_refused_record_waits_for_those_before_it() {
-        let mut ledger = Ledger::after(0);
+        let mut ledger = Ledger::after(0, true);
         ledger.appended(0, 1);
         ledger.refused(Error::NotSent);
         ledger.appended(0, 1);

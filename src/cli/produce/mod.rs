@@ -241,7 +241,7 @@ impl Produce {
         let dead_letters = self.dead_letter.as_deref().map(DeadLetters::open).transpose()?;
         // A transaction is all or nothing: its order is only kept for those who ask for it.
         let ordered = self.transactional_id.is_none() || self.receipts;
-        let report = Report::new(ordered.then(|| Ledger::after(self.skip)), receipts, dead_letters);
+        let report = Report::new(ordered.then(|| Ledger::after(self.skip, self.receipts)), receipts, dead_letters);
         let inbox = crate::input::start(sources)?;
         context.stop.wake_with(inbox.waker());
         let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;

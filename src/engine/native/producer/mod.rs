@@ -9,7 +9,7 @@ mod sender;
 
 use super::Client;
 use super::cluster::{Cluster, TopicInfo, UNKNOWN_TOPIC};
-use super::wire::BatchBuilder;
+use super::wire::{BatchBuilder, Sealed};
 use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, no_such_partition};
 use crate::error::{Error, Result};
 use crate::record::{PartitionId, RecordRef, Timestamp};
@@ -29,6 +29,14 @@ const MAX_OPEN: Duration = Duration::from_millis(100);
 
 /// Kafka's code of that name.
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+
+/// What is kept of a record beside its bytes while it is on its way: chiefly its place in the input's order.
+const RECORD_OVERHEAD: usize = 16;
+
+/// What a batch counts for against [`ProducerConfig::buffer_memory`].
+fn cost(sealed: &Sealed) -> usize {
+    sealed.len() + RECORD_OVERHEAD * sealed.count as usize
+}
 
 /// Called, from the network's thread, when [`Producer::idle`] should be called again.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -177,12 +185,13 @@ impl NativeProducer {
 
     /// Sends a partition's open batch.
     fn seal(&mut self, topic: usize, partition: usize) -> Result<()> {
-        let spare = self.spare.pop().unwrap_or_default();
         let Topic { partitions, first_slot, .. } = &mut self.topics[topic];
         let accumulator = &mut partitions[partition];
+        // The next batch will likely be as large: taken at once, its memory need not grow and move.
+        let spare = self.spare.pop().unwrap_or_else(|| BytesMut::with_capacity(accumulator.builder.len()));
         self.open -= accumulator.builder.len();
         let sealed = accumulator.builder.seal(spare);
-        self.outstanding += sealed.len();
+        self.outstanding += cost(&sealed);
         accumulator.unanswered += 1;
         let opened = accumulator.opened.take().unwrap_or_else(Instant::now);
         let slot = *first_slot + partition;

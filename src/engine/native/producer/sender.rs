@@ -3,10 +3,10 @@
 use super::super::cluster::{Cluster, TopicInfo};
 use super::super::net::{Connection, Sent, backoff};
 use super::super::wire::{Codec, Compression, ProducerStamp, Sealed, view};
-use super::Wake;
 use super::identity;
 use super::queue::{Answer, Batch, Done, ProducerId, Queue};
 use super::request::{self, Entry};
+use super::{Wake, cost};
 use crate::engine::{Acks, Failure, ProducerConfig, Receipt, Slot as SlotId, place};
 use crate::error::{Code, Error, Result};
 use crate::record::PartitionId;
@@ -216,7 +216,7 @@ impl Sender {
                 let deadline = opened + self.config.delivery_timeout;
                 let compress = self.config.compression.codec != Codec::None;
                 let entry = &mut self.slots[slot];
-                entry.sizes.insert(first_record, (sealed.count as u64, sealed.len()));
+                entry.sizes.insert(first_record, (sealed.count as u64, cost(&sealed)));
                 entry.queue.push(Batch::new(first_record, sealed, compress, deadline));
                 match self.abandoned.clone() {
                     None => self.compress(slot),
