@@ -135,12 +135,7 @@ fn librdkafka_places_keys_by_crc32_where_kpipe_does() {
     let kcat = format!("kcat -b {} -P -t {theirs} -K : -X partitioner=consistent", kafka.bootstrap);
     let done = shell(&format!("{kcat} -l {}", file.path().display()));
     assert_eq!(done.code, 0, "{}", done.stderr);
-    let places = |topic: &str| {
-        let read = kafka.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"");
-        let place = |r: &serde_json::Value| (r["key"].as_str().unwrap().to_owned(), r["partition"].as_i64().unwrap());
-        json_lines(&read.stdout).iter().map(place).collect::<std::collections::BTreeMap<_, _>>()
-    };
-    assert_eq!(places(&ours), places(&theirs));
+    assert_eq!(kafka.places(&ours), kafka.places(&theirs));
 }
 
 #[test]

@@ -165,12 +165,7 @@ fn keyed_records_go_where_kafkas_producer_puts_them() {
     let lines: String = (0..500).map(|n| format!("key {n} é=v\n")).collect();
     kafka.kpipe(&["produce", &ours, "-K", "="], lines.as_bytes());
     kafka.java_produce(&theirs, &["--property", "parse.key=true", "--property", "key.separator=="], lines.as_bytes());
-    let places = |topic: &str| {
-        let read = kafka.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"");
-        let place = |r: &serde_json::Value| (r["key"].as_str().unwrap().to_owned(), r["partition"].as_i64().unwrap());
-        json_lines(&read.stdout).iter().map(place).collect::<std::collections::BTreeMap<_, _>>()
-    };
-    assert_eq!(places(&ours), places(&theirs));
+    assert_eq!(kafka.places(&ours), kafka.places(&theirs));
 }
 
 #[test]

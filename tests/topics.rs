@@ -36,6 +36,23 @@ fn a_topic_is_made_described_and_deleted() {
 }
 
 #[test]
+fn on_a_terminal_deleting_asks() {
+    let kafka = brokers("4.3.1");
+    let name = kafka.topic("asked", 1);
+    // `script` gives the command a terminal.
+    let on_terminal = |answer: &str| {
+        let line = format!("kpipe -b {} topics delete {name}", kafka.bootstrap);
+        crate::support::shell(&format!("printf '{answer}\\n' | script -qec '{line}' /dev/null"))
+    };
+    let kept = on_terminal("n");
+    assert_eq!(kept.code, 2, "{}", kept.stdout);
+    assert!(kept.stdout.contains(&format!("Delete {name} with all records? [y/N]")), "{}", kept.stdout);
+    assert!(kept.stdout.contains("nothing deleted"), "{}", kept.stdout);
+    assert_eq!(on_terminal("y").code, 0);
+    assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains(&name));
+}
+
+#[test]
 fn the_crate_engine_lists_and_describes() {
     for version in ["0.10.2.2", "0.8.2.2"] {
         let kafka = brokers(version);

@@ -93,6 +93,13 @@ impl Cluster {
         java
     }
 
+    /// The partition of each key.
+    pub fn places(&self, topic: &str) -> std::collections::BTreeMap<String, i64> {
+        let read = self.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"");
+        let place = |r: &serde_json::Value| (r["key"].as_str().unwrap().to_owned(), r["partition"].as_i64().unwrap());
+        super::json_lines(&read.stdout).iter().map(place).collect()
+    }
+
     /// One of Kafka's own command-line tools.
     pub fn java_tool(&self, class: &str, args: &[&str]) {
         let mut java = self.java(class);

@@ -187,9 +187,17 @@ impl Cluster {
     /// A topic does not exist, or is denied.
     pub(super) async fn topics(&self, names: &[&str], create: bool) -> Result<Vec<TopicInfo>> {
         let deadline = Instant::now() + self.config.request_timeout;
+        let mut lost = self.retry();
         let mut attempt = 0;
         loop {
-            let answer = self.metadata(Some(names), create).await?;
+            let answer = match self.metadata(Some(names), create).await {
+                Ok(answer) => answer,
+                // It was there a moment ago: a broker that restarts comes back.
+                Err(error) => {
+                    lost.after(error).await?;
+                    continue;
+                }
+            };
             let failed = answer.iter().find_map(|(name, topic)| Some((name.clone(), *topic.as_ref().err()?)));
             let leaderless = answer.iter().any(|(_, topic)| {
                 topic.as_ref().is_ok_and(|t| t.partitions.is_empty() || t.partitions.iter().all(|p| p.leader.is_none()))

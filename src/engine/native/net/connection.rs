@@ -34,8 +34,9 @@ type Pending = Arc<Mutex<VecDeque<(i32, Reply)>>>;
 struct Outgoing {
     parts: Frame,
     correlation: i32,
-    /// `None`: the broker will not answer (acks=0).
-    reply: Option<Reply>,
+    reply: Reply,
+    /// Whether the broker will answer; if not (acks=0), the reply is sent once the socket took the request.
+    answered: bool,
 }
 
 /// A connection; cheap to share, closes when the last share is dropped.
@@ -243,7 +244,7 @@ impl Connection {
     /// The connection is closed.
     pub fn begin<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, answer) = oneshot::channel();
-        self.post::<R>(body, version, Some(reply))?;
+        self.post::<R>(body, version, reply, true)?;
         Ok(Sent(answer))
     }
 
@@ -252,14 +253,16 @@ impl Connection {
     /// # Errors
     /// The connection broke, or the broker did not answer within `limit`.
     pub async fn answer<R: Request>(&self, sent: Sent, version: i16, limit: Duration) -> Result<Bytes> {
+        let mut answer = self.wait(sent, limit).await?;
+        let header = R::Response::header_version(version);
+        ResponseHeader::decode(&mut answer, header)
+            .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))?;
+        Ok(answer)
+    }
+
+    async fn wait(&self, sent: Sent, limit: Duration) -> Result<Bytes> {
         match tokio::time::timeout(limit, sent.0).await {
-            Ok(Ok(Ok(mut answer))) => {
-                let header = R::Response::header_version(version);
-                ResponseHeader::decode(&mut answer, header)
-                    .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))?;
-                Ok(answer)
-            }
-            Ok(Ok(Err(closed))) => Err(closed),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.why_closed()),
             Err(_) => {
                 // An answer may still come; nobody could tell it from the next one's delay. Start anew.
@@ -271,15 +274,26 @@ impl Connection {
         }
     }
 
-    /// Sends a request that the broker does not answer (Produce with acks=0).
+    /// Queues a request that the broker does not answer (Produce with acks=0); [`Connection::written`] waits until
+    /// the socket has taken it.
     ///
     /// # Errors
     /// The connection is closed.
-    pub fn send_unanswered<R: Request>(&self, body: Frame, version: i16) -> Result<()> {
-        self.post::<R>(body, version, None)
+    pub fn begin_unanswered<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
+        let (reply, written) = oneshot::channel();
+        self.post::<R>(body, version, reply, false)?;
+        Ok(Sent(written))
     }
 
-    fn post<R: Request>(&self, body: Frame, version: i16, reply: Option<Reply>) -> Result<()> {
+    /// Waits until the socket has taken `sent`.
+    ///
+    /// # Errors
+    /// The connection broke, or the broker took nothing within `limit`.
+    pub async fn written(&self, sent: Sent, limit: Duration) -> Result<()> {
+        self.wait(sent, limit).await.map(drop)
+    }
+
+    fn post<R: Request>(&self, body: Frame, version: i16, reply: Reply, answered: bool) -> Result<()> {
         if let Some(error) = self.closed.get() {
             return Err(error.clone());
         }
@@ -299,7 +313,7 @@ impl Connection {
         head[..4].copy_from_slice(&len.to_be_bytes());
         let mut parts = body;
         parts.insert(0, head.freeze());
-        self.requests.send(Outgoing { parts, correlation, reply }).map_err(|_| self.why_closed())
+        self.requests.send(Outgoing { parts, correlation, reply, answered }).map_err(|_| self.why_closed())
     }
 
     fn why_closed(&self) -> Error {
@@ -318,9 +332,12 @@ async fn write_requests(
 ) -> std::io::Result<()> {
     let mut small = BytesMut::new();
     while let Some(request) = outgoing.recv().await {
-        if let Some(reply) = request.reply {
+        let mut written = None;
+        if request.answered {
             let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.push_back((request.correlation, reply));
+            pending.push_back((request.correlation, request.reply));
+        } else {
+            written = Some(request.reply);
         }
         for part in request.parts {
             if part.len() < SMALL_PART {
@@ -334,6 +351,9 @@ async fn write_requests(
         if !small.is_empty() {
             socket.write_all(&small).await?;
             small.clear();
+        }
+        if let Some(written) = written {
+            let _ = written.send(Ok(Bytes::new())); // Err: nobody waits for it any more
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 mod connection;
 mod versions;
 
-pub use connection::{Connection, Frame, Opened, Sent};
+pub use connection::{Connection, Frame, Opened};
 
 use crate::error::{Error, Result};
 use crate::signal::Stop;

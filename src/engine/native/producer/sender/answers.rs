@@ -1,0 +1,170 @@
+//! What answers mean: which batches are done with, and what the command is told of them.
+
+use super::{Feedback, Sender};
+use crate::engine::native::net::backoff;
+use crate::engine::native::producer::queue::{Answer, Done};
+use crate::engine::native::wire::view;
+use crate::engine::{Failure, Receipt, place};
+use crate::error::{Code, Error, Result};
+use kafka_protocol::messages::ProduceResponse;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+impl Sender {
+    pub(super) fn answered(
+        &mut self,
+        broker: i32,
+        sent: Vec<(usize, u64)>,
+        response: Result<Option<ProduceResponse>>,
+        now: Instant,
+    ) {
+        let entry = self.brokers.entry(broker).or_default();
+        entry.in_flight = entry.in_flight.saturating_sub(1);
+        let response = match response {
+            Ok(Some(response)) => response,
+            Ok(None) => {
+                for (slot, first_record) in sent {
+                    self.settle(slot, first_record, Answer::Written { offset: -1, append_time: -1 }, now);
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::info!(%error, "a produce request was lost; its batches are sent again");
+                self.look_soon(now);
+                for (slot, first_record) in sent {
+                    self.settle(slot, first_record, Answer::Lost(error.clone()), now);
+                }
+                return;
+            }
+        };
+        if response.throttle_time_ms > 0 {
+            let wait = Duration::from_millis(response.throttle_time_ms as u64);
+            tracing::info!(broker = %self.cluster.label(broker), ?wait, "throttled by a quota");
+            self.brokers.entry(broker).or_default().throttled_until = Some(now + wait);
+        }
+        let mut answers = HashMap::new();
+        for topic in response.responses {
+            for partition in topic.partition_responses {
+                let slot = self.slots.iter().position(|slot| {
+                    slot.partition == partition.index
+                        && if topic.name.is_empty() {
+                            slot.topic_id == topic.topic_id
+                        } else {
+                            *slot.topic == **topic.name
+                        }
+                });
+                let Some(slot) = slot else { continue };
+                let message = partition.error_message.map(|message| message.to_string());
+                let written = (partition.base_offset, partition.log_append_time_ms);
+                answers.insert(slot, (partition.error_code, message, written));
+            }
+        }
+        for (slot, first_record) in sent {
+            let label = || place(&self.slots[slot].topic, self.slots[slot].partition);
+            let answer = match answers.remove(&slot) {
+                Some((0, _, (offset, append_time))) => Answer::Written { offset, append_time },
+                Some((code, message, _)) => {
+                    let what = format!("{} on {}", label(), self.cluster.label(broker));
+                    Answer::Refused(Error::Kafka { what, code: Code(code), message }, Code(code))
+                }
+                None => Answer::Lost(Error::Network(format!("the answer left out {}", label()))),
+            };
+            if let Answer::Refused(error, code) = &answer
+                && code.is_retriable()
+            {
+                tracing::info!(%error, "sending again");
+                self.look_soon(now);
+            }
+            self.settle(slot, first_record, answer, now);
+        }
+    }
+
+    pub(super) fn settle(&mut self, slot: usize, first_record: u64, answer: Answer, now: Instant) {
+        let first = self.cluster.config.retry_backoff;
+        let done = self.slots[slot].queue.answered(first_record, answer, now, |attempt| backoff(first, attempt));
+        self.finish(slot, done);
+        self.compress(slot); // halves of a batch that was too large
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        for slot in 0..self.slots.len() {
+            let done = self.slots[slot].queue.expire(now);
+            if !done.is_empty() {
+                let limit = self.config.delivery_timeout;
+                let timed_out = |mut done: Done| {
+                    if let Err((error, _)) = &mut done.outcome {
+                        let what = place(&self.slots[slot].topic, self.slots[slot].partition);
+                        *error = Error::Network(format!("{what}: not delivered within {limit:?}; last: {error}"));
+                    }
+                    done
+                };
+                let done = done.into_iter().map(timed_out).collect();
+                self.finish(slot, done);
+            }
+        }
+    }
+
+    /// Reports what is done with; the first failure may end it all.
+    pub(super) fn finish(&mut self, index: usize, done: Vec<Done>) {
+        let failed = done.iter().any(|done| done.outcome.is_err());
+        self.report(index, done);
+        if failed && self.config.stop_on_failure && self.abandoned.is_none() {
+            self.abandon(Error::NotSent);
+        }
+    }
+
+    pub(super) fn report(&mut self, index: usize, done: Vec<Done>) {
+        if done.is_empty() {
+            return;
+        }
+        for Done { batch, outcome } in done {
+            let slot = &mut self.slots[index];
+            let records = batch.sealed.count as u64;
+            let keep = self.config.keep_failed;
+            let failure = |(error, possibly_written)| Failure {
+                error,
+                possibly_written,
+                records: keep.then(|| view(&batch.sealed, slot.topic.clone(), slot.partition)).flatten(),
+            };
+            let (offset, append_time) = match &outcome {
+                Ok(written) => *written,
+                Err(_) => (None, None),
+            };
+            let receipt = Receipt {
+                slot: index,
+                append_time,
+                topic: slot.topic.clone(),
+                partition: slot.partition,
+                records,
+                bytes: batch.sealed.len() as u64,
+                first_record: batch.first_record,
+                outcome: outcome.map(|_| offset).map_err(failure),
+            };
+            // The batch that this one is, or was split from.
+            let whole = slot.sizes.range_mut(..=batch.first_record).next_back();
+            let freed = match whole {
+                Some((&first, (left, len))) => {
+                    *left = left.saturating_sub(records);
+                    let freed = if *left == 0 { *len } else { 0 };
+                    if *left == 0 {
+                        slot.sizes.remove(&first);
+                    }
+                    freed
+                }
+                None => 0,
+            };
+            let buffer = batch.sealed.records.try_into_mut().ok();
+            // Err: the producer is gone, nobody wants to know.
+            let _ = self.report.send(Feedback::Answered {
+                slot: index,
+                sealed_len: freed,
+                receipt: Box::new(receipt),
+                buffer,
+            });
+        }
+        if self.armed.swap(false, Ordering::SeqCst) {
+            (self.wake)();
+        }
+    }
+}
