@@ -375,6 +375,8 @@ async fn read_answers(socket: OwnedReadHalf, pending: Pending, label: &str) -> E
         };
         let got = answer.first_chunk().map(|id| i32::from_be_bytes(*id));
         if got != Some(correlation) {
+            // Who waits for it shall hear why, like all others.
+            pending.lock().unwrap_or_else(PoisonError::into_inner).push_front((correlation, reply));
             return Error::Network(format!("{label} sent an answer to another request"));
         }
         // Err: nobody waits for it any more.
