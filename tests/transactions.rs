@@ -100,7 +100,12 @@ fn endless_input_is_committed_in_steps() {
     wait_until("the first step", || {
         values(&kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"").stdout) == ["1", "2"]
     });
-    running.write(b"4\n5\n");
+    running.signal(libc::SIGINT);
+    let done = running.ended();
+    assert_eq!(done.code, 130);
+    assert!(done.stderr.contains("the first 2 records are delivered; --skip 2 goes on"), "{}", done.stderr);
+    let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap], &args[..], &["--skip", "2"]].concat());
+    running.write(b"1\n2\n3\n4\n5\n");
     assert_eq!(running.finish().code, 0);
     becomes_visible(&kafka, &topic, &["1", "2", "3", "4", "5"]);
 

@@ -121,9 +121,23 @@ impl Cluster {
         });
         let log = std::fs::File::options().append(true).create(true).open(self.dir.join("restarted.log")).unwrap();
         let args = words[1..].iter().filter(|word| !word.is_empty());
-        let mut java = Command::new(words[0]);
-        java.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let child = java.spawn().unwrap();
+        let args: Vec<&str> = args.copied().collect();
+        let address = self.bootstrap.split(',').nth(n as usize - 1).unwrap().to_owned();
+        // With ZooKeeper it ends again as long as the one before is registered.
+        let child = loop {
+            let mut java = Command::new(words[0]);
+            java.args(&args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap());
+            let mut child = java.spawn().unwrap();
+            let mut ended = false;
+            super::wait_until("the broker", || {
+                ended = child.try_wait().unwrap().is_some();
+                // It may answer before it is registered, and then end; but then it knows no topic.
+                ended || super::kpipe(&["-b", &address, "topics", "list"], b"").stdout.lines().count() > 1
+            });
+            if !ended {
+                break child;
+            }
+        };
         std::fs::write(self.dir.join(format!("broker-{n}.pid")), child.id().to_string()).unwrap();
         self.restarted.push(child);
     }

@@ -22,6 +22,8 @@ pub(super) struct Report {
     errors: BTreeMap<String, u64>,
     /// Records before the first that failed, counting skipped ones.
     leading: Option<u64>,
+    /// Where transactions are committed in steps: the input's records up to the last commit.
+    committed: Option<u64>,
     /// Failures of neighbours for the same reason, told as one: first, count, why.
     untold: Option<(u64, u64, String)>,
 }
@@ -38,6 +40,7 @@ impl Report {
             failed: 0,
             errors: BTreeMap::new(),
             leading: None,
+            committed: None,
             untold: None,
         }
     }
@@ -126,6 +129,11 @@ impl Report {
         })
     }
 
+    /// A transaction was committed, with so many records; or is about to begin, with none.
+    pub(super) fn committed(&mut self, records: u64) {
+        *self.committed.get_or_insert(0) += records;
+    }
+
     /// The transaction was aborted.
     pub(super) fn aborted(&mut self, error: &Error) -> Result<()> {
         self.failed += std::mem::take(&mut self.delivered);
@@ -141,15 +149,16 @@ impl Report {
         self.receipts.as_mut().map_or(Ok(()), Writer::flush).map_err(gone)
     }
 
-    /// Makes sure that the dead letters are on the disk, and tells the sum of it all.
-    pub(super) fn close(&mut self, quiet: bool, elapsed: Duration) -> Result<()> {
+    /// Makes sure that the dead letters are on the disk, and tells the sum of it all. `whole`: the input was read
+    /// to its end.
+    pub(super) fn close(&mut self, quiet: bool, elapsed: Duration, whole: bool) -> Result<()> {
         self.settle()?;
         self.flush()?;
         if let Some(letters) = &mut self.dead_letters {
             letters.close()?;
         }
-        if self.failed > 0
-            && let Some(leading) = self.leading
+        if (self.failed > 0 || !whole)
+            && let Some(leading) = self.leading()
         {
             eprintln!("kpipe: the first {leading} records are delivered; --skip {leading} goes on after them");
         }
@@ -168,7 +177,7 @@ impl Report {
 
     /// How many of the input's first records are known to be delivered, when it was ended early.
     pub(super) fn leading(&self) -> Option<u64> {
-        self.leading.or(self.ledger.as_ref().map(Ledger::settled))
+        self.committed.or(self.leading).or(self.ledger.as_ref().map(Ledger::settled))
     }
 }
 

@@ -124,6 +124,7 @@ impl<'a> Work<'a> {
 
     /// Everything is part of a transaction.
     pub(super) fn transact(&mut self, steps: Steps) {
+        self.delivery.report.committed(self.delivery.skip);
         self.delivery.transaction = Some(Transaction { steps, records: 0, began: Instant::now() });
     }
 
@@ -132,7 +133,8 @@ impl<'a> Work<'a> {
         let started = Instant::now();
         let ended = self.feed();
         let finished = self.finish(&ended);
-        let told = self.delivery.report.close(self.context.quiet, started.elapsed());
+        let whole = matches!(ended, Ok(Ended::AllRead));
+        let told = self.delivery.report.close(self.context.quiet, started.elapsed(), whole);
         let Delivery { producer, report, .. } = &self.delivery;
         if let (Ok(_), Ok(()), Err(error)) = (&ended, &finished, told) {
             return Err(error.into());
@@ -351,6 +353,7 @@ impl Delivery<'_> {
         }
         self.producer.end_transaction(true)?;
         if let Some(transaction) = &mut self.transaction {
+            self.report.committed(transaction.records);
             (transaction.records, transaction.began) = (0, Instant::now());
         }
         self.report.settle()

@@ -225,10 +225,20 @@ impl Consumer for KafkaConsumer {
         if offsets.is_empty() {
             return Ok(());
         }
-        self.client.inner.commit_offsets(&group, &offsets).map_err(|error| {
+        let deadline = Instant::now() + self.client.config.request_timeout.saturating_mul(4);
+        loop {
+            let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(()) };
             let places: Vec<_> =
                 written.iter().map(|((topic, p), at)| format!("{}@{}", place(topic, *p), at.offset)).collect();
-            network(&format!("committing {} for group {group}", places.join(", ")), &error)
-        })
+            let error = network(&format!("committing {} for group {group}", places.join(", ")), &error);
+            if !error.is_passing() || Instant::now() >= deadline {
+                return Err(error);
+            }
+            tracing::warn!(%error, "trying again");
+            std::thread::sleep(self.client.config.retry_backoff);
+            if let Err(error) = self.client.refresh() {
+                tracing::debug!(%error, "asking for metadata again");
+            }
+        }
     }
 }

@@ -38,12 +38,7 @@ impl Client {
     /// # Errors
     /// None does in time.
     pub fn connect(config: &Config, stop: &Stop) -> Result<Self> {
-        let mut inner = KafkaClient::new(config.brokers.clone());
-        inner.set_client_id(config.client_id.clone());
-        inner.set_group_offset_storage(Some(GroupOffsetStorage::Kafka));
-        inner.set_retry_backoff_time(config.retry_backoff);
-        let tries = config.request_timeout.as_millis() / config.retry_backoff.as_millis().max(1);
-        inner.set_retry_max_attempts(tries as u32);
+        let mut inner = crate_client(config);
         // The crate waits two minutes for an answer; who never answers is no broker.
         let (done, answer) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -74,8 +69,16 @@ impl Client {
         found.unwrap_or_default()
     }
 
+    /// Looks the leaders up anew, over new connections: the crate never drops one that broke.
     fn refresh(&mut self) -> Result<()> {
-        self.inner.load_metadata_all().map_err(|e| network("metadata", &e))
+        let mut fresh = crate_client(&self.config);
+        fresh.set_compression(self.inner.compression());
+        fresh.set_fetch_min_bytes(self.inner.fetch_min_bytes());
+        let wait = self.inner.fetch_max_wait_time();
+        fresh.set_fetch_max_wait_time(wait).map_err(|e| network("metadata", &e))?;
+        fresh.load_metadata_all().map_err(|e| network("metadata", &e))?;
+        self.inner = fresh;
+        Ok(())
     }
 
     /// The topic's partition count; with `create` the brokers may make it.
@@ -103,6 +106,16 @@ impl Client {
         let found = found.map_err(|e| network(&format!("offsets of {topic}"), &e))?;
         Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect())
     }
+}
+
+fn crate_client(config: &Config) -> KafkaClient {
+    let mut client = KafkaClient::new(config.brokers.clone());
+    client.set_client_id(config.client_id.clone());
+    client.set_group_offset_storage(Some(GroupOffsetStorage::Kafka));
+    client.set_retry_backoff_time(config.retry_backoff);
+    let tries = config.request_timeout.as_millis() / config.retry_backoff.as_millis().max(1);
+    client.set_retry_max_attempts(tries as u32);
+    client
 }
 
 fn refuse(what: &str, why: &str) -> Error {
