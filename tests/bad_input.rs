@@ -84,6 +84,7 @@ fn what_is_mistyped_gets_the_nearest_known() {
         (&["topcis", "list"], "topics"),
         (&["-b", "localhost:port", "topics", "list"], "HOST:PORT"),
         (&["consume", "t", "-o", "stored"], "-g"),
+        (&["consume", "t", "--commit", "each"], "needs a group: -g"),
         (&["produce", "-"], "--input json"),
         (&["produce", "t", "--acks", "1", "--idempotent", "true"], "--acks all"),
         (&["-F", "/no/such/file", "topics", "list"], "/no/such/file"),

@@ -44,7 +44,7 @@ pub(super) struct Consume {
     group: Option<String>,
     /// When to commit: each record before the next is taken, what was written every second, or never
     /// [default: batch with -g]
-    #[arg(long, value_enum, requires = "group")]
+    #[arg(long, value_enum)]
     commit: Option<Commit>,
     /// What is written of a record
     #[arg(long, value_enum, default_value_t)]
@@ -133,7 +133,8 @@ impl Consume {
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
         let config = self.consumer_config(context)?;
         let commit = match (self.commit, &config.group) {
-            (_, None) => Commit::None,
+            (None | Some(Commit::None), None) => Commit::None,
+            (Some(_), None) => return Err(Error::Usage("--commit needs a group: -g".to_owned()).into()),
             (asked, Some(_)) => asked.unwrap_or(Commit::Batch),
         };
         let engine = context.connect()?;
@@ -169,6 +170,8 @@ impl Consume {
             }
             (Err(Error::ReaderGone) | Ok(()), Err(error)) => Err(error.into()),
             (Err(error), Ok(())) => Err(error.into()),
+            // A stdout that takes nothing says so twice.
+            (Err(error), Err(more)) if error.to_string() == more.to_string() => Err(error.into()),
             (Err(error), Err(more)) => Err(anyhow::Error::new(error).context(more.to_string())),
         }
     }

@@ -78,6 +78,11 @@ impl Running {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
     }
 
+    /// Bytes of its stdin that it has not read yet.
+    pub fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.stdin.as_ref().unwrap()).unwrap()
+    }
+
     /// What it has written to stdout so far.
     pub fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
