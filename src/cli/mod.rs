@@ -6,7 +6,7 @@ mod topics;
 
 use crate::config::{Config, EngineChoice, Properties};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{EXIT_OK, Error, Result};
 use crate::signal::Stop;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -93,10 +93,18 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
     let properties = Properties::load(global.file.as_deref(), &global.properties)?;
     let config = Config::resolve(global.brokers.as_deref(), global.engine, properties)?;
     let context = Context { config, stop: Stop::on_signals()?, quiet: global.quiet };
-    match command {
+    let reads_only = matches!(command, Command::Consume(_));
+    let done = match command {
         Command::Produce(produce) => produce.run(&context),
         Command::Consume(consume) => consume.run(&context),
         Command::Topics(topics) => topics.run(&context),
+    };
+    match done {
+        // A signal before the work had begun: a reader has nothing to finish, the others did not do what was asked.
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped)) => {
+            Ok(if reads_only { EXIT_OK } else { context.stop.exit_code() })
+        }
+        done => done,
     }
 }
 

@@ -8,7 +8,7 @@ mod source;
 
 pub use json::{JsonOptions, JsonReader};
 pub use lines::{LineReader, Splitter};
-pub use source::{Inbox, Message, Source, start};
+pub use source::{Inbox, Message, Source, open};
 
 use crate::error::Result;
 use crate::record::{PartitionId, RecordRef};

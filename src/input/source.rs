@@ -63,10 +63,27 @@ pub struct Inbox {
     sender: SyncSender<Message>,
     /// Chunks that may still be taken once the reading shall end.
     last: usize,
+    /// What the reading thread will read, until it is started.
+    sources: Vec<(String, File)>,
+    empty: Option<Receiver<Vec<u8>>>,
     spent: SyncSender<Vec<u8>>,
 }
 
 impl Inbox {
+    /// Starts reading. Nothing is taken from the input before, so that nothing is lost when the work cannot begin.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(&mut self) -> Result<()> {
+        let (sources, out) = (std::mem::take(&mut self.sources), self.sender.clone());
+        let Some(empty) = self.empty.take() else { return Ok(()) };
+        std::thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || read_all(sources, &out, &empty))
+            .map(drop)
+            .map_err(|e| Error::io("cannot start the input thread", &e))
+    }
+
     /// A message, if one waits.
     pub fn try_next(&self) -> Option<Message> {
         self.messages.try_recv().ok()
@@ -104,16 +121,14 @@ impl Inbox {
     }
 }
 
-/// Starts reading `sources`, one after the other. Opens the first at once.
+/// Opens `sources`, to be read one after the other once [`Inbox::start`] says so.
 ///
 /// # Errors
-/// A source cannot be opened, or the system has no thread to give.
-pub fn start(sources: Vec<Source>) -> Result<Inbox> {
-    let open = |source: &Source| source.open().map_err(|e| Error::io(source.name(), &e));
+/// A source cannot be opened: a wrong name fails before, not amid the work.
+pub fn open(sources: &[Source]) -> Result<Inbox> {
     let mut files = Vec::with_capacity(sources.len());
     for source in sources {
-        // All are opened before a record is sent: a wrong name fails before, not amid the work.
-        let file = open(&source)?;
+        let file = source.open().map_err(|e| Error::io(source.name(), &e))?;
         if file.metadata().is_ok_and(|meta| meta.is_dir()) {
             return Err(Error::Io(format!("{}: is a directory", source.name())));
         }
@@ -121,12 +136,7 @@ pub fn start(sources: Vec<Source>) -> Result<Inbox> {
     }
     let (sender, messages) = sync_channel(AHEAD);
     let (spent, empty) = sync_channel(AHEAD + 2);
-    let out = sender.clone();
-    std::thread::Builder::new()
-        .name("input".to_owned())
-        .spawn(move || read_all(files, &out, &empty))
-        .map_err(|e| Error::io("cannot start the input thread", &e))?;
-    Ok(Inbox { messages, sender, last: AHEAD + 1, spent })
+    Ok(Inbox { messages, sender, last: AHEAD + 1, sources: files, empty: Some(empty), spent })
 }
 
 fn read_all(files: Vec<(String, File)>, out: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {

@@ -242,9 +242,10 @@ impl Produce {
         // A transaction is all or nothing: its order is only kept for those who ask for it.
         let ordered = self.transactional_id.is_none() || self.receipts;
         let report = Report::new(ordered.then(|| Ledger::after(self.skip, self.receipts)), receipts, dead_letters);
-        let inbox = crate::input::start(sources)?;
+        let mut inbox = crate::input::open(&sources)?;
         context.stop.wake_with(inbox.waker());
         let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
+        inbox.start()?;
         let splitter = Splitter::new(&self.delimiter.0, limit);
         let topic = (self.topic != "-").then_some(&self.topic[..]);
         let mut work = Work::new(context, producer, inbox, reader, splitter, report, names);
