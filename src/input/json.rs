@@ -1,7 +1,7 @@
 //! JSON lines → records: the objects that `consume` writes, read back exactly.
 
 use super::{BadLine, Read};
-use crate::record::{HeaderBuf, Headers, PartitionId, RecordRef, Timestamp};
+use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -97,16 +97,13 @@ impl JsonReader {
             let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
             BadLine { byte: (e.column() > 0).then_some(e.column()), what }
         })?;
-        if !options.extra_headers.as_headers().is_empty() {
-            fields.headers.extend(options.extra_headers.as_headers());
-        }
-        let headers = fields.headers.as_headers();
+        fields.headers.extend(options.extra_headers.as_headers());
         let record = RecordRef {
             offset: 0,
             timestamp: fields.timestamp.or(options.default_timestamp),
             key: if fields.key.given { fields.key.get() } else { options.default_key.as_deref() },
             value: fields.value.get(),
-            headers: if headers.is_empty() { Headers::default() } else { headers },
+            headers: fields.headers.as_headers(),
         };
         Ok(Some(Read { topic: fields.topic.as_deref(), partition: fields.partition, record }))
     }

@@ -1,7 +1,7 @@
 //! Chunks → lines → records: the plain way in.
 
 use super::BadLine;
-use crate::record::{HeaderBuf, Headers, RecordRef, Timestamp};
+use crate::record::{HeaderBuf, RecordRef, Timestamp};
 use memchr::memmem::Finder;
 use std::ops::ControlFlow;
 
@@ -130,7 +130,7 @@ impl LineReader {
             timestamp: self.timestamp,
             key: key.filter(keep),
             value: Some(value).filter(keep),
-            headers: if self.headers.as_headers().is_empty() { Headers::default() } else { self.headers.as_headers() },
+            headers: self.headers.as_headers(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Encoding;
 use super::json::JsonWriter;
 use crate::error::{Error, Result};
-use crate::record::{Batch, HeaderBuf, Headers, PartitionId, RecordRef, TimestampType};
+use crate::record::{HeaderBuf, Headers, PartitionId, RecordRef, TimestampType};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,28 +37,21 @@ impl DeadLetters {
         })
     }
 
-    /// Appends a record, with `why` in a header. A negative `partition` is not known.
+    /// Appends a record, with `why` in a header.
     ///
     /// # Errors
     /// The system's: then the record is nowhere.
-    pub fn record(&mut self, topic: &str, partition: PartitionId, record: &RecordRef<'_>, why: &Error) -> Result<()> {
+    pub fn record(
+        &mut self,
+        topic: &str,
+        partition: Option<PartitionId>,
+        record: &RecordRef<'_>,
+        why: &Error,
+    ) -> Result<()> {
         self.headers.clear();
         self.headers.extend(record.headers);
         self.headers.push(ERROR_HEADER, Some(why.to_string().as_bytes()));
-        self.json.begin(&Batch {
-            topic: topic.into(),
-            partition,
-            base_offset: -1,
-            base_timestamp: None,
-            timestamp_type: TimestampType::Create,
-            nulls_known: true,
-            leader_epoch: -1,
-            from: 0,
-            until: 0,
-            next_offset: 0,
-            count: 0,
-            records: bytes::Bytes::new(),
-        });
+        self.json.begin(topic, partition, TimestampType::Create, true);
         self.line.clear();
         // It has no offset.
         self.json.write(&mut self.line, &RecordRef { offset: -1, headers: self.headers.as_headers(), ..*record });
@@ -73,7 +66,7 @@ impl DeadLetters {
     pub fn line(&mut self, topic: &str, line: &[u8], why: &Error) -> Result<()> {
         let record =
             RecordRef { offset: -1, timestamp: None, key: None, value: Some(line), headers: Headers::default() };
-        self.record(topic, -1, &record, why)
+        self.record(topic, None, &record, why)
     }
 
     /// Waits until the disk has it all.

@@ -37,7 +37,7 @@ impl Format {
     /// To be called before a batch's records are written.
     pub fn begin(&mut self, batch: &Batch) {
         if let Self::Json(json) = self {
-            json.begin(batch);
+            json.begin(&batch.topic, Some(batch.partition), batch.timestamp_type, batch.nulls_known);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Records as JSON objects. Written by hand, for it is the way of every record; parsing is serde_json's.
 
 use super::Encoding;
-use crate::record::{Batch, Header, RecordRef, TimestampType};
+use crate::record::{Header, PartitionId, RecordRef, TimestampType};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -21,16 +21,23 @@ impl JsonWriter {
         Self { key, value, head: Vec::new(), timestamp_type: TimestampType::Create, nulls_known: true }
     }
 
-    pub(super) fn begin(&mut self, batch: &Batch) {
+    /// To be called before records of this place, and of this kind, are written.
+    pub(super) fn begin(
+        &mut self,
+        topic: &str,
+        partition: Option<PartitionId>,
+        timestamp_type: TimestampType,
+        nulls_known: bool,
+    ) {
         self.head.clear();
         self.head.extend_from_slice(b"{\"topic\":");
-        string(&mut self.head, &batch.topic);
-        if batch.partition >= 0 {
+        string(&mut self.head, topic);
+        if let Some(partition) = partition {
             self.head.extend_from_slice(b",\"partition\":");
-            integer(&mut self.head, i64::from(batch.partition));
+            integer(&mut self.head, i64::from(partition));
         }
-        self.timestamp_type = batch.timestamp_type;
-        self.nulls_known = batch.nulls_known;
+        self.timestamp_type = timestamp_type;
+        self.nulls_known = nulls_known;
     }
 
     #[inline]
@@ -183,29 +190,17 @@ mod tests {
     use crate::record::{HeaderBuf, Headers};
     use proptest::prelude::*;
 
-    fn batch() -> Batch {
-        Batch {
-            topic: "t".into(),
-            partition: 3,
-            base_offset: 0,
-            base_timestamp: Some(0),
-            timestamp_type: TimestampType::Create,
-            nulls_known: true,
-            leader_epoch: 0,
-            from: 0,
-            until: 1,
-            next_offset: 1,
-            count: 0,
-            records: Default::default(),
-        }
-    }
-
-    fn line(record: &RecordRef<'_>, value: Encoding, batch: &Batch) -> String {
+    /// The line of `record` in partition 3 of topic t.
+    fn line_of(record: &RecordRef<'_>, value: Encoding, timestamp_type: TimestampType, nulls_known: bool) -> String {
         let mut writer = JsonWriter::new(Encoding::Text, value);
-        writer.begin(batch);
+        writer.begin("t", Some(3), timestamp_type, nulls_known);
         let mut out = Vec::new();
         writer.write(&mut out, record);
         String::from_utf8(out).unwrap()
+    }
+
+    fn line(record: &RecordRef<'_>, value: Encoding) -> String {
+        line_of(record, value, TimestampType::Create, true)
     }
 
     const PLAIN: RecordRef<'static> =
@@ -217,22 +212,23 @@ mod tests {
         headers.push(b"trace", Some(b"abc"));
         let record = RecordRef { key: Some(b"k"), headers: headers.as_headers(), ..PLAIN };
         assert_eq!(
-            line(&record, Encoding::Text, &batch()),
+            line(&record, Encoding::Text),
             r#"{"topic":"t","partition":3,"offset":42,"timestamp":7,"key":"k","value":"v","headers":[{"key":"trace","value":"abc"}]}"#
         );
-        let append = Batch { timestamp_type: TimestampType::Append, ..batch() };
         assert!(
-            line(&PLAIN, Encoding::Text, &append).contains(r#""timestamp":7,"timestamp_type":"append","key":null"#)
+            line_of(&PLAIN, Encoding::Text, TimestampType::Append, true)
+                .contains(r#""timestamp":7,"timestamp_type":"append","key":null"#)
         );
-        let unknown = Batch { nulls_known: false, ..batch() };
         let record = RecordRef { timestamp: None, value: Some(b""), ..PLAIN };
-        assert_eq!(line(&record, Encoding::Text, &unknown), r#"{"topic":"t","partition":3,"offset":42}"#);
+        assert_eq!(
+            line_of(&record, Encoding::Text, TimestampType::Create, false),
+            r#"{"topic":"t","partition":3,"offset":42}"#
+        );
     }
 
     #[test]
     fn values_are_shown_as_asked() {
-        let value =
-            |bytes: &'static [u8], encoding| line(&RecordRef { value: Some(bytes), ..PLAIN }, encoding, &batch());
+        let value = |bytes: &'static [u8], encoding| line(&RecordRef { value: Some(bytes), ..PLAIN }, encoding);
         assert!(value(b"{\"a\":\n1}", Encoding::Json).ends_with(r#""value":{"a": 1}}"#));
         assert!(value(b"{nonsense", Encoding::Json).ends_with(r#""value":"{nonsense"}"#));
         assert!(value(b"\xff", Encoding::Text).ends_with(r#""value_base64":"/w=="}"#));
@@ -252,7 +248,7 @@ mod tests {
             let record = RecordRef {
                 offset: 0, timestamp: Some(timestamp), key: key.as_deref(), value: value.as_deref(), headers: buf.as_headers(),
             };
-            let line = line(&record, Encoding::Text, &batch());
+            let line = line(&record, Encoding::Text);
             prop_assert!(!line.contains('\n'));
             let mut reader = JsonReader::default();
             let read = reader.read(line.as_bytes()).unwrap().unwrap();

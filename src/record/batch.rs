@@ -37,6 +37,30 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Records that no log holds yet: the offsets count from 0, and all are lent.
+    pub(crate) fn unplaced(
+        topic: Arc<str>,
+        partition: PartitionId,
+        base_timestamp: Option<Timestamp>,
+        count: u32,
+        records: Bytes,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            base_offset: 0,
+            base_timestamp,
+            timestamp_type: TimestampType::Create,
+            nulls_known: true,
+            leader_epoch: -1,
+            from: 0,
+            until: Offset::MAX,
+            next_offset: Offset::from(count),
+            count,
+            records,
+        }
+    }
+
     /// The records, in order.
     pub fn records(&self) -> Records<'_> {
         Records { batch: self, rest: &self.records, left: self.count }

@@ -68,7 +68,7 @@ impl Report {
         let Some(letters) = &mut self.dead_letters else { return Ok(()) };
         match what {
             Refused::Line(line) => letters.line(topic, line, error),
-            Refused::Record(record) => letters.record(topic, -1, record, error),
+            Refused::Record(record) => letters.record(topic, None, record, error),
         }
     }
 
@@ -86,7 +86,7 @@ impl Report {
                     *self.errors.entry(error.name()).or_default() += receipt.records;
                     if let (Some(letters), Some(batch)) = (&mut self.dead_letters, records) {
                         for record in batch.records().flatten() {
-                            letters.record(&receipt.topic, receipt.partition, &record, error)?;
+                            letters.record(&receipt.topic, Some(receipt.partition), &record, error)?;
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 use super::{Client, describe, network, refuse};
 use crate::engine::{Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, no_such_partition, place};
 use crate::error::{Code, Error, Result};
-use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, TimestampType, encode};
+use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, encode};
 use bytes::BytesMut;
 use kafka::client::{Compression, ProduceMessage, RequiredAcks};
 use kafka::error::KafkaCode;
@@ -145,20 +145,8 @@ impl KafkaProducer {
         };
         let mut records = BytesMut::new();
         encode(&mut records, &record, 0, 0);
-        let batch = Batch {
-            topic: self.topics[entry.topic].0.clone(),
-            partition: entry.partition,
-            base_offset: 0,
-            base_timestamp: None,
-            timestamp_type: TimestampType::Create,
-            nulls_known: true,
-            leader_epoch: -1,
-            from: 0,
-            until: Offset::MAX,
-            next_offset: 1,
-            count: 1,
-            records: records.freeze(),
-        };
+        let topic = self.topics[entry.topic].0.clone();
+        let batch = Batch::unplaced(topic, entry.partition, None, 1, records.freeze());
         let records = self.config.keep_failed.then_some(batch);
         Failure { error: error.clone(), possibly_written, records }
     }

@@ -1,7 +1,7 @@
 //! Records → record batch v2 (KIP-98, <https://kafka.apache.org/documentation/#recordbatch>).
 
 use super::{Codec, TRANSACTIONAL};
-use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp, TimestampType, encode, varint};
+use crate::record::{Batch, PartitionId, RecordRef, Timestamp, encode, varint};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -103,13 +103,9 @@ impl BatchBuilder {
 
 impl Sealed {
     /// Bytes on the wire: header and records.
+    #[allow(clippy::len_without_is_empty)] // it never is
     pub fn len(&self) -> usize {
         HEADER_LEN + self.records.len()
-    }
-
-    /// Never true: a sealed batch holds a record.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// The batch's header, checksum included.
@@ -146,20 +142,7 @@ pub fn view(batch: &Sealed, topic: Arc<str>, partition: PartitionId) -> Option<B
         Codec::None => batch.records.clone(),
         codec => codec.decompress(&batch.records).ok()?.into(),
     };
-    Some(Batch {
-        topic,
-        partition,
-        base_offset: 0,
-        base_timestamp: Some(batch.base_timestamp),
-        timestamp_type: TimestampType::Create,
-        nulls_known: true,
-        leader_epoch: -1,
-        from: 0,
-        until: Offset::MAX,
-        next_offset: Offset::from(batch.count),
-        count: batch.count as u32,
-        records,
-    })
+    Some(Batch::unplaced(topic, partition, Some(batch.base_timestamp), batch.count as u32, records))
 }
 
 /// Cuts a batch that was too large for the broker into two of as many records, uncompressed.
