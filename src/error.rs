@@ -127,6 +127,11 @@ impl Code {
         self.response_error().is_some_and(|e| e.is_retriable() || e == ResponseError::ConcurrentTransactions)
     }
 
+    /// Whether the protocol has such a code.
+    pub fn is_known(self) -> bool {
+        !matches!(self.response_error(), Some(ResponseError::Unknown(_)))
+    }
+
     /// Kafka's own name, as its protocol page spells it.
     pub fn name(self) -> String {
         match self.response_error() {

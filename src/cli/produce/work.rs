@@ -383,11 +383,7 @@ impl Delivery<'_> {
         self.producer.abandon()?;
         self.producer.finish()?;
         self.report.take(&mut *self.producer)?;
-        let aborted = match self.producer.end_transaction(false) {
-            // There is none any more: it was not begun, or the brokers aborted it.
-            Err(Error::Kafka { code, .. }) if matches!(code.name().as_str(), "INVALID_TXN_STATE") => Ok(()),
-            ended => ended,
-        };
+        let aborted = self.producer.end_transaction(false);
         eprintln!("kpipe: the transaction is aborted: nothing of it is visible to readers of committed records");
         self.report.aborted(&Error::Network(format!("the transaction was aborted: {why}")))?;
         aborted

@@ -10,7 +10,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -48,6 +48,9 @@ pub(super) struct TopicInfo {
     /// By partition number.
     pub(super) partitions: Vec<PartitionInfo>,
 }
+
+/// A topic's name, and what metadata tells of it.
+pub(super) type TopicAnswer = (String, std::result::Result<TopicInfo, Code>);
 
 /// A partition as metadata tells it.
 #[derive(Debug, Clone)]
@@ -156,11 +159,7 @@ impl Cluster {
     }
 
     /// Topics as the cluster tells them now; errors a topic as Kafka's code. `None` is all topics.
-    pub(super) async fn metadata(
-        &self,
-        names: Option<&[&str]>,
-        create: bool,
-    ) -> Result<Vec<(String, std::result::Result<TopicInfo, Code>)>> {
+    pub(super) async fn metadata(&self, names: Option<&[&str]>, create: bool) -> Result<Vec<TopicAnswer>> {
         let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
         let request = MetadataRequest::default()
             .with_topics(names.map(|names| names.iter().map(topic).collect()))
@@ -232,6 +231,33 @@ impl Cluster {
                 return self.broker(id).await;
             }
             retry.after(Error::kafka(format!("coordinator of {} {key}", of.name()), response.error_code)).await?;
+        }
+    }
+
+    /// Asks the coordinator of `key`, in no newer version than `cap`, again while it moves or loads; `refusal` finds
+    /// the error in an answer.
+    ///
+    /// # Errors
+    /// One that no retry mends, or the last when `retry` ends.
+    pub(super) async fn ask_coordinator<R: Request>(
+        &self,
+        of: Coordinated,
+        key: &str,
+        request: &R,
+        cap: i16,
+        mut retry: Retry,
+        refusal: impl Fn(&R::Response) -> Option<Error>,
+    ) -> Result<R::Response> {
+        loop {
+            let answer = async { self.coordinator(of, key).await?.request_capped(request, cap).await };
+            let error = match answer.await {
+                Ok(response) => match refusal(&response) {
+                    None => return Ok(response),
+                    Some(error) => error,
+                },
+                Err(error) => error,
+            };
+            retry.after(error).await?;
         }
     }
 
@@ -331,7 +357,7 @@ pub(super) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
-fn topic_info(topic: &MetadataResponseTopic) -> (String, std::result::Result<TopicInfo, Code>) {
+fn topic_info(topic: &MetadataResponseTopic) -> TopicAnswer {
     let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
     if topic.error_code != 0 {
         return (name, Err(Code(topic.error_code)));

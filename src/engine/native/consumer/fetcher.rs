@@ -1,7 +1,6 @@
 //! The fetches: one in flight to each leader, ahead of what was handled, within a memory budget.
 
 use super::super::cluster::{Cluster, UNKNOWN_TOPIC};
-use super::super::net::Connection;
 use super::super::wire::{Codec, Decoder, batches};
 use super::positions::{Plan, Positions};
 use super::{Place, explain};
@@ -12,7 +11,6 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
-use kafka_protocol::protocol::Encodable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,7 +100,7 @@ pub(super) struct Fetcher {
     pub(super) config: ConsumerConfig,
 }
 
-/// An answered fetch, with the version it was asked in.
+/// An answered fetch.
 type Answer = (Plan, Result<FetchResponse>);
 
 impl Fetcher {
@@ -152,7 +150,7 @@ impl Fetcher {
             Ok(topics) => topics,
             Err(error) => {
                 for &index in &missing {
-                    self.retry_later(index, &error, OUTAGE_LIMIT)?;
+                    self.retry_later(index, &error)?;
                 }
                 return Ok(());
             }
@@ -172,7 +170,7 @@ impl Fetcher {
                 }
                 Some(_) => {
                     let error = Error::kafka(what, super::super::cluster::LEADER_NOT_AVAILABLE);
-                    self.retry_later(index, &error, OUTAGE_LIMIT)?;
+                    self.retry_later(index, &error)?;
                 }
                 None => {
                     let error = Error::kafka(what, UNKNOWN_TOPIC);
@@ -185,13 +183,19 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Notes a failure that may pass; an error once it has lasted too long for a reader with an end.
-    fn retry_later(&mut self, index: usize, error: &Error, limit: Duration) -> Result<()> {
-        let failing = self.positions.failed(index, Instant::now(), RETRY_WAIT);
-        if failing.is_zero() {
+    /// Notes a failure that may pass, and warns of the first; an error once it has lasted too long.
+    fn retry_later(&mut self, index: usize, error: &Error) -> Result<()> {
+        if self.note_failure(index, error, RETRY_WAIT)?.is_zero() {
             tracing::warn!(%error, "fetching fails; trying on");
         }
-        if self.config.stop_at_end && failing > limit { Err(error.clone()) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Notes a failure; for how long there has been no success, or an error where that is too long for a reader
+    /// with an end.
+    fn note_failure(&mut self, index: usize, error: &Error, wait: Duration) -> Result<Duration> {
+        let failing = self.positions.failed(index, Instant::now(), wait);
+        if self.config.stop_at_end && failing > OUTAGE_LIMIT { Err(error.clone()) } else { Ok(failing) }
     }
 
     fn request(&self, plan: &Plan) -> FetchRequest {
@@ -246,7 +250,7 @@ impl Fetcher {
             Err(error) => error,
         };
         for index in plan.partitions {
-            if let Err(error) = self.retry_later(index, &error, OUTAGE_LIMIT) {
+            if let Err(error) = self.retry_later(index, &error) {
                 return self.fail(error);
             }
         }
@@ -270,9 +274,7 @@ impl Fetcher {
                 let error = Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code);
                 // The leader moved: that is no news for the user.
                 tracing::info!(%error, "looking for the leader");
-                if self.positions.failed(index, Instant::now(), RETRY_WAIT / 4) > OUTAGE_LIMIT
-                    && self.config.stop_at_end
-                {
+                if let Err(error) = self.note_failure(index, &error, RETRY_WAIT / 4) {
                     return self.fail(error);
                 }
                 continue;
@@ -335,23 +337,12 @@ impl Fetcher {
 }
 
 async fn fetch(cluster: Arc<Cluster>, plan: Plan, request: FetchRequest, wait: Duration) -> Answer {
-    let response = async {
-        let broker = cluster.broker(plan.broker).await?;
-        send(&broker, &request, wait + cluster.config.request_timeout).await
-    };
+    let ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
+    let newest = if ids { i16::MAX } else { LAST_FETCH_BY_NAME };
+    let limit = wait + cluster.config.request_timeout;
+    let response = async { cluster.broker(plan.broker).await?.request_within(&request, newest, limit).await };
     let response = response.await;
     (plan, response)
-}
-
-async fn send(broker: &Connection, request: &FetchRequest, limit: Duration) -> Result<FetchResponse> {
-    let ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
-    let version = broker.version::<FetchRequest>(if ids { i16::MAX } else { LAST_FETCH_BY_NAME })?;
-    let mut body = bytes::BytesMut::new();
-    request
-        .encode(&mut body, version)
-        .map_err(|e| Error::Network(format!("cannot put a fetch for {} into bytes: {e}", broker.label())))?;
-    let answer = broker.send::<FetchRequest>(vec![body.freeze()], version, limit).await?;
-    broker.decode::<FetchRequest>(answer, version)
 }
 
 /// Whether another leader or another moment may mend it.

@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::record::Offset;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,35 +26,20 @@ pub(super) async fn fetch(cluster: &Cluster, group: &str, places: &[Place]) -> R
         .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
         .with_topics(Some(topics.collect()));
     let what = format!("offsets of group {group}");
-    let mut retry = cluster.retry();
-    loop {
-        let answer = async {
-            let coordinator = cluster.coordinator(Coordinated::Group, group).await?;
-            // From v8 on it asks for several groups at once (KIP-709); one is all we need.
-            coordinator.request_capped(&request, 7).await
-        };
-        let error = match answer.await {
-            Ok(response) => {
-                let mut found = HashMap::new();
-                let mut codes = vec![response.error_code];
-                for topic in response.topics {
-                    for partition in topic.partitions {
-                        codes.push(partition.error_code);
-                        if partition.committed_offset >= 0 {
-                            let place = (topic.name.as_str().into(), partition.partition_index);
-                            found.insert(place, partition.committed_offset);
-                        }
-                    }
-                }
-                match codes.into_iter().find(|&code| code != 0) {
-                    None => return Ok(found),
-                    Some(code) => Error::kafka(&what, code),
-                }
-            }
-            Err(error) => error,
-        };
-        retry.after(error).await?;
+    let refusal = |response: &OffsetFetchResponse| {
+        let partitions = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+        let code = std::iter::once(response.error_code).chain(partitions).find(|&code| code != 0)?;
+        Some(Error::kafka(&what, code))
+    };
+    // From v8 on it asks for several groups at once (KIP-709); one is all we need.
+    let response = cluster.ask_coordinator(Coordinated::Group, group, &request, 7, cluster.retry(), refusal).await?;
+    let mut found = HashMap::new();
+    for topic in response.topics {
+        for partition in topic.partitions.iter().filter(|p| p.committed_offset >= 0) {
+            found.insert((topic.name.as_str().into(), partition.partition_index), partition.committed_offset);
+        }
     }
+    Ok(found)
 }
 
 /// Commits as the group's lone member: outside of any generation.
@@ -77,20 +64,13 @@ pub(super) async fn commit(cluster: &Cluster, group: &str, written: &Offsets) ->
     let again: Vec<_> =
         written.iter().map(|((topic, p), position)| format!("{}@{}", place(topic, *p), position.offset)).collect();
     let what = format!("committing {} for group {group}", again.join(", "));
-    let mut retry = cluster.retry();
-    loop {
-        let answer = async { cluster.coordinator(Coordinated::Group, group).await?.request(&request).await };
-        let error = match answer.await {
-            Ok(response) => {
-                let mut codes = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
-                match codes.find(|&code| code != 0) {
-                    None => return Ok(()),
-                    Some(code) => Error::kafka(&what, code),
-                }
-            }
-            Err(Error::Network(text)) => Error::Network(format!("{what}: {text}")),
-            Err(error) => error,
-        };
-        retry.after(error).await?;
+    let refusal = |response: &OffsetCommitResponse| {
+        let code = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).find(|&code| code != 0)?;
+        Some(Error::kafka(&what, code))
+    };
+    let retry = cluster.retry();
+    match cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await {
+        Err(Error::Network(text)) => Err(Error::Network(format!("{what}: {text}"))),
+        answered => answered.map(drop),
     }
 }

@@ -96,7 +96,7 @@ impl Connection {
             let request = ApiVersionsRequest::default()
                 .with_client_software_name(StrBytes::from_static_str("kpipe"))
                 .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-            let answer = match connection.exchange(&request, version).await {
+            let answer = match connection.exchange(&request, version, config.request_timeout).await {
                 Ok(answer) => answer,
                 Err(e) if connection.heard_nothing() => {
                     return Ok(Opened::Old(format!("{label} closed the connection on ApiVersions: {e}")));
@@ -106,7 +106,7 @@ impl Connection {
             match Versions::parse(answer, version) {
                 Err(UNSUPPORTED_VERSION) if version > 0 => version = 0,
                 // Not even an error code of Kafka's.
-                Err(code) if code == -1 || Code(code).name().contains("error code") => {
+                Err(code) if code == -1 || !Code(code).is_known() => {
                     return Err(Error::Network(format!("{label} is no Kafka broker: its first answer is malformed")));
                 }
                 Err(code) => return Err(Error::kafka(format!("ApiVersions to {label}"), code)),
@@ -162,11 +162,6 @@ impl Connection {
         }
     }
 
-    /// How messages name the broker.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
     /// Whether the broker still takes the requests of the `kafka` crate.
     pub fn is_legacy(&self) -> bool {
         self.versions.get().is_some_and(Versions::is_legacy)
@@ -207,8 +202,16 @@ impl Connection {
     /// # Errors
     /// As there.
     pub async fn request_capped<R: Request>(&self, request: &R, cap: i16) -> Result<R::Response> {
+        self.request_within(request, cap, self.timeout).await
+    }
+
+    /// [`Connection::request_capped`] whose answer may take up to `limit`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn request_within<R: Request>(&self, request: &R, cap: i16, limit: Duration) -> Result<R::Response> {
         let version = self.version::<R>(cap)?;
-        let answer = self.exchange(request, version).await?;
+        let answer = self.exchange(request, version, limit).await?;
         self.decode::<R>(answer, version)
     }
 
@@ -221,24 +224,18 @@ impl Connection {
             .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))
     }
 
-    async fn exchange<R: Request>(&self, request: &R, version: i16) -> Result<Bytes> {
+    async fn exchange<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<Bytes> {
         let mut body = BytesMut::new();
-        request
-            .encode(&mut body, version)
-            .map_err(|e| Error::Network(format!("cannot put a request for {} into bytes: {e}", self.label)))?;
-        self.send::<R>(vec![body.freeze()], version, self.timeout).await
-    }
-
-    /// Sends a request whose body is already in bytes; waits for the answer's body.
-    ///
-    /// # Errors
-    /// The connection broke, or the broker did not answer within `limit`.
-    pub async fn send<R: Request>(&self, body: Frame, version: i16, limit: Duration) -> Result<Bytes> {
-        let sent = self.begin::<R>(body, version)?;
+        request.encode(&mut body, version).map_err(|e| self.unencodable(&e))?;
+        let sent = self.begin::<R>(vec![body.freeze()], version)?;
         self.answer::<R>(sent, version, limit).await
     }
 
-    /// Queues a request, behind those queued before; [`Connection::answer`] waits for what it brings.
+    fn unencodable(&self, why: &dyn std::fmt::Display) -> Error {
+        Error::Network(format!("cannot put a request for {} into bytes: {why}", self.label))
+    }
+
+    /// Queues a request whose body is already in bytes, behind those queued before; [`Connection::answer`] waits for what it brings.
     ///
     /// # Errors
     /// The connection is closed.
@@ -305,9 +302,7 @@ impl Connection {
             .with_client_id(Some(self.client_id.clone()));
         let mut head = BytesMut::with_capacity(64);
         head.put_i32(0);
-        header
-            .encode(&mut head, R::header_version(version))
-            .map_err(|e| Error::Network(format!("cannot put a request for {} into bytes: {e}", self.label)))?;
+        header.encode(&mut head, R::header_version(version)).map_err(|e| self.unencodable(&e))?;
         let len = head.len() - 4 + body.iter().map(Bytes::len).sum::<usize>();
         let len = i32::try_from(len).map_err(|_| Error::Usage("a request of 2 GiB: use smaller batches".to_owned()))?;
         head[..4].copy_from_slice(&len.to_be_bytes());

@@ -11,7 +11,8 @@ use crate::error::{Code, Error, Result};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest, ProducerId as WireProducerId, TransactionalId,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ProducerId as WireProducerId, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
@@ -44,29 +45,32 @@ pub(super) async fn take(
         Some(t) => format!("a producer id for transactional id {}", t.id),
         None => "a producer id for idempotence".to_owned(),
     };
+    let refusal = |response: &InitProducerIdResponse| {
+        let code = Code(response.error_code);
+        let message = (code.response_error() == Some(ResponseError::ClusterAuthorizationFailed))
+            .then(|| "the brokers deny IDEMPOTENT_WRITE; --idempotent false does without".to_owned());
+        (code.0 != 0).then(|| Error::Kafka { what: what.clone(), code, message })
+    };
     let mut retry = retry(cluster, deadline);
-    loop {
-        let answer = async {
-            let broker = match transaction {
-                Some(t) => cluster.coordinator(Coordinated::Transaction, &t.id).await?,
-                None => cluster.any().await?,
+    let response = match transaction {
+        Some(t) => {
+            let of = Coordinated::Transaction;
+            cluster.ask_coordinator(of, &t.id, &request, i16::MAX, retry, refusal).await?
+        }
+        // Any broker gives one that belongs to no transaction.
+        None => loop {
+            let answer = async { cluster.any().await?.request(&request).await };
+            let error = match answer.await {
+                Ok(response) => match refusal(&response) {
+                    None => break response,
+                    Some(error) => error,
+                },
+                Err(error) => error,
             };
-            broker.request(&request).await
-        };
-        let error = match answer.await {
-            Ok(response) if response.error_code == 0 => {
-                return Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch });
-            }
-            Ok(response) => {
-                let code = Code(response.error_code);
-                let denied = code.response_error() == Some(ResponseError::ClusterAuthorizationFailed);
-                let message = "the brokers deny IDEMPOTENT_WRITE; --idempotent false does without";
-                Error::Kafka { what: what.clone(), code, message: denied.then(|| message.to_owned()) }
-            }
-            Err(error) => error,
-        };
-        retry.after(error).await?;
-    }
+            retry.after(error).await?;
+        },
+    };
+    Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch })
 }
 
 fn retry(cluster: &Cluster, deadline: Instant) -> Retry {
@@ -92,27 +96,15 @@ pub(super) async fn add_partitions(
         .with_v3_and_below_producer_id(WireProducerId(producer.id))
         .with_v3_and_below_producer_epoch(producer.epoch)
         .with_v3_and_below_topics(topics.collect());
-    let mut retry = retry(cluster, deadline);
-    loop {
-        let answer = async {
-            let broker = cluster.coordinator(Coordinated::Transaction, id).await?;
-            broker.request_capped(&request, LAST_ADD_PARTITIONS).await
-        };
-        let error = match answer.await {
-            Ok(response) => {
-                let results = response.results_by_topic_v3_and_below.iter().flat_map(|t| &t.results_by_partition);
-                // Partitions that are fine fail with OPERATION_NOT_ATTEMPTED beside one that is not.
-                let mut codes: Vec<i16> = results.map(|p| p.partition_error_code).filter(|&code| code != 0).collect();
-                codes.sort_by_key(|&code| Code(code).response_error() == Some(ResponseError::OperationNotAttempted));
-                match codes.first() {
-                    None => return Ok(()),
-                    Some(&code) => Error::kafka(format!("the transaction of {id}"), code),
-                }
-            }
-            Err(error) => error,
-        };
-        retry.after(error).await?;
-    }
+    let refusal = |response: &AddPartitionsToTxnResponse| {
+        let results = response.results_by_topic_v3_and_below.iter().flat_map(|t| &t.results_by_partition);
+        // Partitions that are fine fail with OPERATION_NOT_ATTEMPTED beside one that is not.
+        let mut codes: Vec<i16> = results.map(|p| p.partition_error_code).filter(|&code| code != 0).collect();
+        codes.sort_by_key(|&code| Code(code).response_error() == Some(ResponseError::OperationNotAttempted));
+        codes.first().map(|&code| Error::kafka(format!("the transaction of {id}"), code))
+    };
+    let retry = retry(cluster, deadline);
+    cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_ADD_PARTITIONS, retry, refusal).await.map(drop)
 }
 
 /// Commits or aborts the transaction.
@@ -132,17 +124,12 @@ pub(super) async fn end(
         .with_producer_epoch(producer.epoch)
         .with_committed(commit);
     let what = format!("{} the transaction of {id}", if commit { "committing" } else { "aborting" });
-    let mut retry = retry(cluster, deadline);
-    loop {
-        let answer = async {
-            let broker = cluster.coordinator(Coordinated::Transaction, id).await?;
-            broker.request_capped(&request, LAST_END_TXN).await
-        };
-        let error = match answer.await {
-            Ok(response) if response.error_code == 0 => return Ok(()),
-            Ok(response) => Error::kafka(&what, response.error_code),
-            Err(error) => error,
-        };
-        retry.after(error).await?;
-    }
+    let refusal = |response: &EndTxnResponse| {
+        let code = Code(response.error_code);
+        // Nothing to be aborted: it was not begun, or the brokers aborted it themselves.
+        let gone = !commit && code.response_error() == Some(ResponseError::InvalidTxnState);
+        (code.0 != 0 && !gone).then(|| Error::kafka(&what, code.0))
+    };
+    let retry = retry(cluster, deadline);
+    cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_END_TXN, retry, refusal).await.map(drop)
 }

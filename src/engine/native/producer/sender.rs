@@ -2,7 +2,7 @@
 
 mod answers;
 
-use super::super::cluster::{Cluster, TopicInfo};
+use super::super::cluster::{Cluster, TopicAnswer, TopicInfo};
 use super::super::net::{Connection, backoff};
 use super::super::wire::{Codec, Compression, ProducerStamp, Sealed};
 use super::identity;
@@ -10,7 +10,7 @@ use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
 use super::{Wake, cost};
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::record::PartitionId;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
@@ -110,7 +110,7 @@ enum Event {
         broker: i32,
         connection: Result<Arc<Connection>>,
     },
-    Leaders(Result<Vec<(String, std::result::Result<TopicInfo, Code>)>>),
+    Leaders(Result<Vec<TopicAnswer>>),
     Identity(Result<ProducerId>),
     /// Partitions were announced to the transaction.
     Added(Vec<usize>, Result<()>),
@@ -299,7 +299,7 @@ impl Sender {
                 self.looking = false;
                 self.look_at = Some(now + METADATA_AGE);
                 match found {
-                    Ok(topics) => self.set_leaders(topics, now),
+                    Ok(topics) => self.set_leaders(topics),
                     Err(error) => {
                         tracing::warn!(%error, "looking up leaders again");
                         self.look_soon(now);
@@ -325,7 +325,7 @@ impl Sender {
         }
     }
 
-    fn set_leaders(&mut self, topics: Vec<(String, std::result::Result<TopicInfo, Code>)>, now: Instant) {
+    fn set_leaders(&mut self, topics: Vec<TopicAnswer>) {
         for (name, topic) in topics {
             for slot in self.slots.iter_mut().filter(|slot| *slot.topic == *name) {
                 let found =
@@ -336,9 +336,6 @@ impl Sender {
                     slot.topic_id = id;
                 }
             }
-        }
-        if self.slots.iter().any(|slot| slot.leader.is_none() && !slot.queue.is_empty()) {
-            self.look_soon(now);
         }
     }
 
