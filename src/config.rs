@@ -57,13 +57,13 @@ impl Properties {
                 .read_into(|key, value| found.push((key, value)))
                 .map_err(|e| Error::Usage(format!("-F {name}: {e}")))?;
             for (key, value) in found {
-                properties.set(&key, value, &format!("-F {name}"))?;
+                properties.set(&key, value, &format!("-F {name}:"))?;
             }
         }
         for setting in settings {
             let (key, value) =
                 setting.split_once('=').ok_or_else(|| Error::Usage(format!("-X {setting}: expected NAME=VALUE")))?;
-            properties.set(key.trim(), value.trim().to_owned(), &format!("-X {setting}"))?;
+            properties.set(key.trim(), value.trim().to_owned(), "-X")?;
         }
         Ok(properties)
     }
@@ -73,7 +73,7 @@ impl Properties {
         let Some((name, _)) = known else {
             let names = PROPERTIES.iter().flat_map(|(name, aliases)| std::iter::once(name).chain(*aliases));
             let hint = did_you_mean(typed, names.copied());
-            return Err(Error::Usage(format!("{origin}: unknown property {typed}{hint}")));
+            return Err(Error::Usage(format!("{origin} {typed}: unknown property{hint}")));
         };
         self.values.insert(name, (value, origin.to_owned()));
         Ok(())
@@ -84,6 +84,19 @@ impl Properties {
         self.values.get(name).map(|(value, _)| value.as_str())
     }
 
+    /// What `parse` makes of the property, when it was set.
+    ///
+    /// # Errors
+    /// What it says, with the property and where it was set.
+    pub fn parsed<T, E: std::fmt::Display>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> std::result::Result<T, E>,
+    ) -> Result<Option<T>> {
+        let Some((value, origin)) = self.values.get(name) else { return Ok(None) };
+        parse(value).map(Some).map_err(|e| Error::Usage(format!("{origin} {name}={value}: {e}")))
+    }
+
     /// The property as a `T`, when it was set.
     ///
     /// # Errors
@@ -92,8 +105,15 @@ impl Properties {
     where
         T::Err: std::fmt::Display,
     {
-        let Some((value, origin)) = self.values.get(name) else { return Ok(None) };
-        value.parse().map(Some).map_err(|e| Error::Usage(format!("{origin}: {name}={value}: {e}")))
+        self.parsed(name, str::parse)
+    }
+
+    /// The property as a size in bytes, when it was set.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn size(&self, name: &str) -> Result<Option<usize>> {
+        self.parsed(name, parse_size)
     }
 
     /// The property in milliseconds, when it was set.

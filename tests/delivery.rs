@@ -1,6 +1,6 @@
 //! Produce that can be trusted: every outcome reported, nothing thrown away.
 
-use crate::support::{Cluster, Running, brokers, json_lines, shell, values, wait_until};
+use crate::support::{Cluster, Running, brokers, json_lines, shell, wait_until};
 
 #[test]
 fn receipts_come_in_the_inputs_order_with_the_offset_of_each_record() {
@@ -51,8 +51,7 @@ fn with_continue_a_bad_record_fails_alone_and_is_kept() {
     let args = ["produce", &topic, "--input", "json", "--on-error", "continue", "--dead-letter", file, "--receipts"];
     let done = kafka.try_kpipe(&args, input.as_bytes());
     assert_eq!(done.code, 1, "{}", done.stderr);
-    let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"");
-    assert_eq!(values(&read.stdout), ["1", "4", "6"]);
+    assert_eq!(kafka.values(&topic), ["1", "4", "6"]);
     let receipts = json_lines(&done.stdout);
     let errors: Vec<_> = receipts.iter().map(|r| r["error"].as_str().unwrap_or("ok")).collect();
     assert_eq!(errors, ["ok", "MESSAGE_TOO_LARGE", "input", "ok", "input", "ok"]);
@@ -87,13 +86,13 @@ fn a_stopped_run_says_where_to_go_on_and_skip_does() {
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("not delivered: record 17001: "), "{}", done.stderr);
     assert!(done.stderr.contains("the first 17000 records are delivered; --skip 17000 goes on"), "{}", done.stderr);
-    let read = values(&kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"").stdout);
+    let read = kafka.values(&topic);
     assert!(read.len() < 29_999, "what waited behind it was not sent");
     assert!(read.iter().take(17_000).eq(lines.iter().take(17_000)));
     lines[17_000] = "mended".to_owned();
     let other = kafka.topic("rest", 1);
     kafka.kpipe(&["produce", &other, "--skip", "17000"], &input(&lines));
-    let rest = values(&kafka.kpipe(&["consume", &other, "-o", "beginning", "-e"], b"").stdout);
+    let rest = kafka.values(&other);
     assert!(rest.iter().eq(lines.iter().skip(17_000)));
 }
 
@@ -148,7 +147,7 @@ fn receipts_that_nobody_reads_are_a_failure_but_lose_nothing() {
     ));
     assert_eq!(done.code, 1, "{}", done.stderr);
     assert!(done.stderr.contains("the reader of the receipts has gone"), "{}", done.stderr);
-    let read = values(&kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"").stdout);
+    let read = kafka.values(&topic);
     assert!(read.iter().enumerate().all(|(n, value)| *value == (n + 1).to_string()));
 }
 

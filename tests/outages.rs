@@ -1,6 +1,6 @@
 //! Brokers that die and come back, leaders that move: each record exactly once, in order.
 
-use crate::support::{Cluster, Proxy, Running, brokers, values, wait_until};
+use crate::support::{Cluster, Proxy, Running, brokers, send_signal, values, wait_until};
 
 /// Whether a topic's one partition holds the numbers below `total`, each once and in order, as Kafka's own consumer
 /// reads it, and nothing after them.
@@ -44,7 +44,7 @@ fn a_leader_that_dies_amid_a_produce_loses_and_doubles_nothing() {
         let lines: String = (part * total / 4..(part + 1) * total / 4).map(|n| format!("{n}\n")).collect();
         running.write(lines.as_bytes());
         if part == 1 {
-            kill(kafka.pid(leader()));
+            send_signal(kafka.pid(leader()), libc::SIGKILL);
         }
     }
     let done = running.finish();
@@ -76,12 +76,6 @@ fn a_broker_killed_and_restarted_five_times_amid_a_produce_loses_and_doubles_not
     assert!(holds(&kafka, "crash", total), "lost, doubled or out of order");
 }
 
-#[allow(unsafe_code)]
-fn kill(pid: i32) {
-    // SAFETY: kill has no preconditions; the broker is this test's own.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-}
-
 /// The broker behind the proxy says where it is: so the proxy must be what it says.
 fn behind_a_proxy() -> (Cluster, std::sync::Arc<Proxy>) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -92,21 +86,28 @@ fn behind_a_proxy() -> (Cluster, std::sync::Arc<Proxy>) {
     (kafka, proxy)
 }
 
+/// Numbers that a seed gives, so that a failure repeats.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % limit
+    }
+}
+
 #[test]
 fn connections_cut_a_hundred_times_at_any_byte_lose_and_double_nothing() {
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "cut"], b"");
     let mut running =
         Running::kpipe(&["-b", &kafka.bootstrap, "produce", "cut", "--batch-size", "3k", "--timeout", "90s"]);
-    let (mut next, mut seed) = (0u64, 12345u64);
+    let (mut next, mut random) = (0u64, Random(12345));
     for round in 0..100 {
-        // A generator with a seed, so that a failure repeats.
-        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let random = seed >> 33;
         if round % 2 == 0 {
-            proxy.cut_requests_after((random % 9_000) as i64);
+            proxy.cut_requests_after(random.below(9_000) as i64);
         } else {
-            proxy.cut_answers_after((random % 300) as i64);
+            proxy.cut_answers_after(random.below(300) as i64);
         }
         wait_until("a cut", || {
             let lines: String = (next..next + 200).map(|n| format!("{n}\n")).collect();
@@ -119,16 +120,6 @@ fn connections_cut_a_hundred_times_at_any_byte_lose_and_double_nothing() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert_eq!(proxy.cuts.load(std::sync::atomic::Ordering::Relaxed), 100);
     assert!(holds(&kafka, "cut", next), "lost, doubled or out of order");
-}
-
-/// Numbers that a seed gives, so that a failure repeats.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) % limit
-    }
 }
 
 #[test]
@@ -283,7 +274,7 @@ fn a_broker_that_stays_silent_fails_the_records_in_time() {
         "request.timeout.ms=1000",
     ]);
     running.write(b"first\n");
-    wait_until("the first record", || holds_lines(&kafka, "silent") == ["first"]);
+    wait_until("the first record", || kafka.values("silent") == ["first"]);
     proxy.stall(true);
     running.write(b"second\n");
     let done = running.finish();
@@ -291,10 +282,6 @@ fn a_broker_that_stays_silent_fails_the_records_in_time() {
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("silent/0: not delivered within 3s"), "{}", done.stderr);
     assert!(done.stderr.contains("perhaps written all the same"), "{}", done.stderr);
-}
-
-fn holds_lines(kafka: &Cluster, topic: &str) -> Vec<String> {
-    values(&kafka.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"").stdout)
 }
 
 #[test]

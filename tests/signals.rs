@@ -1,6 +1,6 @@
 //! Signals and pipes: nothing lost, the right exit code, no noise.
 
-use crate::support::{Running, brokers, shell, values, wait_until};
+use crate::support::{Running, brokers, send_signal, shell, wait_until};
 
 #[test]
 fn a_signal_ends_produce_after_what_was_read_is_delivered() {
@@ -14,8 +14,7 @@ fn a_signal_ends_produce_after_what_was_read_is_delivered() {
         running.signal(signal);
         let done = running.ended();
         assert_eq!(done.code, code, "{}", done.stderr);
-        let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"");
-        assert_eq!(values(&read.stdout), ["a", "b"]);
+        assert_eq!(kafka.values(&topic), ["a", "b"]);
     }
 }
 
@@ -28,22 +27,16 @@ fn a_second_signal_ends_at_once_and_counts_what_is_unconfirmed() {
         let done = own.try_kpipe(&["consume", "stuck", "-o", "beginning", "-e"], b"");
         done.stdout.contains("first")
     });
-    pause(own.pid(1), true);
+    send_signal(own.pid(1), libc::SIGSTOP);
     stuck.write(b"second\nthird\n");
     wait_until("reading", || stuck.unread() == 0);
     // Two of the same could be taken for one.
     stuck.signal(libc::SIGTERM);
     stuck.signal(libc::SIGINT);
     let done = stuck.ended();
-    pause(own.pid(1), false);
+    send_signal(own.pid(1), libc::SIGCONT);
     assert!([130, 143].contains(&done.code), "{}", done.code); // which of the two comes last is the kernel's to say
     assert!(done.stderr.contains("2 records unconfirmed"), "{}", done.stderr);
-}
-
-#[allow(unsafe_code)]
-fn pause(pid: i32, stop: bool) {
-    // SAFETY: kill has no preconditions; the broker is this test's own child's child.
-    unsafe { libc::kill(pid, if stop { libc::SIGSTOP } else { libc::SIGCONT }) };
 }
 
 #[test]

@@ -8,18 +8,22 @@ const VERSIONS: [&str; 3] = ["4.3.1", "3.9.2", "1.1.1"];
 
 /// What a reader of committed records sees: kpipe, and librdkafka.
 fn visible(kafka: &Arc<Cluster>, topic: &str) -> Vec<String> {
-    let ours = values(&kafka.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"").stdout);
+    let ours = kafka.values(topic);
     let kcat = format!("kcat -b {} -C -t {topic} -o beginning -e -q", kafka.bootstrap);
     let theirs = shell(&format!("{kcat} -X isolation.level=read_committed"));
     assert_eq!(theirs.stdout.lines().collect::<Vec<_>>(), ours, "librdkafka sees the same");
     ours
 }
 
+/// Waits until records are there, though no reader of committed ones may see them.
+fn is_written(kafka: &Cluster, topic: &str, expected: &[&str]) {
+    let all = ["consume", topic, "-o", "beginning", "-e", "--isolation", "read_uncommitted"];
+    wait_until("the records", || values(&kafka.kpipe(&all, b"").stdout) == expected);
+}
+
 /// The marker is written a moment after the commit is answered.
 fn becomes_visible(kafka: &Arc<Cluster>, topic: &str, expected: &[&str]) {
-    wait_until("the marker", || {
-        values(&kafka.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"").stdout) == expected
-    });
+    wait_until("the marker", || kafka.values(topic) == expected);
     assert_eq!(visible(kafka, topic), expected);
 }
 
@@ -31,10 +35,7 @@ fn a_committed_input_becomes_visible_as_a_whole() {
         let mut running =
             Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic, "--receipts"]);
         running.write(b"a\nb\n");
-        wait_until("the records", || {
-            let all = ["consume", &topic, "-o", "beginning", "-e", "--isolation", "read_uncommitted"];
-            values(&kafka.kpipe(&all, b"").stdout) == ["a", "b"]
-        });
+        is_written(&kafka, &topic, &["a", "b"]);
         assert_eq!(visible(&kafka, &topic), [""; 0], "{version}: nothing before the commit");
         assert_eq!(running.seen(), "", "{version}: no receipt before the commit");
         running.write(b"c\n");
@@ -77,10 +78,7 @@ fn a_signal_aborts_and_a_sigkill_shows_nothing() {
         let topic = kafka.topic("signal", 1);
         let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic]);
         running.write(b"a\nb\n");
-        wait_until("the records", || {
-            let all = ["consume", &topic, "-o", "beginning", "-e", "--isolation", "read_uncommitted"];
-            values(&kafka.kpipe(&all, b"").stdout) == ["a", "b"]
-        });
+        is_written(&kafka, &topic, &["a", "b"]);
         running.signal(signal);
         let done = running.ended();
         assert_eq!(done.code, code, "{}", done.stderr);
@@ -97,9 +95,7 @@ fn endless_input_is_committed_in_steps() {
     let args = ["produce", &topic, "--transactional-id", &topic, "--transaction-records", "2"];
     let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap], &args[..]].concat());
     running.write(b"1\n2\n3\n");
-    wait_until("the first step", || {
-        values(&kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"").stdout) == ["1", "2"]
-    });
+    wait_until("the first step", || kafka.values(&topic) == ["1", "2"]);
     running.signal(libc::SIGINT);
     let done = running.ended();
     assert_eq!(done.code, 130);
@@ -126,10 +122,7 @@ fn a_second_run_with_the_same_id_fences_the_first() {
         let topic = kafka.topic("fenced", 1);
         let mut first = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic]);
         first.write(b"first\n");
-        wait_until("the record", || {
-            let all = ["consume", &topic, "-o", "beginning", "-e", "--isolation", "read_uncommitted"];
-            values(&kafka.kpipe(&all, b"").stdout) == ["first"]
-        });
+        is_written(&kafka, &topic, &["first"]);
         kafka.kpipe(&["produce", &topic, "--transactional-id", &topic], b"second\n");
         first.write(b"more\n");
         let done = first.finish();

@@ -2,8 +2,7 @@
 
 use super::Context;
 use super::produce::{Bytes, parse_delimiter};
-use crate::config::parse_size;
-use crate::engine::{Consumer, ConsumerConfig, Event, Isolation, Offsets, Position, Start};
+use crate::engine::{Consumer, ConsumerConfig, Event, Isolation, Offsets, Position, Start, crate_cannot};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::output::{Encoding, Format, Writer};
 use crate::record::{Batch, PartitionId};
@@ -21,7 +20,7 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
     kpipe consume demo -o beginning -e\n  \
     kpipe consume orders -o -10 -e | jq .value\n  \
     kpipe consume orders -o @-15m --output value\n  \
-    kpipe consume jobs -g workers --commit each | while read -r job; do …; done")]
+    kpipe consume jobs -g workers --commit each | while read -r job; do echo \"$job\"; done")]
 pub(super) struct Consume {
     /// The topics
     #[arg(required = true)]
@@ -139,11 +138,7 @@ impl Consume {
         };
         let engine = context.connect()?;
         if self.isolation.is_some() && engine.name() == "kafka" {
-            return Err(Error::Usage(
-                "--isolation: the kafka crate knows no transactions; --engine native can, on Kafka 0.11 and newer"
-                    .to_owned(),
-            )
-            .into());
+            return Err(crate_cannot("--isolation", "the kafka crate knows no transactions").into());
         }
         let consumer = engine.consumer(config)?;
         let format = match self.output {
@@ -179,14 +174,7 @@ impl Consume {
     fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
         let properties = &context.config.properties;
         let group = self.group.clone().or_else(|| properties.text("group.id").map(str::to_owned));
-        let from_property = |name: &str| -> Result<Option<Start>> {
-            let Some(text) = properties.text(name) else { return Ok(None) };
-            parse_start(text).map(Some).map_err(|e| Error::Usage(format!("{name}={text}: {e}")))
-        };
-        let asked = match self.offset {
-            Some(start) => Some(start),
-            None => from_property("auto.offset.reset")?,
-        };
+        let asked = self.offset.or(properties.parsed("auto.offset.reset", parse_start)?);
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
                 return Err(Error::Usage("-o stored needs a group: -g".to_owned()));
@@ -196,18 +184,14 @@ impl Consume {
             (Some(_), Some(Start::Stored) | None) => (Start::Stored, Start::Beginning),
             (Some(_), Some(fallback)) => (Start::Stored, fallback),
         };
-        let isolation = match (self.isolation, properties.text("isolation.level")) {
-            (Some(IsolationArg::ReadUncommitted), _) | (None, Some("read_uncommitted")) => Isolation::Uncommitted,
-            (Some(IsolationArg::ReadCommitted), _) | (None, None | Some("read_committed")) => Isolation::Committed,
-            (None, Some(other)) => {
-                return Err(Error::Usage(format!(
-                    "isolation.level={other}: expected read_committed or read_uncommitted"
-                )));
-            }
+        let level =
+            |text: &str| IsolationArg::from_str(text, false).map_err(|_| "expected read_committed or read_uncommitted");
+        let isolation = match self.isolation.or(properties.parsed("isolation.level", level)?) {
+            Some(IsolationArg::ReadUncommitted) => Isolation::Uncommitted,
+            Some(IsolationArg::ReadCommitted) | None => Isolation::Committed,
         };
         let size = |name, default| -> Result<usize> {
-            let Some(text) = properties.text(name) else { return Ok(default) };
-            parse_size(text).map(|size| size.clamp(1, 1 << 30)).map_err(|e| Error::Usage(format!("{name}={text}: {e}")))
+            Ok(properties.size(name)?.map_or(default, |size| size.clamp(1, 1 << 30)))
         };
         let mut topics = self.topics.clone();
         topics.sort();

@@ -406,6 +406,11 @@ impl Engine {
     }
 }
 
+/// What only the native engine can do, asked of the `kafka` crate.
+pub(crate) fn crate_cannot(what: &str, why: &str) -> Error {
+    Error::Usage(format!("{what}: {why}; --engine native can, on Kafka 0.11 and newer"))
+}
+
 /// `topic/partition`, as messages name it.
 pub(crate) fn place(topic: &str, partition: PartitionId) -> String {
     format!("{topic}/{partition}")

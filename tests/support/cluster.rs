@@ -93,6 +93,11 @@ impl Cluster {
         java
     }
 
+    /// The values of all records that a reader of committed ones sees, in order.
+    pub fn values(&self, topic: &str) -> Vec<String> {
+        super::values(&self.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"").stdout)
+    }
+
     /// The partition of each key.
     pub fn places(&self, topic: &str) -> std::collections::BTreeMap<String, i64> {
         let read = self.kpipe(&["consume", topic, "-o", "beginning", "-e"], b"");

@@ -38,6 +38,13 @@ pub fn shell(line: &str) -> Done {
     run(command, b"")
 }
 
+/// Sends a signal to a process that a test has started.
+#[allow(unsafe_code)]
+pub fn send_signal(pid: i32, signal: i32) {
+    // SAFETY: kill has no preconditions; who calls it has not reaped the process, so the pid is still its.
+    unsafe { libc::kill(pid, signal) };
+}
+
 /// A command that runs.
 pub struct Running {
     child: Child,
@@ -89,10 +96,8 @@ impl Running {
     }
 
     /// Sends it a signal.
-    #[allow(unsafe_code)]
     pub fn signal(&self, signal: i32) {
-        // SAFETY: kill has no preconditions; the child is not reaped yet, so the pid is its.
-        unsafe { libc::kill(self.child.id() as i32, signal) };
+        send_signal(self.child.id() as i32, signal);
     }
 
     /// Closes its stdin and waits for its end.

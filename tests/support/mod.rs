@@ -5,7 +5,7 @@ mod command;
 mod proxy;
 
 pub use cluster::{Cluster, brokers};
-pub use command::{Running, kpipe, shell};
+pub use command::{Running, kpipe, send_signal, shell};
 pub use proxy::Proxy;
 
 use std::time::{Duration, Instant};

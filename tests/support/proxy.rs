@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// Passes bytes both ways until told otherwise.
 #[derive(Default)]
@@ -13,7 +13,8 @@ pub struct Proxy {
     /// The same for bytes from the broker.
     cut_answers_after: AtomicI64,
     /// Passes nothing while set.
-    stalled: AtomicBool,
+    stalled: Mutex<bool>,
+    moves: Condvar,
     connections: Mutex<Vec<TcpStream>>,
     pub cuts: AtomicUsize,
 }
@@ -50,9 +51,7 @@ impl Proxy {
     fn pump(&self, mut from: TcpStream, mut to: TcpStream, limit: fn(&Self) -> &AtomicI64) {
         let mut chunk = [0; 16384];
         while let Ok(len @ 1..) = from.read(&mut chunk) {
-            while self.stalled.load(Ordering::Relaxed) {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+            drop(self.moves.wait_while(self.stalled.lock().unwrap(), |stalled| *stalled).unwrap());
             let left = limit(self).load(Ordering::Relaxed);
             if left >= 0 && left < len as i64 {
                 let _ = to.write_all(&chunk[..left as usize]);
@@ -83,7 +82,8 @@ impl Proxy {
 
     /// Passes nothing until told to again.
     pub fn stall(&self, stalled: bool) {
-        self.stalled.store(stalled, Ordering::Relaxed);
+        *self.stalled.lock().unwrap() = stalled;
+        self.moves.notify_all();
     }
 
     /// Whether a cut was ordered and has not come yet.

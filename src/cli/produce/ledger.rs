@@ -131,49 +131,45 @@ impl Ledger {
     pub(super) fn settle<E>(&mut self, mut each: impl FnMut(Settled<'_>) -> Result<(), E>) -> Result<(), E> {
         while let Some(run) = self.runs.front_mut() {
             let record = self.next;
-            let count: u64;
-            if run.slot == REFUSED {
-                count = 1;
+            let mut told = Ok(());
+            let count = if run.slot == REFUSED {
                 if let Some(failure) = self.refused.pop_front() {
-                    each(Settled { record, count, place: None, timestamp: 0, result: Err(failure) })?;
+                    told = each(Settled { record, count: 1, place: None, timestamp: 0, result: Err(failure) });
                 }
+                1
             } else {
                 let Some(partition) = self.partitions.get_mut(run.slot as usize) else { break };
                 let delivered = partition.delivered.saturating_sub(partition.settled).min(u64::from(run.count));
-                if delivered > 0 {
-                    partition.settled += delivered;
-                    self.next += delivered;
-                    run.count -= delivered as u32;
-                    if run.count == 0 {
-                        self.runs.pop_front();
+                let count = if delivered > 0 {
+                    delivered
+                } else {
+                    let Some(entry) = partition.outcomes.first_entry().filter(|e| *e.key() <= partition.settled) else {
+                        break;
+                    };
+                    let into = partition.settled - entry.key();
+                    let outcome = entry.get();
+                    let count = u64::from(run.count).min(outcome.count - into);
+                    told = each(Settled {
+                        record,
+                        count,
+                        place: Some((&outcome.topic, outcome.partition)),
+                        timestamp: outcome.append_time.unwrap_or(run.timestamp),
+                        result: outcome.result.clone().map(|offset| offset.map(|offset| offset + into as i64)),
+                    });
+                    if into + count == outcome.count {
+                        entry.remove();
                     }
-                    continue;
-                }
-                let Some(entry) = partition.outcomes.first_entry().filter(|e| *e.key() <= partition.settled) else {
-                    break;
+                    count
                 };
-                let into = partition.settled - entry.key();
-                let outcome = entry.get();
-                count = u64::from(run.count).min(outcome.count - into);
-                let settled = Settled {
-                    record,
-                    count,
-                    place: Some((&outcome.topic, outcome.partition)),
-                    timestamp: outcome.append_time.unwrap_or(run.timestamp),
-                    result: outcome.result.clone().map(|offset| offset.map(|offset| offset + into as i64)),
-                };
-                let told = each(settled);
                 partition.settled += count;
-                if into + count == outcome.count {
-                    entry.remove();
-                }
-                told?;
-            }
+                count
+            };
             self.next += count;
             run.count -= count as u32;
             if run.count == 0 {
                 self.runs.pop_front();
             }
+            told?;
         }
         Ok(())
     }
@@ -272,6 +268,18 @@ mod tests {
         ledger.answered(&receipt(0, 0, 2, 0));
         ledger.settle(&mut tell).unwrap();
         assert_eq!((ledger.settled(), told), (5, 1));
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_counted_all_the_same() {
+        let mut ledger = Ledger::after(0, true);
+        (0..6).for_each(|n| ledger.appended(n % 2, 1));
+        ledger.answered(&receipt(0, 0, 3, 0));
+        ledger.answered(&receipt(1, 0, 3, 0));
+        assert_eq!(ledger.settle(|settled| if settled.record == 3 { Err("gone") } else { Ok(()) }), Err("gone"));
+        assert_eq!(ledger.settled(), 3);
+        ledger.settle(|_| Ok::<_, ()>(())).unwrap();
+        assert_eq!(ledger.settled(), 6);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod work;
 
 use super::Context;
 use crate::config::{parse_duration, parse_size};
-use crate::engine::{Acks, Codec, Compression, Partitioner, ProducerConfig, TransactionConfig};
+use crate::engine::{Acks, Codec, Compression, Partitioner, ProducerConfig, TransactionConfig, crate_cannot};
 use crate::error::{Error, Result, did_you_mean};
 use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter};
 use crate::output::{DeadLetters, Writer};
@@ -16,7 +16,7 @@ use ledger::Ledger;
 use report::Report;
 use std::path::PathBuf;
 use std::time::Duration;
-use work::{Steps, Work};
+use work::{Plan, Steps, Work};
 
 /// Sends each line as a record; keyless records spread over partitions, keyed ones go where the Java client
 /// puts them. A slow input is sent as it comes. Ends when the input has ended and every record is delivered.
@@ -91,7 +91,7 @@ pub(super) struct Produce {
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     max_record_size: Option<usize>,
     /// Where records go that name no partition
-    #[arg(long, value_enum, default_value_t, hide_possible_values = false)]
+    #[arg(long, value_enum, default_value_t)]
     partitioner: Partitioner,
     /// Reads no more than so many records a second
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
@@ -212,12 +212,6 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
     }
 }
 
-/// A property parsed as its flag is.
-fn property<T>(context: &Context, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>> {
-    let Some(text) = context.config.properties.text(name) else { return Ok(None) };
-    parse(text).map(Some).map_err(|e| Error::Usage(format!("{name}={text}: {e}")))
-}
-
 impl Produce {
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
         let config = self.producer_config(context)?;
@@ -235,7 +229,7 @@ impl Produce {
         let context = &context;
         let engine = context.connect()?;
         if engine.name() == "kafka" {
-            self.refuse_what_the_crate_cannot(&config)?;
+            self.refuse_what_the_crate_cannot()?;
         }
         let receipts = if self.receipts { Some(Writer::stdout()?) } else { None };
         let dead_letters = self.dead_letter.as_deref().map(DeadLetters::open).transpose()?;
@@ -247,15 +241,16 @@ impl Produce {
         let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
         inbox.start()?;
         let splitter = Splitter::new(&self.delimiter.0, limit);
-        let topic = (self.topic != "-").then_some(&self.topic[..]);
-        let mut work = Work::new(context, producer, inbox, reader, splitter, report, names);
-        work.send_to(topic, self.partition, self.skip);
-        work.go_on_after_errors(self.on_error == OnError::Continue);
-        work.pace(self.rate);
-        if self.transactional_id.is_some() {
-            work.transact(Steps { records: self.transaction_records, interval: self.transaction_interval });
-        }
-        work.run()
+        let steps = Steps { records: self.transaction_records, interval: self.transaction_interval };
+        let plan = Plan {
+            topic: (self.topic != "-").then_some(&self.topic[..]),
+            partition: self.partition,
+            skip: self.skip,
+            go_on: self.on_error == OnError::Continue,
+            rate: self.rate,
+            transaction: self.transactional_id.as_ref().map(|_| steps),
+        };
+        Work::new(context, work::Input { inbox, splitter, reader, names }, producer, report, &plan).run()
     }
 
     fn producer_config(&self, context: &Context) -> Result<ProducerConfig> {
@@ -263,20 +258,14 @@ impl Produce {
         let compression = match self.compression {
             Some(compression) => compression,
             None => {
-                let mut compression = property(context, "compression.type", parse_compression)?.unwrap_or_default();
-                if let Some(level) = properties.text("compression.level") {
-                    compression = parse_compression(&format!("{}:{level}", compression.codec.name()))
-                        .map_err(|e| Error::Usage(format!("compression.level={level}: {e}")))?;
-                }
-                compression
+                let compression = properties.parsed("compression.type", parse_compression)?.unwrap_or_default();
+                let name = compression.codec.name();
+                let with_level = |level: &str| parse_compression(&format!("{name}:{level}"));
+                properties.parsed("compression.level", with_level)?.unwrap_or(compression)
             }
         };
-        let acks = self.acks.map_or_else(|| property(context, "acks", parse_acks), |acks| Ok(Some(acks)))?;
-        let acks = acks.unwrap_or_default();
-        let idempotent = match self.idempotent {
-            Some(asked) => Some(asked),
-            None => properties.get("enable.idempotence")?,
-        };
+        let acks = self.acks.or(properties.parsed("acks", parse_acks)?).unwrap_or_default();
+        let idempotent = self.idempotent.or(properties.get("enable.idempotence")?);
         if self.transactional_id.is_some() {
             let needs = [
                 (acks != Acks::All, "--acks all"),
@@ -293,9 +282,17 @@ impl Produce {
                 "--idempotent true needs --acks all: no other broker could tell a repeat".to_owned(),
             ));
         }
-        let size = |flag: Option<usize>, name, default| {
-            flag.map_or_else(|| Ok(property(context, name, parse_size)?.unwrap_or(default)), Ok::<_, Error>)
+        let size = |flag: Option<usize>, name, default| -> Result<usize> {
+            Ok(flag.or(properties.size(name)?).unwrap_or(default))
         };
+        let linger = self.linger.or(properties.millis("linger.ms")?).unwrap_or_default();
+        let delivery_timeout =
+            self.timeout.or(properties.millis("delivery.timeout.ms")?).unwrap_or(Duration::from_secs(120));
+        if linger > delivery_timeout {
+            return Err(Error::Usage(
+                "--linger is longer than --timeout: every record would fail before it is sent".to_owned(),
+            ));
+        }
         if self.topic == "-" && self.input != Input::Json {
             return Err(Error::Usage("TOPIC - takes each record's own topic: it needs --input json".to_owned()));
         }
@@ -304,11 +301,8 @@ impl Produce {
             idempotent: idempotent.unwrap_or(acks == Acks::All),
             compression,
             batch_size: size(self.batch_size, "batch.size", 1_000_000)?.clamp(1, 1 << 30),
-            linger: self.linger.or(properties.millis("linger.ms")?).unwrap_or_default(),
-            delivery_timeout: self
-                .timeout
-                .or(properties.millis("delivery.timeout.ms")?)
-                .unwrap_or(Duration::from_secs(120)),
+            linger,
+            delivery_timeout,
             max_in_flight: match self.max_in_flight {
                 Some(count) => usize::from(count),
                 None => properties.get("max.in.flight.requests.per.connection")?.unwrap_or(5).clamp(1, 5),
@@ -327,29 +321,22 @@ impl Produce {
         })
     }
 
-    fn refuse_what_the_crate_cannot(&self, config: &ProducerConfig) -> Result<()> {
-        let refuse = |flag: &str, why: &str| {
-            Err(Error::Usage(format!("{flag}: {why}; --engine native can, on Kafka 0.11 and newer")))
-        };
-        if !self.headers.is_empty() {
-            return refuse("-H", "the kafka crate writes message sets v0, which have no headers");
+    fn refuse_what_the_crate_cannot(&self) -> Result<()> {
+        let cannot = [
+            (!self.headers.is_empty(), "-H", "the kafka crate writes message sets v0, which have no headers"),
+            (self.timestamp.is_some(), "--timestamp", "the kafka crate writes message sets v0, which have none"),
+            (self.idempotent == Some(true), "--idempotent", "the kafka crate and brokers before 0.11 do not know it"),
+            (
+                self.transactional_id.is_some(),
+                "--transactional-id",
+                "the kafka crate and brokers before 0.11 know no transactions",
+            ),
+            (self.create_topic.is_some(), "--create-topic", "the kafka crate cannot make topics"),
+        ];
+        match cannot.into_iter().find(|(asked, ..)| *asked) {
+            Some((_, flag, why)) => Err(crate_cannot(flag, why)),
+            None => Ok(()),
         }
-        if self.timestamp.is_some() {
-            return refuse("--timestamp", "the kafka crate writes message sets v0, which have none");
-        }
-        if self.idempotent == Some(true) {
-            return refuse("--idempotent", "the kafka crate and brokers before 0.11 do not know it");
-        }
-        if self.transactional_id.is_some() {
-            return refuse("--transactional-id", "the kafka crate and brokers before 0.11 know no transactions");
-        }
-        if self.create_topic.is_some() {
-            return refuse("--create-topic", "the kafka crate cannot make topics");
-        }
-        if config.linger > config.delivery_timeout {
-            return refuse("--linger", "longer than --timeout");
-        }
-        Ok(())
     }
 
     fn reader(&self) -> Result<Reader> {

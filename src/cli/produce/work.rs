@@ -33,6 +33,17 @@ struct Pace {
     stopped: Receiver<()>,
 }
 
+impl Pace {
+    fn keep(a_second: f64, context: &Context) -> Self {
+        let (stop, stopped) = channel();
+        context.stop.wake_with(move || {
+            // Err: the work is over.
+            let _ = stop.send(());
+        });
+        Self { a_second, began: Instant::now(), sent: 0, stopped }
+    }
+}
+
 pub(super) struct Work<'a> {
     context: &'a Context,
     inbox: Inbox,
@@ -76,56 +87,54 @@ enum Bad {
     Over(Error),
 }
 
+/// Where records come from.
+pub(super) struct Input {
+    pub(super) inbox: Inbox,
+    pub(super) splitter: Splitter,
+    pub(super) reader: Reader,
+    /// Names of the sources, for messages.
+    pub(super) names: Vec<String>,
+}
+
+/// How records are delivered.
+pub(super) struct Plan<'a> {
+    /// Where they go; `None` is where each says.
+    pub(super) topic: Option<&'a str>,
+    pub(super) partition: Option<PartitionId>,
+    /// How many of the first are passed over.
+    pub(super) skip: u64,
+    /// Whether the rest is sent after one that failed.
+    pub(super) go_on: bool,
+    /// No more than so many a second.
+    pub(super) rate: Option<f64>,
+    /// Everything is part of a transaction, committed in these steps.
+    pub(super) transaction: Option<Steps>,
+}
+
 impl<'a> Work<'a> {
     pub(super) fn new(
         context: &'a Context,
+        input: Input,
         producer: Box<dyn Producer>,
-        inbox: Inbox,
-        reader: Reader,
-        splitter: Splitter,
-        report: Report,
-        names: Vec<String>,
+        mut report: Report,
+        plan: &Plan<'a>,
     ) -> Self {
+        if plan.transaction.is_some() {
+            report.committed(plan.skip);
+        }
         let delivery = Delivery {
             producer,
             report,
-            topic: None,
-            partition: None,
-            skip: 0,
-            go_on: false,
-            pace: None,
-            transaction: None,
+            topic: plan.topic,
+            partition: plan.partition,
+            skip: plan.skip,
+            go_on: plan.go_on,
+            pace: plan.rate.map(|a_second| Pace::keep(a_second, context)),
+            transaction: plan.transaction.map(|steps| Transaction { steps, records: 0, began: Instant::now() }),
             now: 0,
         };
+        let Input { inbox, splitter, reader, names } = input;
         Self { context, inbox, splitter, reader, names, source: 0, line: 0, delivery }
-    }
-
-    /// Records go to `topic`, or to their own; the first `skip` are passed over.
-    pub(super) fn send_to(&mut self, topic: Option<&'a str>, partition: Option<PartitionId>, skip: u64) {
-        (self.delivery.topic, self.delivery.partition, self.delivery.skip) = (topic, partition, skip);
-    }
-
-    /// Whether a record that fails keeps the rest from being sent.
-    pub(super) fn go_on_after_errors(&mut self, go_on: bool) {
-        self.delivery.go_on = go_on;
-    }
-
-    /// Reads no more than so many records a second.
-    pub(super) fn pace(&mut self, a_second: Option<f64>) {
-        self.delivery.pace = a_second.map(|a_second| {
-            let (stop, stopped) = channel();
-            self.context.stop.wake_with(move || {
-                // Err: the work is over.
-                let _ = stop.send(());
-            });
-            Pace { a_second, began: Instant::now(), sent: 0, stopped }
-        });
-    }
-
-    /// Everything is part of a transaction.
-    pub(super) fn transact(&mut self, steps: Steps) {
-        self.delivery.report.committed(self.delivery.skip);
-        self.delivery.transaction = Some(Transaction { steps, records: 0, began: Instant::now() });
     }
 
     /// Reads and delivers all; the exit code when nothing but records failed.

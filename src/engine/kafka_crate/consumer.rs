@@ -1,7 +1,9 @@
 //! Reading through the `kafka` crate.
 
-use super::{Client, network, refuse};
-use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start, no_such_partition, out_of_range, place};
+use super::{Client, network};
+use crate::engine::{
+    Consumer, ConsumerConfig, Event, Offsets, Start, crate_cannot, no_such_partition, out_of_range, place,
+};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, TimestampType, encode};
 use bytes::BytesMut;
@@ -35,7 +37,7 @@ impl KafkaConsumer {
     pub fn open(mut client: Client, config: ConsumerConfig) -> Result<Self> {
         for start in [config.start, config.fallback] {
             if matches!(start, Start::Time(_)) {
-                return Err(refuse("-o @TIME", "before 0.10.1 brokers only know the times of whole segments"));
+                return Err(crate_cannot("-o @TIME", "before 0.10.1 brokers only know the times of whole segments"));
             }
         }
         let mut partitions = Vec::new();

@@ -9,7 +9,7 @@ mod producer;
 pub use consumer::KafkaConsumer;
 pub use producer::KafkaProducer;
 
-use super::{Admin, NewTopic, Partition, Topic, place};
+use super::{Admin, NewTopic, Partition, Topic, crate_cannot, place};
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::record::{Offset, PartitionId};
@@ -118,10 +118,6 @@ fn crate_client(config: &Config) -> KafkaClient {
     client
 }
 
-fn refuse(what: &str, why: &str) -> Error {
-    Error::Usage(format!("{what}: {why}; --engine native can, on Kafka 0.11 and newer"))
-}
-
 /// Kafka's code, when there is one, and the text.
 fn describe(error: &CrateError) -> (Option<i16>, String) {
     match error {
@@ -169,13 +165,16 @@ impl Admin for Client {
     }
 
     fn create_topic(&mut self, topic: &NewTopic) -> Result<()> {
-        Err(refuse(
+        Err(crate_cannot(
             &format!("creating topic {}", topic.name),
             "the kafka crate cannot; use the brokers' own kafka-topics.sh, or produce to it where they make topics on first use",
         ))
     }
 
     fn delete_topic(&mut self, name: &str) -> Result<()> {
-        Err(refuse(&format!("deleting topic {name}"), "the kafka crate cannot; use the brokers' own kafka-topics.sh"))
+        Err(crate_cannot(
+            &format!("deleting topic {name}"),
+            "the kafka crate cannot; use the brokers' own kafka-topics.sh",
+        ))
     }
 }

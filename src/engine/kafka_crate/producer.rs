@@ -1,7 +1,9 @@
 //! Delivering through the `kafka` crate.
 
-use super::{Client, describe, network, refuse};
-use crate::engine::{Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, no_such_partition, place};
+use super::{Client, describe, network};
+use crate::engine::{
+    Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, crate_cannot, no_such_partition, place,
+};
 use crate::error::{Code, Error, Result};
 use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, encode};
 use bytes::BytesMut;
@@ -52,9 +54,11 @@ impl KafkaProducer {
     pub fn open(mut client: Client, config: ProducerConfig) -> Result<Self> {
         client.inner.set_compression(match (config.compression.codec, config.compression.level) {
             (codec @ (Codec::Lz4 | Codec::Zstd), _) => {
-                return Err(refuse(&format!("-z {}", codec.name()), "the kafka crate has no such codec"));
+                return Err(crate_cannot(&format!("-z {}", codec.name()), "the kafka crate has no such codec"));
             }
-            (_, Some(level)) => return Err(refuse(&format!("-z level {level}"), "the kafka crate has no levels")),
+            (_, Some(level)) => {
+                return Err(crate_cannot(&format!("-z level {level}"), "the kafka crate has no levels"));
+            }
             (Codec::None, _) => Compression::NONE,
             (Codec::Gzip, _) => Compression::GZIP,
             (Codec::Snappy, _) => Compression::SNAPPY,
@@ -241,10 +245,10 @@ impl KafkaProducer {
 impl Producer for KafkaProducer {
     fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<Slot> {
         if !record.headers.is_empty() {
-            return Err(refuse("headers", "the kafka crate writes message sets v0, which have none"));
+            return Err(crate_cannot("headers", "the kafka crate writes message sets v0, which have none"));
         }
         if record.timestamp.is_some() {
-            return Err(refuse("timestamps", "the kafka crate writes message sets v0, which have none"));
+            return Err(crate_cannot("timestamps", "the kafka crate writes message sets v0, which have none"));
         }
         let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + 34;
         if size > self.config.max_record_size {
@@ -314,7 +318,7 @@ impl Producer for KafkaProducer {
     }
 
     fn end_transaction(&mut self, _: bool) -> Result<()> {
-        Err(refuse("--transactional-id", "the kafka crate and brokers before 0.11 know no transactions"))
+        Err(crate_cannot("--transactional-id", "the kafka crate and brokers before 0.11 know no transactions"))
     }
 
     fn unconfirmed(&self) -> u64 {
