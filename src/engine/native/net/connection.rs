@@ -1,5 +1,6 @@
 //! One connection to one broker: requests go out as they come, answers are matched in order.
 
+use super::super::wire::message;
 use super::versions::Versions;
 use crate::config::Config;
 use crate::error::{Code, Error, Result, describe_io};
@@ -220,7 +221,8 @@ impl Connection {
     /// # Errors
     /// It is malformed.
     pub fn decode<R: Request>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
-        R::Response::decode(&mut answer, version)
+        let flexible = R::Response::header_version(version) > 0;
+        message::decode(&mut answer, version, flexible)
             .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))
     }
 

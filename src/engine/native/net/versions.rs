@@ -1,7 +1,9 @@
 //! Which versions of which requests a broker offers (KIP-35).
 
-use bytes::{Buf, Bytes};
+use super::super::wire::message;
+use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use kafka_protocol::protocol::{Request, VersionRange};
 use std::collections::HashMap;
 
@@ -12,29 +14,17 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// Parses an ApiVersions response of version 0 or 3; `Err` is Kafka's error code, -1 when it is malformed.
-    ///
-    /// By hand, because this is the first thing an unknown peer says, and the schemas' decoder allocates
-    /// whatever length it reads.
+    /// Parses an ApiVersions response; `Err` is Kafka's error code, -1 when it is malformed.
     pub fn parse(mut answer: Bytes, version: i16) -> Result<Self, i16> {
-        let malformed = |_| -1i16;
-        let code = answer.try_get_i16().map_err(malformed)?;
-        if code != 0 {
-            return Err(code);
+        // A broker that does not know `version` says so in version 0.
+        match answer.first_chunk().map(|code| i16::from_be_bytes(*code)) {
+            None => return Err(-1),
+            Some(0) => {}
+            Some(code) => return Err(code),
         }
-        let flexible = version >= 3;
-        let count = if flexible { compact_len(&mut answer)? } else { answer.try_get_i32().map_err(malformed)? };
-        let mut ranges = HashMap::new();
-        for _ in 0..count {
-            let key = answer.try_get_i16().map_err(malformed)?;
-            let min = answer.try_get_i16().map_err(malformed)?;
-            let max = answer.try_get_i16().map_err(malformed)?;
-            if flexible && answer.try_get_u8().map_err(malformed)? != 0 {
-                return Err(-1); // no version has tagged fields here
-            }
-            ranges.insert(key, VersionRange { min, max });
-        }
-        Ok(Self { ranges })
+        let response: ApiVersionsResponse = message::decode(&mut answer, version, version >= 3).map_err(|_| -1i16)?;
+        let range = |api: &ApiVersion| (api.api_key, VersionRange { min: api.min_version, max: api.max_version });
+        Ok(Self { ranges: response.api_keys.iter().map(range).collect() })
     }
 
     /// The newest version of `R` that both sides know, no newer than `cap`.
@@ -57,23 +47,9 @@ impl Versions {
     }
 }
 
-/// A compact array's length: an unsigned varint, plus one (KIP-482).
-fn compact_len(buf: &mut Bytes) -> Result<i32, i16> {
-    let mut value = 0u32;
-    for shift in [0, 7, 14, 21] {
-        let byte = buf.try_get_u8().map_err(|_| -1i16)?;
-        value |= u32::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value as i32 - 1);
-        }
-    }
-    Err(-1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
     use kafka_protocol::messages::{FetchRequest, ProduceRequest};
     use kafka_protocol::protocol::Encodable;
     use proptest::prelude::*;

@@ -3,6 +3,7 @@
 pub mod compression;
 mod decode;
 mod encode;
+pub mod message;
 mod message_set;
 
 pub use compression::{Codec, Compression};
