@@ -8,6 +8,7 @@
 //! - [`input`]: bytes → records
 //! - [`output`]: records → bytes, and what of them was really written
 //! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
+//! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
 //! - [`record`]: the one shape every room speaks
 //! - [`error`]: what a user sees, exit codes, hints
 //! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait
@@ -17,6 +18,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod input;
+pub mod local;
 pub mod output;
 pub mod record;
 pub mod signal;

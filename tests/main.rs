@@ -9,6 +9,7 @@ mod copies;
 mod delivery;
 mod groups;
 mod interop;
+mod local_agrees;
 mod old_formats;
 mod outages;
 mod signals;

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and for each command the run that wires the rooms.
 
 mod consume;
+mod local;
 mod produce;
 mod topics;
 
@@ -67,6 +68,8 @@ enum Command {
     Consume(consume::Consume),
     /// Lists, describes, creates and deletes topics
     Topics(topics::Topics),
+    /// Runs a Kafka cluster in memory, for trials and tests
+    Local(local::Local),
 }
 
 /// What a command's run stands on.
@@ -98,6 +101,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Produce(produce) => produce.run(&context),
         Command::Consume(consume) => consume.run(&context),
         Command::Topics(topics) => topics.run(&context),
+        Command::Local(local) => local.run(&context),
     };
     match done {
         // A signal before the work had begun: a reader has nothing to finish, the others did not do what was asked.

@@ -29,7 +29,7 @@ pub enum TimestampType {
 }
 
 /// A record, lent. `None` in `key` or `value` is Kafka's null, which differs from empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecordRef<'a> {
     /// Its offset; meaningless on the way in.
     pub offset: Offset,

@@ -3,10 +3,12 @@
 mod cluster;
 mod command;
 mod proxy;
+mod wire;
 
 pub use cluster::{Cluster, brokers};
 pub use command::{Running, kpipe, send_signal, shell};
 pub use proxy::Proxy;
+pub use wire::Wire;
 
 use std::time::{Duration, Instant};
 

@@ -12,13 +12,13 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
+pub(crate) use net::{Network, read_frame};
 pub use producer::{NativeProducer, Wake};
 
 use crate::config::Config;
 use crate::error::Result;
 use crate::signal::Stop;
 use cluster::Cluster;
-use net::Network;
 use std::sync::Arc;
 
 /// A connection to a cluster.

@@ -1,6 +1,7 @@
 //! One connection to one broker: requests go out as they come, answers are matched in order.
 
 use super::super::wire::message;
+use super::frame::{Broken, read_frame};
 use super::versions::Versions;
 use crate::config::Config;
 use crate::error::{Code, Error, Result, describe_io};
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -19,8 +20,6 @@ use tokio::task::AbortHandle;
 
 /// A longer answer is not believed: no fetch asks for as much.
 const MAX_ANSWER: usize = 256 << 20;
-/// Memory is taken as bytes arrive, not as they are announced.
-const FIRST_ALLOCATION: usize = 8 << 20;
 /// Shorter parts of a frame are put together before they are written.
 const SMALL_PART: usize = 16 << 10;
 /// Kafka's UNSUPPORTED_VERSION.
@@ -362,9 +361,9 @@ const HUNG_UP: &str = "closed the connection";
 async fn read_answers(socket: OwnedReadHalf, pending: Pending, label: &str) -> Error {
     let mut socket = BufReader::with_capacity(16 << 10, socket);
     loop {
-        let answer = match read_frame(&mut socket).await {
+        let answer = match read_frame(&mut socket, MAX_ANSWER).await {
             Ok(answer) => answer,
-            Err(why) => return Error::Network(format!("{label} {why}")),
+            Err(broken) => return Error::Network(format!("{label} {}", explain(&broken))),
         };
         let next = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some((correlation, reply)) = next else {
@@ -381,36 +380,16 @@ async fn read_answers(socket: OwnedReadHalf, pending: Pending, label: &str) -> E
     }
 }
 
-async fn read_frame(socket: &mut BufReader<OwnedReadHalf>) -> std::result::Result<Bytes, String> {
-    let mut head = [0; 4];
-    let mut have = 0;
-    while have < head.len() {
-        match socket.read(&mut head[have..]).await {
-            Ok(0) if have == 0 => return Err(HUNG_UP.to_owned()),
-            Ok(0) => return Err("closed the connection amid an answer".to_owned()),
-            Ok(n) => have += n,
-            // A broker before 0.10 may reset instead of closing.
-            Err(e) if have == 0 && e.kind() == std::io::ErrorKind::ConnectionReset => return Err(HUNG_UP.to_owned()),
-            Err(e) => return Err(format!("broke the connection: {}", describe_io(&e))),
+/// What to say of a connection that brought no answer.
+fn explain(broken: &Broken) -> String {
+    match broken {
+        Broken::HungUp => HUNG_UP.to_owned(),
+        Broken::Amid => "closed the connection amid an answer".to_owned(),
+        Broken::Length([b'H', b'T', b'T', b'P']) => "speaks HTTP: it is no Kafka broker".to_owned(),
+        Broken::Length([0x15, 3, _, _]) => "speaks TLS: this listener needs security.protocol=SSL".to_owned(),
+        Broken::Length(len) => {
+            format!("announced an answer of {} bytes: it is no Kafka broker", u32::from_be_bytes(*len))
         }
+        Broken::Io(e) => format!("broke the connection: {}", describe_io(e)),
     }
-    match head {
-        [b'H', b'T', b'T', b'P'] => return Err("speaks HTTP: it is no Kafka broker".to_owned()),
-        [0x15, 3, _, _] => return Err("speaks TLS: this listener needs security.protocol=SSL".to_owned()),
-        _ => {}
-    }
-    let len = i32::from_be_bytes(head);
-    let Some(len) = usize::try_from(len).ok().filter(|len| *len <= MAX_ANSWER) else {
-        return Err(format!("announced an answer of {} bytes: it is no Kafka broker", len as u32));
-    };
-    let mut answer = BytesMut::with_capacity(len.min(FIRST_ALLOCATION));
-    while answer.len() < len {
-        let missing = len - answer.len();
-        match socket.read_buf(&mut (&mut answer).limit(missing)).await {
-            Ok(0) => return Err("closed the connection amid an answer".to_owned()),
-            Ok(_) => {}
-            Err(e) => return Err(format!("broke the connection: {}", describe_io(&e))),
-        }
-    }
-    Ok(answer.freeze())
 }

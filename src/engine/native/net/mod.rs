@@ -1,9 +1,11 @@
 //! Sockets: pipelined connections to brokers, the thread they live on, and how long to wait before a retry.
 
 mod connection;
+mod frame;
 mod versions;
 
 pub use connection::{Connection, Frame, Opened};
+pub use frame::read_frame;
 
 use crate::error::{Error, Result};
 use crate::signal::Stop;

@@ -1,8 +1,8 @@
 //! What a fetch returned → batches ready to be lent: checked, decompressed, aborted records left out.
 
-use super::{APPEND_TIME, CONTROL, Codec, HEADER_LEN, TRANSACTIONAL, message_set};
-use crate::record::{Batch, Offset, PartitionId, TimestampType};
-use bytes::{Buf, Bytes};
+use super::{APPEND_TIME, CONTROL, CRC_FROM, Codec, HEADER_LEN, TRANSACTIONAL, message_set};
+use crate::record::{Batch, Offset, PartitionId, Timestamp, TimestampType};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 
 /// Which records of transactions are shown (KIP-98).
@@ -92,8 +92,67 @@ impl RawBatch {
         self.i64(0)
     }
 
-    fn magic(&self) -> u8 {
+    /// Its format: 2 since Kafka 0.11. What is said of `RawBatch` below holds for that one only.
+    pub fn magic(&self) -> u8 {
         self.bytes[16]
+    }
+
+    /// Whether its checksum fits.
+    pub fn is_intact(&self) -> bool {
+        crc32c::crc32c(&self.bytes[CRC_FROM..]) == self.i32(17) as u32
+    }
+
+    fn attributes(&self) -> i16 {
+        self.i16(21)
+    }
+
+    /// Whether it holds a transaction's marker instead of records (KIP-98).
+    pub fn is_control(&self) -> bool {
+        self.attributes() & CONTROL != 0
+    }
+
+    /// Whether it is part of a transaction (KIP-98).
+    pub fn is_transactional(&self) -> bool {
+        self.attributes() & TRANSACTIONAL != 0
+    }
+
+    /// How far its last offset is from its first.
+    pub fn last_offset_delta(&self) -> i32 {
+        self.i32(23)
+    }
+
+    /// Its latest timestamp.
+    pub fn max_timestamp(&self) -> Timestamp {
+        self.i64(35)
+    }
+
+    /// Producer id, producer epoch and first sequence number; -1 without idempotence (KIP-98).
+    pub fn producer(&self) -> (i64, i16, i32) {
+        (self.i64(43), self.i16(51), self.i32(53))
+    }
+
+    /// How many records it says it holds.
+    pub fn record_count(&self) -> i32 {
+        self.i32(57)
+    }
+
+    /// The batch as a leader stores it: at its offset, with its epoch, and the broker's time where that counts.
+    pub fn placed(&self, base_offset: Offset, leader_epoch: i32, append_time: Option<Timestamp>) -> Self {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        (&mut bytes[..]).put_i64(base_offset);
+        (&mut bytes[12..]).put_i32(leader_epoch);
+        if let Some(now) = append_time {
+            (&mut bytes[21..]).put_i16(self.attributes() | APPEND_TIME);
+            (&mut bytes[35..]).put_i64(now);
+            let checksum = crc32c::crc32c(&bytes[CRC_FROM..]);
+            (&mut bytes[17..]).put_u32(checksum);
+        }
+        Self { bytes: bytes.freeze() }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     /// Its size on the wire.
@@ -105,7 +164,7 @@ impl RawBatch {
     /// How it is compressed; `None` when that is unknown.
     pub fn codec(&self) -> Option<Codec> {
         match self.magic() {
-            2 => Codec::from_attributes(self.i16(21)),
+            2 => Codec::from_attributes(self.attributes()),
             _ => Codec::from_attributes(i16::from(self.bytes[17])),
         }
     }
@@ -113,7 +172,7 @@ impl RawBatch {
     /// The offset after the last this batch covers; compaction may have removed the record there.
     pub fn next_offset(&self) -> Offset {
         match self.magic() {
-            2 => self.base_offset().wrapping_add(i64::from(self.i32(23))).wrapping_add(1),
+            2 => self.base_offset().wrapping_add(i64::from(self.last_offset_delta())).wrapping_add(1),
             // A wrapper message carries the offset of its last inner one.
             _ => self.base_offset().wrapping_add(1),
         }
@@ -167,25 +226,24 @@ impl Decoder {
             2 => {}
             magic => return Err(Corrupt::Magic { base_offset, magic }),
         }
-        if crc32c::crc32c(&raw.bytes[21..]) != raw.i32(17) as u32 {
+        if !raw.is_intact() {
             return Err(Corrupt::Checksum { base_offset });
         }
-        let attributes = raw.i16(21);
+        let attributes = raw.attributes();
         let producer_id = raw.i64(43);
-        let count =
-            u32::try_from(raw.i32(57)).map_err(|_| Corrupt::Malformed { base_offset, what: "a negative count" })?;
+        let count = u32::try_from(raw.record_count())
+            .map_err(|_| Corrupt::Malformed { base_offset, what: "a negative count" })?;
         while let Some(&(producer, _)) = self.aborted.last().filter(|(_, first)| *first < raw.next_offset()) {
             aborting.push(producer);
             self.aborted.pop();
         }
-        if attributes & CONTROL != 0 {
+        if raw.is_control() {
             // A marker ends the producer's transaction; the next one may be committed.
             aborting.retain(|&producer| producer != producer_id);
             return Ok(None);
         }
-        let hidden = self.isolation == Isolation::Committed
-            && attributes & TRANSACTIONAL != 0
-            && aborting.contains(&producer_id);
+        let hidden =
+            self.isolation == Isolation::Committed && raw.is_transactional() && aborting.contains(&producer_id);
         if hidden || raw.next_offset() <= self.from {
             return Ok(None);
         }
@@ -204,7 +262,7 @@ impl Decoder {
             partition: self.partition,
             base_offset,
             // With append time the broker keeps it as the batch's largest timestamp.
-            base_timestamp: Some(raw.i64(if append { 35 } else { 27 })),
+            base_timestamp: Some(if append { raw.max_timestamp() } else { raw.i64(27) }),
             timestamp_type: if append { TimestampType::Append } else { TimestampType::Create },
             nulls_known: true,
             leader_epoch: raw.i32(12),

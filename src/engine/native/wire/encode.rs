@@ -1,6 +1,6 @@
 //! Records → record batch v2 (KIP-98, <https://kafka.apache.org/documentation/#recordbatch>).
 
-use super::{Codec, TRANSACTIONAL};
+use super::{CRC_FROM, Codec, TRANSACTIONAL};
 use crate::record::{Batch, PartitionId, RecordRef, Timestamp, encode, varint};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -9,8 +9,6 @@ use std::sync::Arc;
 pub const HEADER_LEN: usize = 61;
 /// Base offset and batch length: what stands before the part that the length counts.
 const LOG_OVERHEAD: usize = 12;
-/// Where the part begins that the checksum covers: the attributes.
-const CRC_FROM: usize = 21;
 
 /// The open batch of one partition: each record's bytes are written once, straight into it.
 #[derive(Debug, Default)]

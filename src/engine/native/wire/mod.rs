@@ -7,9 +7,11 @@ pub mod message;
 mod message_set;
 
 pub use compression::{Codec, Compression};
-pub use decode::{Corrupt, Decoder, Isolation, batches};
+pub use decode::{Corrupt, Decoder, Isolation, RawBatch, batches};
 pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, split, view};
 
+/// Where the part of a batch begins that its checksum covers: the attributes.
+const CRC_FROM: usize = 21;
 /// Bits of a batch's attributes that name its codec.
 const CODEC_MASK: i16 = 0b111;
 /// The broker set the timestamps (KIP-32).

@@ -1,0 +1,149 @@
+//! `kpipe local`: a Kafka cluster in memory, for trials and tests. It keeps nothing.
+//!
+//! One file a request family, over a [`cluster`] that does no I/O: logs that store batches as they came, and groups
+//! that are state machines. Transactions, KIP-848 groups, security and replication are not offered, and not listed.
+
+mod cluster;
+mod configs;
+mod faults;
+mod fetch;
+mod group;
+mod groups;
+mod log;
+mod offsets;
+mod produce;
+mod server;
+mod topics;
+
+pub use faults::{Fault, Faults};
+pub use server::OFFERED;
+
+use crate::engine::native::Network;
+use crate::error::{Error, Result, describe_io};
+use crate::record::PartitionId;
+use crate::signal::Stop;
+use cluster::{Cluster, NewTopic};
+use server::{HOST, Shared};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// What the cluster is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many brokers; at least 1.
+    pub brokers: u16,
+    /// Broker N listens on this port + N - 1; 0 takes free ones.
+    pub port: u16,
+    /// Topics to begin with, and their partitions.
+    pub topics: Vec<(String, i32)>,
+    /// Bytes of records held in all; beyond, the oldest batches go.
+    pub retain_bytes: usize,
+}
+
+/// A running cluster; ends when dropped.
+#[derive(Debug)]
+pub struct Local {
+    network: Network,
+    shared: Arc<Shared>,
+    /// The task of each broker that is up, its listener and connections with it.
+    running: Mutex<HashMap<i32, AbortHandle>>,
+}
+
+impl Local {
+    /// Starts the cluster; it accepts connections when this returns.
+    ///
+    /// # Errors
+    /// A port is taken, or a topic cannot be made.
+    pub fn start(options: &Options, stop: &Stop) -> Result<Self> {
+        let network = Network::start(stop)?;
+        let listeners = network.run(1, async {
+            let mut listeners = Vec::new();
+            for n in 0..options.brokers.max(1) {
+                let port = if options.port == 0 { 0 } else { options.port.saturating_add(n) };
+                listeners.push(bind(port).await?);
+            }
+            Ok(listeners)
+        })?;
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        let ports: std::io::Result<Vec<u16>> = listeners.iter().map(port).collect();
+        let ports = ports.map_err(|e| Error::io("a listener's port", &e))?;
+        let mut cluster = Cluster::new(&ports, options.retain_bytes);
+        for (name, partitions) in &options.topics {
+            let new = NewTopic { partitions: Some(*partitions), ..NewTopic::default() };
+            cluster
+                .create(name, &new, false)
+                .map_err(|(error, why)| Error::Usage(format!("--topic {name}:{partitions}: {why} ({error:?})")))?;
+        }
+        let shared = Arc::new(Shared {
+            cluster: Mutex::new(cluster),
+            appended: Notify::new(),
+            deadlines: Notify::new(),
+            faults: Faults::default(),
+        });
+        network.handle().spawn(server::keep_time(shared.clone()));
+        let local = Self { network, shared, running: Mutex::default() };
+        for (index, listener) in listeners.into_iter().enumerate() {
+            local.serve(index as i32 + 1, listener);
+        }
+        Ok(local)
+    }
+
+    fn serve(&self, broker: i32, listener: TcpListener) {
+        let task = self.network.handle().spawn(server::accept(self.shared.clone(), broker, listener));
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, task.abort_handle());
+    }
+
+    /// `host:port` of all brokers.
+    pub fn bootstrap(&self) -> String {
+        let cluster = self.shared.cluster();
+        let all: Vec<_> = cluster.brokers.iter().map(|broker| format!("{HOST}:{}", broker.port)).collect();
+        all.join(",")
+    }
+
+    /// What is to go wrong.
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// Has another broker lead a partition; false when there is no such partition, or the broker is down.
+    pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
+        let moved = self.shared.cluster().move_leader(topic, partition, broker);
+        self.shared.appended.notify_waiters();
+        moved
+    }
+
+    /// Has another broker coordinate a group.
+    pub fn move_coordinator(&self, group: &str, broker: i32) {
+        self.shared.cluster().move_coordinator(group, broker);
+    }
+
+    /// Kills a broker: its connections break, others lead what it led.
+    pub fn crash(&self, broker: i32) {
+        if let Some(task) = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker) {
+            task.abort();
+        }
+        self.shared.cluster().set_up(broker, false);
+        self.shared.appended.notify_waiters();
+    }
+
+    /// Starts a broker that crashed, at its old address.
+    ///
+    /// # Errors
+    /// The port was taken meanwhile.
+    pub fn restart(&self, broker: i32) -> Result<()> {
+        let port = self.shared.cluster().broker(broker).map_or(0, |broker| broker.port);
+        let listener = self.network.run(u8::MAX, bind(port))?;
+        self.shared.cluster().set_up(broker, true);
+        self.serve(broker, listener);
+        Ok(())
+    }
+}
+
+async fn bind(port: u16) -> Result<TcpListener> {
+    TcpListener::bind((HOST, port)).await.map_err(|e| {
+        Error::Io(format!("cannot listen on {HOST}:{port}: {} (--port 0 takes a free one)", describe_io(&e)))
+    })
+}

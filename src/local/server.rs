@@ -1,0 +1,320 @@
+//! Connections: frames in, the request's handler, frames out; and the clock of the groups.
+
+use super::cluster::Cluster;
+use super::faults::{Fault, Faults};
+use super::group::{Answer, Group, Waiter};
+use super::{fetch, groups, offsets, produce, topics};
+use crate::engine::native::{read_frame, wire::message};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{
+    self, ApiKey, ApiVersionsRequest, ApiVersionsResponse, FetchRequest, JoinGroupRequest, ProduceRequest,
+    RequestHeader, ResponseHeader, SyncGroupRequest,
+};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Message, Request, StrBytes, VersionRange};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// Where brokers listen.
+pub(super) const HOST: &str = "127.0.0.1";
+pub(super) const CLUSTER_ID: &str = "kpipe-local-cluster-00";
+/// Kafka's socket.request.max.bytes: a longer request is not believed.
+const LONGEST_REQUEST: usize = 100 << 20;
+
+/// The requests that are served, with their versions: those of Kafka 4 that the schemas have.
+pub const OFFERED: [(ApiKey, VersionRange); 19] = [
+    (ApiKey::Produce, messages::ProduceRequest::VERSIONS),
+    (ApiKey::Fetch, messages::FetchRequest::VERSIONS),
+    (ApiKey::ListOffsets, messages::ListOffsetsRequest::VERSIONS),
+    (ApiKey::Metadata, messages::MetadataRequest::VERSIONS),
+    (ApiKey::OffsetCommit, messages::OffsetCommitRequest::VERSIONS),
+    (ApiKey::OffsetFetch, messages::OffsetFetchRequest::VERSIONS),
+    (ApiKey::FindCoordinator, messages::FindCoordinatorRequest::VERSIONS),
+    (ApiKey::JoinGroup, messages::JoinGroupRequest::VERSIONS),
+    (ApiKey::Heartbeat, messages::HeartbeatRequest::VERSIONS),
+    (ApiKey::LeaveGroup, messages::LeaveGroupRequest::VERSIONS),
+    (ApiKey::SyncGroup, messages::SyncGroupRequest::VERSIONS),
+    (ApiKey::DescribeGroups, messages::DescribeGroupsRequest::VERSIONS),
+    (ApiKey::ListGroups, messages::ListGroupsRequest::VERSIONS),
+    (ApiKey::ApiVersions, messages::ApiVersionsRequest::VERSIONS),
+    (ApiKey::CreateTopics, messages::CreateTopicsRequest::VERSIONS),
+    (ApiKey::DeleteTopics, messages::DeleteTopicsRequest::VERSIONS),
+    (ApiKey::InitProducerId, messages::InitProducerIdRequest::VERSIONS),
+    (ApiKey::DescribeConfigs, messages::DescribeConfigsRequest::VERSIONS),
+    (ApiKey::CreatePartitions, messages::CreatePartitionsRequest::VERSIONS),
+];
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) cluster: Mutex<Cluster>,
+    /// There are new records, or a leader has moved.
+    pub(super) appended: Notify,
+    /// A group may be due earlier than it was.
+    pub(super) deadlines: Notify,
+    pub(super) faults: Faults,
+}
+
+impl Shared {
+    pub(super) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request: to whom, from whom, in which version.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) shared: Arc<Shared>,
+    pub(super) broker: i32,
+    pub(super) version: i16,
+    correlation: i32,
+    pub(super) client_id: String,
+    /// As Kafka shows it: `/127.0.0.1`.
+    pub(super) host: String,
+    /// What it is to be refused with, whatever it asks.
+    pub(super) refusal: Option<E>,
+}
+
+/// Why a connection is closed.
+type Closed = String;
+
+impl Call {
+    pub(super) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.shared.cluster()
+    }
+
+    /// The brokers that are up: id, host, port.
+    pub(super) fn endpoints(&self) -> Vec<(i32, StrBytes, i32)> {
+        let cluster = self.cluster();
+        let up = cluster.brokers.iter().filter(|broker| broker.up);
+        up.map(|broker| (broker.id, StrBytes::from_static_str(HOST), i32::from(broker.port))).collect()
+    }
+
+    /// Whether this broker answers for `group`.
+    pub(super) fn coordinates(&self, group: &str) -> Result<(), E> {
+        self.coordinates_in(&self.cluster(), group)
+    }
+
+    /// [`Call::coordinates`] for who has the cluster locked.
+    pub(super) fn coordinates_in(&self, cluster: &Cluster, group: &str) -> Result<(), E> {
+        match self.refusal {
+            Some(error) => Err(error),
+            None if group.is_empty() => Err(E::InvalidGroupId),
+            None if cluster.coordinator(group) == Some(self.broker) => Ok(()),
+            None => Err(E::NotCoordinator),
+        }
+    }
+
+    /// Puts a question to a group and waits for the answer; `None` when the server ends first.
+    pub(super) async fn ask_group(
+        &self,
+        group: &str,
+        ask: impl FnOnce(&mut Group, Waiter, Instant) -> Vec<Answer>,
+    ) -> Option<Answer> {
+        let answer = {
+            let mut cluster = self.cluster();
+            let (waiter, answer) = cluster.wait();
+            let group = cluster.groups.entry(group.to_owned()).or_default();
+            let answers = ask(group, waiter, Instant::now());
+            cluster.hand_out(answers);
+            answer
+        };
+        self.shared.deadlines.notify_one();
+        answer.await.ok()
+    }
+
+    fn decode<R: Request>(&self, mut body: Bytes) -> Result<R, Closed> {
+        let flexible = R::header_version(self.version) >= 2;
+        message::decode(&mut body, self.version, flexible).map_err(|e| format!("a malformed request: {e}"))
+    }
+
+    /// The answer's whole frame.
+    fn encode<R: Request>(&self, response: &R::Response) -> Result<Bytes, Closed> {
+        let failed = |e| format!("an answer that cannot be put into bytes: {e}");
+        let size = response.compute_size(self.version).map_err(|e| failed(e.to_string()))?;
+        let mut frame = BytesMut::with_capacity(size + 16);
+        frame.put_i32(0);
+        let header = ResponseHeader::default().with_correlation_id(self.correlation);
+        header.encode(&mut frame, R::Response::header_version(self.version)).map_err(|e| failed(e.to_string()))?;
+        response.encode(&mut frame, self.version).map_err(|e| failed(e.to_string()))?;
+        let len = (frame.len() - 4) as i32;
+        frame[..4].copy_from_slice(&len.to_be_bytes());
+        Ok(frame.freeze())
+    }
+
+    fn reply<R: Request>(&self, body: Bytes, handle: impl FnOnce(&Self, R) -> R::Response) -> Result<Bytes, Closed> {
+        let response = handle(self, self.decode(body)?);
+        self.encode::<R>(&response)
+    }
+}
+
+/// Accepts connections to `broker` until it is aborted; that ends them too.
+pub(super) async fn accept(shared: Arc<Shared>, broker: i32, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) => {
+                    connections.spawn(serve(shared.clone(), broker, socket, format!("/{}", peer.ip())));
+                }
+                Err(error) => {
+                    // No more descriptors: some may be free in a moment.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(shared: Arc<Shared>, broker: i32, socket: TcpStream, host: String) {
+    if let Err(why) = serve_requests(&shared, broker, socket, &host).await {
+        tracing::info!(broker, %why, "closed a connection");
+    }
+}
+
+/// One request after the other, as Kafka does: the next is read when the one before is answered.
+async fn serve_requests(shared: &Arc<Shared>, broker: i32, socket: TcpStream, host: &str) -> Result<(), Closed> {
+    socket.set_nodelay(true).map_err(|e| e.to_string())?;
+    let mut socket = BufReader::new(socket);
+    loop {
+        let Ok(mut frame) = read_frame(&mut socket, LONGEST_REQUEST).await else { return Ok(()) };
+        // Key, version and correlation id stand first in every request.
+        let Some([a, b, c, d, correlation @ ..]) = frame.first_chunk::<8>().copied() else {
+            return Err("a request without a header".to_owned());
+        };
+        let (key, version) = (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
+        let correlation = i32::from_be_bytes(correlation);
+        let served =
+            |(api, range): &&(ApiKey, VersionRange)| *api as i16 == key && (range.min..=range.max).contains(&version);
+        let Some((api, _)) = OFFERED.iter().find(served).copied() else {
+            let asked = key == ApiKey::ApiVersions as i16;
+            socket.write_all(&refuse(asked, correlation)).await.map_err(|e| e.to_string())?;
+            if asked {
+                continue; // the client asks again in a version that both know (KIP-511)
+            }
+            return Err(format!("request {key} in version {version} is not served"));
+        };
+        let header: RequestHeader = {
+            let header_version = api.request_header_version(version);
+            message::decode(&mut frame, header_version, header_version >= 2)
+                .map_err(|e| format!("a malformed header: {e}"))?
+        };
+        let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
+        tracing::info!(broker, request = ?api, version, client = client_id, bytes = frame.len(), "request");
+        let fault = shared.faults.meet(api);
+        let refusal = match fault {
+            Some(Fault::DropBefore) => return Err("a fault was ordered".to_owned()),
+            Some(Fault::Error(code)) => E::try_from_code(code),
+            _ => None,
+        };
+        let call =
+            Call { shared: shared.clone(), broker, version, correlation, client_id, host: host.to_owned(), refusal };
+        let answer = answer(&call, api, frame).await?;
+        match fault {
+            Some(Fault::DropAfter) => return Err("a fault was ordered".to_owned()),
+            Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(Fault::Cut(bytes)) => {
+                let cut = &answer[..bytes.min(answer.len())];
+                socket.write_all(cut).await.map_err(|e| e.to_string())?;
+                return Err("a fault was ordered".to_owned());
+            }
+            Some(Fault::DropBefore | Fault::Error(_)) | None => {}
+        }
+        socket.write_all(&answer).await.map_err(|e| e.to_string())?;
+    }
+}
+
+/// UNSUPPORTED_VERSION, where most answers have their error: first. ApiVersions also says what there is.
+fn refuse(versions_asked: bool, correlation: i32) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_i32(correlation);
+    frame.put_i16(E::UnsupportedVersion.code());
+    if versions_asked {
+        let range = ApiVersionsRequest::VERSIONS;
+        frame.put_i32(1);
+        frame.put_i16(ApiKey::ApiVersions as i16);
+        frame.put_i16(range.min);
+        frame.put_i16(range.max);
+    }
+    let mut whole = BytesMut::new();
+    whole.put_i32(frame.remaining() as i32);
+    whole.put(frame);
+    whole.freeze()
+}
+
+/// The answer's frame; empty when there is to be none.
+async fn answer(call: &Call, api: ApiKey, body: Bytes) -> Result<Bytes, Closed> {
+    match api {
+        ApiKey::Produce => {
+            let request: ProduceRequest = call.decode(body)?;
+            let answered = request.acks != 0;
+            let response = produce::produce(call, request);
+            if answered {
+                return call.encode::<ProduceRequest>(&response);
+            }
+            // Who does not wait for answers learns of a failure by losing the connection.
+            let failed = response.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
+            if failed { Err("a produce with acks=0 failed".to_owned()) } else { Ok(Bytes::new()) }
+        }
+        ApiKey::Fetch => {
+            let response = fetch::fetch(call, call.decode(body)?).await;
+            call.encode::<FetchRequest>(&response)
+        }
+        ApiKey::JoinGroup => {
+            let response = groups::join_group(call, call.decode(body)?).await;
+            call.encode::<JoinGroupRequest>(&response)
+        }
+        ApiKey::SyncGroup => {
+            let response = groups::sync_group(call, call.decode(body)?).await;
+            call.encode::<SyncGroupRequest>(&response)
+        }
+        ApiKey::ListOffsets => call.reply(body, fetch::list_offsets),
+        ApiKey::Metadata => call.reply(body, topics::metadata),
+        ApiKey::OffsetCommit => call.reply(body, offsets::offset_commit),
+        ApiKey::OffsetFetch => call.reply(body, offsets::offset_fetch),
+        ApiKey::FindCoordinator => call.reply(body, groups::find_coordinator),
+        ApiKey::Heartbeat => call.reply(body, groups::heartbeat),
+        ApiKey::LeaveGroup => call.reply(body, groups::leave_group),
+        ApiKey::DescribeGroups => call.reply(body, groups::describe_groups),
+        ApiKey::ListGroups => call.reply(body, groups::list_groups),
+        ApiKey::ApiVersions => call.reply(body, api_versions),
+        ApiKey::CreateTopics => call.reply(body, topics::create_topics),
+        ApiKey::DeleteTopics => call.reply(body, topics::delete_topics),
+        ApiKey::InitProducerId => call.reply(body, produce::init_producer_id),
+        ApiKey::DescribeConfigs => call.reply(body, topics::describe_configs),
+        ApiKey::CreatePartitions => call.reply(body, topics::create_partitions),
+        other => Err(format!("{other:?} is not served")),
+    }
+}
+
+fn api_versions(call: &Call, _: ApiVersionsRequest) -> ApiVersionsResponse {
+    let offered = OFFERED.iter().map(|(api, range)| {
+        // Kafka 4 lists Produce from version 0 on without serving it: older librdkafkas look for that (KAFKA-18659).
+        let min = if *api == ApiKey::Produce { 0 } else { range.min };
+        ApiVersion::default().with_api_key(*api as i16).with_min_version(min).with_max_version(range.max)
+    });
+    ApiVersionsResponse::default()
+        .with_api_keys(offered.collect())
+        .with_error_code(call.refusal.map_or(0, |error| error.code()))
+}
+
+/// Does what is due in the groups, when it is due.
+pub(super) async fn keep_time(shared: Arc<Shared>) {
+    loop {
+        let next = shared.cluster().tick(Instant::now());
+        tokio::select! {
+            () = shared.deadlines.notified() => {}
+            () = async { match next {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            } } => {}
+        }
+    }
+}

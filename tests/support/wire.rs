@@ -1,0 +1,77 @@
+//! Requests in any version, straight to a broker: what no client would send, too.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A connection to a broker.
+pub struct Wire {
+    socket: TcpStream,
+}
+
+impl Wire {
+    /// Connects to the first of `bootstrap`.
+    pub fn connect(bootstrap: &str) -> Self {
+        let socket = TcpStream::connect(bootstrap.split(',').next().unwrap()).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self { socket }
+    }
+
+    /// Sends raw bytes.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes); // the other side may have closed
+    }
+
+    /// The bytes of the next frame; `None` when the connection was closed.
+    pub fn frame(&mut self) -> Option<Bytes> {
+        let mut len = [0; 4];
+        match self.socket.read_exact(&mut len) {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                panic!("no answer within 20 s")
+            }
+            Err(_) => return None,
+        }
+        let mut frame = vec![0; u32::from_be_bytes(len) as usize];
+        self.socket.read_exact(&mut frame).ok()?;
+        Some(frame.into())
+    }
+
+    /// The frame of `request`.
+    pub fn encode<R: Request>(request: &R, version: i16) -> Bytes {
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(7)
+            .with_client_id(Some(StrBytes::from_static_str("wire")));
+        let mut body = BytesMut::new();
+        header.encode(&mut body, R::header_version(version)).unwrap();
+        let api = ApiKey::try_from(R::KEY).unwrap();
+        request.encode(&mut body, version).unwrap_or_else(|e| panic!("{api:?} v{version}: {e}"));
+        let mut frame = BytesMut::new();
+        frame.put_i32(body.len() as i32);
+        frame.put(body);
+        frame.freeze()
+    }
+
+    /// Sends `request` and decodes the answer.
+    pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        self.send(&Self::encode(request, version));
+        self.answer::<R>(version)
+    }
+
+    /// The answer to a request sent before.
+    pub fn answer<R: Request>(&mut self, version: i16) -> R::Response {
+        let api = ApiKey::try_from(R::KEY).unwrap();
+        let mut frame = self.frame().unwrap_or_else(|| panic!("{api:?} v{version}: the connection was closed"));
+        let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version)).unwrap();
+        assert_eq!(header.correlation_id, 7);
+        let response = R::Response::decode(&mut frame, version).unwrap_or_else(|e| panic!("{api:?} v{version}: {e}"));
+        assert!(!frame.has_remaining(), "{api:?} v{version}: {} bytes too many", frame.remaining());
+        response
+    }
+}
