@@ -4,7 +4,7 @@ use crate::support::{Running, brokers, shell, values, wait_until};
 
 #[test]
 fn a_second_run_goes_on_where_the_first_ended() {
-    for version in ["4.3.1", "3.9.2", "1.1.1", "0.10.2.2", "0.8.2.2"] {
+    for version in ["4.3.1", "3.9.2", "1.1.1", "0.10.2.2", "0.8.2.2", "local"] {
         let kafka = brokers(version);
         let topic = kafka.topic("stored", 1);
         kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n");
@@ -24,7 +24,7 @@ fn a_second_run_goes_on_where_the_first_ended() {
 
 #[test]
 fn a_new_group_begins_where_it_is_told() {
-    let kafka = brokers("4.3.1");
+    let kafka = brokers("local");
     let topic = kafka.topic("told", 1);
     kafka.kpipe(&["produce", &topic], b"0\n1\n2\n");
     let read = kafka.kpipe(&["consume", &topic, "-g", &topic, "-o", "-1", "-e"], b"");

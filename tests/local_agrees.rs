@@ -20,9 +20,8 @@ use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
 use kpipe::engine::native::wire::{BatchBuilder, ProducerStamp};
-use kpipe::local::{Local, OFFERED, Options};
+use kpipe::local::OFFERED;
 use kpipe::record::RecordRef;
-use kpipe::signal::Stop;
 use std::fmt::Debug;
 use uuid::Uuid;
 
@@ -41,8 +40,7 @@ struct Pair {
     real: Side,
     ours: Side,
     topic: String,
-    _local: Local,
-    _kafka: std::sync::Arc<crate::support::Cluster>,
+    _clusters: [std::sync::Arc<crate::support::Cluster>; 2],
 }
 
 fn name(topic: &str) -> TopicName {
@@ -60,8 +58,7 @@ fn versions<R: Request>(from: i16) -> std::ops::RangeInclusive<i16> {
 impl Pair {
     fn new() -> Self {
         let kafka = brokers("4.3.1");
-        let options = Options { brokers: 1, port: 0, topics: Vec::new(), retain_bytes: 1 << 30 };
-        let local = Local::start(&options, &Stop::default()).unwrap();
+        let local = brokers("local");
         let topic = fresh("agreed");
         let side = |bootstrap: &str| {
             let mut wire = Wire::connect(bootstrap);
@@ -69,10 +66,14 @@ impl Pair {
                 CreatableTopic::default().with_name(name(&topic)).with_num_partitions(1).with_replication_factor(1);
             let made = wire.ask(&CreateTopicsRequest::default().with_topics(vec![new]).with_timeout_ms(9000), 7);
             assert_eq!(made.topics[0].error_code, 0);
+            let asked = ListOffsetsPartition::default().with_timestamp(-1);
+            let asked = ListOffsetsTopic::default().with_name(name(&topic)).with_partitions(vec![asked]);
+            let asked = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+            wait_until("the leader", || wire.ask(&asked, 7).topics[0].partitions[0].error_code == 0);
             Side { wire, id: made.topics[0].topic_id }
         };
-        let (real, ours) = (side(&kafka.bootstrap), side(&local.bootstrap()));
-        Self { real, ours, topic, _local: local, _kafka: kafka }
+        let (real, ours) = (side(&kafka.bootstrap), side(&local.bootstrap));
+        Self { real, ours, topic, _clusters: [kafka, local] }
     }
 
     /// Asks both, has `blank` take out what may differ, and compares. Returns what ours said.
@@ -628,7 +629,9 @@ fn offsets_agree(pair: &mut Pair) {
             let request = if version < 5 { request.with_retention_time_ms(-1) } else { request };
             request.with_topics(vec![topic])
         };
-        pair.agree(version, request, |_| {});
+        pair.agree(version, request, |response| {
+            response.topics[0].partitions.sort_by_key(|partition| partition.partition_index);
+        });
         for version in versions::<OffsetFetchRequest>(1) {
             for all in [false, true] {
                 if all && version < 2 {

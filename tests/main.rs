@@ -9,6 +9,7 @@ mod copies;
 mod delivery;
 mod groups;
 mod interop;
+mod local;
 mod local_agrees;
 mod old_formats;
 mod outages;

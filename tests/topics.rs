@@ -4,7 +4,7 @@ use crate::support::{brokers, json_lines};
 
 #[test]
 fn a_topic_is_made_described_and_deleted() {
-    for version in ["4.3.1", "3.9.2", "2.8.2", "1.1.1"] {
+    for version in ["4.3.1", "3.9.2", "2.8.2", "1.1.1", "local"] {
         let kafka = brokers(version);
         let name = crate::support::fresh("made");
         let made =
@@ -37,7 +37,7 @@ fn a_topic_is_made_described_and_deleted() {
 
 #[test]
 fn on_a_terminal_deleting_asks() {
-    let kafka = brokers("4.3.1");
+    let kafka = brokers("local");
     let name = kafka.topic("asked", 1);
     // `script` gives the command a terminal.
     let on_terminal = |answer: &str| {
@@ -71,7 +71,7 @@ fn the_crate_engine_lists_and_describes() {
 
 #[test]
 fn what_a_broker_refuses_is_named() {
-    let kafka = brokers("4.3.1");
+    let [real, local] = [brokers("4.3.1"), brokers("local")];
     for (args, name) in [
         (&["topics", "create", "bad name"][..], "INVALID_TOPIC_EXCEPTION"),
         (&["topics", "create", "r", "--replication-factor", "9"], "INVALID_REPLICATION_FACTOR"),
@@ -79,8 +79,10 @@ fn what_a_broker_refuses_is_named() {
         (&["topics", "delete", "no-such-topic", "--yes"], "UNKNOWN_TOPIC_OR_PARTITION"),
         (&["consume", "no-such-topic", "-e"], "UNKNOWN_TOPIC_OR_PARTITION"),
     ] {
-        let done = kafka.try_kpipe(args, b"");
-        assert_eq!(done.code, 1, "{args:?}");
-        assert!(done.stderr.contains(name), "{args:?}: {}", done.stderr);
+        for kafka in [&real, &local] {
+            let done = kafka.try_kpipe(args, b"");
+            assert_eq!(done.code, 1, "{args:?}");
+            assert!(done.stderr.contains(name), "{args:?}: {}", done.stderr);
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::support::{Running, brokers, json_lines, values, wait_until};
 
 #[test]
 fn every_way_to_say_where() {
-    for version in ["4.3.1", "1.1.1"] {
+    for version in ["4.3.1", "1.1.1", "local"] {
         let kafka = brokers(version);
         let topic = kafka.topic("where", 1);
         for n in 0..10 {
@@ -49,7 +49,7 @@ fn the_crate_engine_knows_the_same_but_times() {
 
 #[test]
 fn an_offset_out_of_range_is_refused_with_the_range() {
-    for version in ["4.3.1", "0.10.2.2"] {
+    for version in ["4.3.1", "0.10.2.2", "local"] {
         let kafka = brokers(version);
         let topic = kafka.topic("range", 1);
         kafka.kpipe(&["produce", &topic, "-p", "0"], b"a\nb\n");
@@ -62,7 +62,7 @@ fn an_offset_out_of_range_is_refused_with_the_range() {
 
 #[test]
 fn a_tail_shows_each_record_as_it_comes() {
-    for version in ["4.3.1", "0.10.2.2"] {
+    for version in ["4.3.1", "0.10.2.2", "local"] {
         let kafka = brokers(version);
         let topic = kafka.topic("tail", 1);
         kafka.kpipe(&["produce", &topic], b"before\n");
@@ -83,7 +83,7 @@ fn a_tail_shows_each_record_as_it_comes() {
 
 #[test]
 fn partitions_that_do_not_exist_are_named() {
-    let kafka = brokers("4.3.1");
+    let kafka = brokers("local");
     let topic = kafka.topic("few", 2);
     for args in [&["consume", &topic, "-p", "1,5", "-e"][..], &["produce", &topic, "-p", "5"]] {
         let done = kafka.try_kpipe(args, b"x\n");

@@ -213,8 +213,11 @@ impl Group {
             out.push(Answer::Joined(waiter, Ok(joined)));
             return Ok(());
         }
-        if let Some(member) = self.members.get_mut(&id) {
-            member.joining = Some(waiter);
+        if let Some(member) = self.members.get_mut(&id)
+            && let Some(before) = member.joining.replace(waiter)
+        {
+            // It has lost the connection on which it asked before.
+            out.push(Answer::Joined(before, Err((E::RebalanceInProgress, id))));
         }
         self.rebalance(now, out);
         Ok(())
@@ -397,7 +400,9 @@ impl Group {
             }
             Phase::Completing(_) => {}
         }
-        member.syncing = Some(waiter);
+        if let Some(before) = member.syncing.replace(waiter) {
+            out.push(Answer::Synced(before, Err(E::RebalanceInProgress))); // as with a join
+        }
         member.synced = true;
         if leads {
             let mut assigned: BTreeMap<String, Bytes> = sync.assignments.into_iter().collect();
@@ -534,3 +539,6 @@ pub(super) struct Sync {
 fn new_id(of: &str) -> String {
     format!("{of}-{}", uuid::Uuid::from_u128(fastrand::u128(..)))
 }
+
+#[cfg(test)]
+mod tests;

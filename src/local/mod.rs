@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 /// What the cluster is started with.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct Local {
     network: Network,
     shared: Arc<Shared>,
     /// The task of each broker that is up, its listener and connections with it.
-    running: Mutex<HashMap<i32, AbortHandle>>,
+    running: Mutex<HashMap<i32, JoinHandle<()>>>,
 }
 
 impl Local {
@@ -93,7 +93,7 @@ impl Local {
 
     fn serve(&self, broker: i32, listener: TcpListener) {
         let task = self.network.handle().spawn(server::accept(self.shared.clone(), broker, listener));
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, task.abort_handle());
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, task);
     }
 
     /// `host:port` of all brokers.
@@ -122,8 +122,11 @@ impl Local {
 
     /// Kills a broker: its connections break, others lead what it led.
     pub fn crash(&self, broker: i32) {
-        if let Some(task) = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker) {
+        let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
+        if let Some(task) = task {
             task.abort();
+            // Err: it was aborted, as it should be. Its port is free when this returns.
+            let _ = self.network.handle().block_on(task);
         }
         self.shared.cluster().set_up(broker, false);
         self.shared.appended.notify_waiters();

@@ -1,6 +1,8 @@
 //! Real Kafka, started once a test run by `scripts/kafka run`, which ends with this process.
 
 use super::command::{Done, run, shell};
+use kpipe::local::{Local, Options};
+use kpipe::signal::Stop;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -13,8 +15,10 @@ pub struct Cluster {
     pub bootstrap: String,
     pub dir: std::path::PathBuf,
     /// Holds its stdin open: when that closes, the cluster ends and deletes its data.
-    child: Child,
+    child: Option<Child>,
     restarted: Vec<Child>,
+    /// What version "local" is instead.
+    local: Option<Local>,
 }
 
 impl Drop for Cluster {
@@ -23,19 +27,22 @@ impl Drop for Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
     }
 }
 
-/// The one-broker cluster of `version` that all tests share.
+/// The one-broker cluster of `version` that all tests share; "local" is kpipe's own, in this process.
 pub fn brokers(version: &'static str) -> Arc<Cluster> {
     type Shared = Mutex<HashMap<&'static str, Arc<OnceLock<Arc<Cluster>>>>>;
     static SHARED: OnceLock<Shared> = OnceLock::new();
     let slot = SHARED.get_or_init(Shared::default).lock().unwrap().entry(version).or_default().clone();
     // Old brokers only make topics on first use.
     let configs: &[&str] = if version.starts_with("0.") { &["num.partitions=3"] } else { &[] };
-    slot.get_or_init(|| Arc::new(Cluster::start(version, 1, configs))).clone()
+    let start = || if version == "local" { Cluster::local(1) } else { Cluster::start(version, 1, configs) };
+    slot.get_or_init(|| Arc::new(start())).clone()
 }
 
 impl Cluster {
@@ -56,7 +63,20 @@ impl Cluster {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut bootstrap).unwrap();
         let bootstrap = bootstrap.trim().to_owned();
         assert!(!bootstrap.is_empty(), "Kafka {version} did not start");
-        Self { version, bootstrap, dir, child, restarted: Vec::new() }
+        Self { version, bootstrap, dir, child: Some(child), restarted: Vec::new(), local: None }
+    }
+
+    /// kpipe's own cluster in memory.
+    pub fn local(brokers: u16) -> Self {
+        let options = Options { brokers, port: 0, topics: Vec::new(), retain_bytes: 1 << 30 };
+        let local = Local::start(&options, &Stop::default()).unwrap();
+        let (bootstrap, dir) = (local.bootstrap(), std::path::PathBuf::new());
+        Self { version: "local", bootstrap, dir, child: None, restarted: Vec::new(), local: Some(local) }
+    }
+
+    /// What a cluster in memory can be told to do.
+    pub fn faulty(&self) -> &Local {
+        self.local.as_ref().unwrap()
     }
 
     /// `kpipe -b … ARGS` that must end with exit code 0.
@@ -86,7 +106,8 @@ impl Cluster {
     }
 
     fn java(&self, class: &str) -> Command {
-        let libs = shell(&format!("{}/scripts/kafka fetch --version {}", env!("CARGO_MANIFEST_DIR"), self.version));
+        let version = if self.local.is_some() { "4.3.1" } else { self.version };
+        let libs = shell(&format!("{}/scripts/kafka fetch --version {version}", env!("CARGO_MANIFEST_DIR")));
         let mut java = Command::new("timeout");
         java.args(["90", "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
         java.arg(format!("{}/*", libs.stdout.trim())).arg(class);
@@ -106,11 +127,12 @@ impl Cluster {
     }
 
     /// One of Kafka's own command-line tools.
-    pub fn java_tool(&self, class: &str, args: &[&str]) {
+    pub fn java_tool(&self, class: &str, args: &[&str]) -> String {
         let mut java = self.java(class);
         java.args(["--bootstrap-server", &self.bootstrap]).args(args);
         let done = run(java, b"");
         assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+        done.stdout
     }
 
     /// Kills broker `n` as a crash would, and starts it anew on its data.
@@ -150,7 +172,7 @@ impl Cluster {
     /// Kafka's own console producer.
     pub fn java_produce(&self, topic: &str, args: &[&str], stdin: &[u8]) {
         let class = match self.version {
-            "4.3.1" => "org.apache.kafka.tools.ConsoleProducer",
+            "4.3.1" | "local" => "org.apache.kafka.tools.ConsoleProducer",
             _ => "kafka.tools.ConsoleProducer",
         };
         let mut java = self.java(class);
@@ -163,7 +185,7 @@ impl Cluster {
     /// Kafka's own console consumer: `count` records from the beginning.
     pub fn java_consume(&self, topic: &str, count: usize, args: &[&str]) -> String {
         let mut java = match self.version {
-            "4.3.1" | "3.9.2" => self.java("org.apache.kafka.tools.consumer.ConsoleConsumer"),
+            "4.3.1" | "3.9.2" | "local" => self.java("org.apache.kafka.tools.consumer.ConsoleConsumer"),
             _ => self.java("kafka.tools.ConsoleConsumer"),
         };
         let max = count.to_string();

@@ -38,6 +38,15 @@ pub fn shell(line: &str) -> Done {
     run(command, b"")
 }
 
+/// Python with librdkafka's binding, which `scripts/test` installs.
+pub fn python(script: &str) -> Done {
+    let cache =
+        std::env::var("KPIPE_CACHE").unwrap_or_else(|_| format!("{}/.cache/kpipe", std::env::var("HOME").unwrap()));
+    let mut command = Command::new("timeout");
+    command.args(["240", &format!("{cache}/python/bin/python"), "-"]);
+    run(command, script.as_bytes())
+}
+
 /// Sends a signal to a process that a test has started.
 #[allow(unsafe_code)]
 pub fn send_signal(pid: i32, signal: i32) {
