@@ -185,12 +185,8 @@ impl Group {
                 }
             };
         }
-        if join.instance_id.is_some() {
-            match known_as {
-                None => return refuse(E::UnknownMemberId),
-                Some(known) if known != id => return refuse(E::FencedInstanceId),
-                Some(_) => {}
-            }
+        if let Some(instance) = &join.instance_id {
+            self.check_instance(&id, instance).or_else(refuse)?;
         }
         if self.pending.remove(&id).is_some() {
             self.add(id, join, waiter, now, out);
@@ -359,14 +355,19 @@ impl Group {
         votes.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned()).unwrap_or_default()
     }
 
+    /// Whether the static member `instance` is `id`.
+    fn check_instance(&self, id: &str, instance: &str) -> Result<(), E> {
+        match self.find_instance(instance) {
+            None => Err(E::UnknownMemberId),
+            Some(known) if known != id => Err(E::FencedInstanceId),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The member `id`, if it may speak for its instance and is of this generation.
     fn check(&mut self, id: &str, instance: Option<&str>, generation: i32) -> Result<&mut Member, E> {
         if let Some(instance) = instance {
-            match self.find_instance(instance) {
-                None => return Err(E::UnknownMemberId),
-                Some(known) if known != id => return Err(E::FencedInstanceId),
-                Some(_) => {}
-            }
+            self.check_instance(id, instance)?;
         }
         let current = self.generation;
         let member = self.members.get_mut(id).ok_or(E::UnknownMemberId)?;

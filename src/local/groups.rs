@@ -1,7 +1,7 @@
 //! FindCoordinator and the requests about groups: joining, leaving, offsets, lists.
 
 use super::group::{Answer, Group, Join, Joined, Sync};
-use super::server::{Call, HOST};
+use super::server::{Call, HOST, text};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -17,10 +17,6 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::time::{Duration, Instant};
-
-fn text(text: impl Into<String>) -> StrBytes {
-    StrBytes::from_string(text.into())
-}
 
 fn owned(text: Option<&StrBytes>) -> Option<String> {
     text.map(|text| text.to_string())

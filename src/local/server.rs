@@ -49,6 +49,11 @@ pub const OFFERED: [(ApiKey, VersionRange); 19] = [
     (ApiKey::CreatePartitions, messages::CreatePartitionsRequest::VERSIONS),
 ];
 
+/// Text as the schemas want it.
+pub(super) fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {

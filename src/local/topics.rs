@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, NewTopic, Refused, Topic, check_name, unknown};
 use super::configs::{CONFIGS, Kind};
-use super::server::{CLUSTER_ID, Call, HOST};
+use super::server::{CLUSTER_ID, Call, HOST, text};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -26,10 +26,6 @@ use uuid::Uuid;
 
 /// "Not asked for", of authorized operations (KIP-430).
 const NOT_ASKED: i32 = i32::MIN;
-
-fn text(text: impl Into<String>) -> StrBytes {
-    StrBytes::from_string(text.into())
-}
 
 pub(super) fn metadata(call: &Call, request: MetadataRequest) -> MetadataResponse {
     let mut cluster = call.cluster();
