@@ -67,7 +67,10 @@ fn with_commit_each_a_sigkill_repeats_one_record_at_most() {
     let topic = kafka.topic("kill", 1);
     let lines: String = (0..2_000).map(|n| format!("{n}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
-    let args = ["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--commit", "each", "--output", "value", "-e"];
+    // The one that died keeps its share until its session ends.
+    let session = ["--session-timeout", "6s", "--commit", "each"];
+    let args =
+        [&["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--output", "value", "-e"][..], &session].concat();
     let running = Running::kpipe(&args);
     wait_until("some records", || running.seen().lines().count() > 50);
     running.signal(libc::SIGKILL);

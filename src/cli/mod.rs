@@ -65,7 +65,7 @@ enum Command {
     /// Sends lines, or JSON lines, as records
     Produce(Box<produce::Produce>),
     /// Writes records as JSON lines, or their values
-    Consume(consume::Consume),
+    Consume(Box<consume::Consume>),
     /// Lists, describes, creates and deletes topics
     Topics(topics::Topics),
     /// Runs a Kafka cluster in memory, for trials and tests

@@ -8,8 +8,8 @@ use crate::config::{Config, EngineChoice};
 use crate::error::{Code, Error, Result};
 use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp};
 use crate::signal::Stop;
-pub use native::Wake;
 pub use native::wire::{Codec, Compression, Isolation};
+pub use native::{Assignor, Wake};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -188,11 +188,57 @@ pub enum Start {
     Time(Timestamp),
 }
 
+/// Which topics are read.
+#[derive(Debug, Clone)]
+pub enum Subscription {
+    /// These.
+    Topics(Vec<String>),
+    /// All whose whole name matches, also those that are made later.
+    Pattern(regex::Regex),
+}
+
+/// How members of a group agree on who reads what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum GroupProtocol {
+    /// The newer one where the brokers have it and the group does not use the older
+    #[default]
+    Auto,
+    /// Members share out among themselves: Kafka 0.9 and newer
+    Classic,
+    /// The coordinator shares out (KIP-848): Kafka 4.0 and newer
+    Consumer,
+}
+
+/// A consumer's group.
+#[derive(Debug, Clone)]
+pub struct GroupConfig {
+    /// Its name.
+    pub id: String,
+    /// Whether to be no member of it, only to read and commit its offsets.
+    pub lone: bool,
+    /// How members agree.
+    pub protocol: GroupProtocol,
+    /// The flag that the newer protocol has no place for, if one was given.
+    pub only_classic: Option<&'static str>,
+    /// The name of a static member (KIP-345).
+    pub instance_id: Option<String>,
+    /// A member silent this long is thought dead.
+    pub session_timeout: Duration,
+    /// How often a member says that it lives.
+    pub heartbeat_interval: Duration,
+    /// A member whose reader takes nothing for this long leaves.
+    pub max_poll_interval: Duration,
+    /// How to share out in the classic protocol, the preferred one first.
+    pub assignors: Vec<native::Assignor>,
+    /// How the coordinator is to share out.
+    pub server_assignor: Option<String>,
+}
+
 /// What a consumer is asked for.
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
     /// The topics.
-    pub topics: Vec<String>,
+    pub subscription: Subscription,
     /// Only these partitions; `None` is all.
     pub partitions: Option<Vec<PartitionId>>,
     /// Where reading begins.
@@ -202,7 +248,11 @@ pub struct ConsumerConfig {
     /// Whether each partition ends where it ended at the start.
     pub stop_at_end: bool,
     /// The group whose offsets are read and committed.
-    pub group: Option<String>,
+    pub group: Option<GroupConfig>,
+    /// Where this consumer stands: the nearest replica is read (KIP-392).
+    pub rack: Option<String>,
+    /// How often to look for new topics and partitions.
+    pub refresh: Duration,
     /// Which records of transactions are shown.
     pub isolation: Isolation,
     /// Bytes of records fetched ahead of what was handled.
@@ -222,8 +272,11 @@ pub struct Position {
     pub leader_epoch: i32,
 }
 
+/// A topic's partition.
+pub type Place = (Arc<str>, PartitionId);
+
 /// Positions by topic and partition.
-pub type Offsets = BTreeMap<(Arc<str>, PartitionId), Position>;
+pub type Offsets = BTreeMap<Place, Position>;
 
 /// What [`Consumer::next`] found.
 #[derive(Debug)]
@@ -236,6 +289,12 @@ pub enum Event {
     Timeout,
     /// A signal came.
     Stopped,
+    /// The group gave these to this member.
+    Assigned(Vec<Place>),
+    /// The group wants these for others: they are let go at the next call of [`Consumer::next`].
+    Revoking(Vec<Place>),
+    /// The member has these no more, for this reason: nothing can be committed for them.
+    Lost(Vec<Place>, Error),
 }
 
 /// Reads records; remembers what was handled.
@@ -251,6 +310,20 @@ pub trait Consumer {
     /// # Errors
     /// The commit failed, retries included; the error says from where records will be read again.
     fn commit(&mut self, written: &Offsets) -> Result<()>;
+
+    /// Whether partitions are to be let go: who is at work on a batch should soon call [`Consumer::next`], and may go
+    /// on with the batch afterwards. Asking says that the work moves.
+    fn has_news(&self) -> bool {
+        false
+    }
+
+    /// Leaves the group.
+    ///
+    /// # Errors
+    /// A second signal came first.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A topic as `topics list` and `describe` show it.

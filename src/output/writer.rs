@@ -88,15 +88,16 @@ impl Writer {
         !self.buffer.is_empty()
     }
 
-    /// All bytes of `place` before `next_offset` are in the buffer now. Writes when the buffer is large enough.
+    /// All bytes of `place` before `next_offset` are in the buffer now. Writes when the buffer is large enough, and
+    /// returns whether it did.
     ///
     /// # Errors
     /// As [`Writer::flush`].
     #[inline]
-    pub fn mark(&mut self, place: Place, next_offset: Offset, leader_epoch: i32) -> Result<()> {
+    pub fn mark(&mut self, place: Place, next_offset: Offset, leader_epoch: i32) -> Result<bool> {
         let end = self.taken + self.buffer.len() as u64;
         self.marks.push_back(Mark { end, place, next_offset, leader_epoch });
-        self.flush_if_large().map(drop)
+        self.flush_if_large()
     }
 
     /// Writes when the buffer is large enough to be worth it; returns whether it did.
@@ -146,6 +147,15 @@ impl Writer {
             self.partitions[mark.place.0].position = Some((mark.next_offset, mark.leader_epoch));
         }
         result
+    }
+
+    /// Partitions that are read no more, or from elsewhere: what was written of them does not count any longer.
+    pub fn forget(&mut self, gone: &[(Arc<str>, PartitionId)]) {
+        let is_gone =
+            |p: &Partition| gone.iter().any(|(topic, partition)| p.partition == *partition && p.topic == *topic);
+        let partitions = &mut self.partitions;
+        self.marks.retain(|mark| !is_gone(&partitions[mark.place.0]));
+        partitions.iter_mut().filter(|p| is_gone(p)).for_each(|p| p.position = None);
     }
 
     /// Where to go on in each partition, as far as stdout took the bytes: topic, partition, offset, leader epoch.

@@ -2,7 +2,7 @@
 
 use super::{Client, network};
 use crate::engine::{
-    Consumer, ConsumerConfig, Event, Offsets, Start, crate_cannot, no_such_partition, out_of_range, place,
+    Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, crate_cannot, no_such_partition, out_of_range, place,
 };
 use crate::error::{Error, Result};
 use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, TimestampType, encode};
@@ -40,13 +40,16 @@ impl KafkaConsumer {
                 return Err(crate_cannot("-o @TIME", "before 0.10.1 brokers only know the times of whole segments"));
             }
         }
+        let Subscription::Topics(topics) = &config.subscription else {
+            return Err(crate_cannot("--regex", "the kafka crate looks topics up by name"));
+        };
         let mut partitions = Vec::new();
-        for topic in &config.topics {
+        for topic in topics {
             let count = client.count(topic, false)?;
             let wanted = config.partitions.clone().unwrap_or_else(|| (0..count as PartitionId).collect());
             let first = client.offsets(topic, FetchOffset::Earliest)?;
             let next = client.offsets(topic, FetchOffset::Latest)?;
-            let stored = match (&config.group, config.start) {
+            let stored = match (config.group.as_ref().map(|group| group.id.as_str()), config.start) {
                 (Some(group), Start::Stored) => client
                     .inner
                     .fetch_group_topic_offset(group, topic)
@@ -219,7 +222,7 @@ impl Consumer for KafkaConsumer {
     }
 
     fn commit(&mut self, written: &Offsets) -> Result<()> {
-        let Some(group) = self.config.group.clone() else {
+        let Some(group) = self.config.group.as_ref().map(|group| group.id.clone()) else {
             return Err(Error::Usage("committing needs a group: -g".to_owned()));
         };
         let offsets: Vec<CommitOffset<'_>> =

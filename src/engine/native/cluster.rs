@@ -23,7 +23,7 @@ pub(super) const EARLIEST: i64 = -2;
 pub(super) const LATEST: i64 = -1;
 
 /// What has a coordinator; the numbers are FindCoordinator's key types.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Coordinated {
     Group = 0,
     Transaction = 1,
@@ -62,6 +62,15 @@ pub(super) struct PartitionInfo {
     pub(super) in_sync: Vec<i32>,
 }
 
+/// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
+/// fetch for records or a member for the others, holds up all that comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    Main,
+    Fetch,
+    Membership,
+}
+
 /// A connection in use or not yet made. The lock is held while connecting, so that it is made once.
 type Slot = Arc<AsyncMutex<Option<Arc<Connection>>>>;
 
@@ -78,7 +87,9 @@ pub(super) struct Cluster {
 struct State {
     /// `host:port` by broker id.
     brokers: HashMap<i32, String>,
-    slots: HashMap<i32, Slot>,
+    slots: HashMap<(i32, Lane), Slot>,
+    /// Of groups and transactional ids, as far as they were asked for.
+    coordinators: HashMap<(Coordinated, String), i32>,
 }
 
 /// What was found at the bootstrap addresses.
@@ -112,14 +123,19 @@ impl Cluster {
         }
     }
 
-    /// The connection to a broker, made if need be.
+    /// The main connection to a broker, made if need be.
     pub(super) async fn broker(&self, id: i32) -> Result<Arc<Connection>> {
+        self.broker_on(id, Lane::Main).await
+    }
+
+    /// The connection to a broker that is used for `lane`, made if need be.
+    pub(super) async fn broker_on(&self, id: i32, lane: Lane) -> Result<Arc<Connection>> {
         let (slot, address) = {
             let mut state = self.state();
             let Some(address) = state.brokers.get(&id).cloned() else {
                 return Err(Error::Network(format!("broker {id} is not in the cluster's metadata")));
             };
-            (state.slots.entry(id).or_default().clone(), address)
+            (state.slots.entry((id, lane)).or_default().clone(), address)
         };
         let mut slot = slot.lock().await;
         if let Some(open) = slot.as_ref().filter(|c| c.is_open()) {
@@ -135,7 +151,8 @@ impl Cluster {
     pub(super) async fn any(&self) -> Result<Arc<Connection>> {
         let (slots, known): (Vec<Slot>, Vec<i32>) = {
             let state = self.state();
-            (state.slots.values().cloned().collect(), state.brokers.keys().copied().collect())
+            let main = state.slots.iter().filter(|((_, lane), _)| *lane == Lane::Main);
+            (main.map(|(_, slot)| slot.clone()).collect(), state.brokers.keys().copied().collect())
         };
         for slot in slots {
             // A slot that is locked is being connected: not open now.
@@ -175,7 +192,7 @@ impl Cluster {
             let address = format!("{}:{}", broker.host, broker.port);
             let id = broker.node_id.0;
             if state.brokers.insert(id, address.clone()).is_some_and(|old| old != address) {
-                state.slots.remove(&id); // it moved: the connection leads to the old place
+                state.slots.retain(|(of, _), _| *of != id); // it moved: the connections lead to the old place
             }
         }
     }
@@ -217,8 +234,11 @@ impl Cluster {
         }
     }
 
-    /// The broker that coordinates a group or a transactional id.
-    pub(super) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<Arc<Connection>> {
+    /// The broker that coordinates a group or a transactional id; asked for once, until it is forgotten.
+    pub(super) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<i32> {
+        if let Some(known) = self.state().coordinators.get(&(of, key.to_owned())) {
+            return Ok(*known);
+        }
         let request =
             FindCoordinatorRequest::default().with_key(StrBytes::from_string(key.to_owned())).with_key_type(of as i8);
         let mut retry = self.retry();
@@ -227,11 +247,20 @@ impl Cluster {
             let response = self.any().await?.request_capped(&request, 3).await?;
             if response.error_code == 0 {
                 let id = response.node_id.0;
-                self.state().brokers.entry(id).or_insert_with(|| format!("{}:{}", response.host, response.port));
-                return self.broker(id).await;
+                let mut state = self.state();
+                state.brokers.entry(id).or_insert_with(|| format!("{}:{}", response.host, response.port));
+                state.coordinators.insert((of, key.to_owned()), id);
+                return Ok(id);
             }
-            retry.after(Error::kafka(format!("coordinator of {} {key}", of.name()), response.error_code)).await?;
+            let what = format!("coordinator of {} {key}", of.name());
+            let message = response.error_message.map(|text| text.to_string()).filter(|text| !text.is_empty());
+            retry.after(Error::Kafka { what, code: Code(response.error_code), message }).await?;
         }
+    }
+
+    /// Has the coordinator looked up anew, for it moved or does not answer.
+    pub(super) fn forget_coordinator(&self, of: Coordinated, key: &str) {
+        self.state().coordinators.remove(&(of, key.to_owned()));
     }
 
     /// Asks the coordinator of `key`, in no newer version than `cap`, again while it moves or loads; `refusal` finds
@@ -249,7 +278,10 @@ impl Cluster {
         refusal: impl Fn(&R::Response) -> Option<Error>,
     ) -> Result<R::Response> {
         loop {
-            let answer = async { self.coordinator(of, key).await?.request_capped(request, cap).await };
+            let answer = async {
+                let coordinator = self.coordinator(of, key).await?;
+                self.broker(coordinator).await?.request_capped(request, cap).await
+            };
             let error = match answer.await {
                 Ok(response) => match refusal(&response) {
                     None => return Ok(response),
@@ -257,6 +289,9 @@ impl Cluster {
                 },
                 Err(error) => error,
             };
+            if error.is_passing() {
+                self.forget_coordinator(of, key);
+            }
             retry.after(error).await?;
         }
     }

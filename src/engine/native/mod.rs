@@ -6,12 +6,14 @@
 mod admin;
 mod cluster;
 mod consumer;
+mod group;
 mod net;
 mod producer;
 pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
+pub use group::Assignor;
 pub(crate) use net::{Network, read_frame};
 pub use producer::{NativeProducer, Wake};
 

@@ -1,37 +1,49 @@
 //! The fetches: one in flight to each leader, ahead of what was handled, within a memory budget.
 
-use super::super::cluster::{Cluster, UNKNOWN_TOPIC};
+use super::super::cluster::{Cluster, EARLIEST, LATEST, Lane, UNKNOWN_TOPIC};
+use super::super::group::Change;
 use super::super::wire::{Codec, Decoder, batches};
-use super::positions::{Plan, Positions};
-use super::{Place, explain};
-use crate::engine::{ConsumerConfig, Isolation, place};
+use super::positions::{Plan, Positions, Target, TargetId};
+use super::{News, start};
+use crate::engine::{ConsumerConfig, Event, Isolation, Place, Start, out_of_range, place};
 use crate::error::{Code, Error, Result};
 use crate::record::Batch;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
-use std::collections::BTreeMap;
+use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// The last version of Fetch that names topics; later ones have ids (KIP-516).
 const LAST_FETCH_BY_NAME: i16 = 12;
+/// Fetch takes the consumer's rack from this version on (KIP-392).
+const FIRST_FETCH_WITH_RACK: i16 = 11;
+/// Fetch tells of a truncated log from this version on (KIP-320, KIP-595).
+const FIRST_FETCH_WITH_LAST_EPOCH: i16 = 12;
+/// Kafka's OFFSET_OUT_OF_RANGE.
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 /// A topic that stays unknown this long was deleted.
 const DELETED_AFTER: Duration = Duration::from_secs(10);
 /// A reader with an end gives up when a partition fails this long; a tail goes on trying.
 const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
+/// A member of a group that has no partition for this long says so.
+const EMPTY_WAIT: Duration = Duration::from_secs(3);
 /// The wait before a partition's leader is looked up again.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 /// What the fetcher tells the consumer.
 #[derive(Debug)]
 pub(super) enum Delivery {
+    /// These are read from now on.
+    Assigned(Vec<Place>),
     /// Records.
     Decoded(Decoded),
     /// Records that the blocking pool still decompresses; waiting for them here keeps the order.
@@ -47,6 +59,7 @@ pub(super) enum Delivery {
 /// Records of one partition, and what went wrong after them.
 #[derive(Debug)]
 pub(super) struct Decoded {
+    pub(super) id: TargetId,
     pub(super) batches: Vec<Batch>,
     pub(super) failed: Option<Error>,
     pub(super) held: Held,
@@ -93,24 +106,72 @@ impl Drop for Held {
 struct Gone;
 
 pub(super) struct Fetcher {
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) positions: Positions,
-    pub(super) budget: Arc<Budget>,
-    pub(super) deliver: Sender<Delivery>,
-    pub(super) config: ConsumerConfig,
+    cluster: Arc<Cluster>,
+    positions: Positions,
+    budget: Arc<Budget>,
+    deliver: Sender<Delivery>,
+    news: Arc<News>,
+    config: ConsumerConfig,
+    /// What a group has given, with the round of it: where to begin in it may still be looked up.
+    given: BTreeMap<Place, u64>,
+    round: u64,
+    /// Whether all partitions are known that an end is asked for.
+    settled: bool,
+    /// When to say that this member has nothing to read.
+    empty_since: Option<Instant>,
+    ended: bool,
 }
 
 /// An answered fetch.
 type Answer = (Plan, Result<FetchResponse>);
+/// Where to begin in what a group gave in a round.
+type Resolved = (u64, BTreeSet<Place>, Result<Vec<Target>>);
 
 impl Fetcher {
-    /// Fetches until all partitions end, fetching fails for good, or the consumer is dropped.
-    pub(super) async fn run(mut self) {
+    /// Fetches what stands in `positions`, and with `joins` what a group gives.
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        positions: Positions,
+        budget: Arc<Budget>,
+        deliver: Sender<Delivery>,
+        news: Arc<News>,
+        config: ConsumerConfig,
+        joins: bool,
+    ) -> Self {
+        Self {
+            cluster,
+            positions,
+            budget,
+            deliver,
+            news,
+            config,
+            given: BTreeMap::new(),
+            round: 0,
+            settled: !joins,
+            empty_since: None,
+            ended: false,
+        }
+    }
+
+    /// Fetches until fetching fails for good, or the consumer is dropped.
+    pub(super) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
         let mut in_flight: JoinSet<Answer> = JoinSet::new();
+        let mut resolving: JoinSet<Resolved> = JoinSet::new();
+        let mut changing = true;
         loop {
-            if self.positions.ended() {
+            if self.settled && resolving.is_empty() && self.positions.ended() && !self.ended {
+                self.ended = true;
                 let _ = self.deliver.send(Delivery::End); // Err: the consumer is gone
-                return;
+            }
+            if let Some(group) =
+                self.config.group.as_ref().filter(|_| self.empty_since.is_some_and(|at| at <= Instant::now()))
+            {
+                self.empty_since = None;
+                let session = group.session_timeout;
+                tracing::warn!(
+                    "group {}: waiting for partitions, for other members have them all (one that died keeps them for its session timeout, like {session:?})",
+                    group.id
+                );
             }
             if let Err(error) = self.find_leaders().await {
                 let _ = self.deliver.send(Delivery::Failed(error)); // as above
@@ -119,21 +180,97 @@ impl Fetcher {
             if self.budget.has_room() {
                 for plan in self.positions.plan(Instant::now()) {
                     let request = self.request(&plan);
-                    in_flight.spawn(fetch(self.cluster.clone(), plan, request, self.config.fetch_wait));
+                    let (cluster, rack) = (self.cluster.clone(), self.config.rack.clone());
+                    in_flight.spawn(fetch(cluster, plan, request, self.config.fetch_wait, rack));
                 }
             }
-            let retry = self.positions.next_retry();
-            let answered = tokio::select! {
-                Some(answered) = in_flight.join_next() => answered,
-                () = self.budget.freed.notified() => continue,
-                () = sleep_until(retry) => continue,
+            let retry = self.positions.next_retry().into_iter().chain(self.empty_since).min();
+            let done = tokio::select! {
+                biased;
+                change = changes.recv(), if changing => match change {
+                    Some(change) => self.change(change, &mut resolving),
+                    None => {
+                        changing = false;
+                        Ok(())
+                    }
+                },
+                Some(Ok(resolved)) = resolving.join_next() => self.take_up(resolved),
+                // Err: the task was cancelled, which only happens when the runtime ends.
+                Some(Ok((plan, response))) = in_flight.join_next() => self.handle(plan, response).await,
+                () = self.budget.freed.notified() => Ok(()),
+                () = sleep_until(retry) => Ok(()),
             };
-            // Err: the task was cancelled, which only happens when the runtime ends.
-            let Ok((plan, response)) = answered else { return };
-            if self.handle(plan, response).await.is_err() {
+            if done.is_err() {
                 return;
             }
         }
+    }
+
+    /// What the group gives is looked up; what it takes is let go at once.
+    fn change(&mut self, change: Change, resolving: &mut JoinSet<Resolved>) -> Result<(), Gone> {
+        match change {
+            Change::Assigned(places) => {
+                self.round += 1;
+                self.given.extend(places.iter().map(|place| (place.clone(), self.round)));
+                let (cluster, config, round) = (self.cluster.clone(), self.config.clone(), self.round);
+                resolving.spawn(async move {
+                    let all: Vec<Place> = places.iter().cloned().collect();
+                    let targets = start::resolve(&cluster, &config, &all).await;
+                    (round, places, targets)
+                });
+            }
+            Change::Revoking(places) => {
+                self.let_go(&places);
+                self.news.tell(Event::Revoking(places.into_iter().collect()));
+                return self.deliver.send(Delivery::Woken).map_err(|_| Gone);
+            }
+            Change::Lost(places, error) => {
+                self.let_go(&places);
+                self.news.tell(Event::Lost(places.into_iter().collect(), error));
+                return self.deliver.send(Delivery::Woken).map_err(|_| Gone);
+            }
+            Change::Failed(error) => return self.fail(error),
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self, places: &BTreeSet<Place>) {
+        let goes = |target: &Target| places.contains(&(target.topic.clone(), target.partition));
+        for place in places {
+            self.given.remove(place);
+        }
+        self.settled &= !self.given.is_empty();
+        let gone = self.positions.remove(goes);
+        let mut state = self.news.state();
+        for id in gone {
+            state.live.remove(&id);
+        }
+    }
+
+    /// Begins to read what was looked up, as far as it is still this consumer's.
+    fn take_up(&mut self, (round, places, targets): Resolved) -> Result<(), Gone> {
+        let targets = match targets {
+            Ok(targets) => targets,
+            // It was taken back meanwhile, or the topic was: what is wrong with it is not ours to say.
+            Err(_) if places.iter().all(|place| self.given.get(place) != Some(&round)) && !places.is_empty() => {
+                return Ok(());
+            }
+            Err(error) => return self.fail(error),
+        };
+        let mut taken = Vec::new();
+        for target in targets {
+            let place = (target.topic.clone(), target.partition);
+            if self.given.get(&place) == Some(&round) {
+                let id = self.positions.add(target);
+                self.news.state().live.insert(id);
+                taken.push(place);
+            }
+        }
+        // Nothing to read is no end: somebody else has it, who may be dead.
+        self.settled = !self.given.is_empty();
+        self.ended = false;
+        self.empty_since = self.given.is_empty().then(|| Instant::now() + EMPTY_WAIT);
+        self.deliver.send(Delivery::Assigned(taken)).map_err(|_| Gone)
     }
 
     /// Looks up the leaders that are not known.
@@ -143,8 +280,8 @@ impl Fetcher {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut names: Vec<Arc<str>> = missing.iter().map(|&i| self.positions.target(i).topic.clone()).collect();
-        names.dedup();
+        let topics = missing.iter().filter_map(|id| self.positions.target(*id)).map(|target| target.topic.clone());
+        let names: BTreeSet<Arc<str>> = topics.collect();
         let names: Vec<&str> = names.iter().map(|name| &**name).collect();
         let topics = match self.cluster.metadata(Some(&names), false).await {
             Ok(topics) => topics,
@@ -156,7 +293,7 @@ impl Fetcher {
             }
         };
         for index in missing {
-            let target = self.positions.target(index);
+            let Some(target) = self.positions.target(index) else { continue };
             let found = topics.iter().find(|(name, _)| **name == *target.topic).map(|(_, topic)| topic);
             let what = place(&target.topic, target.partition);
             let partition = match found {
@@ -184,7 +321,7 @@ impl Fetcher {
     }
 
     /// Notes a failure that may pass, and warns of the first; an error once it has lasted too long.
-    fn retry_later(&mut self, index: usize, error: &Error) -> Result<()> {
+    fn retry_later(&mut self, index: TargetId, error: &Error) -> Result<()> {
         if self.note_failure(index, error, RETRY_WAIT)?.is_zero() {
             tracing::warn!(%error, "fetching fails; trying on");
         }
@@ -193,7 +330,7 @@ impl Fetcher {
 
     /// Notes a failure; for how long there has been no success, or an error where that is too long for a reader
     /// with an end.
-    fn note_failure(&mut self, index: usize, error: &Error, wait: Duration) -> Result<Duration> {
+    fn note_failure(&mut self, index: TargetId, error: &Error, wait: Duration) -> Result<Duration> {
         let failing = self.positions.failed(index, Instant::now(), wait);
         if self.config.stop_at_end && failing > OUTAGE_LIMIT { Err(error.clone()) } else { Ok(failing) }
     }
@@ -201,12 +338,12 @@ impl Fetcher {
     fn request(&self, plan: &Plan) -> FetchRequest {
         let mut topics: BTreeMap<&str, FetchTopic> = BTreeMap::new();
         for &index in &plan.partitions {
-            let target = self.positions.target(index);
+            let Some(target) = self.positions.target(index) else { continue };
             let partition = FetchPartition::default()
                 .with_partition(target.partition)
                 .with_current_leader_epoch(self.positions.leader_epoch(index))
                 .with_fetch_offset(target.position)
-                .with_last_fetched_epoch(-1)
+                .with_last_fetched_epoch(target.last_epoch)
                 .with_log_start_offset(-1)
                 .with_partition_max_bytes(self.config.fetch_bytes as i32);
             let topic = topics.entry(&target.topic).or_insert_with(|| {
@@ -231,7 +368,7 @@ impl Fetcher {
             Ok(response) if response.error_code == 0 => {
                 let mut answered = Vec::with_capacity(plan.partitions.len());
                 for topic in response.responses {
-                    self.handle_topic(topic, &mut answered).await?;
+                    self.handle_topic(&plan, topic, &mut answered).await?;
                 }
                 // A partition that the answer leaves out had nothing to tell.
                 for index in plan.partitions.into_iter().filter(|index| !answered.contains(index)) {
@@ -262,13 +399,17 @@ impl Fetcher {
         Err(Gone)
     }
 
-    async fn handle_topic(&mut self, topic: FetchableTopicResponse, answered: &mut Vec<usize>) -> Result<(), Gone> {
+    async fn handle_topic(
+        &mut self,
+        plan: &Plan,
+        topic: FetchableTopicResponse,
+        answered: &mut Vec<TargetId>,
+    ) -> Result<(), Gone> {
         for data in topic.partitions {
-            let Some(index) = self.positions.find(&topic.topic, topic.topic_id, data.partition_index) else {
-                continue; // never asked for
-            };
+            let found = self.positions.find(&plan.partitions, &topic.topic, topic.topic_id, data.partition_index);
+            let Some(index) = found else { continue }; // never asked for, or let go meanwhile
             answered.push(index);
-            let target = self.positions.target(index).clone();
+            let Some(target) = self.positions.target(index).cloned() else { continue };
             let code = data.error_code;
             if is_passing(code) {
                 let error = Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code);
@@ -279,25 +420,67 @@ impl Fetcher {
                 }
                 continue;
             }
+            if code == OFFSET_OUT_OF_RANGE {
+                self.out_of_range(index, &target).await?;
+                continue;
+            }
+            if data.diverging_epoch.end_offset >= 0 {
+                // Its leader has lost what this consumer has read: an unclean election (KIP-320).
+                let (end, what) = (data.diverging_epoch.end_offset, place(&target.topic, target.partition));
+                let read = target.position;
+                tracing::warn!(
+                    "{what}: the log was truncated: the records from {end} to {} that were read are gone; going on from {end}",
+                    read - 1
+                );
+                self.positions.reset(index, end);
+                continue;
+            }
+            if data.preferred_read_replica.0 >= 0 {
+                self.positions.follow(index, data.preferred_read_replica.0, Instant::now());
+            }
             if code != 0 {
-                let place: Place = (target.topic, target.partition);
-                let error = explain(&self.cluster, &place, target.position, code).await;
-                return self.fail(error);
+                return self.fail(Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code));
             }
             self.deliver(index, data)?;
         }
         Ok(())
     }
 
+    /// The position is not in the log: retention was faster, or the broker cannot tell for the epoch asked for.
+    async fn out_of_range(&mut self, id: TargetId, target: &Target) -> Result<(), Gone> {
+        if target.last_epoch >= 0 {
+            self.positions.reset(id, target.position); // asked again without an epoch
+            return Ok(());
+        }
+        let one = [(target.topic.clone(), target.partition)];
+        let first = self.cluster.list_offsets(&one, EARLIEST, false).await;
+        let next = self.cluster.list_offsets(&one, LATEST, false).await;
+        let (first, next) = match (first, next) {
+            (Ok(first), Ok(next)) => (first[&one[0]], next[&one[0]]),
+            (Err(error), _) | (_, Err(error)) => {
+                return self.retry_later(id, &error).or_else(|error| self.fail(error));
+            }
+        };
+        let error = out_of_range(&target.topic, target.partition, target.position, first, next);
+        if self.config.group.is_none() {
+            return self.fail(error);
+        }
+        // A group goes on, as it does at its start.
+        let from = if target.position < first || self.config.fallback != Start::End { first } else { next };
+        tracing::warn!("{error}; going on from {from}");
+        self.positions.reset(id, from);
+        Ok(())
+    }
+
     /// Passes on what was fetched of a partition; decompresses on the blocking pool.
-    fn deliver(&mut self, index: usize, data: PartitionData) -> Result<(), Gone> {
-        let target = self.positions.target(index).clone();
+    fn deliver(&mut self, index: TargetId, data: PartitionData) -> Result<(), Gone> {
+        let Some(target) = self.positions.target(index).cloned() else { return Ok(()) };
         let what = place(&target.topic, target.partition);
         let raw = match batches(data.records.unwrap_or_default()) {
             Ok(raw) => raw,
             Err(corrupt) => return self.fail(Error::Network(format!("{what}: {corrupt}"))),
         };
-        self.positions.fetched(index, raw.last().map(|batch| batch.next_offset()));
+        self.positions.fetched(index, raw.last().map(|batch| (batch.next_offset(), batch.leader_epoch())));
         if raw.is_empty() {
             return Ok(());
         }
@@ -321,7 +504,7 @@ impl Fetcher {
                 held.bytes = bytes;
             }
             let failed = corrupt.map(|corrupt| Error::Network(format!("{what}: {corrupt}")));
-            Decoded { batches, failed, held }
+            Decoded { id: index, batches, failed, held }
         };
         let delivery = if compressed {
             let (done, pending) = oneshot::channel();
@@ -336,11 +519,28 @@ impl Fetcher {
     }
 }
 
-async fn fetch(cluster: Arc<Cluster>, plan: Plan, request: FetchRequest, wait: Duration) -> Answer {
+async fn fetch(
+    cluster: Arc<Cluster>,
+    plan: Plan,
+    mut request: FetchRequest,
+    wait: Duration,
+    rack: Option<String>,
+) -> Answer {
     let ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
     let newest = if ids { i16::MAX } else { LAST_FETCH_BY_NAME };
     let limit = wait + cluster.config.request_timeout;
-    let response = async { cluster.broker(plan.broker).await?.request_within(&request, newest, limit).await };
+    let response = async {
+        let connection = cluster.broker_on(plan.broker, Lane::Fetch).await?;
+        let version = connection.version::<FetchRequest>(newest)?;
+        if let Some(rack) = rack.filter(|_| version >= FIRST_FETCH_WITH_RACK) {
+            request.rack_id = StrBytes::from_string(rack);
+        }
+        if version < FIRST_FETCH_WITH_LAST_EPOCH {
+            let partitions = request.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            partitions.for_each(|partition| partition.last_fetched_epoch = -1);
+        }
+        connection.request_within(&request, version, limit).await
+    };
     let response = response.await;
     (plan, response)
 }

@@ -1,55 +1,197 @@
-//! Reading: positions, the fetches that run ahead of them, and the group's offsets.
+//! Reading: positions, the fetches that run ahead of them, and what the command is handed.
 
 mod fetcher;
-mod offsets;
 mod positions;
+mod start;
 
 use super::Client;
-use super::cluster::{EARLIEST, LATEST, TopicInfo};
-use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start, no_such_partition, out_of_range};
-use crate::error::{Code, Error, Result};
-use crate::record::{Batch, Offset, PartitionId};
+use super::group::{Change, Member, offsets, wanted};
+use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
+use crate::error::{Error, Result};
+use crate::record::Batch;
 use fetcher::{Budget, Delivery, Fetcher, Held};
-use positions::{Positions, Target};
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use positions::{Positions, TargetId};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::sync::mpsc;
 
 /// [`Consumer`] of the native engine.
 #[derive(Debug)]
 pub struct NativeConsumer {
     client: Client,
-    group: Option<String>,
+    config: ConsumerConfig,
+    member: Option<Member>,
     deliveries: Receiver<Delivery>,
-    /// Decoded, not handed out yet.
-    ready: VecDeque<Batch>,
+    news: Arc<News>,
+    /// Decoded, not handed out yet, each with what it was read for.
+    ready: VecDeque<(TargetId, Batch)>,
     /// Memory that `ready` and the batch handed out last stand in.
     held: Option<Held>,
     /// What the last delivery said after its batches.
     failed: Option<Error>,
+    /// Whether the group waits for partitions that the command was told to let go.
+    releasing: bool,
 }
 
-type Place = (Arc<str>, PartitionId);
+/// What must not wait behind records: partitions that go.
+#[derive(Debug, Default)]
+struct News {
+    /// Whether there is any.
+    some: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Event>,
+    /// What is read at this time; records of anything else are not wanted any more.
+    live: HashSet<TargetId>,
+}
+
+impl News {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: Event) {
+        self.state().events.push_back(event);
+        self.some.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Event> {
+        if !self.some.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut state = self.state();
+        let event = state.events.pop_front();
+        self.some.store(!state.events.is_empty(), Ordering::Release);
+        event
+    }
+}
 
 impl NativeConsumer {
-    /// Resolves where to begin and to end, and starts fetching.
+    /// Resolves where to begin and to end, or joins the group, and starts fetching.
     ///
     /// # Errors
     /// A topic or partition does not exist, an offset is out of range, or the cluster does not answer.
     pub fn open(client: Client, config: ConsumerConfig) -> Result<Self> {
-        let targets = client.network.run(1, resolve(&client, &config))?;
         let (deliver, deliveries) = channel();
         wake_on_stop(&client, &deliver);
-        let fetcher = Fetcher {
-            cluster: client.cluster.clone(),
-            positions: Positions::new(targets),
-            budget: Arc::new(Budget::new(config.fetch_ahead)),
-            deliver,
-            config: config.clone(),
+        let (tell, changes) = mpsc::unbounded_channel();
+        let handle = client.network.handle();
+        let cluster = &client.cluster;
+        let mut positions = Positions::default();
+        let news = Arc::new(News::default());
+        let member = match config.group.as_ref().filter(|group| !group.lone) {
+            Some(group) => {
+                let (wanted, refresh) = (config.subscription.clone(), config.refresh);
+                let member = Member::join(cluster, handle, group, config.rack.clone(), wanted, refresh, tell);
+                Some(client.network.run(1, member)?)
+            }
+            None => {
+                let places = client.network.run(1, start::places(cluster, &config))?;
+                let targets = client.network.run(1, start::resolve(cluster, &config, &places))?;
+                news.state().live.extend(targets.into_iter().map(|target| positions.add(target)));
+                if config.partitions.is_none() && !config.stop_at_end {
+                    handle.spawn(watch(cluster.clone(), config.clone(), places.into_iter().collect(), tell));
+                }
+                None
+            }
         };
-        client.network.handle().spawn(fetcher.run());
-        Ok(Self { client, group: config.group, deliveries, ready: VecDeque::new(), held: None, failed: None })
+        let mut ahead = config.clone();
+        if member.is_none() {
+            ahead.start = Start::Beginning; // what is found later is read whole
+        }
+        let budget = Arc::new(Budget::new(config.fetch_ahead));
+        let fetcher = Fetcher::new(cluster.clone(), positions, budget, deliver, news.clone(), ahead, member.is_some());
+        handle.spawn(fetcher.run(changes));
+        Ok(Self {
+            client,
+            config,
+            member,
+            deliveries,
+            news,
+            ready: VecDeque::new(),
+            held: None,
+            failed: None,
+            releasing: false,
+        })
+    }
+
+    fn next_event(&mut self, deadline: Instant) -> Result<Event> {
+        loop {
+            if self.client.network.stop().is_raised() {
+                return Ok(Event::Stopped);
+            }
+            if let Some(event) = self.news.take() {
+                self.releasing = matches!(event, Event::Revoking(_));
+                return Ok(event);
+            }
+            if let Some((id, batch)) = self.ready.pop_front() {
+                if self.news.state().live.contains(&id) {
+                    return Ok(Event::Batch(batch));
+                }
+                continue;
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            // All of the last delivery is handled: its memory may be fetched into again.
+            self.held = None;
+            if let Some(member) = &self.member {
+                member.is_busy(false);
+            }
+            let delivery = match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(delivery) => delivery,
+                Err(RecvTimeoutError::Timeout) => return Ok(Event::Timeout),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::Network("the fetching task ended unexpectedly".to_owned()));
+                }
+            };
+            let decoded = match delivery {
+                Delivery::Woken => continue,
+                Delivery::Assigned(places) => return Ok(Event::Assigned(places)),
+                Delivery::End => return Ok(Event::End),
+                Delivery::Failed(error) => return Err(error),
+                Delivery::Decoded(decoded) => decoded,
+                Delivery::Decoding(pending) => pending
+                    .blocking_recv()
+                    .map_err(|_| Error::Network("decompression ended unexpectedly".to_owned()))?,
+            };
+            let id = decoded.id;
+            self.ready = decoded.batches.into_iter().map(|batch| (id, batch)).collect();
+            self.held = Some(decoded.held);
+            // What is wrong with a partition that is others' by now is theirs to find.
+            self.failed = decoded.failed.filter(|_| self.news.state().live.contains(&id));
+        }
+    }
+}
+
+/// Looks for topics and partitions that were not there at the start, for who reads without a group.
+async fn watch(
+    cluster: Arc<super::cluster::Cluster>,
+    config: ConsumerConfig,
+    mut known: BTreeSet<crate::engine::Place>,
+    tell: mpsc::UnboundedSender<Change>,
+) {
+    loop {
+        tokio::time::sleep(config.refresh).await;
+        let counts = match wanted(&cluster, &config.subscription).await {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::info!(%error, "cannot look for new partitions now");
+                continue;
+            }
+        };
+        let all = counts.into_iter().flat_map(|(topic, count)| (0..count).map(move |p| (topic.clone(), p)));
+        let new: BTreeSet<_> = all.filter(|place| !known.contains(place)).collect();
+        known.extend(new.iter().cloned());
+        if !new.is_empty() && tell.send(Change::Assigned(new)).is_err() {
+            return; // the consumer is gone
+        }
     }
 }
 
@@ -63,132 +205,48 @@ fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) {
 
 impl Consumer for NativeConsumer {
     fn next(&mut self, deadline: Instant) -> Result<Event> {
-        loop {
-            if self.client.network.stop().is_raised() {
-                return Ok(Event::Stopped);
+        if let Some(member) = &self.member {
+            if std::mem::take(&mut self.releasing) {
+                member.released();
             }
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Event::Batch(batch));
-            }
-            if let Some(error) = self.failed.take() {
-                return Err(error);
-            }
-            // All of the last delivery is handled: its memory may be fetched into again.
-            self.held = None;
-            let delivery = match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(delivery) => delivery,
-                Err(RecvTimeoutError::Timeout) => return Ok(Event::Timeout),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::Network("the fetching task ended unexpectedly".to_owned()));
-                }
-            };
-            let decoded = match delivery {
-                Delivery::Woken => continue,
-                Delivery::End => return Ok(Event::End),
-                Delivery::Failed(error) => return Err(error),
-                Delivery::Decoded(decoded) => decoded,
-                Delivery::Decoding(pending) => pending
-                    .blocking_recv()
-                    .map_err(|_| Error::Network("decompression ended unexpectedly".to_owned()))?,
-            };
-            self.ready = decoded.batches.into();
-            self.held = Some(decoded.held);
-            self.failed = decoded.failed;
+            member.is_busy(true);
         }
+        let event = self.next_event(deadline);
+        if let Some(member) = &self.member {
+            member.is_busy(true);
+        }
+        event
     }
 
     fn commit(&mut self, written: &Offsets) -> Result<()> {
-        let Some(group) = &self.group else {
+        let Some(group) = &self.config.group else {
             return Err(Error::Usage("committing needs a group: -g".to_owned()));
         };
         if written.is_empty() {
             return Ok(());
         }
+        let cluster = &self.client.cluster;
         // A first signal must not keep what was written from being committed.
-        self.client.network.run(2, offsets::commit(&self.client.cluster, group, written))
+        match &self.member {
+            Some(member) => self.client.network.run(2, member.commit(cluster, written)),
+            None => self.client.network.run(2, offsets::commit(cluster, &group.id, written)),
+        }
     }
-}
 
-async fn resolve(client: &Client, config: &ConsumerConfig) -> Result<Vec<Target>> {
-    let cluster = &client.cluster;
-    let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-    let topics = cluster.topics(&names, false).await?;
-    let mut places: Vec<Place> = Vec::new();
-    for topic in &topics {
-        let count = topic.partitions.len();
-        match &config.partitions {
-            None => places.extend((0..count as PartitionId).map(|p| (topic.name.clone(), p))),
-            Some(wanted) => {
-                if let Some(&none) = wanted.iter().find(|&&p| p < 0 || p as usize >= count) {
-                    return Err(no_such_partition(&topic.name, none, count));
-                }
-                places.extend(wanted.iter().map(|&p| (topic.name.clone(), p)));
-            }
+    fn has_news(&self) -> bool {
+        if let Some(member) = &self.member {
+            member.is_busy(true);
         }
+        self.news.some.load(Ordering::Acquire)
     }
-    let committed = config.isolation == crate::engine::Isolation::Committed;
-    let first = cluster.list_offsets(&places, EARLIEST, committed).await?;
-    let next = cluster.list_offsets(&places, LATEST, committed).await?;
-    let stored = match (&config.group, config.start) {
-        (Some(group), Start::Stored) => offsets::fetch(cluster, group, &places).await?,
-        _ => HashMap::new(),
-    };
-    let by_time = |start| match start {
-        Start::Time(timestamp) => Some(timestamp),
-        _ => None,
-    };
-    let at_time = match by_time(config.start).or(by_time(config.fallback)) {
-        Some(timestamp) => cluster.list_offsets(&places, timestamp, committed).await?,
-        None => HashMap::new(),
-    };
-    let resolve_one = |place: &Place| -> Result<Target> {
-        let (topic, partition) = place;
-        let unknown = || Error::Network(format!("no offsets for {}", crate::engine::place(topic, *partition)));
-        let (first, next) = (*first.get(place).ok_or_else(unknown)?, *next.get(place).ok_or_else(unknown)?);
-        let from = |start| -> Option<Offset> {
-            Some(match start {
-                Start::Beginning => first,
-                Start::End => next,
-                Start::Stored => *stored.get(place)?,
-                Start::At(offset) => offset,
-                Start::Last(count) => next.saturating_sub_unsigned(count).max(first),
-                // -1: nothing is so late
-                Start::Time(_) => at_time.get(place).copied().filter(|&offset| offset >= 0).unwrap_or(next),
-            })
-        };
-        let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
-        if position < first || position > next {
-            if config.start != Start::Stored {
-                return Err(out_of_range(topic, *partition, position, first, next));
-            }
-            // Retention, or a topic made anew, took what the group had not read.
-            let from = from(config.fallback).unwrap_or(first);
-            let lost = out_of_range(topic, *partition, position, first, next);
-            tracing::warn!("committed {lost}; going on from {from}");
-            position = from;
-        }
-        let info = topics.iter().find(|info| info.name == *topic);
-        let id = info.map_or(uuid::Uuid::nil(), |info: &TopicInfo| info.id);
-        let until = if config.stop_at_end { next } else { Offset::MAX };
-        Ok(Target { topic: topic.clone(), id, partition: *partition, position, until })
-    };
-    places.iter().map(resolve_one).collect()
-}
 
-/// What to say when a fetch is answered with an error that no retry mends.
-async fn explain(cluster: &super::cluster::Cluster, place: &Place, asked: Offset, code: i16) -> Error {
-    const OFFSET_OUT_OF_RANGE: i16 = 1;
-    if code == OFFSET_OUT_OF_RANGE {
-        let one = std::slice::from_ref(place);
-        let first = cluster.list_offsets(one, EARLIEST, false).await.ok().and_then(|found| found.get(place).copied());
-        let next = cluster.list_offsets(one, LATEST, false).await.ok().and_then(|found| found.get(place).copied());
-        if let (Some(first), Some(next)) = (first, next) {
-            return out_of_range(&place.0, place.1, asked, first, next);
+    fn close(&mut self) -> Result<()> {
+        match &self.member {
+            None => Ok(()),
+            Some(member) => self.client.network.run(2, async {
+                member.leave().await;
+                Ok(())
+            }),
         }
-    }
-    Error::Kafka {
-        what: format!("fetching {}", crate::engine::place(&place.0, place.1)),
-        code: Code(code),
-        message: None,
     }
 }

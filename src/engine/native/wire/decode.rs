@@ -121,6 +121,11 @@ impl RawBatch {
         self.i32(23)
     }
 
+    /// Epoch of the leader that wrote it (KIP-101); -1 before v2.
+    pub fn leader_epoch(&self) -> i32 {
+        if self.magic() >= 2 { self.i32(12) } else { -1 }
+    }
+
     /// Its latest timestamp.
     pub fn max_timestamp(&self) -> Timestamp {
         self.i64(35)
@@ -265,7 +270,7 @@ impl Decoder {
             base_timestamp: Some(if append { raw.max_timestamp() } else { raw.i64(27) }),
             timestamp_type: if append { TimestampType::Append } else { TimestampType::Create },
             nulls_known: true,
-            leader_epoch: raw.i32(12),
+            leader_epoch: raw.leader_epoch(),
             from: self.from,
             until: self.until,
             next_offset: raw.next_offset().min(self.until),

@@ -1,18 +1,21 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
+mod group;
+mod work;
+
 use super::Context;
 use super::produce::{Bytes, parse_delimiter};
-use crate::engine::{Consumer, ConsumerConfig, Event, Isolation, Offsets, Position, Start, crate_cannot};
+use crate::config::parse_duration;
+use crate::engine::{ConsumerConfig, Isolation, Offsets, Start, Subscription, crate_cannot};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::output::{Encoding, Format, Writer};
-use crate::record::{Batch, PartitionId};
+use crate::record::PartitionId;
 use clap::{Args, ValueEnum};
 use std::time::{Duration, Instant, SystemTime};
+use work::Work;
 
-/// What waits for no deadline waits this long.
-const FOREVER: Duration = Duration::from_secs(86_400);
-/// With `--commit batch`, written records are committed at least this often.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often to look for new topics and partitions.
+const REFRESH: Duration = Duration::from_secs(10);
 
 /// Writes each record as a line of JSON, from the end of the topic on, or with -g from where the group is.
 #[derive(Debug, Args)]
@@ -23,8 +26,11 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
     kpipe consume jobs -g workers --commit each | while read -r job; do echo \"$job\"; done")]
 pub(super) struct Consume {
     /// The topics
-    #[arg(required = true)]
+    #[arg(required_unless_present = "regex")]
     topics: Vec<String>,
+    /// All topics whose whole name matches, also those made later, instead of TOPICS
+    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
+    regex: Option<regex::Regex>,
     /// Where to begin: beginning, end, stored, N, -N (the last N of each partition), @TIME (RFC 3339, milliseconds
     /// since 1970, or like -15m) [default: end; with -g stored, where nothing is stored beginning]
     #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_start)]
@@ -38,13 +44,16 @@ pub(super) struct Consume {
     /// Ends where the topic ended at the start
     #[arg(short, long)]
     exit_at_end: bool,
-    /// Begins where this group is, and commits what was written for it
-    #[arg(short, long)]
-    group: Option<String>,
-    /// When to commit: each record before the next is taken, what was written every second, or never
+    /// When to commit: each record before the next is taken, what was written now and then, or never
     /// [default: batch with -g]
     #[arg(long, value_enum)]
     commit: Option<Commit>,
+    /// How often --commit batch commits [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    commit_interval: Option<Duration>,
+    /// Reads from the nearest replica, by the brokers' broker.rack
+    #[arg(long)]
+    rack: Option<String>,
     /// What is written of a record
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -60,13 +69,15 @@ pub(super) struct Consume {
     /// Which records of transactions are shown [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
+    #[command(flatten)]
+    group: group::Group,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Commit {
     /// Each record, before the next is written
     Each,
-    /// What was written, every second and at the end
+    /// What was written, every --commit-interval and at the end
     Batch,
     /// Never
     None,
@@ -90,6 +101,11 @@ enum IsolationArg {
     ReadCommitted,
     /// All, open and aborted ones too
     ReadUncommitted,
+}
+
+/// Reads `--regex`: as a whole name.
+fn parse_pattern(text: &str) -> Result<regex::Regex, String> {
+    regex::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
 }
 
 /// Reads `-o`.
@@ -136,10 +152,13 @@ impl Consume {
             (Some(_), None) => return Err(Error::Usage("--commit needs a group: -g".to_owned()).into()),
             (asked, Some(_)) => asked.unwrap_or(Commit::Batch),
         };
+        let properties = &context.config.properties;
+        let interval = self.commit_interval.or(properties.millis("auto.commit.interval.ms")?);
         let engine = context.connect()?;
-        if self.isolation.is_some() && engine.name() == "kafka" {
-            return Err(crate_cannot("--isolation", "the kafka crate knows no transactions").into());
+        if engine.name() == "kafka" {
+            self.check_for_crate(config.group.as_ref())?;
         }
+        let interval = interval.unwrap_or(Duration::from_secs(1));
         let consumer = engine.consumer(config)?;
         let format = match self.output {
             Output::Json => Format::json(self.key_as, self.value_as),
@@ -153,8 +172,10 @@ impl Consume {
             delimiter: &self.delimiter.0,
             left: self.count.unwrap_or(u64::MAX),
             commit,
+            interval,
+            commit_at: Instant::now() + interval,
             committed: Offsets::new(),
-            commit_at: Instant::now() + COMMIT_INTERVAL,
+            rest: None,
         };
         let read = work.read();
         let finished = work.finish();
@@ -171,9 +192,31 @@ impl Consume {
         }
     }
 
+    /// Refuses what the `kafka` crate cannot do.
+    fn check_for_crate(&self, group: Option<&crate::engine::GroupConfig>) -> Result<()> {
+        let no_group = "the kafka crate cannot share a group's partitions among members";
+        for (asked, flag, why) in [
+            (self.isolation.is_some(), "--isolation", "the kafka crate knows no transactions"),
+            (self.rack.is_some(), "--rack", "the kafka crate reads from leaders only"),
+            (
+                self.group.asks_for_membership(),
+                "--group-protocol, --instance-id, --assignor, --session-timeout",
+                no_group,
+            ),
+        ] {
+            if asked {
+                return Err(crate_cannot(flag, why));
+            }
+        }
+        if let Some(group) = group.filter(|group| !group.lone) {
+            tracing::warn!("group {}: {no_group}: let one reader at a time use it", group.id);
+        }
+        Ok(())
+    }
+
     fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
         let properties = &context.config.properties;
-        let group = self.group.clone().or_else(|| properties.text("group.id").map(str::to_owned));
+        let group = self.group.config(properties, self.partitions.is_some())?;
         let asked = self.offset.or(properties.parsed("auto.offset.reset", parse_start)?);
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
@@ -193,11 +236,19 @@ impl Consume {
         let size = |name, default| -> Result<usize> {
             Ok(properties.size(name)?.map_or(default, |size| size.clamp(1, 1 << 30)))
         };
-        let mut topics = self.topics.clone();
-        topics.sort();
-        topics.dedup();
+        let subscription = match &self.regex {
+            Some(pattern) => Subscription::Pattern(pattern.clone()),
+            None => {
+                let mut topics = self.topics.clone();
+                topics.sort();
+                topics.dedup();
+                Subscription::Topics(topics)
+            }
+        };
         Ok(ConsumerConfig {
-            topics,
+            subscription,
+            rack: self.rack.clone().or_else(|| properties.text("client.rack").map(str::to_owned)),
+            refresh: properties.millis("metadata.max.age.ms")?.unwrap_or(REFRESH),
             partitions: self.partitions.clone().map(|mut partitions| {
                 partitions.sort_unstable();
                 partitions.dedup();
@@ -212,91 +263,6 @@ impl Consume {
             fetch_bytes: size("max.partition.fetch.bytes", 4 << 20)?,
             fetch_wait: properties.millis("fetch.max.wait.ms")?.unwrap_or(Duration::from_millis(500)),
         })
-    }
-}
-
-struct Work<'a> {
-    consumer: Box<dyn Consumer>,
-    writer: Writer,
-    format: Format,
-    delimiter: &'a [u8],
-    /// Records still to be written.
-    left: u64,
-    commit: Commit,
-    committed: Offsets,
-    commit_at: Instant,
-}
-
-impl Work<'_> {
-    /// Reads to the end asked for, or a signal.
-    fn read(&mut self) -> Result<()> {
-        while self.left > 0 {
-            let now = Instant::now();
-            let deadline = match self.commit {
-                // What waits in the buffer is written as soon as there is nothing more to add.
-                _ if self.writer.is_pending() => now,
-                Commit::Batch => self.commit_at.max(now),
-                _ => now + FOREVER,
-            };
-            match self.consumer.next(deadline)? {
-                Event::Batch(batch) => self.write(&batch)?,
-                Event::End | Event::Stopped => return Ok(()),
-                Event::Timeout => self.writer.flush()?,
-            }
-            if self.commit == Commit::Batch && Instant::now() >= self.commit_at {
-                self.writer.flush()?;
-                self.commit_written()?;
-                self.commit_at = Instant::now() + COMMIT_INTERVAL;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<()> {
-        let place = self.writer.place(&batch.topic, batch.partition);
-        self.format.begin(batch);
-        for record in batch.records() {
-            let record = record
-                .map_err(|e| Error::Network(format!("{}: {e}", crate::engine::place(&batch.topic, batch.partition))))?;
-            self.format.write(self.writer.buffer(), &record, self.delimiter);
-            self.writer.mark(place, record.offset + 1, batch.leader_epoch)?;
-            if self.commit == Commit::Each {
-                self.writer.flush()?;
-                self.commit_written()?;
-            }
-            self.left -= 1;
-            if self.left == 0 {
-                return Ok(());
-            }
-        }
-        // Past offsets at the batch's end that no record has.
-        self.writer.mark(place, batch.next_offset, batch.leader_epoch)
-    }
-
-    fn commit_written(&mut self) -> Result<()> {
-        let mut changed = Offsets::new();
-        for (topic, partition, offset, leader_epoch) in self.writer.written() {
-            let position = Position { offset, leader_epoch };
-            let key = (topic, partition);
-            if self.committed.get(&key) != Some(&position) {
-                changed.insert(key, position);
-            }
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        self.consumer.commit(&changed)?;
-        self.committed.append(&mut changed);
-        Ok(())
-    }
-
-    /// Writes what is left, and commits what was really written, also after a failure.
-    fn finish(&mut self) -> Result<()> {
-        let flushed = self.writer.flush();
-        if self.commit != Commit::None {
-            self.commit_written()?;
-        }
-        flushed
     }
 }
 

@@ -1,0 +1,165 @@
+//! The loop of `consume`: what was fetched is written, what was written is committed, what goes is let go.
+
+use super::Commit;
+use crate::engine::{Consumer, Event, Offsets, Place, Position, place};
+use crate::error::{Error, Result};
+use crate::output::{Format, Writer};
+use crate::record::Batch;
+use std::time::{Duration, Instant};
+
+/// What waits for no deadline waits this long.
+const FOREVER: Duration = Duration::from_secs(86_400);
+
+pub(super) struct Work<'a> {
+    pub(super) consumer: Box<dyn Consumer>,
+    pub(super) writer: Writer,
+    pub(super) format: Format,
+    pub(super) delimiter: &'a [u8],
+    /// Records still to be written.
+    pub(super) left: u64,
+    pub(super) commit: Commit,
+    /// With [`Commit::Batch`], what was written is committed at least this often.
+    pub(super) interval: Duration,
+    pub(super) commit_at: Instant,
+    pub(super) committed: Offsets,
+    /// What is left of a batch whose writing stopped for news.
+    pub(super) rest: Option<Batch>,
+}
+
+impl Work<'_> {
+    /// Reads to the end asked for, or a signal.
+    pub(super) fn read(&mut self) -> Result<()> {
+        while self.left > 0 {
+            let now = Instant::now();
+            let deadline = match self.commit {
+                // What waits in the buffer is written as soon as there is nothing more to add.
+                _ if self.writer.is_pending() => now,
+                Commit::Batch => self.commit_at.max(now),
+                _ => now + FOREVER,
+            };
+            if let Some(rest) = self.rest.take_if(|_| !self.consumer.has_news()) {
+                self.write(rest)?;
+            } else {
+                match self.consumer.next(deadline)? {
+                    Event::Batch(batch) => self.write(batch)?,
+                    Event::End | Event::Stopped => return Ok(()),
+                    Event::Timeout => self.writer.flush()?,
+                    Event::Assigned(places) => tracing::info!(partitions = named(&places), "assigned"),
+                    Event::Revoking(places) => self.let_go(&places)?,
+                    Event::Lost(places, why) => self.lose(&places, &why)?,
+                }
+            }
+            if self.commit == Commit::Batch && Instant::now() >= self.commit_at {
+                self.writer.flush()?;
+                self.commit_written()?;
+                self.commit_at = Instant::now() + self.interval;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut batch: Batch) -> Result<()> {
+        let at = self.writer.place(&batch.topic, batch.partition);
+        self.format.begin(&batch);
+        let mut stopped = None;
+        for record in batch.records() {
+            let record =
+                record.map_err(|e| Error::Network(format!("{}: {e}", place(&batch.topic, batch.partition))))?;
+            self.format.write(self.writer.buffer(), &record, self.delimiter);
+            let mut flushed = self.writer.mark(at, record.offset + 1, batch.leader_epoch)?;
+            if self.commit == Commit::Each {
+                self.writer.flush()?;
+                self.commit_written()?;
+                flushed = true;
+            }
+            self.left -= 1;
+            if self.left == 0 {
+                return Ok(());
+            }
+            if flushed && self.consumer.has_news() {
+                stopped = Some(record.offset + 1);
+                break;
+            }
+        }
+        if let Some(offset) = stopped {
+            batch.from = offset;
+            self.rest = Some(batch);
+            return Ok(());
+        }
+        // Past offsets at the batch's end that no record has.
+        self.writer.mark(at, batch.next_offset, batch.leader_epoch).map(drop)
+    }
+
+    /// Writes and commits what there is of `places`, which others will read from there on.
+    fn let_go(&mut self, places: &[Place]) -> Result<()> {
+        self.writer.flush()?;
+        if self.commit != Commit::None {
+            self.commit_written()?;
+        }
+        tracing::info!(partitions = named(places), "revoked");
+        self.forget(places);
+        Ok(())
+    }
+
+    /// Others read `places` by now: from what was committed last.
+    fn lose(&mut self, places: &[Place], why: &Error) -> Result<()> {
+        self.writer.flush()?;
+        let again: Vec<String> = self
+            .writer
+            .written()
+            .into_iter()
+            .filter_map(|(topic, partition, offset, _)| {
+                let key = (topic, partition);
+                let from = self.committed.get(&key).map(|position| position.offset);
+                let repeats = places.contains(&key) && from != Some(offset) && self.commit != Commit::None;
+                let since = from.map_or("its last commit".to_owned(), |from| from.to_string());
+                repeats.then(|| format!("{} from {since} to {}", place(&key.0, key.1), offset - 1))
+            })
+            .collect();
+        let again =
+            if again.is_empty() { String::new() } else { format!("; will be read again: {}", again.join(", ")) };
+        tracing::warn!(partitions = named(places), "lost: {why}{again}");
+        self.forget(places);
+        Ok(())
+    }
+
+    fn forget(&mut self, places: &[Place]) {
+        self.writer.forget(places);
+        self.committed.retain(|key, _| !places.contains(key));
+        self.rest.take_if(|rest| places.contains(&(rest.topic.clone(), rest.partition)));
+    }
+
+    fn commit_written(&mut self) -> Result<()> {
+        let mut changed = Offsets::new();
+        for (topic, partition, offset, leader_epoch) in self.writer.written() {
+            let position = Position { offset, leader_epoch };
+            let key = (topic, partition);
+            if self.committed.get(&key) != Some(&position) {
+                changed.insert(key, position);
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.consumer.commit(&changed)?;
+        self.committed.append(&mut changed);
+        Ok(())
+    }
+
+    /// Writes what is left, commits what was really written, also after a failure, and leaves the group.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let flushed = self.writer.flush();
+        let committed = if self.commit == Commit::None { Ok(()) } else { self.commit_written() };
+        let closed = self.consumer.close();
+        committed.and(flushed).and(closed)
+    }
+}
+
+/// `t/0, t/1`, or "none".
+fn named(places: &[Place]) -> String {
+    if places.is_empty() {
+        return "none".to_owned();
+    }
+    let each: Vec<_> = places.iter().map(|(topic, partition)| place(topic, *partition)).collect();
+    each.join(", ")
+}

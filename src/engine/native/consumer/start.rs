@@ -1,0 +1,105 @@
+//! Where reading begins in each partition, and where it ends.
+
+use super::super::cluster::{Cluster, EARLIEST, LATEST, TopicInfo};
+use super::super::group::offsets;
+use super::positions::Target;
+use crate::engine::{ConsumerConfig, Isolation, Place, Start, Subscription, no_such_partition, out_of_range, place};
+use crate::error::{Error, Result};
+use crate::record::{Offset, PartitionId};
+use std::collections::HashMap;
+
+/// All partitions that `config` names.
+///
+/// # Errors
+/// A topic or partition does not exist, or the cluster does not answer.
+pub(super) async fn places(cluster: &Cluster, config: &ConsumerConfig) -> Result<Vec<Place>> {
+    let mut places: Vec<Place> = Vec::new();
+    for topic in &topics(cluster, &config.subscription).await? {
+        let count = topic.partitions.len();
+        match &config.partitions {
+            None => places.extend((0..count as PartitionId).map(|p| (topic.name.clone(), p))),
+            Some(wanted) => {
+                if let Some(&none) = wanted.iter().find(|&&p| p < 0 || p as usize >= count) {
+                    return Err(no_such_partition(&topic.name, none, count));
+                }
+                places.extend(wanted.iter().map(|&p| (topic.name.clone(), p)));
+            }
+        }
+    }
+    Ok(places)
+}
+
+async fn topics(cluster: &Cluster, subscription: &Subscription) -> Result<Vec<TopicInfo>> {
+    match subscription {
+        Subscription::Topics(names) => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            cluster.topics(&names, false).await
+        }
+        Subscription::Pattern(pattern) => {
+            let all = cluster.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok());
+            Ok(all.filter(|topic| !topic.internal && pattern.is_match(&topic.name)).collect())
+        }
+    }
+}
+
+/// Where to begin and to end in `places`.
+///
+/// # Errors
+/// A partition does not exist, an offset is out of range, or the cluster does not answer.
+pub(super) async fn resolve(cluster: &Cluster, config: &ConsumerConfig, places: &[Place]) -> Result<Vec<Target>> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut names: Vec<&str> = places.iter().map(|(topic, _)| &**topic).collect();
+    names.dedup();
+    let topics = cluster.topics(&names, false).await?;
+    let committed = config.isolation == Isolation::Committed;
+    let first = cluster.list_offsets(places, EARLIEST, committed).await?;
+    let next = cluster.list_offsets(places, LATEST, committed).await?;
+    let stored = match (&config.group, config.start) {
+        (Some(group), Start::Stored) => offsets::fetch(cluster, &group.id, places).await?,
+        _ => HashMap::new(),
+    };
+    let by_time = |start| match start {
+        Start::Time(timestamp) => Some(timestamp),
+        _ => None,
+    };
+    let at_time = match by_time(config.start).or(by_time(config.fallback)) {
+        Some(timestamp) => cluster.list_offsets(places, timestamp, committed).await?,
+        None => HashMap::new(),
+    };
+    let resolve_one = |of: &Place| -> Result<Target> {
+        let (topic, partition) = of;
+        let unknown = || Error::Network(format!("no offsets for {}", place(topic, *partition)));
+        let (first, next) = (*first.get(of).ok_or_else(unknown)?, *next.get(of).ok_or_else(unknown)?);
+        let from = |start| -> Option<Offset> {
+            Some(match start {
+                Start::Beginning => first,
+                Start::End => next,
+                Start::Stored => stored.get(of)?.offset,
+                Start::At(offset) => offset,
+                Start::Last(count) => next.saturating_sub_unsigned(count).max(first),
+                // -1: nothing is so late
+                Start::Time(_) => at_time.get(of).copied().filter(|&offset| offset >= 0).unwrap_or(next),
+            })
+        };
+        let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
+        let mut last_epoch = stored.get(of).map_or(-1, |stored| stored.leader_epoch);
+        if position < first || position > next {
+            if config.start != Start::Stored {
+                return Err(out_of_range(topic, *partition, position, first, next));
+            }
+            // Retention, or a topic made anew, took what the group had not read.
+            let from = from(config.fallback).unwrap_or(first);
+            let lost = out_of_range(topic, *partition, position, first, next);
+            tracing::warn!("committed {lost}; going on from {from}");
+            position = from;
+            last_epoch = -1;
+        }
+        let info = topics.iter().find(|info| info.name == *topic);
+        let id = info.map_or(uuid::Uuid::nil(), |info: &TopicInfo| info.id);
+        let until = if config.stop_at_end { next } else { Offset::MAX };
+        Ok(Target { topic: topic.clone(), id, partition: *partition, position, until, last_epoch })
+    };
+    places.iter().map(resolve_one).collect()
+}

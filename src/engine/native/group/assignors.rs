@@ -1,0 +1,324 @@
+//! How a group's leader shares the partitions out (classic protocol): pure functions of who is there and what there is.
+
+use super::Place;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A way to share out partitions, by the name that all clients know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "kebab-case")]
+pub enum Assignor {
+    /// Evenly, what a member has stays with it, and only what moves stops (KIP-429)
+    CooperativeSticky,
+    /// Topic by topic, neighbouring partitions together
+    Range,
+    /// Partition by partition in turn
+    #[value(name = "roundrobin")]
+    RoundRobin,
+    /// Evenly, and what a member has stays with it; all stop for a moment
+    Sticky,
+}
+
+impl Assignor {
+    /// Its name in the protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CooperativeSticky => "cooperative-sticky",
+            Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+            Self::Sticky => "sticky",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky].into_iter().find(|a| a.name() == name)
+    }
+
+    /// Whether members keep their partitions through a rebalance.
+    pub fn is_cooperative(self) -> bool {
+        self == Self::CooperativeSticky
+    }
+
+    /// Shares out all partitions of `counts` among `members`.
+    pub(super) fn assign(
+        self,
+        members: &[Subscriber],
+        counts: &BTreeMap<Arc<str>, i32>,
+    ) -> HashMap<String, BTreeSet<Place>> {
+        let mut sorted: Vec<&Subscriber> = members.iter().collect();
+        // As the Java client sorts: static members first, by their instance id.
+        sorted.sort_by_key(|member| (member.instance_id.is_none(), member.instance_id.clone(), member.id.clone()));
+        match self {
+            Self::Range => range(&sorted, counts),
+            Self::RoundRobin => round_robin(&sorted, counts),
+            Self::Sticky => sticky(&sorted, counts),
+            Self::CooperativeSticky => {
+                let mut assigned = sticky(&sorted, counts);
+                withhold(&sorted, &mut assigned);
+                assigned
+            }
+        }
+    }
+}
+
+/// A member as the leader sees it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Subscriber {
+    pub(super) id: String,
+    pub(super) instance_id: Option<String>,
+    pub(super) topics: BTreeSet<Arc<str>>,
+    /// What it has, or had, as of `generation`.
+    pub(super) owned: BTreeSet<Place>,
+    pub(super) generation: i32,
+}
+
+type Shares = HashMap<String, BTreeSet<Place>>;
+
+fn empty(members: &[&Subscriber]) -> Shares {
+    members.iter().map(|member| (member.id.clone(), BTreeSet::new())).collect()
+}
+
+fn range(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
+    let mut shares = empty(members);
+    for (topic, count) in counts {
+        let takers: Vec<_> = members.iter().filter(|member| member.topics.contains(topic)).collect();
+        if takers.is_empty() {
+            continue;
+        }
+        let (each, more) = (*count as usize / takers.len(), *count as usize % takers.len());
+        let mut next = 0;
+        for (index, taker) in takers.iter().enumerate() {
+            let end = next + each + usize::from(index < more);
+            let share = shares.entry(taker.id.clone()).or_default();
+            share.extend((next..end).map(|partition| (topic.clone(), partition as i32)));
+            next = end;
+        }
+    }
+    shares
+}
+
+fn round_robin(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
+    let mut shares = empty(members);
+    let mut turn = 0;
+    for (topic, count) in counts {
+        if !members.iter().any(|member| member.topics.contains(topic)) {
+            continue;
+        }
+        for partition in 0..*count {
+            while !members[turn % members.len()].topics.contains(topic) {
+                turn += 1;
+            }
+            shares.entry(members[turn % members.len()].id.clone()).or_default().insert((topic.clone(), partition));
+            turn += 1;
+        }
+    }
+    shares
+}
+
+/// Who has what of that which still exists and is still wanted; of two who claim the same, the later generation.
+fn owners(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> BTreeMap<Place, usize> {
+    let mut owners: BTreeMap<Place, usize> = BTreeMap::new();
+    for (index, member) in members.iter().enumerate() {
+        for place in &member.owned {
+            let exists = counts.get(&place.0).is_some_and(|count| place.1 < *count);
+            if !exists || !member.topics.contains(&place.0) {
+                continue;
+            }
+            let newer = owners.get(place).is_none_or(|other| members[*other].generation < member.generation);
+            if newer {
+                owners.insert(place.clone(), index);
+            }
+        }
+    }
+    owners
+}
+
+/// Everybody keeps what they have, as far as the shares stay even.
+fn sticky(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
+    let mut owner = owners(members, counts);
+    let mut load = vec![0usize; members.len()];
+    owner.values().for_each(|index| load[*index] += 1);
+    let takers: BTreeMap<&Arc<str>, Vec<usize>> = counts
+        .keys()
+        .map(|topic| (topic, (0..members.len()).filter(|index| members[*index].topics.contains(topic)).collect()))
+        .collect();
+    // What nobody has goes to whoever has the least.
+    for (topic, count) in counts {
+        for partition in 0..*count {
+            let place = (topic.clone(), partition);
+            if owner.contains_key(&place) {
+                continue;
+            }
+            if let Some(least) = takers[topic].iter().copied().min_by_key(|index| load[*index]) {
+                load[least] += 1;
+                owner.insert(place, least);
+            }
+        }
+    }
+    // Then partitions move, one at a time, from who has two more than another who may have them.
+    loop {
+        let uneven = owner.iter().filter_map(|(place, from)| {
+            let to = takers[&place.0].iter().copied().min_by_key(|index| load[*index])?;
+            (load[*from] > load[to] + 1).then(|| (load[*from] - load[to], place.clone(), *from, to))
+        });
+        // The largest difference first; of equal ones the last partition.
+        let Some((_, place, from, to)) = uneven.max_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1))) else { break };
+        load[from] -= 1;
+        load[to] += 1;
+        owner.insert(place, to);
+    }
+    let mut shares = empty(members);
+    for (place, index) in owner {
+        shares.entry(members[index].id.clone()).or_default().insert(place);
+    }
+    shares
+}
+
+/// What moves is given to nobody until its owner has let go of it: that happens in the next round (KIP-429).
+fn withhold(members: &[&Subscriber], shares: &mut Shares) {
+    let newest = members.iter().map(|member| member.generation).max().unwrap_or(-1);
+    for member in members.iter().filter(|member| member.generation == newest || member.generation < 0) {
+        for (_, share) in shares.iter_mut().filter(|(other, _)| **other != member.id) {
+            share.retain(|place| !member.owned.contains(place));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn subscriber(id: &str, topics: &[&str], owned: &[(&str, i32)]) -> Subscriber {
+        Subscriber {
+            id: id.to_owned(),
+            instance_id: None,
+            topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
+            owned: owned.iter().map(|(topic, partition)| (Arc::from(*topic), *partition)).collect(),
+            generation: 1,
+        }
+    }
+
+    fn counts(topics: &[(&str, i32)]) -> BTreeMap<Arc<str>, i32> {
+        topics.iter().map(|(topic, count)| (Arc::from(*topic), *count)).collect()
+    }
+
+    fn shown(shares: &Shares, id: &str) -> Vec<String> {
+        shares[id].iter().map(|(topic, partition)| format!("{topic}{partition}")).collect()
+    }
+
+    /// The examples in the Java client's documentation of each assignor.
+    #[test]
+    fn shares_are_those_of_the_java_client() {
+        let members = [subscriber("C0", &["a", "b"], &[]), subscriber("C1", &["a", "b"], &[])];
+        let topics = counts(&[("a", 3), ("b", 3)]);
+        let shares = Assignor::Range.assign(&members, &topics);
+        assert_eq!(shown(&shares, "C0"), ["a0", "a1", "b0", "b1"]);
+        assert_eq!(shown(&shares, "C1"), ["a2", "b2"]);
+        let shares = Assignor::RoundRobin.assign(&members, &topics);
+        assert_eq!(shown(&shares, "C0"), ["a0", "a2", "b1"]);
+        assert_eq!(shown(&shares, "C1"), ["a1", "b0", "b2"]);
+        let uneven = [
+            subscriber("C0", &["a"], &[]),
+            subscriber("C1", &["a", "b"], &[]),
+            subscriber("C2", &["a", "b", "c"], &[]),
+        ];
+        let shares = Assignor::RoundRobin.assign(&uneven, &counts(&[("a", 1), ("b", 2), ("c", 3)]));
+        assert_eq!(shown(&shares, "C0"), ["a0"]);
+        assert_eq!(shown(&shares, "C1"), ["b0"]);
+        assert_eq!(shown(&shares, "C2"), ["b1", "c0", "c1", "c2"]);
+        let shares = Assignor::Sticky.assign(&uneven, &counts(&[("a", 1), ("b", 2), ("c", 3)]));
+        assert_eq!(shown(&shares, "C0"), ["a0"]);
+        assert_eq!(shown(&shares, "C1"), ["b0", "b1"]);
+        assert_eq!(shown(&shares, "C2"), ["c0", "c1", "c2"]);
+    }
+
+    #[test]
+    fn what_moves_is_first_given_to_nobody() {
+        let all: Vec<(&str, i32)> = (0..4).map(|p| ("t", p)).collect();
+        let members = [subscriber("a", &["t"], &all), subscriber("b", &["t"], &[])];
+        let shares = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
+        assert_eq!((shares["a"].len(), shares["b"].len()), (2, 0));
+        let kept: Vec<(&str, i32)> = shares["a"].iter().map(|(_, p)| ("t", *p)).collect();
+        let members = [subscriber("a", &["t"], &kept), subscriber("b", &["t"], &[])];
+        let shares = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
+        assert_eq!((shares["a"].len(), shares["b"].len()), (2, 2));
+    }
+
+    fn groups() -> impl Strategy<Value = (Vec<Subscriber>, BTreeMap<Arc<str>, i32>)> {
+        let member = (
+            prop::collection::btree_set(0usize..4, 0..4),
+            prop::collection::vec((0usize..4, 0i32..9), 0..12),
+            -1i32..4,
+        );
+        (prop::collection::vec(member, 1..6), prop::collection::vec(0i32..9, 4)).prop_map(|(members, sizes)| {
+            let topic = |n: usize| -> Arc<str> { format!("t{n}").into() };
+            let members = members.into_iter().enumerate().map(|(n, (topics, owned, generation))| Subscriber {
+                id: format!("m{n}"),
+                instance_id: None,
+                topics: topics.into_iter().map(topic).collect(),
+                owned: owned.into_iter().map(|(t, p)| (topic(t), p)).collect(),
+                generation,
+            });
+            (members.collect(), sizes.into_iter().enumerate().map(|(n, count)| (topic(n), count)).collect())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_partition_goes_to_one_member_that_wants_it((members, counts) in groups()) {
+            for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky] {
+                let shares = assignor.assign(&members, &counts);
+                let mut given: Vec<&Place> = shares.values().flatten().collect();
+                let all = given.len();
+                given.sort();
+                given.dedup();
+                prop_assert_eq!(given.len(), all, "given twice");
+                let wanted = counts.iter().filter(|(t, _)| members.iter().any(|m| m.topics.contains(*t)));
+                prop_assert_eq!(all as i32, wanted.map(|(_, count)| count).sum::<i32>());
+                for member in &members {
+                    prop_assert!(shares[&member.id].iter().all(|(topic, _)| member.topics.contains(topic)));
+                }
+            }
+        }
+
+        #[test]
+        fn sticky_shares_of_equals_are_even_and_stay((size, count) in (1usize..7, 0i32..40)) {
+            let topics = counts(&[("t", count)]);
+            let mut members: Vec<_> = (0..size).map(|n| subscriber(&format!("m{n}"), &["t"], &[])).collect();
+            let shares = Assignor::Sticky.assign(&members, &topics);
+            let sizes: Vec<usize> = shares.values().map(BTreeSet::len).collect();
+            prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
+            members.iter_mut().for_each(|member| member.owned = shares[&member.id].clone());
+            prop_assert_eq!(&Assignor::Sticky.assign(&members, &topics), &shares, "nothing moves");
+            prop_assert_eq!(&Assignor::CooperativeSticky.assign(&members, &topics), &shares);
+        }
+
+        /// Rounds of cooperative rebalancing come to an end, and never give a partition to two members at once.
+        #[test]
+        fn cooperative_rounds_come_to_rest((mut members, counts) in groups()) {
+            // What members claim is theirs: nobody has what another has.
+            let sorted: Vec<&Subscriber> = members.iter().collect();
+            let owners = owners(&sorted, &counts);
+            for (n, member) in members.iter_mut().enumerate() {
+                member.owned = owners.iter().filter(|(_, owner)| **owner == n).map(|(place, _)| place.clone()).collect();
+                member.generation = 1;
+            }
+            let goal = counts.iter().filter(|(t, _)| members.iter().any(|m| m.topics.contains(*t))).map(|(_, c)| *c as usize).sum::<usize>();
+            for round in 0..5 {
+                let shares = Assignor::CooperativeSticky.assign(&members, &counts);
+                for member in &members {
+                    for other in members.iter().filter(|other| other.id != member.id) {
+                        prop_assert!(shares[&member.id].is_disjoint(&other.owned), "still owned");
+                    }
+                }
+                members.iter_mut().for_each(|member| member.owned = shares[&member.id].clone());
+                if members.iter().map(|member| member.owned.len()).sum::<usize>() == goal {
+                    break;
+                }
+                prop_assert!(round < 4, "no rest");
+            }
+        }
+    }
+}

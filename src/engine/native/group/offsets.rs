@@ -1,0 +1,130 @@
+//! The offsets that a group keeps: fetched at the start, committed on the way.
+
+use super::super::cluster::{Cluster, Coordinated, topic_name};
+use crate::engine::Place;
+use crate::engine::{Offsets, Position, place};
+use crate::error::{Error, Result};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, HashMap};
+
+/// Kept beside each offset, for who wonders where it came from.
+const METADATA: &str = concat!("kpipe ", env!("CARGO_PKG_VERSION"));
+
+/// The group's committed offsets; a partition without one is left out.
+pub(in super::super) async fn fetch(
+    cluster: &Cluster,
+    group: &str,
+    places: &[Place],
+) -> Result<HashMap<Place, Position>> {
+    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in places {
+        topics.entry(topic).or_default().push(*partition);
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        OffsetFetchRequestTopic::default().with_name(topic_name(name)).with_partition_indexes(partitions)
+    });
+    let request = OffsetFetchRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_topics(Some(topics.collect()));
+    let what = format!("offsets of group {group}");
+    let refusal = |response: &OffsetFetchResponse| {
+        let partitions = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+        let code = std::iter::once(response.error_code).chain(partitions).find(|&code| code != 0)?;
+        Some(Error::kafka(&what, code))
+    };
+    // From v8 on it asks for several groups at once (KIP-709); one is all we need.
+    let response = cluster.ask_coordinator(Coordinated::Group, group, &request, 7, cluster.retry(), refusal).await?;
+    let mut found = HashMap::new();
+    for topic in response.topics {
+        for partition in topic.partitions.iter().filter(|p| p.committed_offset >= 0) {
+            let position =
+                Position { offset: partition.committed_offset, leader_epoch: partition.committed_leader_epoch };
+            found.insert((topic.name.as_str().into(), partition.partition_index), position);
+        }
+    }
+    Ok(found)
+}
+
+/// Who commits, where a group has members.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct By<'a> {
+    pub(in super::super) id: &'a str,
+    pub(in super::super) instance: Option<&'a str>,
+    /// Generation, or KIP-848's member epoch.
+    pub(in super::super) generation: i32,
+}
+
+/// Offsets as messages name them.
+pub(in super::super) fn named(offsets: &Offsets) -> String {
+    let each: Vec<_> =
+        offsets.iter().map(|((topic, p), position)| format!("{}@{}", place(topic, *p), position.offset)).collect();
+    each.join(", ")
+}
+
+fn request(group: &str, by: Option<By<'_>>, written: &Offsets) -> OffsetCommitRequest {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for ((topic, partition), position) in written {
+        let entry = OffsetCommitRequestPartition::default()
+            .with_partition_index(*partition)
+            .with_committed_offset(position.offset)
+            .with_committed_leader_epoch(position.leader_epoch)
+            .with_committed_metadata(Some(StrBytes::from_static_str(METADATA)));
+        topics.entry(topic).or_default().push(entry);
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        OffsetCommitRequestTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+    });
+    OffsetCommitRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_generation_id_or_member_epoch(by.map_or(-1, |by| by.generation))
+        .with_member_id(by.map(|by| text(by.id)).unwrap_or_default())
+        .with_group_instance_id(by.and_then(|by| by.instance).map(text))
+        .with_retention_time_ms(-1)
+        .with_topics(topics.collect())
+}
+
+/// The first error in an answer to a commit of `written`.
+fn refusal(group: &str, written: &Offsets, response: &OffsetCommitResponse) -> Option<Error> {
+    let code = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).find(|&code| code != 0)?;
+    Some(Error::kafka(format!("committing {} for group {group}", named(written)), code))
+}
+
+/// Commits as a member, or with `None` for a group without members; asks once.
+pub(in super::super) async fn commit_once(
+    cluster: &Cluster,
+    group: &str,
+    by: Option<By<'_>>,
+    written: &Offsets,
+) -> Result<()> {
+    let response = async {
+        let coordinator = cluster.coordinator(Coordinated::Group, group).await?;
+        cluster.broker(coordinator).await?.request(&request(group, by, written)).await
+    };
+    let response = response.await.map_err(|error| match error {
+        Error::Network(text) => Error::Network(format!("committing {} for group {group}: {text}", named(written))),
+        other => other,
+    })?;
+    refusal(group, written, &response).map_or(Ok(()), Err)
+}
+
+/// Commits for a group without members, again while its coordinator moves or loads.
+pub(in super::super) async fn commit(cluster: &Cluster, group: &str, written: &Offsets) -> Result<()> {
+    let mut retry = cluster.retry();
+    loop {
+        match commit_once(cluster, group, None, written).await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                if error.is_passing() {
+                    cluster.forget_coordinator(Coordinated::Group, group);
+                }
+                retry.after(error).await?;
+            }
+        }
+    }
+}
