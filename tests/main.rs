@@ -7,6 +7,7 @@ mod bad_peers;
 mod codecs;
 mod copies;
 mod delivery;
+mod group_churn;
 mod groups;
 mod interop;
 mod local;

@@ -1,11 +1,11 @@
 //! `kpipe local`: a cluster in memory, until a signal comes or a command has ended.
 
 use super::Context;
+use super::listing::print;
 use crate::config::parse_size;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::local::{Local as Cluster, Options};
 use clap::Args;
-use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::channel;
@@ -58,7 +58,7 @@ impl Local {
         let cluster = Cluster::start(&options, &context.stop)?;
         match self.command.split_first() {
             None => {
-                println(&cluster.bootstrap())?;
+                print(&cluster.bootstrap())?;
                 let (wake, woken) = channel();
                 context.stop.wake_with(move || {
                     let _ = wake.send(()); // Err: it has been woken before
@@ -74,14 +74,6 @@ impl Local {
             }
         }
     }
-}
-
-fn println(line: &str) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(|e| match e.kind() {
-        std::io::ErrorKind::BrokenPipe => Error::ReaderGone,
-        _ => Error::io("stdout", &e),
-    })
 }
 
 /// So that a command finds the kpipe that runs it, when there is no other.

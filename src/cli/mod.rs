@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and for each command the run that wires the rooms.
 
 mod consume;
+mod groups;
+mod listing;
 mod local;
 mod produce;
 mod topics;
@@ -68,6 +70,8 @@ enum Command {
     Consume(Box<consume::Consume>),
     /// Lists, describes, creates and deletes topics
     Topics(topics::Topics),
+    /// Lists and describes groups, shows their lag, sets their offsets
+    Groups(groups::Groups),
     /// Runs a Kafka cluster in memory, for trials and tests
     Local(local::Local),
 }
@@ -101,6 +105,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Produce(produce) => produce.run(&context),
         Command::Consume(consume) => consume.run(&context),
         Command::Topics(topics) => topics.run(&context),
+        Command::Groups(groups) => groups.run(&context),
         Command::Local(local) => local.run(&context),
     };
     match done {

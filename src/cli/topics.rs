@@ -1,11 +1,10 @@
 //! `kpipe topics`: list, describe, create, delete.
 
 use super::Context;
+use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
 use crate::engine::{NewTopic, Topic};
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{EXIT_OK, Result};
 use clap::{Args, Subcommand};
-use comfy_table::{CellAlignment, Table, presets};
-use std::io::{IsTerminal, Write};
 
 /// Looks after topics.
 #[derive(Debug, Args)]
@@ -84,13 +83,6 @@ impl Topics {
     }
 }
 
-/// For people: done. Scripts have the exit code.
-fn say(context: &Context, text: &str) {
-    if !context.quiet {
-        eprintln!("kpipe: {text}");
-    }
-}
-
 fn list(context: &Context, all: bool, json: bool) -> Result<()> {
     let mut topics = context.connect()?.admin().topics(None, false)?;
     // Names that begin like this are Kafka's own also where the engine cannot tell.
@@ -144,15 +136,7 @@ fn describe(context: &Context, names: &[String], json: bool) -> Result<()> {
 
 fn delete(context: &Context, names: &[String], yes: bool) -> Result<()> {
     if !yes {
-        if !std::io::stdin().is_terminal() {
-            return Err(Error::Usage("topics delete asks on a terminal; a script says --yes".to_owned()));
-        }
-        eprint!("Delete {} with all records? [y/N] ", names.join(", "));
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).map_err(|e| Error::io("stdin", &e))?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Err(Error::Usage("nothing deleted".to_owned()));
-        }
+        confirm("topics delete", &format!("Delete {} with all records?", names.join(", ")))?;
     }
     let mut admin = context.connect()?.admin();
     for name in names {
@@ -160,40 +144,4 @@ fn delete(context: &Context, names: &[String], yes: bool) -> Result<()> {
         say(context, &format!("deleted topic {name}"));
     }
     Ok(())
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    table
-}
-
-fn right_align(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
-    for column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
-fn or_dash(value: Option<impl ToString>) -> String {
-    value.map_or("-".to_owned(), |value| value.to_string())
-}
-
-fn print(text: &str) -> Result<()> {
-    let trimmed: Vec<&str> = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
-    print_bytes(format!("{}\n", trimmed.join("\n")).as_bytes())
-}
-
-fn print_lines(lines: impl Iterator<Item = serde_json::Value>) -> Result<()> {
-    print_bytes(lines.map(|line| format!("{line}\n")).collect::<String>().as_bytes())
-}
-
-fn print_bytes(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout();
-    let written = out.write_all(bytes).and_then(|()| out.flush());
-    written.map_err(|e| match e.kind() {
-        std::io::ErrorKind::BrokenPipe => Error::ReaderGone,
-        _ => Error::io("writing to stdout", &e),
-    })
 }

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp};
 use crate::signal::Stop;
 pub use native::wire::{Codec, Compression, Isolation};
-pub use native::{Assignor, Wake};
+pub use native::{Assignor, DescribedGroup, GroupAdmin, ListedGroup, Progress, Wake};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -289,8 +289,8 @@ pub enum Event {
     Timeout,
     /// A signal came.
     Stopped,
-    /// The group gave these to this member.
-    Assigned(Vec<Place>),
+    /// The group gave these to this member, which begins there.
+    Assigned(Offsets),
     /// The group wants these for others: they are let go at the next call of [`Consumer::next`].
     Revoking(Vec<Place>),
     /// The member has these no more, for this reason: nothing can be committed for them.
@@ -467,6 +467,17 @@ impl Engine {
         match self {
             Self::Native(client) => Ok(Box::new(native::NativeConsumer::open(client, config)?)),
             Self::Kafka(client) => Ok(Box::new(kafka_crate::KafkaConsumer::open(*client, config)?)),
+        }
+    }
+
+    /// Opens what looks after groups.
+    ///
+    /// # Errors
+    /// The engine cannot.
+    pub fn groups(self) -> Result<native::GroupAdmin> {
+        match self {
+            Self::Native(client) => Ok(native::GroupAdmin::new(client)),
+            Self::Kafka(_) => Err(crate_cannot("groups", "the kafka crate only reads and commits a group's offsets")),
         }
     }
 

@@ -77,6 +77,12 @@ impl Writer {
         }))
     }
 
+    /// All before `offset` counts as written: it is not this reader's to write.
+    pub fn begin_at(&mut self, topic: &Arc<str>, partition: PartitionId, offset: Offset, leader_epoch: i32) {
+        let place = self.place(topic, partition);
+        self.partitions[place.0].position = Some((offset, leader_epoch));
+    }
+
     /// Where the next record's bytes are to be appended.
     #[inline]
     pub fn buffer(&mut self) -> &mut Vec<u8> {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 /// A command that has ended.
@@ -60,7 +61,9 @@ pub struct Running {
     stdin: Option<ChildStdin>,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
-    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+    seen: Arc<Mutex<Vec<u8>>>,
+    /// Whether nobody reads its stdout at this time.
+    paused: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Running {
@@ -72,11 +75,14 @@ impl Running {
     }
 
     fn over(mut child: Child) -> Self {
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let paused = Arc::new((Mutex::new(false), Condvar::new()));
+        let pausing = paused.clone();
         let (mut out, mut err, tee) = (child.stdout.take().unwrap(), child.stderr.take().unwrap(), seen.clone());
         let stdout = std::thread::spawn(move || {
             let mut chunk = [0; 65536];
             while let Ok(len @ 1..) = out.read(&mut chunk) {
+                drop(pausing.1.wait_while(pausing.0.lock().unwrap(), |paused| *paused).unwrap());
                 tee.lock().unwrap().extend_from_slice(&chunk[..len]);
             }
             std::mem::take(&mut *tee.lock().unwrap())
@@ -86,7 +92,7 @@ impl Running {
             let _ = err.read_to_end(&mut all);
             all
         });
-        Self { stdin: child.stdin.take(), child, stdout: Some(stdout), stderr: Some(stderr), seen }
+        Self { stdin: child.stdin.take(), child, stdout: Some(stdout), stderr: Some(stderr), seen, paused }
     }
 
     /// Writes to its stdin; it may have ended.
@@ -102,6 +108,12 @@ impl Running {
     /// What it has written to stdout so far.
     pub fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+    }
+
+    /// Has its stdout read no more, or again.
+    pub fn pause(&self, paused: bool) {
+        *self.paused.0.lock().unwrap() = paused;
+        self.paused.1.notify_all();
     }
 
     /// Sends it a signal.

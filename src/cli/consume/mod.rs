@@ -129,7 +129,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
 }
 
 /// RFC 3339, milliseconds since 1970, or a duration before now.
-fn parse_time(text: &str) -> Result<i64, String> {
+pub(super) fn parse_time(text: &str) -> Result<i64, String> {
     if let Some(ago) = text.strip_prefix('-') {
         let ago = crate::config::parse_duration(ago)?;
         let then = SystemTime::now().checked_sub(ago).and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());

@@ -44,7 +44,7 @@ impl Work<'_> {
                     Event::Batch(batch) => self.write(batch)?,
                     Event::End | Event::Stopped => return Ok(()),
                     Event::Timeout => self.writer.flush()?,
-                    Event::Assigned(places) => tracing::info!(partitions = named(&places), "assigned"),
+                    Event::Assigned(begins) => self.take_up(&begins),
                     Event::Revoking(places) => self.let_go(&places)?,
                     Event::Lost(places, why) => self.lose(&places, &why)?,
                 }
@@ -88,6 +88,16 @@ impl Work<'_> {
         }
         // Past offsets at the batch's end that no record has.
         self.writer.mark(at, batch.next_offset, batch.leader_epoch).map(drop)
+    }
+
+    /// Where a partition begins is committed with the first commit, so that what comes while nobody reads is not
+    /// taken for old by a later run.
+    fn take_up(&mut self, begins: &Offsets) {
+        for ((topic, partition), position) in begins {
+            self.writer.begin_at(topic, *partition, position.offset, position.leader_epoch);
+        }
+        let places: Vec<Place> = begins.keys().cloned().collect();
+        tracing::info!(partitions = named(&places), "assigned");
     }
 
     /// Writes and commits what there is of `places`, which others will read from there on.

@@ -123,6 +123,16 @@ impl Cluster {
         }
     }
 
+    /// The ids of all brokers that are up, in order.
+    pub(super) async fn brokers(&self) -> Result<Vec<i32>> {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        let response = self.any().await?.request(&request).await?;
+        self.learn_brokers(&response);
+        let mut ids: Vec<i32> = response.brokers.iter().map(|broker| broker.node_id.0).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     /// The main connection to a broker, made if need be.
     pub(super) async fn broker(&self, id: i32) -> Result<Arc<Connection>> {
         self.broker_on(id, Lane::Main).await

@@ -13,7 +13,7 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::Assignor;
+pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
 pub(crate) use net::{Network, read_frame};
 pub use producer::{NativeProducer, Wake};
 

@@ -5,7 +5,7 @@ use super::super::group::Change;
 use super::super::wire::{Codec, Decoder, batches};
 use super::positions::{Plan, Positions, Target, TargetId};
 use super::{News, start};
-use crate::engine::{ConsumerConfig, Event, Isolation, Place, Start, out_of_range, place};
+use crate::engine::{ConsumerConfig, Event, Isolation, Offsets, Place, Start, out_of_range, place};
 use crate::error::{Code, Error, Result};
 use crate::record::Batch;
 use kafka_protocol::error::ResponseError;
@@ -43,7 +43,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// These are read from now on.
-    Assigned(Vec<Place>),
+    Assigned(Offsets),
     /// Records.
     Decoded(Decoded),
     /// Records that the blocking pool still decompresses; waiting for them here keeps the order.
@@ -257,13 +257,13 @@ impl Fetcher {
             }
             Err(error) => return self.fail(error),
         };
-        let mut taken = Vec::new();
+        let mut taken = Offsets::new();
         for target in targets {
-            let place = (target.topic.clone(), target.partition);
+            let (place, begins) = target.begins();
             if self.given.get(&place) == Some(&round) {
                 let id = self.positions.add(target);
                 self.news.state().live.insert(id);
-                taken.push(place);
+                taken.insert(place, begins);
             }
         }
         // Nothing to read is no end: somebody else has it, who may be dead.

@@ -10,7 +10,7 @@ use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
 use crate::error::{Error, Result};
 use crate::record::Batch;
 use fetcher::{Budget, Delivery, Fetcher, Held};
-use positions::{Positions, TargetId};
+use positions::{Positions, Target, TargetId};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -94,6 +94,9 @@ impl NativeConsumer {
             None => {
                 let places = client.network.run(1, start::places(cluster, &config))?;
                 let targets = client.network.run(1, start::resolve(cluster, &config, &places))?;
+                if config.group.is_some() {
+                    news.tell(Event::Assigned(targets.iter().map(Target::begins).collect()));
+                }
                 news.state().live.extend(targets.into_iter().map(|target| positions.add(target)));
                 if config.partitions.is_none() && !config.stop_at_end {
                     handle.spawn(watch(cluster.clone(), config.clone(), places.into_iter().collect(), tell));

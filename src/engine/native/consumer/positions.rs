@@ -1,5 +1,6 @@
 //! Where each partition's fetching stands: a state machine without sockets or a clock of its own.
 
+use crate::engine::{Place, Position};
 use crate::record::{Offset, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,14 @@ pub(super) struct Target {
     pub(super) until: Offset,
     /// Epoch of the leader that wrote the record before `position`; -1 when unknown (KIP-320).
     pub(super) last_epoch: i32,
+}
+
+impl Target {
+    /// The partition, and where it begins.
+    pub(super) fn begins(&self) -> (Place, Position) {
+        let begins = Position { offset: self.position, leader_epoch: self.last_epoch };
+        ((self.topic.clone(), self.partition), begins)
+    }
 }
 
 /// One taking up of a partition: the same partition, taken up again later, has another.

@@ -3,6 +3,7 @@
 //! The task lives on the network thread, so heartbeats go on while stdout blocks. It tells what it is given and what
 //! it has to let go as [`Change`]s; the command answers through [`Member`].
 
+mod admin;
 mod assignors;
 mod classic;
 mod kip848;
@@ -11,6 +12,7 @@ mod messages;
 pub(super) mod offsets;
 mod requests;
 
+pub use admin::{DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
 pub use assignors::Assignor;
 pub(super) use requests::wanted;
 

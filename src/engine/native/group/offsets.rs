@@ -11,11 +11,21 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Kept beside each offset, for who wonders where it came from.
 const METADATA: &str = concat!("kpipe ", env!("CARGO_PKG_VERSION"));
 
-/// The group's committed offsets; a partition without one is left out.
+/// A committed offset, with what stands beside it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The offset to go on from.
+    pub position: Position,
+    /// What whoever committed it wrote beside it.
+    pub metadata: String,
+}
+
+/// The group's committed offsets of `places`; a partition without one is left out.
 pub(in super::super) async fn fetch(
     cluster: &Cluster,
     group: &str,
@@ -28,9 +38,23 @@ pub(in super::super) async fn fetch(
     let topics = topics.into_iter().map(|(name, partitions)| {
         OffsetFetchRequestTopic::default().with_name(topic_name(name)).with_partition_indexes(partitions)
     });
+    let found = ask(cluster, group, Some(topics.collect())).await?;
+    Ok(found.into_iter().map(|(place, kept)| (place, kept.position)).collect())
+}
+
+/// All that the group has committed.
+pub(super) async fn all(cluster: &Cluster, group: &str) -> Result<BTreeMap<Place, Kept>> {
+    ask(cluster, group, None).await
+}
+
+async fn ask(
+    cluster: &Cluster,
+    group: &str,
+    topics: Option<Vec<OffsetFetchRequestTopic>>,
+) -> Result<BTreeMap<Place, Kept>> {
     let request = OffsetFetchRequest::default()
         .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
-        .with_topics(Some(topics.collect()));
+        .with_topics(topics);
     let what = format!("offsets of group {group}");
     let refusal = |response: &OffsetFetchResponse| {
         let partitions = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
@@ -39,12 +63,14 @@ pub(in super::super) async fn fetch(
     };
     // From v8 on it asks for several groups at once (KIP-709); one is all we need.
     let response = cluster.ask_coordinator(Coordinated::Group, group, &request, 7, cluster.retry(), refusal).await?;
-    let mut found = HashMap::new();
+    let mut found = BTreeMap::new();
     for topic in response.topics {
-        for partition in topic.partitions.iter().filter(|p| p.committed_offset >= 0) {
+        let name: Arc<str> = topic.name.as_str().into();
+        for partition in topic.partitions.into_iter().filter(|p| p.committed_offset >= 0) {
             let position =
                 Position { offset: partition.committed_offset, leader_epoch: partition.committed_leader_epoch };
-            found.insert((topic.name.as_str().into(), partition.partition_index), position);
+            let metadata = partition.metadata.map(|text| text.to_string()).unwrap_or_default();
+            found.insert((name.clone(), partition.partition_index), Kept { position, metadata });
         }
     }
     Ok(found)

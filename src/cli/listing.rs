@@ -1,0 +1,60 @@
+//! How listings look, and how a command asks before it destroys.
+
+use super::Context;
+use crate::error::{Error, Result};
+use comfy_table::{CellAlignment, Table, presets};
+use std::io::{IsTerminal, Write};
+
+/// For people: done. Scripts have the exit code.
+pub(super) fn say(context: &Context, text: &str) {
+    if !context.quiet {
+        eprintln!("kpipe: {text}");
+    }
+}
+
+/// Asks on a terminal.
+pub(super) fn confirm(command: &str, question: &str) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(format!("{command} asks on a terminal; a script says --yes")));
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|e| Error::io("stdin", &e))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::Usage("nothing deleted".to_owned())) }
+}
+
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    table
+}
+
+pub(super) fn right_align(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+pub(super) fn print(text: &str) -> Result<()> {
+    let trimmed: Vec<&str> = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
+    print_bytes(format!("{}\n", trimmed.join("\n")).as_bytes())
+}
+
+pub(super) fn print_lines(lines: impl Iterator<Item = serde_json::Value>) -> Result<()> {
+    print_bytes(lines.map(|line| format!("{line}\n")).collect::<String>().as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout();
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.map_err(|e| match e.kind() {
+        std::io::ErrorKind::BrokenPipe => Error::ReaderGone,
+        _ => Error::io("writing to stdout", &e),
+    })
+}
