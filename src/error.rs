@@ -161,9 +161,19 @@ impl Code {
             E::InvalidTopicException => "a name has 1 to 249 of a-z A-Z 0-9 . _ -",
             E::TopicAlreadyExists => "see it with `kpipe topics describe`",
             E::InvalidReplicationFactor => "no more replicas than brokers: see `kpipe topics list`",
-            E::UnknownMemberId | E::IllegalGeneration | E::RebalanceInProgress => {
-                "the group has other, active members: stop them, or use another group"
+            E::UnknownMemberId | E::IllegalGeneration => {
+                "the group has members of its own: join it without -p, or stop them, or use another group"
             }
+            E::FencedInstanceId => "another member with this --instance-id took over",
+            E::UnreleasedInstanceId => "another member with this --instance-id is still there: stop it, or use another",
+            E::NonEmptyGroup | E::GroupSubscribedToTopic => "stop its members first",
+            E::GroupIdNotFound => "see `kpipe groups list`",
+            E::InconsistentGroupProtocol => "the group's members share out in another way: see --assignor",
+            E::InvalidSessionTimeout => {
+                "see the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms"
+            }
+            E::UnsupportedAssignor => "the brokers have uniform and range",
+            E::GroupMaxSizeReached => "the brokers' group.max.size",
             E::InvalidProducerEpoch | E::ProducerFenced => {
                 "another producer with the same transactional id took over; this one's transaction is aborted"
             }

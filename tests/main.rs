@@ -8,6 +8,7 @@ mod codecs;
 mod copies;
 mod delivery;
 mod group_churn;
+mod group_faults;
 mod groups;
 mod interop;
 mod local;

@@ -305,11 +305,12 @@ pub trait Consumer {
     /// Reading cannot go on: a partition is gone, denied or corrupt, or the cluster out of reach too long.
     fn next(&mut self, deadline: Instant) -> Result<Event>;
 
-    /// Commits `written` for the group.
+    /// Commits `written` for the group. False when it is not this member's to commit any more: [`Consumer::next`] then
+    /// has news of that.
     ///
     /// # Errors
     /// The commit failed, retries included; the error says from where records will be read again.
-    fn commit(&mut self, written: &Offsets) -> Result<()>;
+    fn commit(&mut self, written: &Offsets) -> Result<bool>;
 
     /// Whether partitions are to be let go: who is at work on a batch should soon call [`Consumer::next`], and may go
     /// on with the batch afterwards. Asking says that the work moves.

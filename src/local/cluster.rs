@@ -261,6 +261,20 @@ impl Cluster {
         up
     }
 
+    /// Leads a partition anew from a log that ends at `offset`; false when there is no such partition.
+    pub(super) fn truncate(&mut self, topic: &str, partition: PartitionId, offset: i64) -> bool {
+        let Some(topic) = self.topics.get_mut(topic) else { return false };
+        let Some(found) = topic.partitions.get_mut(partition as usize) else { return false };
+        found.leader_epoch += 1;
+        let (batches, bytes) = found.log.truncate(offset);
+        self.held_bytes -= bytes;
+        for _ in 0..batches {
+            let newest = self.order.iter().rposition(|of| *of == (topic.id, partition));
+            newest.map(|index| self.order.remove(index));
+        }
+        true
+    }
+
     /// A broker goes down or comes up: what it led is led by another replica that is up.
     pub(super) fn set_up(&mut self, id: i32, up: bool) {
         for broker in self.brokers.iter_mut().filter(|broker| broker.id == id) {

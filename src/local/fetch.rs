@@ -5,7 +5,9 @@ use super::server::Call;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::fetch_request::FetchPartition;
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse};
 use std::pin::pin;
@@ -62,7 +64,7 @@ fn read(call: &Call, request: &FetchRequest) -> Read {
             let most = left.min(asked.partition_max_bytes.max(0) as usize);
             let data = read_partition(call, &cluster, &topic.topic, topic.topic_id, asked, most, bytes == 0);
             bytes += data.records.as_ref().map_or(0, Bytes::len);
-            failed |= data.error_code != 0;
+            failed |= data.error_code != 0 || data.diverging_epoch.end_offset >= 0;
             moved |= data.current_leader.leader_id.0 >= 0;
             answer.partitions.push(data);
         }
@@ -110,6 +112,13 @@ fn read_partition(
         epoch if epoch < led.leader_epoch => return fail(E::FencedLeaderEpoch),
         epoch if epoch > led.leader_epoch => return fail(E::UnknownLeaderEpoch),
         _ => {}
+    }
+    if asked.last_fetched_epoch >= 0
+        && let Some((epoch, end)) = led.log.end_of_epoch(asked.last_fetched_epoch)
+        && (epoch < asked.last_fetched_epoch || end < asked.fetch_offset)
+    {
+        let parted = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end);
+        return data.with_diverging_epoch(parted).with_high_watermark(led.log.next()).with_records(Some(Bytes::new()));
     }
     let (start, next) = (led.log.start(), led.log.next());
     if !(start..=next).contains(&asked.fetch_offset) {

@@ -168,6 +168,23 @@ impl Log {
         first.len()
     }
 
+    /// Cuts off all batches from the one with `offset` on, as a leader that had not got them would; returns how many
+    /// and their size.
+    pub(super) fn truncate(&mut self, offset: Offset) -> (usize, usize) {
+        let keep = self.batches.partition_point(|batch| batch.next_offset() <= offset);
+        let gone: Vec<usize> = self.batches.drain(keep..).map(|batch| batch.len()).collect();
+        self.next = self.batches.back().map_or(self.start, RawBatch::next_offset);
+        self.producers.clear();
+        (gone.len(), gone.iter().sum())
+    }
+
+    /// The largest epoch up to `epoch` that the log has, and the offset after its last record (KIP-320); `None` when
+    /// it has none.
+    pub(super) fn end_of_epoch(&self, epoch: i32) -> Option<(i32, Offset)> {
+        let last = self.batches.iter().rev().find(|batch| batch.leader_epoch() <= epoch)?;
+        Some((last.leader_epoch(), last.next_offset()))
+    }
+
     /// Bytes of all batches.
     pub(super) fn bytes(&self) -> usize {
         self.batches.iter().map(RawBatch::len).sum()

@@ -115,6 +115,14 @@ impl Local {
         moved
     }
 
+    /// Cuts off what a partition has from `offset` on, in whole batches, under a new leader epoch, as after an unclean
+    /// election; false when there is no such partition.
+    pub fn truncate(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
+        let cut = self.shared.cluster().truncate(topic, partition, offset);
+        self.shared.appended.notify_waiters();
+        cut
+    }
+
     /// Has another broker coordinate a group.
     pub fn move_coordinator(&self, group: &str, broker: i32) {
         self.shared.cluster().move_coordinator(group, broker);

@@ -151,14 +151,23 @@ impl Work<'_> {
         if changed.is_empty() {
             return Ok(());
         }
-        self.consumer.commit(&changed)?;
-        self.committed.append(&mut changed);
+        if self.consumer.commit(&changed)? {
+            self.committed.append(&mut changed);
+        }
         Ok(())
     }
 
     /// Writes what is left, commits what was really written, also after a failure, and leaves the group.
     pub(super) fn finish(&mut self) -> Result<()> {
         let flushed = self.writer.flush();
+        // What was lost meanwhile is not to be committed.
+        while self.consumer.has_news() {
+            match self.consumer.next(Instant::now()) {
+                Ok(Event::Revoking(places)) => self.let_go(&places)?,
+                Ok(Event::Lost(places, why)) => self.lose(&places, &why)?,
+                _ => break,
+            }
+        }
         let committed = if self.commit == Commit::None { Ok(()) } else { self.commit_written() };
         let closed = self.consumer.close();
         committed.and(flushed).and(closed)

@@ -221,18 +221,18 @@ impl Consumer for KafkaConsumer {
         }
     }
 
-    fn commit(&mut self, written: &Offsets) -> Result<()> {
+    fn commit(&mut self, written: &Offsets) -> Result<bool> {
         let Some(group) = self.config.group.as_ref().map(|group| group.id.clone()) else {
             return Err(Error::Usage("committing needs a group: -g".to_owned()));
         };
         let offsets: Vec<CommitOffset<'_>> =
             written.iter().map(|((topic, p), at)| CommitOffset::new(topic, *p, at.offset)).collect();
         if offsets.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let deadline = Instant::now() + self.client.config.request_timeout.saturating_mul(4);
         loop {
-            let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(()) };
+            let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(true) };
             let places: Vec<_> =
                 written.iter().map(|((topic, p), at)| format!("{}@{}", place(topic, *p), at.offset)).collect();
             let error = network(&format!("committing {} for group {group}", places.join(", ")), &error);

@@ -32,6 +32,8 @@ pub struct NativeConsumer {
     held: Option<Held>,
     /// What the last delivery said after its batches.
     failed: Option<Error>,
+    /// How many times the command was told of lost partitions.
+    losses: u64,
     /// Whether the group waits for partitions that the command was told to let go.
     releasing: bool,
 }
@@ -120,18 +122,20 @@ impl NativeConsumer {
             ready: VecDeque::new(),
             held: None,
             failed: None,
+            losses: 0,
             releasing: false,
         })
     }
 
     fn next_event(&mut self, deadline: Instant) -> Result<Event> {
         loop {
-            if self.client.network.stop().is_raised() {
-                return Ok(Event::Stopped);
-            }
             if let Some(event) = self.news.take() {
                 self.releasing = matches!(event, Event::Revoking(_));
+                self.losses += u64::from(matches!(event, Event::Lost(..)));
                 return Ok(event);
+            }
+            if self.client.network.stop().is_raised() {
+                return Ok(Event::Stopped);
             }
             if let Some((id, batch)) = self.ready.pop_front() {
                 if self.news.state().live.contains(&id) {
@@ -221,18 +225,18 @@ impl Consumer for NativeConsumer {
         event
     }
 
-    fn commit(&mut self, written: &Offsets) -> Result<()> {
+    fn commit(&mut self, written: &Offsets) -> Result<bool> {
         let Some(group) = &self.config.group else {
             return Err(Error::Usage("committing needs a group: -g".to_owned()));
         };
         if written.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let cluster = &self.client.cluster;
         // A first signal must not keep what was written from being committed.
         match &self.member {
-            Some(member) => self.client.network.run(2, member.commit(cluster, written)),
-            None => self.client.network.run(2, offsets::commit(cluster, &group.id, written)),
+            Some(member) => self.client.network.run(2, member.commit(cluster, written, self.losses)),
+            None => self.client.network.run(2, offsets::commit(cluster, &group.id, written)).map(|()| true),
         }
     }
 

@@ -45,12 +45,12 @@ pub(super) enum Change {
     Failed(Error),
 }
 
-/// Whose commits these are, and how often the member has had to begin anew.
+/// Whose commits these are, and how often the member has lost partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Identity {
     member_id: String,
     generation: i32,
-    tenure: u64,
+    losses: u64,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Member {
             refresh,
             refresh_at: now + refresh,
             stalled: false,
-            tenure: 0,
+            losses: 0,
         };
         handle.spawn(task.run(orders, counts));
         Ok(Self { group: config.id.clone(), instance_id: config.instance_id.clone(), commands, shared })
@@ -149,29 +149,22 @@ impl Member {
         }
     }
 
-    /// Commits `written` as this member, again while the group is on the move.
+    /// Commits `written` as this member, again while the group is on the move. False when the member has lost
+    /// partitions more often than the `told` times that the command knows of.
     ///
     /// # Errors
-    /// It was refused, or did not get through in time. A member that is none any more is no error: it is warned of
-    /// what others will read again, and will be told [`Change::Lost`].
-    pub(super) async fn commit(&self, cluster: &Cluster, written: &Offsets) -> Result<()> {
-        let identity = || self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let began = identity();
+    /// It was refused, or did not get through in time.
+    pub(super) async fn commit(&self, cluster: &Cluster, written: &Offsets, told: u64) -> Result<bool> {
         let mut retry = cluster.retry();
         loop {
-            let now = identity();
-            if now.tenure != began.tenure {
-                let again = offsets::named(written);
-                tracing::warn!(
-                    group = self.group,
-                    "not committed, as the member is none any more: {again}; what follows will be read again"
-                );
-                return Ok(());
+            let now = self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if now.losses != told {
+                return Ok(false);
             }
             let member =
                 offsets::By { id: &now.member_id, instance: self.instance_id.as_deref(), generation: now.generation };
             let Err(error) = offsets::commit_once(cluster, &self.group, Some(member), written).await else {
-                return Ok(());
+                return Ok(true);
             };
             let moving = matches!(
                 kafka_error(&error),
@@ -184,7 +177,7 @@ impl Member {
                 )
             );
             if moving {
-                // The membership finds out by itself: then there is another generation, or another tenure.
+                // The membership finds out by itself: then there is another generation, or a loss.
                 tracing::info!(group = self.group, %error, "committing again");
                 let waited = retry.after(Error::Network(error.to_string())).await;
                 waited.map_err(|_| error)?;
@@ -226,7 +219,7 @@ struct Task {
     refresh: Duration,
     refresh_at: Instant,
     stalled: bool,
-    tenure: u64,
+    losses: u64,
 }
 
 impl Task {
@@ -277,7 +270,7 @@ impl Task {
     /// Tells who commits.
     fn publish(&self) {
         let (member_id, generation) = self.machine.identity();
-        let identity = Identity { member_id, generation, tenure: self.tenure };
+        let identity = Identity { member_id, generation, losses: self.losses };
         *self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
@@ -342,7 +335,7 @@ impl Task {
             Action::Assign(places) => Change::Assigned(places),
             Action::Revoke(places) => Change::Revoking(places),
             Action::Lose(places, error) => {
-                self.tenure += 1;
+                self.losses += 1;
                 self.publish();
                 Change::Lost(places, error)
             }

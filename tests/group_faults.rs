@@ -1,0 +1,201 @@
+//! A group whose coordinator refuses, moves or dies, whose members are fenced and whose log is cut off.
+
+use crate::support::{Cluster, Running, json_lines, send_signal, wait_until};
+use kafka_protocol::messages::ApiKey;
+use kpipe::local::Fault;
+
+fn member(kafka: &Cluster, topic: &str, flags: &[&str]) -> Running {
+    Running::kpipe(
+        &[&["-b", &kafka.bootstrap, "consume", topic, "-g", topic, "--output", "value", "-v"], flags].concat(),
+    )
+}
+
+fn committed(kafka: &Cluster, group: &str) -> i64 {
+    let done = kafka.try_kpipe(&["groups", "export", group], b"");
+    json_lines(&done.stdout).iter().map(|line| line["offset"].as_i64().unwrap()).sum()
+}
+
+/// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, REBALANCE_IN_PROGRESS, ILLEGAL_GENERATION:
+/// the commit is repeated until it gets through.
+#[test]
+fn a_commit_that_is_refused_for_a_moment_is_repeated() {
+    for code in [14, 15, 16, 27, 22] {
+        for commit in ["each", "batch"] {
+            let kafka = Cluster::local(1);
+            let topic = kafka.topic("refused", 1);
+            kafka.faulty().faults().inject(ApiKey::OffsetCommit, 3, Fault::Error(code));
+            let reader = member(&kafka, &topic, &["--commit", commit, "--commit-interval", "100ms"]);
+            kafka.kpipe(&["produce", &topic], b"a\nb\nc\n");
+            wait_until("the commit", || committed(&kafka, &topic) == 3);
+            assert!(kafka.faulty().faults().are_done());
+            reader.signal(libc::SIGTERM);
+            let done = reader.ended();
+            assert_eq!((done.code, done.stdout.as_str()), (0, "a\nb\nc\n"), "{code} {commit}: {}", done.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_repeated() {
+    for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Cut(5)] {
+        let kafka = Cluster::local(1);
+        let topic = kafka.topic("unanswered", 1);
+        kafka.kpipe(&["produce", &topic], b"a\nb\n");
+        kafka.faulty().faults().inject(ApiKey::OffsetCommit, 2, fault);
+        let done = kafka.kpipe(&["consume", &topic, "-g", &topic, "-e", "--output", "value"], b"");
+        assert_eq!(done.stdout, "a\nb\n");
+        assert_eq!(committed(&kafka, &topic), 2);
+    }
+}
+
+/// UNKNOWN_MEMBER_ID: the member says what will be read again, joins again and goes on.
+#[test]
+fn a_member_that_is_none_any_more_joins_again() {
+    let kafka = Cluster::local(1);
+    let topic = kafka.topic("unknown", 1);
+    kafka.kpipe(&["produce", &topic], b"a\n");
+    let reader = member(&kafka, &topic, &["--commit-interval", "100ms"]);
+    wait_until("the first commit", || committed(&kafka, &topic) == 1);
+    kafka.faulty().faults().inject(ApiKey::OffsetCommit, 1, Fault::Error(25));
+    kafka.faulty().faults().inject(ApiKey::Heartbeat, 1, Fault::Error(25));
+    kafka.kpipe(&["produce", &topic], b"b\n");
+    wait_until("the faults", || kafka.faulty().faults().are_done());
+    kafka.kpipe(&["produce", &topic], b"c\n");
+    wait_until("all to be committed", || committed(&kafka, &topic) == 3);
+    reader.signal(libc::SIGTERM);
+    let done = reader.ended();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let lines: Vec<_> = done.stdout.lines().collect();
+    assert!(["a b c", "a b b c"].contains(&lines.join(" ").as_str()), "{lines:?}");
+    assert!(done.stderr.contains(&format!("lost: heartbeat of group {topic}: UNKNOWN_MEMBER_ID")), "{}", done.stderr);
+}
+
+#[test]
+fn another_member_with_the_same_instance_id_ends_this_one() {
+    let kafka = Cluster::local(1);
+    let topic = kafka.topic("fenced", 2);
+    let flags = ["--instance-id", "one"];
+    let first = member(&kafka, &topic, &flags);
+    kafka.kpipe(&["produce", &topic], b"a\n");
+    wait_until("the first commit", || first.seen() == "a\n" && committed(&kafka, &topic) >= 1);
+    let second = member(&kafka, &topic, &flags);
+    let done = first.ended();
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(done.stderr.contains("FENCED_INSTANCE_ID") && done.stderr.contains("--instance-id"), "{}", done.stderr);
+    kafka.kpipe(&["produce", &topic], b"b\n");
+    wait_until("the second to go on", || second.seen() == "b\n");
+    second.signal(libc::SIGTERM);
+    assert_eq!(second.ended().code, 0);
+}
+
+#[test]
+fn every_request_of_a_member_may_fail_for_a_moment() {
+    for api in [ApiKey::FindCoordinator, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::OffsetFetch, ApiKey::Heartbeat] {
+        for fault in [Fault::Error(15), Fault::DropBefore, Fault::DropAfter] {
+            let kafka = Cluster::local(2);
+            let topic = kafka.topic("fails", 2);
+            kafka.kpipe(&["produce", &topic, "-K", ":"], b"a:1\nb:2\nc:3\nd:4\n");
+            kafka.faulty().faults().inject(api, 2, fault);
+            let reader = member(&kafka, &topic, &["--session-timeout", "3s", "-X", "request.timeout.ms=2000"]);
+            wait_until(&format!("the records, {api:?} {fault:?}"), || {
+                let mut lines: Vec<String> = reader.seen().lines().map(str::to_owned).collect();
+                lines.sort();
+                lines.dedup();
+                lines == ["1", "2", "3", "4"] && kafka.faulty().faults().are_done()
+            });
+            reader.signal(libc::SIGTERM);
+            let done = reader.ended();
+            assert_eq!(done.code, 0, "{api:?} {fault:?}: {}", done.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_coordinator_that_moves_loses_nothing() {
+    let kafka = Cluster::local(3);
+    let topic = kafka.topic("moves", 3);
+    let reader = member(&kafka, &topic, &["--commit-interval", "50ms"]);
+    for round in 0..6 {
+        kafka.kpipe(&["produce", &topic], format!("{round}\n").as_bytes());
+        wait_until("the record", || reader.seen().lines().count() == round + 1);
+        kafka.faulty().move_coordinator(&topic, 1 + (round as i32 % 3));
+    }
+    wait_until("the commits", || committed(&kafka, &topic) == 6);
+    reader.signal(libc::SIGTERM);
+    let done = reader.ended();
+    assert_eq!((done.code, done.stdout.lines().count()), (0, 6), "{}", done.stderr);
+}
+
+/// Three real brokers, the one that coordinates the group killed while it reads.
+#[test]
+fn a_killed_coordinator_loses_nothing() {
+    for protocol in ["consumer", "classic"] {
+        let kafka = Cluster::start("4.3.1", 3, &["offsets.topic.replication.factor=3"]);
+        let topic = crate::support::fresh("killed");
+        kafka.kpipe(&["topics", "create", &topic, "--partitions", "6", "--replication-factor", "3"], b"");
+        let mut input = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--rate", "2000"]);
+        let lines: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+        let feed = std::thread::spawn(move || {
+            input.write(lines.as_bytes());
+            input.finish()
+        });
+        let members: Vec<Running> = (0..2).map(|_| member(&kafka, &topic, &["--group-protocol", protocol])).collect();
+        let read = || -> Vec<u32> {
+            members.iter().flat_map(|m| m.seen().lines().filter_map(|l| l.parse().ok()).collect::<Vec<u32>>()).collect()
+        };
+        wait_until("both to read", || members.iter().all(|m| m.seen().lines().count() > 500));
+        let described = kafka.kpipe(&["groups", "describe", &topic, "-J"], b"");
+        let coordinator = json_lines(&described.stdout)[0]["coordinator"].as_i64().unwrap();
+        send_signal(kafka.pid(coordinator as u32), libc::SIGKILL);
+        assert_eq!(feed.join().unwrap().code, 0);
+        wait_until("all records", || {
+            let mut all = read();
+            all.sort_unstable();
+            all.dedup();
+            all.len() == 20_000
+        });
+        let total = read().len();
+        for member in members {
+            member.signal(libc::SIGTERM);
+            let done = member.ended();
+            assert_eq!(done.code, 0, "{protocol}: {}", done.stderr);
+        }
+        // At most what was written in the second before, by members that lost their coordinator.
+        assert!(total - 20_000 <= 6_000, "{protocol}: {} repeated", total - 20_000);
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_off_is_told_of() {
+    let kafka = Cluster::local(2);
+    let topic = kafka.topic("cut", 1);
+    kafka.kpipe(&["produce", &topic], b"a\n");
+    kafka.kpipe(&["produce", &topic], b"b\nc\n");
+    let reader = member(&kafka, &topic, &[]);
+    wait_until("the records", || reader.seen() == "a\nb\nc\n");
+    assert!(kafka.faulty().truncate(&topic, 0, 1));
+    kafka.kpipe(&["produce", &topic], b"x\ny\nz\n");
+    wait_until("the records after the cut", || reader.seen() == "a\nb\nc\nx\ny\nz\n");
+    reader.signal(libc::SIGTERM);
+    let done = reader.ended();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let says =
+        format!("{topic}/0: the log was truncated: the records from 1 to 2 that were read are gone; going on from 1");
+    assert!(done.stderr.contains(&says), "{}", done.stderr);
+}
+
+#[test]
+fn a_group_that_retention_overtook_goes_on_and_says_what_is_gone() {
+    let local = Running::kpipe(&["local", "--port", "0", "--retain-bytes", "100k"]);
+    wait_until("the address", || local.seen().ends_with('\n'));
+    let bootstrap = local.seen().trim().to_owned();
+    let kpipe = |args: &[&str], stdin: &[u8]| crate::support::kpipe(&[&["-b", &bootstrap], args].concat(), stdin);
+    kpipe(&["produce", "t"], b"first\n");
+    assert_eq!(kpipe(&["consume", "t", "-g", "g", "-e", "--output", "value"], b"").stdout, "first\n");
+    let lines: String = (0..5_000).map(|n| format!("{n:099}\n")).collect();
+    kpipe(&["produce", "t", "--batch-size", "10k"], lines.as_bytes());
+    let rest = kpipe(&["consume", "t", "-g", "g", "-e", "--output", "value"], b"");
+    assert_eq!(rest.code, 0, "{}", rest.stderr);
+    assert_eq!(rest.stdout.lines().last(), Some(&*format!("{:099}", 4_999)));
+    assert!(rest.stderr.contains("OFFSET_OUT_OF_RANGE") && rest.stderr.contains("going on from"), "{}", rest.stderr);
+}
