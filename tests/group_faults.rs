@@ -54,7 +54,8 @@ fn a_member_that_is_none_any_more_joins_again() {
     let kafka = Cluster::local(1);
     let topic = kafka.topic("unknown", 1);
     kafka.kpipe(&["produce", &topic], b"a\n");
-    let reader = member(&kafka, &topic, &["--commit-interval", "100ms"]);
+    // The coordinator has in truth not forgotten it: that takes a session.
+    let reader = member(&kafka, &topic, &["--commit-interval", "100ms", "--session-timeout", "2s"]);
     wait_until("the first commit", || committed(&kafka, &topic) == 1);
     kafka.faulty().faults().inject(ApiKey::OffsetCommit, 1, Fault::Error(25));
     kafka.faulty().faults().inject(ApiKey::Heartbeat, 1, Fault::Error(25));
@@ -133,8 +134,8 @@ fn a_killed_coordinator_loses_nothing() {
         let kafka = Cluster::start("4.3.1", 3, &["offsets.topic.replication.factor=3"]);
         let topic = crate::support::fresh("killed");
         kafka.kpipe(&["topics", "create", &topic, "--partitions", "6", "--replication-factor", "3"], b"");
-        let mut input = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--rate", "2000"]);
-        let lines: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+        let mut input = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "-K", ":", "--rate", "2000"]);
+        let lines: String = (0..20_000).map(|n| format!("{}:{n}\n", n % 50)).collect();
         let feed = std::thread::spawn(move || {
             input.write(lines.as_bytes());
             input.finish()

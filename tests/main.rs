@@ -9,6 +9,7 @@ mod copies;
 mod delivery;
 mod group_churn;
 mod group_faults;
+mod group_members;
 mod groups;
 mod interop;
 mod local;

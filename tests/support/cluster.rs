@@ -209,6 +209,14 @@ impl Cluster {
         done.stdout
     }
 
+    /// Kafka's own console consumer as a member of `group`, until a signal comes.
+    pub fn java_member(&self, topic: &str, group: &str, args: &[&str]) -> super::Running {
+        let mut java = self.java("org.apache.kafka.tools.consumer.ConsoleConsumer");
+        java.args(["--bootstrap-server", &self.bootstrap, "--topic", topic, "--group", group, "--from-beginning"]);
+        java.args(args);
+        super::Running::start(java)
+    }
+
     /// What Kafka before 0.9 has instead: one partition.
     pub fn java_read_partition(&self, topic: &str, partition: u32, args: &[&str]) -> String {
         let mut java = self.java("kafka.tools.SimpleConsumerShell");

@@ -41,11 +41,21 @@ pub fn shell(line: &str) -> Done {
 
 /// Python with librdkafka's binding, which `scripts/test` installs.
 pub fn python(script: &str) -> Done {
+    run(python_command("-"), script.as_bytes())
+}
+
+/// The same, with its script as an argument, for who writes to its stdin or has it run on.
+pub fn python_command(script: &str) -> Command {
     let cache =
         std::env::var("KPIPE_CACHE").unwrap_or_else(|_| format!("{}/.cache/kpipe", std::env::var("HOME").unwrap()));
     let mut command = Command::new("timeout");
-    command.args(["240", &format!("{cache}/python/bin/python"), "-"]);
-    run(command, script.as_bytes())
+    command.args(["240", &format!("{cache}/python/bin/python")]);
+    if script == "-" {
+        command.arg("-")
+    } else {
+        command.args(["-u", "-c", script])
+    };
+    command
 }
 
 /// Sends a signal to a process that a test has started.
@@ -70,7 +80,13 @@ impl Running {
     /// `kpipe ARGS`, its stdin open.
     pub fn kpipe(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kpipe"));
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args);
+        Self::start(command)
+    }
+
+    /// Any command, its stdin open.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self::over(command.spawn().unwrap())
     }
 

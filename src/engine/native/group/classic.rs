@@ -234,6 +234,7 @@ impl Classic {
 impl Machine for Classic {
     fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match (event, self.phase) {
+            (Event::Leave, Phase::Left) => vec![Action::Left],
             (_, Phase::Left) => Vec::new(),
             (Event::Leave, _) => {
                 self.phase = Phase::Left;

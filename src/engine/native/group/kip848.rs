@@ -148,6 +148,7 @@ impl Kip848 {
 impl Machine for Kip848 {
     fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match (event, self.phase) {
+            (Event::Leave, Phase::Left) => vec![Action::Left],
             (_, Phase::Left) => Vec::new(),
             (Event::Leave, phase) => {
                 self.phase = Phase::Left;
