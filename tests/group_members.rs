@@ -168,13 +168,13 @@ fn head_and_a_second_run_lose_nothing() {
             "kpipe -b {} consume {topic} -g {topic} --output value --group-protocol {protocol}",
             kafka.bootstrap
         );
-        let first = shell(&format!("{consume} | head -100; exit ${{PIPESTATUS[0]}}"));
+        // `head` would take a block of which it shows a part; this one takes lines, and what it took is known.
+        let first = shell(&format!("{consume} | sed -u 100q; exit ${{PIPESTATUS[0]}}"));
         assert_eq!(first.code, 0, "{}", first.stderr);
         let second = shell(&format!("{consume} -e"));
         let mut all = numbers(&(first.stdout + &second.stdout));
         all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 20_000, "{version} {protocol}");
+        assert_eq!(all, (0..20_000).collect::<Vec<_>>(), "{version} {protocol}: nothing lost, nothing twice");
     }
 }
 
@@ -192,11 +192,13 @@ fn a_static_member_comes_back_to_its_partitions() {
         produce(&kafka, &topic, 0, 400);
         wait_until("the records", || numbers(&a.seen()).len() + numbers(&b.seen()).len() == 400);
         assert!(!numbers(&a.seen()).is_empty());
-        for running in [a, b] {
+        // Who came first had all, until the second came.
+        for (running, moves) in [(a, 0), (b, 1)] {
             running.signal(libc::SIGTERM);
             let done = running.ended();
             assert_eq!(done.code, 0, "{}", done.stderr);
-            assert!(!done.stderr.contains("revoked"), "{protocol}: nobody had to move: {}", done.stderr);
+            let moved = done.stderr.matches("revoked").count();
+            assert!(moved <= moves, "{protocol}: nobody had to move: {}", done.stderr);
         }
     }
 }

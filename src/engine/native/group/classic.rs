@@ -240,7 +240,7 @@ impl Machine for Classic {
                 self.phase = Phase::Left;
                 // A static member comes back to what it had, and does not say that it goes (KIP-345).
                 let tells = !self.member_id.is_empty() && self.terms.instance_id.is_none();
-                let leave = tells.then_some(Action::Leave);
+                let leave = tells.then(|| Action::Leave(self.member_id.clone()));
                 leave.into_iter().chain([Action::Left]).collect()
             }
             (Event::Wanted(wanted), _) => self.wants(wanted),
@@ -265,12 +265,11 @@ impl Machine for Classic {
                 self.beating = false;
                 let why = format!("no record was taken for {:?}: --max-poll-interval", self.terms.rebalance);
                 let lost = std::mem::take(&mut self.owned);
-                let tells = !self.member_id.is_empty();
-                self.member_id.clear();
+                let member_id = std::mem::take(&mut self.member_id);
                 self.generation = -1;
                 let mut actions = Vec::new();
-                if tells {
-                    actions.push(Action::Leave);
+                if !member_id.is_empty() {
+                    actions.push(Action::Leave(member_id));
                 }
                 actions.push(Action::Lose(lost, Error::Network(why)));
                 actions

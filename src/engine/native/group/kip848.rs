@@ -152,7 +152,7 @@ impl Machine for Kip848 {
             (_, Phase::Left) => Vec::new(),
             (Event::Leave, phase) => {
                 self.phase = Phase::Left;
-                let leave = (phase != Phase::Out).then_some(Action::Leave);
+                let leave = (phase != Phase::Out).then(|| Action::Leave(self.member_id.clone()));
                 leave.into_iter().chain([Action::Left]).collect()
             }
             (Event::Wanted(wanted), phase) => {
@@ -189,7 +189,7 @@ impl Machine for Kip848 {
                 self.beating = false;
                 let why = format!("no record was taken for {:?}: --max-poll-interval", self.terms.rebalance);
                 let lost = std::mem::take(&mut self.owned);
-                vec![Action::Leave, Action::Lose(lost, Error::Network(why))]
+                vec![Action::Leave(self.member_id.clone()), Action::Lose(lost, Error::Network(why))]
             }
             (Event::Moving, Phase::Out) if !self.wanted.is_empty() => self.join(now),
             (Event::Due, Phase::Member | Phase::Releasing) if self.beat_at <= now && !self.beating => self.beat(now),

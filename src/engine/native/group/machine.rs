@@ -80,8 +80,8 @@ pub(super) enum Action {
     Sync(Vec<(String, Bytes)>),
     /// Send a heartbeat; with all that is known of the member, or what has changed only (KIP-848).
     Beat { full: bool },
-    /// Tell the coordinator that the member leaves; nobody waits for the answer.
-    Leave,
+    /// Tell the coordinator that the member of this id leaves; nobody waits for the answer.
+    Leave(String),
     /// The member has these from now on.
     Assign(BTreeSet<Place>),
     /// The member is to let go of these, and say so.

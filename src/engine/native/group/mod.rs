@@ -237,9 +237,9 @@ impl Task {
                         drop(left);
                         return;
                     }
-                    Action::Leave => {
+                    Action::Leave(member_id) => {
                         in_flight.abort_all();
-                        self.requests.leave(&mut in_flight, self.machine.identity());
+                        self.requests.leave(&mut in_flight, member_id);
                     }
                     action => {
                         if self.perform(action, &mut in_flight).is_err() {
@@ -331,7 +331,7 @@ impl Task {
                 self.requests.cluster.forget_coordinator(Coordinated::Group, group);
                 return Ok(());
             }
-            Action::Leave | Action::Left => return Ok(()),
+            Action::Leave(_) | Action::Left => return Ok(()),
             Action::Assign(places) => Change::Assigned(places),
             Action::Revoke(places) => Change::Revoking(places),
             Action::Lose(places, error) => {

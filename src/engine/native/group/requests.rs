@@ -295,19 +295,19 @@ impl Requests {
     }
 
     /// Tells that the member leaves; on the main connection, for on its own a join may be waiting.
-    pub(super) fn leave(&self, tasks: &mut JoinSet<Event>, identity: Identity) {
+    pub(super) fn leave(&self, tasks: &mut JoinSet<Event>, member_id: String) {
         let me = self.clone();
         tasks.spawn(async move {
             let told = if me.kip848 {
                 let epoch = if me.config.instance_id.is_some() { LEAVES_FOR_NOW } else { LEAVES };
                 let request = ConsumerGroupHeartbeatRequest::default()
                     .with_group_id(me.group())
-                    .with_member_id(text(&identity.0))
+                    .with_member_id(text(&member_id))
                     .with_member_epoch(epoch)
                     .with_instance_id(me.instance());
                 async { Ok(me.coordinator(Lane::Main).await?.request(&request).await?.error_code) }.await
             } else {
-                me.leave_classic(&identity.0).await
+                me.leave_classic(&member_id).await
             };
             match told {
                 Ok(0) => {}
