@@ -88,7 +88,7 @@ impl Churn<'_> {
     }
 }
 
-fn churn(kafka: &Cluster, protocol: &str, rough: bool, flags: &[&str]) {
+fn churn(kafka: &Cluster, protocol: &str, rough: bool, flags: &[&str], with_java: bool) {
     const RECORDS: u32 = 600_000;
     const RATE: u32 = 15_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -100,6 +100,8 @@ fn churn(kafka: &Cluster, protocol: &str, rough: bool, flags: &[&str]) {
         members: Vec::new(),
         ended: Vec::new(),
     };
+    // It stays through all of it.
+    let java = with_java.then(|| kafka.java_member(&topic, &topic, &[]));
     let (b, out) = (kafka.bootstrap.clone(), topic.clone());
     let producer = std::thread::spawn(move || {
         let lines: String = (0..RECORDS).map(|n| format!("key-{}:{n}\n", n % 997)).collect();
@@ -150,6 +152,13 @@ fn churn(kafka: &Cluster, protocol: &str, rough: bool, flags: &[&str]) {
             assert!(*lossy || before.is_none_or(|before| before < offset), "{partition}: {offset} after {before:?}");
         }
     }
+    if let Some(java) = java {
+        java.signal(libc::SIGTERM);
+        let numbers: Vec<usize> = java.ended().stdout.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(numbers.len() > 10_000, "Java read {}", numbers.len());
+        total += numbers.len() as u32;
+        numbers.into_iter().for_each(|n| seen[n] = true);
+    }
     let missing = seen.iter().filter(|seen| !**seen).count();
     assert_eq!(missing, 0, "{protocol}: lost, e.g. {:?}", seen.iter().position(|seen| !seen));
     assert!(shared.len() > 2, "the work was shared: {} members", shared.len());
@@ -183,25 +192,25 @@ fn quick_sessions(version: &'static str) -> Cluster {
 
 #[test]
 fn polite_members_of_the_consumer_protocol_lose_and_repeat_nothing() {
-    churn(&quick_sessions("4.3.1"), "consumer", false, &[]);
+    churn(&quick_sessions("4.3.1"), "consumer", false, &[], false);
 }
 
 #[test]
 fn polite_members_of_the_classic_protocol_lose_and_repeat_nothing() {
-    churn(&quick_sessions("4.3.1"), "classic", false, &[]);
+    churn(&quick_sessions("4.3.1"), "classic", false, &[], false);
 }
 
 #[test]
-fn polite_members_that_share_out_by_range_lose_and_repeat_nothing() {
-    churn(&quick_sessions("3.9.2"), "classic", false, &["--assignor", "range"]);
+fn polite_members_among_whom_is_one_of_java_lose_and_repeat_nothing() {
+    churn(&quick_sessions("3.9.2"), "classic", false, &["--assignor", "range"], true);
 }
 
 #[test]
 fn members_of_the_consumer_protocol_that_crash_and_stall_lose_nothing() {
-    churn(&quick_sessions("4.3.1"), "consumer", true, &[]);
+    churn(&quick_sessions("4.3.1"), "consumer", true, &[], false);
 }
 
 #[test]
 fn members_of_the_classic_protocol_that_crash_and_stall_lose_nothing() {
-    churn(&quick_sessions("3.9.2"), "classic", true, &["--session-timeout", "3s"]);
+    churn(&quick_sessions("3.9.2"), "classic", true, &["--session-timeout", "3s"], false);
 }

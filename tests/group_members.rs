@@ -52,10 +52,8 @@ fn members_share_and_whoever_leaves_is_replaced_at_once() {
         let done = second.ended();
         wait_until("all", || numbers(&first.seen()).len() + numbers(&done.stdout).len() == 1_200);
         let took = left.elapsed();
-        assert!(
-            took < Duration::from_millis(if cfg!(debug_assertions) { 3_000 } else { 1_500 }),
-            "{protocol}: {took:?}"
-        );
+        // 0.5 s with the classic protocol and 1 s with the other, where no other test wants the machine.
+        assert!(took < Duration::from_secs(3), "{protocol}: {took:?}");
         assert_eq!(done.code, 0, "{}", done.stderr);
         first.signal(libc::SIGTERM);
         let done = [first.ended().stdout, done.stdout].concat();

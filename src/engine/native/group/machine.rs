@@ -136,3 +136,6 @@ pub(super) fn is_coordinators(error: &Error) -> bool {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;
