@@ -1,7 +1,7 @@
 //! What the cluster holds: brokers, topics with their logs, groups. No I/O here; every request finds its topic,
 //! partition or coordinator through these.
 
-use super::configs;
+use super::configs::{self, Refused};
 use super::group::{Answer, Group, Waiter};
 use super::log::{Appended, Log, Terms};
 use crate::record::{PartitionId, Timestamp};
@@ -42,9 +42,6 @@ pub(super) struct Topic {
     /// Those that differ from the defaults.
     pub(super) configs: BTreeMap<String, String>,
 }
-
-/// Why a request about topics was refused, and the words that Kafka adds.
-pub(super) type Refused = (E, String);
 
 /// The whole cluster.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! Topic configs: all are kept and shown; `max.message.bytes` and `message.timestamp.type` have an effect.
 
-use super::cluster::Refused;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeMap;
+
+/// Why a request about topics was refused, and the words that Kafka adds.
+pub(super) type Refused = (E, String);
 
 /// What a value has to be; the numbers are DescribeConfigs' types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Fetch and ListOffsets.
 
+use super::call::Call;
 use super::cluster::Cluster;
-use super::server::Call;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::fetch_request::FetchPartition;

@@ -1,7 +1,7 @@
 //! FindCoordinator and the requests about groups: joining, leaving, offsets, lists.
 
+use super::call::{Call, HOST, text};
 use super::group::{Answer, Group, Join, Joined, Sync};
-use super::server::{Call, HOST, text};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};

@@ -3,6 +3,7 @@
 //! One file a request family, over a [`cluster`] that does no I/O: logs that store batches as they came, and groups
 //! that are state machines. Transactions, KIP-848 groups, security and replication are not offered, and not listed.
 
+mod call;
 mod cluster;
 mod configs;
 mod faults;
@@ -22,8 +23,8 @@ use crate::engine::native::Network;
 use crate::error::{Error, Result, describe_io};
 use crate::record::PartitionId;
 use crate::signal::Stop;
+use call::{HOST, Shared};
 use cluster::{Cluster, NewTopic};
-use server::{HOST, Shared};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;

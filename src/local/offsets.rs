@@ -1,7 +1,7 @@
 //! OffsetCommit and OffsetFetch.
 
+use super::call::Call;
 use super::group::{Committed, Group};
-use super::server::Call;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};

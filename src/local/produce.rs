@@ -1,7 +1,7 @@
 //! Produce and InitProducerId.
 
+use super::call::Call;
 use super::cluster::{Cluster, unknown};
-use super::server::Call;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{

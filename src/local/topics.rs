@@ -1,8 +1,8 @@
 //! Metadata, CreateTopics, DeleteTopics, CreatePartitions and DescribeConfigs.
 
-use super::cluster::{Cluster, NewTopic, Refused, Topic, check_name, unknown};
-use super::configs::{CONFIGS, Kind};
-use super::server::{CLUSTER_ID, Call, HOST, text};
+use super::call::{CLUSTER_ID, Call, HOST, text};
+use super::cluster::{Cluster, NewTopic, Topic, check_name, unknown};
+use super::configs::{CONFIGS, Kind, Refused};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;

@@ -3,6 +3,7 @@
 use super::super::cluster::{Cluster, EARLIEST, LATEST, Lane, UNKNOWN_TOPIC};
 use super::super::group::Change;
 use super::super::wire::{Codec, Decoder, batches};
+use super::budget::{Budget, Held};
 use super::positions::{Plan, Positions, Target, TargetId};
 use super::{News, start};
 use crate::engine::{ConsumerConfig, Event, Isolation, Offsets, Place, Start, out_of_range, place};
@@ -15,10 +16,9 @@ use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -63,43 +63,6 @@ pub(super) struct Decoded {
     pub(super) batches: Vec<Batch>,
     pub(super) failed: Option<Error>,
     pub(super) held: Held,
-}
-
-/// How many bytes of records are fetched and not handled.
-#[derive(Debug)]
-pub(super) struct Budget {
-    limit: usize,
-    used: AtomicUsize,
-    freed: Notify,
-}
-
-impl Budget {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0), freed: Notify::new() }
-    }
-
-    fn hold(self: &Arc<Self>, bytes: usize) -> Held {
-        self.used.fetch_add(bytes, Ordering::AcqRel);
-        Held { budget: self.clone(), bytes }
-    }
-
-    fn has_room(&self) -> bool {
-        self.used.load(Ordering::Acquire) < self.limit
-    }
-}
-
-/// Bytes of the budget; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Held {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.budget.freed.notify_one();
-    }
 }
 
 /// The consumer whom the fetcher works for has gone.
@@ -197,7 +160,7 @@ impl Fetcher {
                 Some(Ok(resolved)) = resolving.join_next() => self.take_up(resolved),
                 // Err: the task was cancelled, which only happens when the runtime ends.
                 Some(Ok((plan, response))) = in_flight.join_next() => self.handle(plan, response).await,
-                () = self.budget.freed.notified() => Ok(()),
+                () = self.budget.freed() => Ok(()),
                 () = sleep_until(retry) => Ok(()),
             };
             if done.is_err() {
@@ -497,12 +460,7 @@ impl Fetcher {
         let mut held = self.budget.hold(raw.iter().map(|batch| batch.len()).sum());
         let decode = move || {
             let (batches, corrupt) = decoder.decode(raw);
-            // What came out of a codec is larger than what went in.
-            let bytes: usize = batches.iter().map(|batch| batch.records.len()).sum();
-            if bytes > held.bytes {
-                held.budget.used.fetch_add(bytes - held.bytes, Ordering::AcqRel);
-                held.bytes = bytes;
-            }
+            held.grow(batches.iter().map(|batch| batch.records.len()).sum());
             let failed = corrupt.map(|corrupt| Error::Network(format!("{what}: {corrupt}")));
             Decoded { id: index, batches, failed, held }
         };

@@ -1,5 +1,6 @@
 //! Reading: positions, the fetches that run ahead of them, and what the command is handed.
 
+mod budget;
 mod fetcher;
 mod positions;
 mod start;
@@ -9,7 +10,8 @@ use super::group::{Change, Member, offsets, wanted};
 use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
 use crate::error::{Error, Result};
 use crate::record::Batch;
-use fetcher::{Budget, Delivery, Fetcher, Held};
+use budget::{Budget, Held};
+use fetcher::{Delivery, Fetcher};
 use positions::{Positions, Target, TargetId};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

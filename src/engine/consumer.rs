@@ -1,0 +1,164 @@
+//! What a consumer is asked for, does and tells.
+
+use super::{Assignor, Isolation};
+use crate::error::{Error, Result};
+use crate::record::{Batch, Offset, PartitionId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The first record there is.
+    Beginning,
+    /// Only what comes from now on.
+    End,
+    /// The group's committed offset.
+    Stored,
+    /// An offset.
+    At(Offset),
+    /// The last so many of each partition.
+    Last(u64),
+    /// The first record with this timestamp or a later one.
+    Time(Timestamp),
+}
+
+/// Which topics are read.
+#[derive(Debug, Clone)]
+pub enum Subscription {
+    /// These.
+    Topics(Vec<String>),
+    /// All whose whole name matches, also those that are made later.
+    Pattern(regex::Regex),
+}
+
+/// How members of a group agree on who reads what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum GroupProtocol {
+    /// The newer one where the brokers have it and the group does not use the older
+    #[default]
+    Auto,
+    /// Members share out among themselves: Kafka 0.9 and newer
+    Classic,
+    /// The coordinator shares out (KIP-848): Kafka 4.0 and newer
+    Consumer,
+}
+
+/// A consumer's group.
+#[derive(Debug, Clone)]
+pub struct GroupConfig {
+    /// Its name.
+    pub id: String,
+    /// Whether to be no member of it, only to read and commit its offsets.
+    pub lone: bool,
+    /// How members agree.
+    pub protocol: GroupProtocol,
+    /// The flag that the newer protocol has no place for, if one was given.
+    pub only_classic: Option<&'static str>,
+    /// The name of a static member (KIP-345).
+    pub instance_id: Option<String>,
+    /// A member silent this long is thought dead.
+    pub session_timeout: Duration,
+    /// How often a member says that it lives.
+    pub heartbeat_interval: Duration,
+    /// A member whose reader takes nothing for this long leaves.
+    pub max_poll_interval: Duration,
+    /// How to share out in the classic protocol, the preferred one first.
+    pub assignors: Vec<Assignor>,
+    /// How the coordinator is to share out.
+    pub server_assignor: Option<String>,
+}
+
+/// What a consumer is asked for.
+#[derive(Debug, Clone)]
+pub struct ConsumerConfig {
+    /// The topics.
+    pub subscription: Subscription,
+    /// Only these partitions; `None` is all.
+    pub partitions: Option<Vec<PartitionId>>,
+    /// Where reading begins.
+    pub start: Start,
+    /// Where it begins in a partition without a committed offset.
+    pub fallback: Start,
+    /// Whether each partition ends where it ended at the start.
+    pub stop_at_end: bool,
+    /// The group whose offsets are read and committed.
+    pub group: Option<GroupConfig>,
+    /// Where this consumer stands: the nearest replica is read (KIP-392).
+    pub rack: Option<String>,
+    /// How often to look for new topics and partitions.
+    pub refresh: Duration,
+    /// Which records of transactions are shown.
+    pub isolation: Isolation,
+    /// Bytes of records fetched ahead of what was handled.
+    pub fetch_ahead: usize,
+    /// Bytes one fetch asks for, in all and of one partition.
+    pub fetch_bytes: usize,
+    /// How long a broker may hold a fetch when there is nothing.
+    pub fetch_wait: Duration,
+}
+
+/// The offset to go on from, a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The next record's offset.
+    pub offset: Offset,
+    /// Epoch of the leader that wrote the last one (KIP-320); -1 when unknown.
+    pub leader_epoch: i32,
+}
+
+/// A topic's partition.
+pub type Place = (Arc<str>, PartitionId);
+
+/// Positions by topic and partition.
+pub type Offsets = BTreeMap<Place, Position>;
+
+/// What [`Consumer::next`] found.
+#[derive(Debug)]
+pub enum Event {
+    /// Records.
+    Batch(Batch),
+    /// Every partition is at the end it had at the start.
+    End,
+    /// Nothing until the deadline.
+    Timeout,
+    /// A signal came.
+    Stopped,
+    /// The group gave these to this member, which begins there.
+    Assigned(Offsets),
+    /// The group wants these for others: they are let go at the next call of [`Consumer::next`].
+    Revoking(Vec<Place>),
+    /// The member has these no more, for this reason: nothing can be committed for them.
+    Lost(Vec<Place>, Error),
+}
+
+/// Reads records; remembers what was handled.
+pub trait Consumer {
+    /// The next event, or [`Event::Timeout`] at `deadline`. Calling it again says that all before is handled.
+    ///
+    /// # Errors
+    /// Reading cannot go on: a partition is gone, denied or corrupt, or the cluster out of reach too long.
+    fn next(&mut self, deadline: Instant) -> Result<Event>;
+
+    /// Commits `written` for the group. False when it is not this member's to commit any more: [`Consumer::next`] then
+    /// has news of that.
+    ///
+    /// # Errors
+    /// The commit failed, retries included; the error says from where records will be read again.
+    fn commit(&mut self, written: &Offsets) -> Result<bool>;
+
+    /// Whether partitions are to be let go: who is at work on a batch should soon call [`Consumer::next`], and may go
+    /// on with the batch afterwards. Asking says that the work moves.
+    fn has_news(&self) -> bool {
+        false
+    }
+
+    /// Leaves the group.
+    ///
+    /// # Errors
+    /// A second signal came first.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
