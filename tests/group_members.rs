@@ -300,17 +300,53 @@ fn rebalances_are_told_as_json() {
 
 #[test]
 fn the_nearest_replica_is_read() {
-    let kafka = Cluster::start(
-        "4.3.1",
-        2,
-        &["broker.rack=here", "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector"],
-    );
+    let selector = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let kafka = Cluster::start("4.3.1", 2, &[selector]);
     let topic = crate::support::fresh("near");
     kafka.kpipe(&["topics", "create", &topic, "--replication-factor", "2"], b"");
     produce(&kafka, &topic, 0, 100);
-    // Both brokers stand here, so the leader is as near: what is asked for must not harm.
-    let done = kafka.kpipe(&["consume", &topic, "--rack", "here", "-o", "beginning", "-e", "--output", "value"], b"");
-    assert_eq!(numbers(&done.stdout).len(), 100);
+    let described = json_lines(&kafka.kpipe(&["topics", "describe", &topic, "-J"], b"").stdout);
+    let leader = described[0]["partitions"][0]["leader"].as_i64().unwrap();
+    for broker in [1, 2] {
+        let rack = format!("rack-{broker}");
+        let done =
+            kafka.kpipe(&["-v", "consume", &topic, "--rack", &rack, "-o", "beginning", "-e", "--output", "value"], b"");
+        assert_eq!(numbers(&done.stdout).len(), 100);
+        let told =
+            done.stderr.contains(&format!("reading from the nearest replica partition=\"{topic}/0\" broker={broker}"));
+        assert_eq!(told, broker != leader, "{}", done.stderr);
+    }
+}
+
+#[test]
+fn what_is_committed_bears_the_leaders_epoch_and_who_wrote_it() {
+    for (version, protocol) in PROTOCOLS {
+        let kafka = brokers(version);
+        let topic = kafka.topic("epoch", 1);
+        produce(&kafka, &topic, 0, 10);
+        kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "4", "--group-protocol", protocol], b"");
+        let exported = json_lines(&kafka.kpipe(&["groups", "export", &topic], b"").stdout);
+        let metadata = concat!("kpipe ", env!("CARGO_PKG_VERSION"));
+        let expected = serde_json::json!({
+            "group": topic, "topic": topic, "partition": 0, "offset": 4, "leader_epoch": 0, "metadata": metadata,
+        });
+        assert_eq!(exported, [expected], "{version} {protocol}");
+    }
+}
+
+#[test]
+fn lag_is_watched_until_a_signal() {
+    let kafka = brokers("local");
+    let topic = kafka.topic("watched", 1);
+    produce(&kafka, &topic, 0, 10);
+    kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "4"], b"");
+    let watch = Running::kpipe(&["-b", &kafka.bootstrap, "groups", "lag", &topic, "--watch", "0.1", "-J"]);
+    let last = || json_lines(&watch.seen()).last().and_then(|line| line["lag"].as_i64());
+    wait_until("the lag", || last() == Some(6));
+    kafka.kpipe(&["consume", &topic, "-g", &topic, "-e"], b"");
+    wait_until("no lag", || last() == Some(0));
+    watch.signal(libc::SIGINT);
+    assert_eq!(watch.ended().code, 0);
 }
 
 #[test]

@@ -399,7 +399,9 @@ impl Fetcher {
                 continue;
             }
             if data.preferred_read_replica.0 >= 0 {
-                self.positions.follow(index, data.preferred_read_replica.0, Instant::now());
+                let (what, broker) = (place(&target.topic, target.partition), data.preferred_read_replica.0);
+                tracing::info!(partition = what, broker, "reading from the nearest replica");
+                self.positions.follow(index, broker, Instant::now());
             }
             if code != 0 {
                 return self.fail(Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code));
