@@ -32,6 +32,9 @@ pub enum Error {
     /// No broker, or no usable answer from one.
     #[error("{0}")]
     Network(String),
+    /// TLS or SASL was refused: trying again does not help.
+    #[error("{0}")]
+    Security(String),
     /// A record of the input is malformed.
     #[error("{source_name}, line {line}{}: {what}", .byte.map(|b| format!(", byte {b}")).unwrap_or_default())]
     Input {
@@ -87,6 +90,7 @@ impl Error {
             Self::Kafka { code, .. } => code.name(),
             Self::Usage(_) => "refused".to_owned(),
             Self::Network(_) => "network".to_owned(),
+            Self::Security(_) => "security".to_owned(),
             Self::Input { .. } => "input".to_owned(),
             Self::Io(_) | Self::ReaderGone => "I/O".to_owned(),
             Self::NotSent => "not sent".to_owned(),

@@ -16,6 +16,7 @@ mod local;
 mod local_agrees;
 mod old_formats;
 mod outages;
+mod security;
 mod signals;
 mod support;
 mod topics;

@@ -35,7 +35,15 @@ impl Engine {
     /// No broker can be reached, or it is none.
     pub fn connect(config: &Config, stop: &Stop) -> Result<Self> {
         let native = || native::Client::connect(config, stop);
-        let kafka = || kafka_crate::Client::connect(config, stop).map(|client| Self::Kafka(Box::new(client)));
+        let kafka = || {
+            if config.security.is_some() {
+                return Err(crate_cannot(
+                    "security.protocol",
+                    "the kafka crate has no SASL, and its TLS is OpenSSL's C",
+                ));
+            }
+            kafka_crate::Client::connect(config, stop).map(|client| Self::Kafka(Box::new(client)))
+        };
         match config.engine {
             EngineChoice::Kafka => match native()? {
                 native::Found::Modern(client) if !client.is_legacy()? => Err(Error::Usage(

@@ -47,11 +47,21 @@ pub fn brokers(version: &'static str) -> Arc<Cluster> {
 
 impl Cluster {
     pub fn start(version: &'static str, brokers: u32, configs: &[&str]) -> Self {
+        Self::start_with(version, brokers, configs, &[])
+    }
+
+    /// One broker with listeners for TLS and SASL as well.
+    pub fn start_secure(version: &'static str, configs: &[&str]) -> Self {
+        Self::start_with(version, 1, configs, &["--secure"])
+    }
+
+    fn start_with(version: &'static str, brokers: u32, configs: &[&str], flags: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("kpipe-kafka-").tempdir().unwrap().keep();
         let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka"))
             .args(["run", "--version", version, "--port", "0", "--brokers", &brokers.to_string()])
             .arg("--dir")
             .arg(&dir)
+            .args(flags)
             .args(configs.iter().flat_map(|config| ["--config", config]))
             .env("KPIPE_KAFKA_HEAP", "384m")
             .env("KPIPE_KAFKA_JIT", "1")
@@ -184,20 +194,17 @@ impl Cluster {
 
     /// Kafka's own console consumer: `count` records from the beginning.
     pub fn java_consume(&self, topic: &str, count: usize, args: &[&str]) -> String {
+        self.java_consume_at(&self.bootstrap, topic, count, args)
+    }
+
+    /// The same through another listener.
+    pub fn java_consume_at(&self, bootstrap: &str, topic: &str, count: usize, args: &[&str]) -> String {
         let mut java = match self.version {
             "4.3.1" | "3.9.2" | "local" => self.java("org.apache.kafka.tools.consumer.ConsoleConsumer"),
             _ => self.java("kafka.tools.ConsoleConsumer"),
         };
         let max = count.to_string();
-        java.args([
-            "--bootstrap-server",
-            &self.bootstrap,
-            "--topic",
-            topic,
-            "--from-beginning",
-            "--max-messages",
-            &max,
-        ]);
+        java.args(["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--max-messages", &max]);
         let done = run(
             args.iter().fold(java, |mut java, arg| {
                 java.arg(arg);

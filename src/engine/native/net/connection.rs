@@ -3,18 +3,19 @@
 use super::super::wire::message;
 use super::frame::{Broken, read_frame};
 use super::versions::Versions;
+use super::{sasl, tls};
 use crate::config::Config;
 use crate::error::{Code, Error, Result, describe_io};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use rustls::ClientConfig;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
-use tokio::io::{AsyncWriteExt, BufReader};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -22,12 +23,16 @@ use tokio::task::AbortHandle;
 const MAX_ANSWER: usize = 256 << 20;
 /// Shorter parts of a frame are put together before they are written.
 const SMALL_PART: usize = 16 << 10;
+/// How much of an authenticated session is used before another connection takes its place.
+const SESSION_USED: f32 = 0.8;
 /// Kafka's UNSUPPORTED_VERSION.
 const UNSUPPORTED_VERSION: i16 = 35;
 
 /// A request's parts, in order, after its header: big ones are written from where they are.
 pub type Frame = Vec<Bytes>;
 
+type Reading = Box<dyn AsyncRead + Send + Unpin>;
+type Writing = Box<dyn AsyncWrite + Send + Unpin>;
 type Reply = oneshot::Sender<Result<Bytes>>;
 type Pending = Arc<Mutex<VecDeque<(i32, Reply)>>>;
 
@@ -46,6 +51,8 @@ pub struct Connection {
     label: String,
     requests: mpsc::UnboundedSender<Outgoing>,
     versions: OnceLock<Versions>,
+    /// When to use another one, for the broker ends this one's session soon after (KIP-368).
+    retires_at: OnceLock<Instant>,
     next_correlation: AtomicI32,
     client_id: StrBytes,
     timeout: Duration,
@@ -74,11 +81,17 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to `address` and asks what the broker offers; messages call it `label`.
+    /// Connects to `address`, secured as `config` wants it, and asks what the broker offers; messages call it `label`.
+    /// `tls` is what [`prepare_tls`](super::prepare_tls) made of `config`.
     ///
     /// # Errors
     /// Nobody is there, or what is there is no broker.
-    pub async fn open(address: &str, label: String, config: &Config) -> Result<Opened> {
+    pub async fn open(
+        address: &str,
+        label: String,
+        config: &Config,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Opened> {
         let cannot = |why: String| Error::Network(format!("cannot reach {label}: {why}"));
         let limit = config.connect_timeout;
         let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
@@ -87,7 +100,19 @@ impl Connection {
             Ok(Ok(stream)) => stream,
         };
         stream.set_nodelay(true).map_err(|e| cannot(describe_io(&e)))?;
-        let connection = Self::over(stream, label.clone(), config);
+        let connection = match tls {
+            None => {
+                let (read, write) = stream.into_split();
+                Self::over(Box::new(read), Box::new(write), label.clone(), config)
+            }
+            Some(tls) => {
+                let shaken = tls::connect(tls.clone(), stream, address, &label);
+                let stream = tokio::time::timeout(limit, shaken).await;
+                let stream = stream.map_err(|_| cannot(format!("no TLS handshake within {limit:?}")))??;
+                let (read, write) = tokio::io::split(stream);
+                Self::over(Box::new(read), Box::new(write), label.clone(), config)
+            }
+        };
         tracing::debug!(broker = %label, "connected");
 
         // A broker older than the version asked for answers in version 0 that it is.
@@ -113,6 +138,11 @@ impl Connection {
                 Ok(versions) if versions.is_modern() => {
                     // Set once, here.
                     let _ = connection.versions.set(versions);
+                    if let Some(sasl) = &config.security.sasl
+                        && let Some(lifetime) = sasl::authenticate(&connection, sasl).await?
+                    {
+                        let _ = connection.retires_at.set(Instant::now() + lifetime.mul_f32(SESSION_USED)); // as above
+                    }
                     return Ok(Opened::Modern(Arc::new(connection)));
                 }
                 Ok(_) => {
@@ -122,8 +152,7 @@ impl Connection {
         }
     }
 
-    fn over(stream: TcpStream, label: String, config: &Config) -> Self {
-        let (read, write) = stream.into_split();
+    fn over(read: Reading, write: Writing, label: String, config: &Config) -> Self {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let pending = Pending::default();
         let closed = Arc::new(OnceLock::new());
@@ -154,6 +183,7 @@ impl Connection {
             label,
             requests,
             versions: OnceLock::new(),
+            retires_at: OnceLock::new(),
             next_correlation: AtomicI32::new(1),
             client_id: StrBytes::from_string(config.client_id.clone()),
             timeout: config.request_timeout,
@@ -167,9 +197,14 @@ impl Connection {
         self.versions.get().is_some_and(Versions::is_legacy)
     }
 
-    /// Whether requests can still be sent.
+    /// Whether requests can still be sent, and will be answered.
     pub fn is_open(&self) -> bool {
-        self.closed.get().is_none()
+        self.closed.get().is_none() && self.retires_at.get().is_none_or(|at| Instant::now() < *at)
+    }
+
+    /// How messages name the broker.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// Whether it was closed without a byte of an answer: how brokers before 0.10 meet ApiVersions.
@@ -322,7 +357,7 @@ fn drain(pending: &Pending) -> VecDeque<(i32, Reply)> {
 }
 
 async fn write_requests(
-    mut socket: OwnedWriteHalf,
+    mut socket: Writing,
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     pending: Pending,
 ) -> std::io::Result<()> {
@@ -348,6 +383,7 @@ async fn write_requests(
             socket.write_all(&small).await?;
             small.clear();
         }
+        socket.flush().await?;
         if let Some(written) = written {
             let _ = written.send(Ok(Bytes::new())); // Err: nobody waits for it any more
         }
@@ -358,12 +394,20 @@ async fn write_requests(
 const HUNG_UP: &str = "closed the connection";
 
 /// Hands each answer to who waits for it; returns why that ended.
-async fn read_answers(socket: OwnedReadHalf, pending: Pending, label: &str) -> Error {
+async fn read_answers(socket: Reading, pending: Pending, label: &str) -> Error {
     let mut socket = BufReader::with_capacity(16 << 10, socket);
+    let mut answers = 0;
     loop {
         let answer = match read_frame(&mut socket, MAX_ANSWER).await {
             Ok(answer) => answer,
-            Err(broken) => return Error::Network(format!("{label} {}", explain(&broken))),
+            Err(Broken::HungUp)
+                if answers == 1 && !pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>
+            {
+                return Error::Network(format!(
+                    "{label} {HUNG_UP} after ApiVersions (a listener that wants SASL does that: security.protocol, sasl.mechanism)"
+                ));
+            }
+            Err(broken) => return explain(&broken, label),
         };
         let next = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some((correlation, reply)) = next else {
@@ -377,12 +421,13 @@ async fn read_answers(socket: OwnedReadHalf, pending: Pending, label: &str) -> E
         }
         // Err: nobody waits for it any more.
         let _ = reply.send(Ok(answer));
+        answers += 1;
     }
 }
 
 /// What to say of a connection that brought no answer.
-fn explain(broken: &Broken) -> String {
-    match broken {
+fn explain(broken: &Broken, label: &str) -> Error {
+    let why = match broken {
         Broken::HungUp => HUNG_UP.to_owned(),
         Broken::Amid => "closed the connection amid an answer".to_owned(),
         Broken::Length([b'H', b'T', b'T', b'P']) => "speaks HTTP: it is no Kafka broker".to_owned(),
@@ -390,6 +435,11 @@ fn explain(broken: &Broken) -> String {
         Broken::Length(len) => {
             format!("announced an answer of {} bytes: it is no Kafka broker", u32::from_be_bytes(*len))
         }
-        Broken::Io(e) => format!("broke the connection: {}", describe_io(e)),
-    }
+        Broken::Io(e) => match tls::explain(e) {
+            // With TLS 1.3 a broker refuses a client's certificate only now.
+            Some(why) => return Error::Security(format!("TLS with {label}: {why}")),
+            None => format!("broke the connection: {}", describe_io(e)),
+        },
+    };
+    Error::Network(format!("{label} {why}"))
 }

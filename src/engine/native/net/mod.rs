@@ -2,10 +2,14 @@
 
 mod connection;
 mod frame;
+mod sasl;
+mod scram;
+mod tls;
 mod versions;
 
 pub use connection::{Connection, Frame, Opened};
 pub use frame::read_frame;
+pub use tls::prepare as prepare_tls;
 
 use crate::error::{Error, Result};
 use crate::signal::Stop;

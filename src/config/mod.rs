@@ -1,6 +1,9 @@
 //! Where settings come from: flags, `-X`, `-F FILE`, the environment, defaults. Knows each property's name once.
 
+mod security;
+
 use crate::error::{Error, Result, did_you_mean};
+pub use security::{Mechanism, Sasl, Secret, Security, Tls};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -38,17 +41,43 @@ pub const PROPERTIES: &[(&str, &[&str])] = &[
     ("partition.assignment.strategy", &[]),
     ("request.timeout.ms", &["socket.timeout.ms"]),
     ("retry.backoff.ms", &[]),
+    ("sasl.jaas.config", &[]),
+    ("sasl.mechanism", &["sasl.mechanisms"]),
+    ("sasl.password", &[]),
+    ("sasl.username", &[]),
+    ("security.protocol", &[]),
     ("session.timeout.ms", &[]),
     ("socket.connection.setup.timeout.ms", &[]),
+    ("ssl.certificate.location", &[]),
+    ("ssl.endpoint.identification.algorithm", &[]),
+    ("ssl.key.location", &[]),
+    ("ssl.keystore.certificate.chain", &["ssl.certificate.pem"]),
+    ("ssl.keystore.key", &["ssl.key.pem"]),
+    ("ssl.keystore.location", &[]),
+    ("ssl.keystore.type", &[]),
+    ("ssl.truststore.certificates", &["ssl.ca.pem"]),
+    ("ssl.truststore.location", &["ssl.ca.location"]),
+    ("ssl.truststore.type", &[]),
 ];
+
+/// Properties whose values are never shown.
+const SECRETS: [&str; 3] = ["sasl.jaas.config", "sasl.password", "ssl.keystore.key"];
 
 /// Where brokers are looked for when nobody says.
 const DEFAULT_BROKERS: &str = "localhost:9092";
 
 /// Properties by the Java client's name, each with where it was set.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Properties {
     values: BTreeMap<&'static str, (String, String)>,
+}
+
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown =
+            self.values.iter().map(|(name, (value, _))| (name, if SECRETS.contains(name) { "***" } else { value }));
+        f.debug_map().entries(shown).finish()
+    }
 }
 
 impl Properties {
@@ -103,8 +132,16 @@ impl Properties {
         name: &str,
         parse: impl Fn(&str) -> std::result::Result<T, E>,
     ) -> Result<Option<T>> {
-        let Some((value, origin)) = self.values.get(name) else { return Ok(None) };
-        parse(value).map(Some).map_err(|e| Error::Usage(format!("{origin} {name}={value}: {e}")))
+        let Some((value, _)) = self.values.get(name) else { return Ok(None) };
+        parse(value).map(Some).map_err(|e| self.malformed(name, &e.to_string()))
+    }
+
+    /// What to say of a value that cannot be; a secret one is not repeated.
+    pub fn malformed(&self, name: &str, why: &str) -> Error {
+        let (value, origin) =
+            self.values.get(name).map_or(("", ""), |(value, origin)| (value.as_str(), origin.as_str()));
+        let shown = if SECRETS.contains(&name) { "***" } else { value };
+        Error::Usage(format!("{origin} {name}={shown}: {why}"))
     }
 
     /// The property as a `T`, when it was set.
@@ -162,6 +199,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Wait before the first retry; doubles up to 1 s.
     pub retry_backoff: Duration,
+    /// TLS and SASL.
+    pub security: Security,
     /// All properties that were set.
     pub properties: Properties,
 }
@@ -191,14 +230,19 @@ impl Config {
             connect_timeout: properties.millis("socket.connection.setup.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
             request_timeout: properties.millis("request.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
             retry_backoff: properties.millis("retry.backoff.ms")?.unwrap_or(Duration::from_millis(100)),
+            security: Security::resolve(&properties)?,
             properties,
         })
     }
 }
 
+/// What may stand before an address, as the brokers' own settings write it.
+const LISTENERS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+
 /// `host` → `host:9092`; a port that is none is an error.
 fn with_port(address: &str) -> Result<String> {
-    let bare = address.strip_prefix("PLAINTEXT://").unwrap_or(address);
+    let bare =
+        address.split_once("://").filter(|(scheme, _)| LISTENERS.contains(scheme)).map_or(address, |(_, bare)| bare);
     let wrong = |what: &str| Error::Usage(format!("-b {address}: {what}"));
     if bare.contains("://") {
         return Err(wrong("expected HOST:PORT"));
