@@ -1,6 +1,6 @@
 //! Members of a group: they share, come and go, also with other clients, and what they tell of it is true.
 
-use crate::support::{Cluster, Running, brokers, json_lines, python_command, shell, wait_until};
+use crate::support::{Cluster, Running, brokers, json_lines, python_running, shell, wait_until};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -138,13 +138,13 @@ fn one_group_with_a_member_of_librdkafka() {
             "consumer" => "'group.protocol': 'consumer'".to_owned(),
             _ => format!("'partition.assignment.strategy': '{assignor}', 'heartbeat.interval.ms': 300"),
         };
-        let theirs = Running::start(python_command(&format!(
+        let theirs = python_running(&format!(
             "from confluent_kafka import Consumer\n\
              c = Consumer({{'bootstrap.servers': '{}', 'group.id': '{topic}', 'auto.offset.reset': 'earliest', {extra}}})\n\
              c.subscribe(['{topic}'])\n\
              while True:\n  m = c.poll(1)\n  if m is not None and m.error() is None: print(m.value().decode())\n",
             kafka.bootstrap
-        )));
+        ));
         let ours = member(&kafka, &topic, &["--group-protocol", protocol, "--assignor", assignor]);
         wait_until("the shares", || shares(&kafka, &topic) == [3, 3]);
         produce(&kafka, &topic, 0, 1_000);
@@ -443,7 +443,7 @@ fn what_cannot_be_is_refused_in_words() {
         ),
         (&["consume", "t", "-g", "g", "--group-protocol", "consumer"], "the brokers do not have it"),
         (&["consume", "t", "-g", "g", "--group-protocol", "classic", "--assignor", "uniform"], "cooperative-sticky"),
-        (&["consume", "--regex", "("], "unclosed group"),
+        (&["consume", "--regex", "("], "without closing"),
         (&["groups", "reset", "g", "--to", "beginning"], "--topic says what to set"),
     ] {
         let done = kafka.try_kpipe(args, b"");

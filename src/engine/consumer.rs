@@ -30,7 +30,7 @@ pub enum Subscription {
     /// These.
     Topics(Vec<String>),
     /// All whose whole name matches, also those that are made later.
-    Pattern(regex::Regex),
+    Pattern(regex_lite::Regex),
 }
 
 /// How members of a group agree on who reads what.

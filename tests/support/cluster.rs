@@ -115,13 +115,18 @@ impl Cluster {
         std::fs::read_to_string(self.dir.join(format!("broker-{n}.pid"))).unwrap().trim().parse().unwrap()
     }
 
-    fn java(&self, class: &str) -> Command {
+    /// Java with the tools of this version, from a program that begins like `prefix`.
+    fn java_from(&self, prefix: &[&str], class: &str) -> Command {
         let version = if self.local.is_some() { "4.3.1" } else { self.version };
         let libs = shell(&format!("{}/scripts/kafka fetch --version {version}", env!("CARGO_MANIFEST_DIR")));
-        let mut java = Command::new("timeout");
-        java.args(["90", "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-        java.arg(format!("{}/*", libs.stdout.trim())).arg(class);
+        let words = [prefix, &["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]].concat();
+        let mut java = Command::new(words[0]);
+        java.args(&words[1..]).arg(format!("{}/*", libs.stdout.trim())).arg(class);
         java
+    }
+
+    fn java(&self, class: &str) -> Command {
+        self.java_from(&["timeout", "90"], class)
     }
 
     /// The values of all records that a reader of committed ones sees, in order.
@@ -218,7 +223,8 @@ impl Cluster {
 
     /// Kafka's own console consumer as a member of `group`, until a signal comes.
     pub fn java_member(&self, topic: &str, group: &str, args: &[&str]) -> super::Running {
-        let mut java = self.java("org.apache.kafka.tools.consumer.ConsoleConsumer");
+        // Without a program between that could be killed alone: whoever drops it ends it.
+        let mut java = self.java_from(&[], "org.apache.kafka.tools.consumer.ConsoleConsumer");
         java.args(["--bootstrap-server", &self.bootstrap, "--topic", topic, "--group", group, "--from-beginning"]);
         java.args(args);
         super::Running::start(java)

@@ -39,23 +39,25 @@ pub fn shell(line: &str) -> Done {
     run(command, b"")
 }
 
-/// Python with librdkafka's binding, which `scripts/test` installs.
-pub fn python(script: &str) -> Done {
-    run(python_command("-"), script.as_bytes())
-}
-
-/// The same, with its script as an argument, for who writes to its stdin or has it run on.
-pub fn python_command(script: &str) -> Command {
+/// Where Python is that has librdkafka's binding: `scripts/test` installs it.
+fn python_path() -> String {
     let cache =
         std::env::var("KPIPE_CACHE").unwrap_or_else(|_| format!("{}/.cache/kpipe", std::env::var("HOME").unwrap()));
+    format!("{cache}/python/bin/python")
+}
+
+/// Runs a script with librdkafka to its end.
+pub fn python(script: &str) -> Done {
     let mut command = Command::new("timeout");
-    command.args(["240", &format!("{cache}/python/bin/python")]);
-    if script == "-" {
-        command.arg("-")
-    } else {
-        command.args(["-u", "-c", script])
-    };
-    command
+    command.args(["240", &python_path(), "-"]);
+    run(command, script.as_bytes())
+}
+
+/// A script with librdkafka that runs on; whoever drops it ends it.
+pub fn python_running(script: &str) -> Running {
+    let mut command = Command::new(python_path());
+    command.args(["-u", "-c", script]);
+    Running::start(command)
 }
 
 /// Sends a signal to a process that a test has started.
@@ -161,5 +163,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

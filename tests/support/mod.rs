@@ -6,7 +6,7 @@ mod proxy;
 mod wire;
 
 pub use cluster::{Cluster, brokers};
-pub use command::{Done, Running, kpipe, python, python_command, send_signal, shell};
+pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
 pub use proxy::Proxy;
 pub use wire::Wire;
 

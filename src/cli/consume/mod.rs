@@ -30,7 +30,7 @@ pub(super) struct Consume {
     topics: Vec<String>,
     /// All topics whose whole name matches, also those made later, instead of TOPICS
     #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
-    regex: Option<regex::Regex>,
+    regex: Option<regex_lite::Regex>,
     /// Where to begin: beginning, end, stored, N, -N (the last N of each partition), @TIME (RFC 3339, milliseconds
     /// since 1970, or like -15m) [default: end; with -g stored, where nothing is stored beginning]
     #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_start)]
@@ -104,8 +104,8 @@ enum IsolationArg {
 }
 
 /// Reads `--regex`: as a whole name.
-fn parse_pattern(text: &str) -> Result<regex::Regex, String> {
-    regex::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
+fn parse_pattern(text: &str) -> Result<regex_lite::Regex, String> {
+    regex_lite::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
 }
 
 /// Reads `-o`.
