@@ -46,6 +46,18 @@ fn head_gets_what_it_wants_and_nothing_it_did_not_take_is_committed() {
     assert_eq!(first.stdout + &second.stdout, lines, "nothing lost, nothing twice");
 }
 
+/// The reader goes while there is nothing more to write: within a second that is noticed, and what it left counts not.
+#[test]
+fn a_reader_that_leaves_records_in_the_pipe_leaves_them_to_the_next() {
+    let kafka = brokers("local");
+    let topic = kafka.topic("left", 1);
+    kafka.kpipe(&["produce", &topic], b"1\n2\n3\n");
+    let consume = format!("kpipe -b {} consume {topic} -g {topic} --output value", kafka.bootstrap);
+    let first = shell(&format!("{consume} | sed -u 2q; exit ${{PIPESTATUS[0]}}"));
+    assert_eq!((first.code, first.stdout.as_str(), first.stderr.as_str()), (0, "1\n2\n", ""));
+    assert_eq!(shell(&format!("{consume} -e")).stdout, "3\n");
+}
+
 #[test]
 fn a_sigterm_commits_what_was_written() {
     let kafka = brokers("4.3.1");

@@ -39,6 +39,8 @@ pub struct Writer {
     /// Bytes that a reader may leave in the pipe when it goes; 0 when stdout is no pipe.
     pipe: u64,
     buffer: Vec<u8>,
+    /// Whether nobody reads stdout any more.
+    reader_gone: bool,
     /// Bytes that stdout took, in all.
     taken: u64,
     /// Records not written, or written and perhaps still in the pipe, in order.
@@ -62,6 +64,7 @@ impl Writer {
             out,
             pipe,
             buffer: Vec::with_capacity(2 * FLUSH_AT),
+            reader_gone: false,
             taken: 0,
             marks: VecDeque::new(),
             partitions: Vec::new(),
@@ -125,10 +128,16 @@ impl Writer {
     /// [`Error::ReaderGone`] when nobody reads any more, or the system's error (a full disk); what was taken
     /// before it counts.
     pub fn flush(&mut self) -> Result<()> {
+        if self.reader_gone {
+            self.buffer.clear();
+            return Err(Error::ReaderGone);
+        }
         let mut written = 0;
         let result = loop {
             if written == self.buffer.len() {
-                break Ok(());
+                // Who has nothing to write is not told by EPIPE.
+                let idle = self.buffer.is_empty() && self.pipe > 0;
+                break if idle && has_no_reader(&self.out) { Err(Error::ReaderGone) } else { Ok(()) };
             }
             match self.out.write(&self.buffer[written..]) {
                 Ok(0) => break Err(Error::Io("stdout takes no more".to_owned())),
@@ -142,6 +151,7 @@ impl Writer {
         self.taken += written as u64;
         let mut sure = self.taken.saturating_sub(self.pipe);
         if matches!(result, Err(Error::ReaderGone)) {
+            self.reader_gone = true;
             // What the reader left in the pipe nobody will ever read.
             let left = rustix::io::ioctl_fionread(&self.out).unwrap_or(0);
             self.taken = self.taken.saturating_sub(left);
@@ -175,6 +185,14 @@ impl Writer {
     }
 }
 
+/// Whether the other end of the pipe is closed.
+fn has_no_reader(pipe: &File) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(pipe, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&now)).is_ok() && asked[0].revents().contains(PollFlags::ERR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +214,25 @@ mod tests {
         writer.buffer().extend_from_slice(b"more");
         assert!(matches!(writer.flush(), Err(Error::ReaderGone)));
         assert_eq!(writer.written()[0].2, 3, "the reader took three records and a half");
+    }
+
+    #[test]
+    fn a_reader_that_went_without_a_word_is_noticed_when_there_is_nothing_to_write() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut writer = Writer::new(File::from(std::os::fd::OwnedFd::from(writer)));
+        let place = writer.place(&"t".into(), 0);
+        for offset in 0..3 {
+            writer.buffer().extend_from_slice(b"0123456789");
+            writer.mark(place, offset + 1, 0).unwrap();
+        }
+        writer.flush().unwrap();
+        writer.flush().unwrap();
+        reader.read_exact(&mut [0; 20]).unwrap();
+        drop(reader);
+        for _ in 0..2 {
+            assert!(matches!(writer.flush(), Err(Error::ReaderGone)));
+            assert_eq!(writer.written()[0].2, 2, "the third is still in the pipe");
+        }
     }
 
     #[test]
