@@ -3,59 +3,15 @@
 //! <https://kafka.apache.org/protocol#The_Messages_JoinGroup>, KIP-62 (rebalance timeout), KIP-345 (static members),
 //! KIP-394 (member ids are asked for).
 
-use crate::record::{Offset, PartitionId};
+mod messages;
+
+pub(super) use messages::{Answer, Committed, Join, Joined, Sync, Waiter};
+
+use crate::record::PartitionId;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-
-/// A request that waits for the group, as whoever asks on its behalf numbers it.
-pub(super) type Waiter = u64;
-
-/// What a member says when it joins.
-#[derive(Debug, Clone)]
-pub(super) struct Join {
-    /// Empty for a new member.
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-    pub(super) client_id: String,
-    pub(super) host: String,
-    pub(super) session_timeout: Duration,
-    pub(super) rebalance_timeout: Duration,
-    pub(super) protocol_type: String,
-    /// Assignors with their metadata, the preferred one first.
-    pub(super) protocols: Vec<(String, Bytes)>,
-    /// Whether a new member is first given an id to join with (KIP-394, JoinGroup v4).
-    pub(super) must_ask_for_id: bool,
-}
-
-/// What a member that joined is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Joined {
-    pub(super) generation: i32,
-    pub(super) protocol: String,
-    pub(super) leader: String,
-    pub(super) member_id: String,
-    /// Of the leader only: all members, with their instance id and metadata.
-    pub(super) members: Vec<(String, Option<String>, Bytes)>,
-    /// The leader came back as it was: what it assigned stays (KIP-814).
-    pub(super) skip_assignment: bool,
-}
-
-/// An answer to a request that waited.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Joined(Waiter, Result<Joined, (E, String)>),
-    Synced(Waiter, Result<Bytes, E>),
-}
-
-/// A committed offset.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Committed {
-    pub(super) offset: Offset,
-    pub(super) leader_epoch: i32,
-    pub(super) metadata: String,
-}
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -524,17 +480,6 @@ impl Group {
         };
         members.chain(self.pending.values().copied()).chain(phase).min()
     }
-}
-
-/// What a member says when it asks for its assignment.
-#[derive(Debug, Clone)]
-pub(super) struct Sync {
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-    pub(super) generation: i32,
-    pub(super) protocol_type: Option<String>,
-    pub(super) protocol: Option<String>,
-    pub(super) assignments: Vec<(String, Bytes)>,
 }
 
 fn new_id(of: &str) -> String {

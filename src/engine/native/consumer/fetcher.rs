@@ -1,9 +1,10 @@
 //! The fetches: one in flight to each leader, ahead of what was handled, within a memory budget.
 
-use super::super::cluster::{Cluster, EARLIEST, LATEST, Lane, UNKNOWN_TOPIC};
+use super::super::cluster::{Cluster, EARLIEST, LATEST, UNKNOWN_TOPIC};
 use super::super::group::Change;
 use super::super::wire::{Codec, Decoder, batches};
 use super::budget::{Budget, Held};
+use super::fetch::{Answer, fetch};
 use super::positions::{Plan, Positions, Target, TargetId};
 use super::{News, start};
 use crate::engine::{ConsumerConfig, Event, Isolation, Offsets, Place, Start, out_of_range, place};
@@ -13,21 +14,13 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
-use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-/// The last version of Fetch that names topics; later ones have ids (KIP-516).
-const LAST_FETCH_BY_NAME: i16 = 12;
-/// Fetch takes the consumer's rack from this version on (KIP-392).
-const FIRST_FETCH_WITH_RACK: i16 = 11;
-/// Fetch tells of a truncated log from this version on (KIP-320, KIP-595).
-const FIRST_FETCH_WITH_LAST_EPOCH: i16 = 12;
 /// Kafka's OFFSET_OUT_OF_RANGE.
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 /// A topic that stays unknown this long was deleted.
@@ -85,8 +78,6 @@ pub(super) struct Fetcher {
     ended: bool,
 }
 
-/// An answered fetch.
-type Answer = (Plan, Result<FetchResponse>);
 /// Where to begin in what a group gave in a round.
 type Resolved = (u64, BTreeSet<Place>, Result<Vec<Target>>);
 
@@ -477,32 +468,6 @@ impl Fetcher {
         };
         self.deliver.send(delivery).map_err(|_| Gone)
     }
-}
-
-async fn fetch(
-    cluster: Arc<Cluster>,
-    plan: Plan,
-    mut request: FetchRequest,
-    wait: Duration,
-    rack: Option<String>,
-) -> Answer {
-    let ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
-    let newest = if ids { i16::MAX } else { LAST_FETCH_BY_NAME };
-    let limit = wait + cluster.config.request_timeout;
-    let response = async {
-        let connection = cluster.broker_on(plan.broker, Lane::Fetch).await?;
-        let version = connection.version::<FetchRequest>(newest)?;
-        if let Some(rack) = rack.filter(|_| version >= FIRST_FETCH_WITH_RACK) {
-            request.rack_id = StrBytes::from_string(rack);
-        }
-        if version < FIRST_FETCH_WITH_LAST_EPOCH {
-            let partitions = request.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-            partitions.for_each(|partition| partition.last_fetched_epoch = -1);
-        }
-        connection.request_within(&request, version, limit).await
-    };
-    let response = response.await;
-    (plan, response)
 }
 
 /// Whether another leader or another moment may mend it.

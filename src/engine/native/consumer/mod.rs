@@ -1,6 +1,7 @@
 //! Reading: positions, the fetches that run ahead of them, and what the command is handed.
 
 mod budget;
+mod fetch;
 mod fetcher;
 mod positions;
 mod start;
