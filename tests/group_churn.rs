@@ -90,7 +90,7 @@ impl Churn<'_> {
 
 fn churn(kafka: &Cluster, protocol: &str, rough: bool, flags: &[&str], with_java: bool) {
     const RECORDS: u32 = 600_000;
-    const RATE: u32 = 15_000;
+    const RATE: u32 = 10_000; // for a minute
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let topic = kafka.topic(&format!("churn-{}", NEXT.fetch_add(1, Ordering::Relaxed)), 12);
     let mut churn = Churn {
