@@ -280,13 +280,20 @@ fn rebalances_are_told_as_json() {
     let topic = kafka.topic("told", 2);
     let start =
         || Running::kpipe(&["-b", &kafka.bootstrap, "-v", "--log-format", "json", "consume", &topic, "-g", &topic]);
+    // What the coordinator has given, a member has only once it reads it.
+    let reads_both = |first: &Running, value: &str| {
+        kafka.kpipe(&["produce", &topic, "-p", "1", "-q"], format!("{value}\n").as_bytes());
+        wait_until("the record", || first.seen().contains(&format!("\"{value}\"")));
+    };
     let first = start();
     wait_until("the first", || shares(&kafka, &topic) == [2]);
+    reads_both(&first, "begun");
     let second = start();
     wait_until("the second", || shares(&kafka, &topic) == [1, 1]);
     second.signal(libc::SIGTERM);
     second.ended();
     wait_until("the first alone", || shares(&kafka, &topic) == [2]);
+    reads_both(&first, "alone");
     first.signal(libc::SIGTERM);
     let told = json_lines(&first.ended().stderr);
     let events: Vec<(&str, &str)> = told
