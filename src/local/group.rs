@@ -29,6 +29,14 @@ pub(super) struct Member {
     synced: bool,
 }
 
+impl Member {
+    /// What it said for an assignor.
+    fn says_for(&self, protocol: &str) -> Bytes {
+        let said = self.protocols.iter().find(|(name, _)| name == protocol);
+        said.map(|(_, data)| data.clone()).unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Empty,
@@ -94,12 +102,7 @@ impl Group {
 
     /// What `member` said for the assignor in use.
     pub(super) fn metadata(&self, member: &Member) -> Bytes {
-        member
-            .protocols
-            .iter()
-            .find(|(name, _)| name == self.protocol())
-            .map(|(_, data)| data.clone())
-            .unwrap_or_default()
+        member.says_for(self.protocol())
     }
 
     /// A member joins, or joins again.
@@ -236,15 +239,10 @@ impl Group {
 
     /// What `id` is told of the generation there is.
     fn joined(&self, id: &str, skip_assignment: bool) -> Joined {
-        let data = |member: &Member| {
-            member
-                .protocols
-                .iter()
-                .find(|(name, _)| *name == self.protocol)
-                .map(|(_, data)| data.clone())
-                .unwrap_or_default()
-        };
-        let all = self.members.iter().map(|(id, member)| (id.clone(), member.instance_id.clone(), data(member)));
+        let all = self
+            .members
+            .iter()
+            .map(|(id, member)| (id.clone(), member.instance_id.clone(), member.says_for(&self.protocol)));
         Joined {
             generation: self.generation,
             protocol: self.protocol.clone(),

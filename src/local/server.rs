@@ -3,7 +3,7 @@
 use super::call::{Call, Closed, Shared};
 use super::faults::Fault;
 use super::{fetch, groups, offsets, produce, topics};
-use crate::engine::native::{read_frame, wire::message};
+use crate::engine::native::{read_frame, sleep_until, wire::message};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -202,10 +202,7 @@ pub(super) async fn keep_time(shared: Arc<Shared>) {
         let next = shared.cluster().tick(Instant::now());
         tokio::select! {
             () = shared.deadlines.notified() => {}
-            () = async { match next {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            } } => {}
+            () = sleep_until(next) => {}
         }
     }
 }

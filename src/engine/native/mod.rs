@@ -14,7 +14,7 @@ pub mod wire;
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
 pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
-pub(crate) use net::{Network, read_frame};
+pub(crate) use net::{Network, read_frame, sleep_until};
 pub use producer::{NativeProducer, Wake};
 
 use crate::config::Config;

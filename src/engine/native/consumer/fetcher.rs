@@ -2,6 +2,7 @@
 
 use super::super::cluster::{Cluster, EARLIEST, LATEST, UNKNOWN_TOPIC};
 use super::super::group::Change;
+use super::super::net::sleep_until;
 use super::super::wire::{Codec, Decoder, batches};
 use super::budget::{Budget, Held};
 use super::fetch::{Answer, fetch};
@@ -474,11 +475,4 @@ impl Fetcher {
 fn is_passing(code: i16) -> bool {
     // A corrupt batch stays corrupt: the schemas call that retriable, for a producer.
     Code(code).is_retriable() && Code(code).response_error() != Some(ResponseError::CorruptMessage)
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -17,6 +17,7 @@ pub use assignors::Assignor;
 pub(super) use requests::wanted;
 
 use super::cluster::{Cluster, Coordinated};
+use super::net::sleep_until;
 use crate::engine::{GroupConfig, GroupProtocol, Offsets, Place, Subscription};
 use crate::error::{Error, Result};
 use classic::Classic;
@@ -261,8 +262,8 @@ impl Task {
                 },
                 // Err: it was aborted.
                 Some(Ok(event)) = in_flight.join_next() => event,
-                () = until(self.machine.due()) => Event::Due,
-                () = until(Some(self.next_look())) => self.look(&mut in_flight),
+                () = sleep_until(self.machine.due()) => Event::Due,
+                () = sleep_until(Some(self.next_look())) => self.look(&mut in_flight),
             };
         }
     }
@@ -342,12 +343,5 @@ impl Task {
             Action::Fail(error) => Change::Failed(error),
         };
         self.changes.send(change).map_err(drop)
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -114,6 +114,14 @@ impl Retry {
     }
 }
 
+/// Waits until `at`; for ever without one.
+pub async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The wait before retry number `attempt` (from 0): doubles from `first` up to 1 s.
 pub fn backoff(first: Duration, attempt: u32) -> Duration {
     first.saturating_mul(1 << attempt.min(10)).min(Duration::from_secs(1))
