@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and for each command the run that wires the rooms.
 
+mod config;
 mod consume;
 mod groups;
 mod listing;
@@ -7,7 +8,7 @@ mod local;
 mod produce;
 mod topics;
 
-use crate::config::{Config, EngineChoice, Properties};
+use crate::config::{Config, EngineChoice, Properties, Sources, config_file};
 use crate::engine::Engine;
 use crate::error::{EXIT_OK, Error, Result};
 use crate::signal::Stop;
@@ -33,7 +34,10 @@ struct Global {
     /// Brokers to ask first [default: bootstrap.servers, $KPIPE_BROKERS, localhost:9092]
     #[arg(short, long, global = true, value_name = "HOST:PORT,..")]
     brokers: Option<String>,
-    /// Reads properties from a file in Java's syntax
+    /// A profile of ~/.config/kpipe/config.toml [default: $KPIPE_PROFILE, or the file's]
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
+    /// Reads properties from a file of the Java client's or librdkafka's
     #[arg(short = 'F', long = "config-file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Sets a property, under the Java client's or librdkafka's name; wins over -F
@@ -74,6 +78,20 @@ enum Command {
     Groups(groups::Groups),
     /// Runs a Kafka cluster in memory, for trials and tests
     Local(local::Local),
+    /// Shows the properties that count, and where each was set
+    Config(config::Config),
+}
+
+impl Command {
+    /// The one topic that it is about, whose own settings in a profile count.
+    fn topic(&self) -> Option<&str> {
+        match self {
+            Self::Produce(produce) => produce.only_topic(),
+            Self::Consume(consume) => consume.only_topic(),
+            Self::Config(config) => config.only_topic(),
+            _ => None,
+        }
+    }
 }
 
 /// What a command's run stands on.
@@ -97,16 +115,31 @@ impl Context {
 pub fn run(cli: Cli) -> anyhow::Result<u8> {
     let Cli { global, command } = cli;
     start_logging(&global)?;
-    let properties = Properties::load(global.file.as_deref(), &global.properties)?;
-    let config = Config::resolve(global.brokers.as_deref(), global.engine, properties)?;
+    let named = config_file();
+    let properties = Properties::collect(&Sources {
+        config: named.as_ref().map(|(path, named)| (path.as_path(), *named)),
+        environment: std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect(),
+        profile: global.profile.as_deref(),
+        topic: command.topic(),
+        file: global.file.as_deref(),
+        settings: &global.properties,
+        brokers: global.brokers.as_deref(),
+    })?;
+    if let Command::Config(config) = &command {
+        return config.run(&properties);
+    }
+    let config = Config::resolve(global.engine, properties.looked_up()?)?;
     let context = Context { config, stop: Stop::on_signals()?, quiet: global.quiet };
     let reads_only = matches!(command, Command::Consume(_));
     let done = match command {
-        Command::Produce(produce) => produce.run(&context),
+        Command::Produce(mut produce) => produce.run(&context),
         Command::Consume(consume) => consume.run(&context),
         Command::Topics(topics) => topics.run(&context),
         Command::Groups(groups) => groups.run(&context),
         Command::Local(local) => local.run(&context),
+        Command::Config(_) => return Ok(EXIT_OK), // it ran above, without a cluster
     };
     match done {
         // A signal before the work had begun: a reader has nothing to finish, the others did not do what was asked.

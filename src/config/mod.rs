@@ -1,176 +1,23 @@
-//! Where settings come from: flags, `-X`, `-F FILE`, the environment, defaults. Knows each property's name once.
+//! Where settings come from: flags, `-X`, `-F FILE`, `config.toml`, the environment, defaults. Knows each property's
+//! name once.
 
+mod properties;
 mod security;
+mod sources;
+mod stores;
+mod token;
 
-use crate::error::{Error, Result, did_you_mean};
-pub use security::{Mechanism, Sasl, Secret, Security, Tls};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::str::FromStr;
+use crate::error::{Error, Result};
+pub use properties::{PROPERTIES, Properties, Sources, Value};
+pub use security::{Mechanism, Sasl, Secret, Security, Tls, jaas_options};
+pub(crate) use sources::look_up;
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// Every property kpipe knows: the Java client's name, then librdkafka's and other spellings of the same.
-pub const PROPERTIES: &[(&str, &[&str])] = &[
-    ("acks", &["request.required.acks"]),
-    ("auto.commit.interval.ms", &[]),
-    ("auto.offset.reset", &[]),
-    ("batch.size", &[]),
-    ("bootstrap.servers", &["metadata.broker.list"]),
-    ("buffer.memory", &[]),
-    ("client.id", &[]),
-    ("client.rack", &[]),
-    ("compression.level", &["compression.gzip.level", "compression.zstd.level"]),
-    ("compression.type", &["compression.codec"]),
-    ("delivery.timeout.ms", &["message.timeout.ms"]),
-    ("enable.idempotence", &[]),
-    ("fetch.max.bytes", &[]),
-    ("fetch.max.wait.ms", &["fetch.wait.max.ms"]),
-    ("fetch.min.bytes", &[]),
-    ("group.id", &[]),
-    ("group.instance.id", &[]),
-    ("group.protocol", &[]),
-    ("group.remote.assignor", &[]),
-    ("heartbeat.interval.ms", &[]),
-    ("isolation.level", &[]),
-    ("linger.ms", &["queue.buffering.max.ms"]),
-    ("max.in.flight.requests.per.connection", &["max.in.flight"]),
-    ("max.partition.fetch.bytes", &["fetch.message.max.bytes"]),
-    ("max.poll.interval.ms", &[]),
-    ("max.request.size", &["message.max.bytes"]),
-    ("metadata.max.age.ms", &["topic.metadata.refresh.interval.ms"]),
-    ("partition.assignment.strategy", &[]),
-    ("request.timeout.ms", &["socket.timeout.ms"]),
-    ("retry.backoff.ms", &[]),
-    ("sasl.jaas.config", &[]),
-    ("sasl.mechanism", &["sasl.mechanisms"]),
-    ("sasl.password", &[]),
-    ("sasl.username", &[]),
-    ("security.protocol", &[]),
-    ("session.timeout.ms", &[]),
-    ("socket.connection.setup.timeout.ms", &[]),
-    ("ssl.certificate.location", &[]),
-    ("ssl.endpoint.identification.algorithm", &[]),
-    ("ssl.key.location", &[]),
-    ("ssl.keystore.certificate.chain", &["ssl.certificate.pem"]),
-    ("ssl.keystore.key", &["ssl.key.pem"]),
-    ("ssl.keystore.location", &[]),
-    ("ssl.keystore.type", &[]),
-    ("ssl.truststore.certificates", &["ssl.ca.pem"]),
-    ("ssl.truststore.location", &["ssl.ca.location"]),
-    ("ssl.truststore.type", &[]),
-];
-
-/// Properties whose values are never shown.
-const SECRETS: [&str; 3] = ["sasl.jaas.config", "sasl.password", "ssl.keystore.key"];
+pub use stores::Identity;
+pub use token::{Bearer, Claims, Oidc, Token};
 
 /// Where brokers are looked for when nobody says.
-const DEFAULT_BROKERS: &str = "localhost:9092";
-
-/// Properties by the Java client's name, each with where it was set.
-#[derive(Clone, Default)]
-pub struct Properties {
-    values: BTreeMap<&'static str, (String, String)>,
-}
-
-impl std::fmt::Debug for Properties {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown =
-            self.values.iter().map(|(name, (value, _))| (name, if SECRETS.contains(name) { "***" } else { value }));
-        f.debug_map().entries(shown).finish()
-    }
-}
-
-impl Properties {
-    /// Reads `file` (Java's properties syntax), then `settings` (`NAME=VALUE`); a later one wins.
-    ///
-    /// # Errors
-    /// The file cannot be read, a line is no `NAME=VALUE`, or a name is unknown.
-    pub fn load(file: Option<&Path>, settings: &[String]) -> Result<Self> {
-        let mut properties = Self::default();
-        if let Some(path) = file {
-            let name = path.display();
-            let open = std::fs::File::open(path)
-                .map_err(|e| Error::Usage(format!("-F {name}: {}", crate::error::describe_io(&e))))?;
-            let mut found = Vec::new();
-            java_properties::PropertiesIter::new(open)
-                .read_into(|key, value| found.push((key, value)))
-                .map_err(|e| Error::Usage(format!("-F {name}: {e}")))?;
-            for (key, value) in found {
-                properties.set(&key, value, &format!("-F {name}:"))?;
-            }
-        }
-        for setting in settings {
-            let (key, value) =
-                setting.split_once('=').ok_or_else(|| Error::Usage(format!("-X {setting}: expected NAME=VALUE")))?;
-            properties.set(key.trim(), value.trim().to_owned(), "-X")?;
-        }
-        Ok(properties)
-    }
-
-    fn set(&mut self, typed: &str, value: String, origin: &str) -> Result<()> {
-        let known = PROPERTIES.iter().find(|(name, aliases)| *name == typed || aliases.contains(&typed));
-        let Some((name, _)) = known else {
-            let names = PROPERTIES.iter().flat_map(|(name, aliases)| std::iter::once(name).chain(*aliases));
-            let hint = did_you_mean(typed, names.copied());
-            return Err(Error::Usage(format!("{origin} {typed}: unknown property{hint}")));
-        };
-        self.values.insert(name, (value, origin.to_owned()));
-        Ok(())
-    }
-
-    /// The property's text, when it was set.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|(value, _)| value.as_str())
-    }
-
-    /// What `parse` makes of the property, when it was set.
-    ///
-    /// # Errors
-    /// What it says, with the property and where it was set.
-    pub fn parsed<T, E: std::fmt::Display>(
-        &self,
-        name: &str,
-        parse: impl Fn(&str) -> std::result::Result<T, E>,
-    ) -> Result<Option<T>> {
-        let Some((value, _)) = self.values.get(name) else { return Ok(None) };
-        parse(value).map(Some).map_err(|e| self.malformed(name, &e.to_string()))
-    }
-
-    /// What to say of a value that cannot be; a secret one is not repeated.
-    pub fn malformed(&self, name: &str, why: &str) -> Error {
-        let (value, origin) =
-            self.values.get(name).map_or(("", ""), |(value, origin)| (value.as_str(), origin.as_str()));
-        let shown = if SECRETS.contains(&name) { "***" } else { value };
-        Error::Usage(format!("{origin} {name}={shown}: {why}"))
-    }
-
-    /// The property as a `T`, when it was set.
-    ///
-    /// # Errors
-    /// It is no `T`; the error names where it was set.
-    pub fn get<T: FromStr>(&self, name: &str) -> Result<Option<T>>
-    where
-        T::Err: std::fmt::Display,
-    {
-        self.parsed(name, str::parse)
-    }
-
-    /// The property as a size in bytes, when it was set.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn size(&self, name: &str) -> Result<Option<usize>> {
-        self.parsed(name, parse_size)
-    }
-
-    /// The property in milliseconds, when it was set.
-    ///
-    /// # Errors
-    /// It is no whole number.
-    pub fn millis(&self, name: &str) -> Result<Option<Duration>> {
-        Ok(self.get(name)?.map(Duration::from_millis))
-    }
-}
+pub const DEFAULT_BROKERS: &str = "localhost:9092";
 
 /// Which engine speaks to the brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -206,14 +53,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Resolves `-b`, else `bootstrap.servers`, else `KPIPE_BROKERS`, else `localhost:9092`, and the rest.
+    /// Resolves what `properties` say, and the defaults of what they do not.
     ///
     /// # Errors
     /// A broker's address or a property is malformed.
-    pub fn resolve(brokers: Option<&str>, engine: EngineChoice, properties: Properties) -> Result<Self> {
-        let environment = std::env::var("KPIPE_BROKERS").ok();
-        let listed =
-            brokers.or(properties.text("bootstrap.servers")).or(environment.as_deref()).unwrap_or(DEFAULT_BROKERS);
+    pub fn resolve(engine: EngineChoice, properties: Properties) -> Result<Self> {
+        let listed = properties.text("bootstrap.servers").unwrap_or(DEFAULT_BROKERS);
         let brokers = listed
             .split(',')
             .map(str::trim)
@@ -234,6 +79,17 @@ impl Config {
             properties,
         })
     }
+}
+
+/// Where `config.toml` is looked for: `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`;
+/// and whether somebody named it.
+pub fn config_file() -> Option<(PathBuf, bool)> {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(named) = from("KPIPE_CONFIG") {
+        return Some((named, true));
+    }
+    let folder = from("XDG_CONFIG_HOME").or_else(|| Some(from("HOME")?.join(".config")))?;
+    Some((folder.join("kpipe/config.toml"), false))
 }
 
 /// What may stand before an address, as the brokers' own settings write it.
@@ -291,14 +147,6 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_spellings_mean_the_same_property() {
-        let set = |s: &str| Properties::load(None, &[s.to_owned()]);
-        assert_eq!(set("metadata.broker.list=a:1").unwrap().text("bootstrap.servers"), Some("a:1"));
-        let error = set("bootstrap.server=a").unwrap_err().to_string();
-        assert!(error.contains("did you mean bootstrap.servers?"), "{error}");
-    }
 
     #[test]
     fn addresses_get_the_default_port() {

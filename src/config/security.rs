@@ -1,9 +1,11 @@
 //! How a cluster is secured, as the Java client's and librdkafka's properties say it.
 
 use super::Properties;
-use crate::error::{Error, Result, describe_io};
+use super::stores::{self, Identity};
+use super::token::{Bearer, Oidc, Token};
+use crate::error::{Error, Result};
+use rustls::pki_types::CertificateDer;
 use std::fmt;
-use std::path::Path;
 
 /// Text that must not be seen: its `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,6 +15,12 @@ impl Secret {
     /// The text itself.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
@@ -34,26 +42,31 @@ pub struct Security {
 /// TLS as the client wants it.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// PEM with the CAs to trust; `None` is the system's.
-    pub authorities: Option<String>,
-    /// PEM with the client's certificate and those that lead to its CA, and its key.
-    pub identity: Option<(String, Secret)>,
+    /// The CAs to trust; `None` is the system's.
+    pub authorities: Option<Vec<CertificateDer<'static>>>,
+    /// The client's certificate and key.
+    pub identity: Option<Identity>,
     /// Whether the certificate has to be for the broker's name.
     pub check_name: bool,
 }
 
-/// Who the client is.
+/// Who the client is, and how it proves that.
 #[derive(Debug, Clone)]
-pub struct Sasl {
-    /// How it proves that.
-    pub mechanism: Mechanism,
-    /// Its name.
-    pub username: String,
-    /// Its password.
-    pub password: Secret,
+pub enum Sasl {
+    /// By a password.
+    Password {
+        /// How that is shown.
+        mechanism: Mechanism,
+        /// Whose it is.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// OAUTHBEARER (RFC 7628): by a token that somebody else signed.
+    Bearer(Bearer),
 }
 
-/// A SASL mechanism.
+/// A SASL mechanism with a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
     /// The password itself (RFC 4616): for TLS only.
@@ -74,9 +87,6 @@ impl Mechanism {
         }
     }
 }
-
-/// Stores of these types are Java's own.
-const JAVA_STORES: [&str; 2] = ["JKS", "PKCS12"];
 
 impl Security {
     /// What `properties` ask for.
@@ -102,6 +112,17 @@ impl Security {
         })
     }
 
+    /// How brokers call the client, as ACLs name it (`User:alice`), as far as that is known here: brokers may map
+    /// names, and a token tells its own.
+    pub fn principal(&self) -> Option<String> {
+        match (&self.sasl, &self.tls) {
+            (Some(Sasl::Password { username, .. }), _) => Some(format!("User:{username}")),
+            (Some(Sasl::Bearer(bearer)), _) => bearer.principal(),
+            (None, Some(Tls { identity: Some(identity), .. })) => identity.subject().map(|name| format!("User:{name}")),
+            (None, _) => Some("User:ANONYMOUS".to_owned()),
+        }
+    }
+
     /// Whether there is any.
     pub fn is_some(&self) -> bool {
         self.tls.is_some() || self.sasl.is_some()
@@ -110,39 +131,6 @@ impl Security {
 
 impl Tls {
     fn resolve(properties: &Properties) -> Result<Self> {
-        let authorities = match properties.text("ssl.truststore.certificates") {
-            Some(inline) => Some(inline.to_owned()),
-            None => pem_file(properties, "ssl.truststore.location", "ssl.truststore.type", "-nokeys -out ca.pem")?,
-        };
-        let inline = properties.text("ssl.keystore.certificate.chain").map(str::to_owned);
-        let chain = match inline {
-            Some(inline) => Some(inline),
-            None => match properties.text("ssl.certificate.location") {
-                Some(path) => Some(read(properties, "ssl.certificate.location", path)?),
-                None => pem_file(properties, "ssl.keystore.location", "ssl.keystore.type", "-nodes -out client.pem")?,
-            },
-        };
-        let key = match (properties.text("ssl.keystore.key"), properties.text("ssl.key.location")) {
-            (Some(inline), _) => Some(inline.to_owned()),
-            (None, Some(path)) => Some(read(properties, "ssl.key.location", path)?),
-            // A PEM keystore has both in one file.
-            (None, None) => chain.clone().filter(|pem| pem.contains("PRIVATE KEY-----")),
-        };
-        let identity = match (chain, key) {
-            (None, None) => None,
-            (Some(chain), Some(key)) => Some((chain, Secret(key))),
-            (Some(_), None) => {
-                return Err(Error::Usage(
-                    "a client certificate needs its key: ssl.keystore.key or ssl.key.location".to_owned(),
-                ));
-            }
-            (None, Some(_)) => {
-                return Err(Error::Usage(
-                    "a client key needs its certificate: ssl.keystore.certificate.chain or ssl.certificate.location"
-                        .to_owned(),
-                ));
-            }
-        };
         let algorithm = properties.text("ssl.endpoint.identification.algorithm").unwrap_or("https");
         let check_name = match algorithm.to_ascii_lowercase().as_str() {
             "https" => true,
@@ -152,49 +140,17 @@ impl Tls {
                 return Err(properties.malformed("ssl.endpoint.identification.algorithm", expected));
             }
         };
-        Ok(Self { authorities, identity, check_name })
+        Ok(Self { authorities: stores::authorities(properties)?, identity: stores::identity(properties)?, check_name })
     }
 }
 
-/// The PEM in the file that `name` names. Java's own stores are refused with the command that converts them.
-fn pem_file(properties: &Properties, name: &str, kind: &str, convert: &str) -> Result<Option<String>> {
-    let Some(path) = properties.text(name) else { return Ok(None) };
-    let typed = properties.text(kind).map(str::to_ascii_uppercase);
-    let java = |what: &str| {
-        let command = match what {
-            "JKS" => format!(
-                "keytool -importkeystore -srckeystore {path} -destkeystore store.p12 -deststoretype PKCS12 && openssl pkcs12 -in store.p12 {convert}"
-            ),
-            _ => format!("openssl pkcs12 -in {path} {convert}"),
-        };
-        let why = format!("a {what} store, which kpipe does not read; as PEM it does, with {kind}=PEM: {command}");
-        Err(properties.malformed(name, &why))
-    };
-    if let Some(what) = JAVA_STORES.iter().find(|store| typed.as_deref() == Some(store)) {
-        return java(what);
-    }
-    let bytes = std::fs::read(path).map_err(|e| properties.malformed(name, &describe_io(&e)))?;
-    match bytes[..] {
-        [0xfe, 0xed, 0xfe, 0xed, ..] => java("JKS"),
-        [0x30, 0x82 | 0x83, ..] => java("PKCS12"),
-        _ => String::from_utf8(bytes).map(Some).map_err(|_| properties.malformed(name, "no PEM")),
-    }
-}
-
-fn read(properties: &Properties, name: &str, path: &str) -> Result<String> {
-    std::fs::read_to_string(Path::new(path)).map_err(|e| properties.malformed(name, &describe_io(&e)))
-}
+/// What `sasl.mechanism` may be.
+const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER";
 
 impl Sasl {
     fn resolve(properties: &Properties) -> Result<Self> {
         let named = properties.text("sasl.mechanism").ok_or_else(|| {
-            Error::Usage(
-                "security.protocol=SASL_… needs sasl.mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".to_owned(),
-            )
-        })?;
-        let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
-        let mechanism = all.into_iter().find(|mechanism| mechanism.name() == named).ok_or_else(|| {
-            properties.malformed("sasl.mechanism", "kpipe has PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512")
+            Error::Usage(format!("security.protocol=SASL_… needs sasl.mechanism: one of {MECHANISMS}"))
         })?;
         let jaas = match properties.text("sasl.jaas.config") {
             Some(text) => jaas_options(text).ok_or_else(|| {
@@ -203,18 +159,59 @@ impl Sasl {
             None => Vec::new(),
         };
         let option = |name: &str| jaas.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        let either = |name: &str, property: &str| {
-            option(name).or_else(|| properties.text(property).map(str::to_owned)).ok_or_else(|| {
+        let either = |name: &str, property: &str| option(name).or_else(|| properties.text(property).map(str::to_owned));
+        let needed = |name: &str, property: &str| {
+            either(name, property).ok_or_else(|| {
                 Error::Usage(format!("sasl.mechanism={named} needs {property}, or {name} in sasl.jaas.config"))
             })
         };
-        let username = either("username", "sasl.username")?;
-        Ok(Self { mechanism, username, password: Secret(either("password", "sasl.password")?) })
+        if named == "OAUTHBEARER" {
+            let endpoint = properties.text("sasl.oauthbearer.token.endpoint.url");
+            let token = match (properties.text("sasl.oauthbearer.token"), endpoint) {
+                (Some(text), _) => Token::Text(Secret::from(text)),
+                // The Java client's way to name a file.
+                (None, Some(file)) if file.starts_with("file:") => {
+                    let path = file.trim_start_matches("file:");
+                    let path = path.strip_prefix("//").unwrap_or(path);
+                    Token::Text(Secret(format!("${{file:{path}}}")))
+                }
+                (None, Some(url)) => Token::Oidc(Oidc {
+                    endpoint: url.to_owned(),
+                    client_id: needed("clientId", "sasl.oauthbearer.client.id")?,
+                    client_secret: Secret(needed("clientSecret", "sasl.oauthbearer.client.secret")?),
+                    scope: either("scope", "sasl.oauthbearer.scope"),
+                    authorities: stores::pem_file(properties, "https.ca.location")?,
+                }),
+                (None, None) => {
+                    return Err(Error::Usage(
+                        "sasl.mechanism=OAUTHBEARER needs sasl.oauthbearer.token (${file:PATH} and ${command:LINE} are looked up for each connection) or sasl.oauthbearer.token.endpoint.url".to_owned(),
+                    ));
+                }
+            };
+            let listed = properties.parsed("sasl.oauthbearer.extensions", parse_extensions)?.unwrap_or_default();
+            let in_jaas = jaas
+                .iter()
+                .filter_map(|(key, value)| Some((key.strip_prefix("extension_")?.to_owned(), value.clone())));
+            return Ok(Self::Bearer(Bearer { token, extensions: in_jaas.chain(listed).collect() }));
+        }
+        let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
+        let mechanism = all
+            .into_iter()
+            .find(|mechanism| mechanism.name() == named)
+            .ok_or_else(|| properties.malformed("sasl.mechanism", &format!("kpipe has {MECHANISMS}")))?;
+        let username = needed("username", "sasl.username")?;
+        Ok(Self::Password { mechanism, username, password: Secret(needed("password", "sasl.password")?) })
     }
 }
 
-/// The options of a JAAS login module: `CLASS required name="value" …;`.
-fn jaas_options(text: &str) -> Option<Vec<(String, String)>> {
+/// `name=value,…`, as librdkafka has them.
+fn parse_extensions(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
+    let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+    text.split(',').map(|each| pair(each).ok_or_else(|| "expected name=value,…".to_owned())).collect()
+}
+
+/// The options of a JAAS login module: `CLASS required name="value" …;`. `None` is malformed.
+pub fn jaas_options(text: &str) -> Option<Vec<(String, String)>> {
     let mut rest = text.trim().strip_suffix(';')?.trim();
     for _ in ["the class", "its control flag"] {
         rest = rest.split_once(char::is_whitespace)?.1.trim_start();
@@ -255,22 +252,57 @@ mod tests {
     use super::*;
 
     fn resolve(settings: &[&str]) -> Result<Security> {
-        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
-        Security::resolve(&Properties::load(None, &settings).unwrap())
+        Security::resolve(&Properties::of(settings).unwrap())
+    }
+
+    fn password(settings: &[&str]) -> (Mechanism, String, String) {
+        match resolve(settings).unwrap().sasl {
+            Some(Sasl::Password { mechanism, username, password }) => {
+                assert!(!format!("{password:?}").contains(password.reveal()), "a secret is not shown");
+                (mechanism, username, password.reveal().to_owned())
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn both_clients_ways_to_name_a_user_are_read() {
         let jaas = r#"sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username="al\"ice" password="p;w=1 \\x";"#;
-        let java =
-            resolve(&["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=SCRAM-SHA-512", jaas]).unwrap().sasl.unwrap();
-        assert_eq!((java.username.as_str(), java.password.reveal()), ("al\"ice", "p;w=1 \\x"));
-        assert_eq!(java.mechanism, Mechanism::ScramSha512);
+        let java = password(&["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=SCRAM-SHA-512", jaas]);
+        assert_eq!(java, (Mechanism::ScramSha512, "al\"ice".to_owned(), "p;w=1 \\x".to_owned()));
         let librdkafka =
             ["security.protocol=sasl_plaintext", "sasl.mechanisms=PLAIN", "sasl.username=bob", "sasl.password=pw"];
-        let librdkafka = resolve(&librdkafka).unwrap().sasl.unwrap();
-        assert_eq!((librdkafka.username.as_str(), librdkafka.password.reveal()), ("bob", "pw"));
-        assert!(!format!("{librdkafka:?}").contains("pw"), "a secret is not shown");
+        assert_eq!(password(&librdkafka), (Mechanism::Plain, "bob".to_owned(), "pw".to_owned()));
+        assert_eq!(resolve(&librdkafka).unwrap().principal().as_deref(), Some("User:bob"));
+        assert_eq!(resolve(&[]).unwrap().principal().as_deref(), Some("User:ANONYMOUS"));
+    }
+
+    #[test]
+    fn both_clients_ways_to_a_token_are_read() {
+        let base = ["security.protocol=SASL_SSL", "sasl.mechanism=OAUTHBEARER"];
+        let bearer = |more: &[&str]| match resolve(&[&base, more].concat()).unwrap().sasl {
+            Some(Sasl::Bearer(bearer)) => bearer,
+            other => panic!("{other:?}"),
+        };
+        let url = "sasl.oauthbearer.token.endpoint.url=https://login/token";
+        let jaas = r#"sasl.jaas.config=x.OAuthBearerLoginModule required clientId="me" clientSecret="s3" scope="kafka" extension_pool="p";"#;
+        let java = bearer(&[url, jaas]);
+        assert_eq!(java.extensions, [("pool".to_owned(), "p".to_owned())]);
+        assert!(
+            matches!(&java.token, Token::Oidc(oidc) if oidc.client_id == "me" && oidc.client_secret.reveal() == "s3")
+        );
+        let librdkafka = bearer(&[
+            url,
+            "sasl.oauthbearer.method=oidc",
+            "sasl.oauthbearer.client.id=me",
+            "sasl.oauthbearer.client.secret=s3",
+            "sasl.oauthbearer.scope=kafka",
+            "sasl.oauthbearer.extensions=pool=p",
+        ]);
+        assert!(!format!("{librdkafka:?}").contains("s3"));
+        assert_eq!(format!("{java:?}"), format!("{librdkafka:?}"));
+        let file = bearer(&["sasl.oauthbearer.token.endpoint.url=file:///run/token"]);
+        assert!(matches!(&file.token, Token::Text(text) if text.reveal() == "${file:/run/token}"));
     }
 
     #[test]
@@ -282,10 +314,16 @@ mod tests {
             (&["security.protocol=SASL_SSL", "sasl.mechanism=PLAIN"], "needs sasl.username"),
             (&["security.protocol=SASL_SSL", "sasl.mechanism=PLAIN", "sasl.jaas.config=x"], "expected CLASS required"),
             (&["security.protocol=SSL", "ssl.truststore.location=/none"], "No such file"),
+            (&["security.protocol=SASL_SSL", "sasl.mechanism=OAUTHBEARER"], "needs sasl.oauthbearer.token"),
             (
-                &["security.protocol=SSL", "ssl.truststore.location=a.jks", "ssl.truststore.type=JKS"],
-                "keytool -importkeystore",
+                &[
+                    "security.protocol=SASL_SSL",
+                    "sasl.mechanism=OAUTHBEARER",
+                    "sasl.oauthbearer.token.endpoint.url=http://x",
+                ],
+                "needs sasl.oauthbearer.client.id",
             ),
+            (&["security.protocol=SSL", "ssl.keystore.key=x"], "a client key needs its certificate"),
             (&["security.protocol=SSL", "ssl.endpoint.identification.algorithm=x"], "expected https"),
         ] {
             let error = resolve(settings).unwrap_err().to_string();

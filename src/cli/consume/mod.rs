@@ -145,6 +145,13 @@ pub(super) fn parse_time(text: &str) -> Result<i64, String> {
 }
 
 impl Consume {
+    pub(super) fn only_topic(&self) -> Option<&str> {
+        match &self.topics[..] {
+            [topic] => Some(topic),
+            _ => None,
+        }
+    }
+
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
         let config = self.consumer_config(context)?;
         let commit = match (self.commit, &config.group) {

@@ -90,9 +90,9 @@ pub(super) struct Produce {
     /// A larger record is refused [default: 64M]
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     max_record_size: Option<usize>,
-    /// Where records go that name no partition
-    #[arg(long, value_enum, default_value_t)]
-    partitioner: Partitioner,
+    /// Where records go that name no partition [default: murmur2]
+    #[arg(long, value_enum)]
+    partitioner: Option<Partitioner>,
     /// Reads no more than so many records a second
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
     rate: Option<f64>,
@@ -198,6 +198,17 @@ fn parse_new_topic(text: &str) -> Result<(i32, Option<i16>), String> {
     Ok((partitions, replication))
 }
 
+/// librdkafka's names; what it does with keyless records, kpipe does always.
+fn parse_partitioner(text: &str) -> Result<Partitioner, String> {
+    Ok(match text {
+        "murmur2" | "murmur2_random" => Partitioner::Murmur2,
+        "consistent" | "consistent_random" => Partitioner::Crc32,
+        "fnv1a" | "fnv1a_random" => Partitioner::Fnv1a,
+        "random" => Partitioner::Random,
+        _ => return Err("expected murmur2_random, consistent_random, fnv1a_random or random".to_owned()),
+    })
+}
+
 fn parse_compression(text: &str) -> Result<Compression, String> {
     let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
     let index = Codec::NAMES.iter().position(|known| *known == name);
@@ -213,7 +224,14 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
 }
 
 impl Produce {
-    pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn only_topic(&self) -> Option<&str> {
+        (self.topic != "-").then_some(&self.topic)
+    }
+
+    pub(super) fn run(&mut self, context: &Context) -> anyhow::Result<u8> {
+        if self.transactional_id.is_none() {
+            self.transactional_id = context.config.properties.text("transactional.id").map(str::to_owned);
+        }
         let config = self.producer_config(context)?;
         let sources = match &self.files[..] {
             [] => vec![Source::Stdin],
@@ -243,7 +261,7 @@ impl Produce {
         let splitter = Splitter::new(&self.delimiter.0, limit);
         let steps = Steps { records: self.transaction_records, interval: self.transaction_interval };
         let plan = Plan {
-            topic: (self.topic != "-").then_some(&self.topic[..]),
+            topic: self.only_topic(),
             partition: self.partition,
             skip: self.skip,
             go_on: self.on_error == OnError::Continue,
@@ -296,6 +314,7 @@ impl Produce {
         if self.topic == "-" && self.input != Input::Json {
             return Err(Error::Usage("TOPIC - takes each record's own topic: it needs --input json".to_owned()));
         }
+        let transaction_timeout = self.transaction_timeout.or(properties.millis("transaction.timeout.ms")?);
         Ok(ProducerConfig {
             acks,
             idempotent: idempotent.unwrap_or(acks == Acks::All),
@@ -309,13 +328,13 @@ impl Produce {
             },
             buffer_memory: size(self.buffer_memory, "buffer.memory", 64 << 20)?,
             max_record_size: size(self.max_record_size, "max.request.size", 64 << 20)?,
-            partitioner: self.partitioner,
+            partitioner: self.partitioner.or(properties.parsed("partitioner", parse_partitioner)?).unwrap_or_default(),
             stop_on_failure: self.on_error == OnError::Stop,
             keep_failed: self.dead_letter.is_some(),
-            transaction: self.transactional_id.clone().map(|id| TransactionConfig {
-                id,
-                timeout: self.transaction_timeout.unwrap_or(Duration::from_secs(60)),
-            }),
+            transaction: self
+                .transactional_id
+                .clone()
+                .map(|id| TransactionConfig { id, timeout: transaction_timeout.unwrap_or(Duration::from_secs(60)) }),
             create_topics: self.create_topic,
             topics: if self.topic == "-" { Vec::new() } else { vec![self.topic.clone()] },
         })

@@ -1,6 +1,6 @@
 //! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
 
-use super::net::{Connection, Opened, Retry, backoff, prepare_tls};
+use super::net::{Connection, Opened, Retry, Secured, backoff};
 use crate::config::Config;
 use crate::engine::no_such_partition;
 use crate::error::{Code, Error, Result};
@@ -11,7 +11,6 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
-use rustls::ClientConfig;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -79,7 +78,7 @@ type Slot = Arc<AsyncMutex<Option<Arc<Connection>>>>;
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) config: Config,
-    tls: Option<Arc<ClientConfig>>,
+    secured: Secured,
     state: Mutex<State>,
     /// To whoever of the bootstrap list answered.
     bootstrap: Slot,
@@ -103,11 +102,11 @@ pub(super) enum Found {
 impl Cluster {
     /// Connects to the first of the bootstrap list that answers.
     pub(super) async fn connect(config: Config) -> Result<Found> {
-        let tls = config.security.tls.as_ref().map(prepare_tls).transpose()?;
-        Ok(match bootstrap(&config, tls.as_ref()).await? {
+        let secured = Secured::prepare(&config)?;
+        Ok(match bootstrap(&config, &secured).await? {
             Opened::Modern(connection) => Found::Modern(Box::new(Self {
                 config,
-                tls,
+                secured,
                 state: Mutex::default(),
                 bootstrap: Arc::new(AsyncMutex::new(Some(connection))),
             })),
@@ -155,7 +154,7 @@ impl Cluster {
         if let Some(open) = slot.as_ref().filter(|c| c.is_open()) {
             return Ok(open.clone());
         }
-        match Connection::open(&address, self.label(id), &self.config, self.tls.as_ref()).await? {
+        match Connection::open(&address, self.label(id), &self.config, &self.secured).await? {
             Opened::Modern(connection) => Ok(slot.insert(connection).clone()),
             Opened::Old(reason) => Err(Error::Network(reason)),
         }
@@ -183,7 +182,7 @@ impl Cluster {
                 return Ok(connection);
             }
         }
-        match bootstrap(&self.config, self.tls.as_ref()).await? {
+        match bootstrap(&self.config, &self.secured).await? {
             Opened::Modern(connection) => Ok(first.insert(connection).clone()),
             Opened::Old(reason) => Err(Error::Network(reason)),
         }
@@ -429,11 +428,11 @@ fn topic_info(topic: &MetadataResponseTopic) -> TopicAnswer {
     (name, Ok(info))
 }
 
-async fn bootstrap(config: &Config, tls: Option<&Arc<ClientConfig>>) -> Result<Opened> {
+async fn bootstrap(config: &Config, secured: &Secured) -> Result<Opened> {
     let mut failures = Vec::new();
     let mut old = None;
     for address in &config.brokers {
-        match Connection::open(address, address.clone(), config, tls).await {
+        match Connection::open(address, address.clone(), config, secured).await {
             Ok(modern @ Opened::Modern(_)) => return Ok(modern),
             Ok(Opened::Old(reason)) => old = Some(reason),
             // The next would say the same.

@@ -3,13 +3,12 @@
 use super::super::wire::message;
 use super::frame::{Broken, read_frame};
 use super::versions::Versions;
-use super::{sasl, tls};
+use super::{Secured, sasl, tls};
 use crate::config::Config;
 use crate::error::{Code, Error, Result, describe_io};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use rustls::ClientConfig;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -82,16 +81,11 @@ impl Drop for Connection {
 
 impl Connection {
     /// Connects to `address`, secured as `config` wants it, and asks what the broker offers; messages call it `label`.
-    /// `tls` is what [`prepare_tls`](super::prepare_tls) made of `config`.
+    /// `secured` was prepared from `config`.
     ///
     /// # Errors
     /// Nobody is there, or what is there is no broker.
-    pub async fn open(
-        address: &str,
-        label: String,
-        config: &Config,
-        tls: Option<&Arc<ClientConfig>>,
-    ) -> Result<Opened> {
+    pub async fn open(address: &str, label: String, config: &Config, secured: &Secured) -> Result<Opened> {
         let cannot = |why: String| Error::Network(format!("cannot reach {label}: {why}"));
         let limit = config.connect_timeout;
         let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
@@ -100,7 +94,7 @@ impl Connection {
             Ok(Ok(stream)) => stream,
         };
         stream.set_nodelay(true).map_err(|e| cannot(describe_io(&e)))?;
-        let connection = match tls {
+        let connection = match &secured.tls {
             None => {
                 let (read, write) = stream.into_split();
                 Self::over(Box::new(read), Box::new(write), label.clone(), config)
@@ -139,7 +133,7 @@ impl Connection {
                     // Set once, here.
                     let _ = connection.versions.set(versions);
                     if let Some(sasl) = &config.security.sasl
-                        && let Some(lifetime) = sasl::authenticate(&connection, sasl).await?
+                        && let Some(lifetime) = sasl::authenticate(&connection, sasl, secured.tokens.as_ref()).await?
                     {
                         let _ = connection.retires_at.set(Instant::now() + lifetime.mul_f32(SESSION_USED)); // as above
                     }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod frame;
+mod oauth;
 mod sasl;
 mod scram;
 mod tls;
@@ -9,14 +10,37 @@ mod versions;
 
 pub use connection::{Connection, Frame, Opened};
 pub use frame::read_frame;
-pub use tls::prepare as prepare_tls;
 
+use crate::config::{Config, Sasl, Security};
 use crate::error::{Error, Result};
 use crate::signal::Stop;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+
+/// What all connections to a cluster share: how they are secured.
+#[derive(Debug, Default)]
+pub struct Secured {
+    tls: Option<Arc<rustls::ClientConfig>>,
+    tokens: Option<oauth::Tokens>,
+}
+
+impl Secured {
+    /// Prepares what `config` asks for.
+    ///
+    /// # Errors
+    /// A certificate or key is of no use.
+    pub fn prepare(config: &Config) -> Result<Self> {
+        let Security { tls, sasl } = &config.security;
+        let tokens = match sasl {
+            Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, config.request_timeout)?),
+            _ => None,
+        };
+        Ok(Self { tls: tls.as_ref().map(tls::prepare).transpose()?, tokens })
+    }
+}
 
 /// The network's own thread: sockets and timers run there, compression on its blocking pool.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! TLS by rustls, with graviola's cryptography: no C.
 
-use crate::config::Tls;
+use crate::config::{Identity, Tls};
 use crate::error::{Error, Result, describe_io};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -15,15 +15,15 @@ use tokio_rustls::client::TlsStream;
 /// Prepares what all connections share.
 ///
 /// # Errors
-/// A certificate or key cannot be read, or there is no CA to trust.
+/// There is no CA to trust, a key is of no use, or no cryptography for this CPU.
 pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
     let wrong = |what: &str, why: &dyn std::fmt::Display| Error::Usage(format!("{what}: {why}"));
+    let provider = Arc::new(provider()?);
     let mut roots = RootCertStore::empty();
     match &tls.authorities {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                let certificate = certificate.map_err(|e| wrong("ssl.truststore.location", &e))?;
-                roots.add(certificate).map_err(|e| wrong("ssl.truststore.location", &e))?;
+        Some(given) => {
+            for certificate in given {
+                roots.add(certificate.clone()).map_err(|e| wrong("ssl.truststore.location", &e))?;
             }
         }
         None => {
@@ -32,9 +32,8 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
         }
     }
     if roots.is_empty() {
-        return Err(wrong("no CA to trust", &"ssl.truststore.location (PEM), or ssl.ca.location, names one"));
+        return Err(wrong("no CA to trust", &"ssl.truststore.location, or ssl.ca.location, names one"));
     }
-    let provider = Arc::new(rustls_graviola::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|e| wrong("the CAs to trust", &e))?;
@@ -47,17 +46,46 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
         .with_custom_certificate_verifier(verifier);
     let config = match &tls.identity {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let chain: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
-            let chain = chain.map_err(|e| wrong("the client's certificate", &e))?;
-            let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes()).map_err(|e| {
-                let hint = "; an encrypted key is decrypted with: openssl pkcs8 -in key.pem -out plain.pem";
-                wrong("the client's key", &format!("{e}{}", if key.reveal().contains("ENCRYPTED") { hint } else { "" }))
-            })?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| wrong("the client's certificate and key", &e))?
-        }
+        Some(Identity { chain, key }) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|e| wrong("the client's certificate and key", &e))?,
     };
     Ok(Arc::new(config))
+}
+
+/// The cryptography: ring's when kpipe was built with it, else graviola's.
+#[cfg(feature = "ring")]
+fn provider() -> Result<CryptoProvider> {
+    Ok(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(all(not(feature = "ring"), any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn provider() -> Result<CryptoProvider> {
+    // graviola wants these, and ends the process without.
+    #[cfg(target_arch = "x86_64")]
+    let serves = is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("adx")
+        && is_x86_feature_detected!("avx")
+        && is_x86_feature_detected!("avx2");
+    #[cfg(target_arch = "aarch64")]
+    let serves = std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull")
+        && std::arch::is_aarch64_feature_detected!("sha2");
+    if serves { Ok(rustls_graviola::default_provider()) } else { Err(no_cryptography()) }
+}
+
+#[cfg(all(not(feature = "ring"), not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn provider() -> Result<CryptoProvider> {
+    Err(no_cryptography())
+}
+
+#[cfg(not(feature = "ring"))]
+fn no_cryptography() -> Error {
+    Error::Usage(
+        "TLS: this kpipe's cryptography does not serve this CPU (it needs AES and AVX2, or ARM's AES and SHA-2); cargo build --features ring makes one that does".to_owned(),
+    )
 }
 
 /// Shakes hands with the broker at `address`, which messages call `label`.
