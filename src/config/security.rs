@@ -213,9 +213,8 @@ fn parse_extensions(text: &str) -> std::result::Result<Vec<(String, String)>, St
 /// The options of a JAAS login module: `CLASS required name="value" …;`. `None` is malformed.
 pub fn jaas_options(text: &str) -> Option<Vec<(String, String)>> {
     let mut rest = text.trim().strip_suffix(';')?.trim();
-    for _ in ["the class", "its control flag"] {
-        rest = rest.split_once(char::is_whitespace)?.1.trim_start();
-    }
+    rest = rest.split_once(char::is_whitespace)?.1.trim_start(); // the class
+    rest = rest.split_once(char::is_whitespace).map_or("", |(_flag, options)| options.trim_start());
     let mut options = Vec::new();
     while !rest.is_empty() {
         let (name, after) = rest.split_once('=')?;
@@ -284,6 +283,7 @@ mod tests {
             Some(Sasl::Bearer(bearer)) => bearer,
             other => panic!("{other:?}"),
         };
+        assert_eq!(jaas_options("x.OAuthBearerLoginModule required;"), Some(Vec::new()));
         let url = "sasl.oauthbearer.token.endpoint.url=https://login/token";
         let jaas = r#"sasl.jaas.config=x.OAuthBearerLoginModule required clientId="me" clientSecret="s3" scope="kafka" extension_pool="p";"#;
         let java = bearer(&[url, jaas]);
