@@ -131,6 +131,20 @@ impl Code {
         self.response_error().is_some_and(|e| e.is_retriable() || e == ResponseError::ConcurrentTransactions)
     }
 
+    /// Whether an ACL is missing.
+    pub fn is_denied(self) -> bool {
+        use ResponseError as E;
+        matches!(
+            self.response_error(),
+            Some(
+                E::TopicAuthorizationFailed
+                    | E::GroupAuthorizationFailed
+                    | E::TransactionalIdAuthorizationFailed
+                    | E::ClusterAuthorizationFailed
+            )
+        )
+    }
+
     /// Whether the protocol has such a code.
     pub fn is_known(self) -> bool {
         !matches!(self.response_error(), Some(ResponseError::Unknown(_)))
@@ -159,9 +173,6 @@ impl Code {
                 "fewer in-sync replicas than min.insync.replicas: see `kpipe topics describe`"
             }
             E::LeaderNotAvailable => "the partition has no leader now: see `kpipe topics describe`",
-            E::TopicAuthorizationFailed => "ask for an ACL on the topic",
-            E::GroupAuthorizationFailed => "ask for an ACL on the group",
-            E::ClusterAuthorizationFailed => "ask for an ACL on the cluster",
             E::InvalidTopicException => "a name has 1 to 249 of a-z A-Z 0-9 . _ -",
             E::TopicAlreadyExists => "see it with `kpipe topics describe`",
             E::InvalidReplicationFactor => "no more replicas than brokers: see `kpipe topics list`",
@@ -182,7 +193,6 @@ impl Code {
                 "another producer with the same transactional id took over; this one's transaction is aborted"
             }
             E::InvalidTransactionTimeout => "more than the brokers' transaction.max.timeout.ms",
-            E::TransactionalIdAuthorizationFailed => "ask for an ACL on the transactional id",
             E::InvalidTxnState => "the transaction was aborted, perhaps by its timeout: see --transaction-timeout",
             E::UnsupportedForMessageFormat => {
                 "the topic keeps a message format from before 0.11, which knows no idempotence and no headers: --idempotent false"

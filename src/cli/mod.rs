@@ -1,15 +1,18 @@
 //! The command line: what can be typed, and for each command the run that wires the rooms.
 
+mod acls;
+mod cluster;
 mod config;
 mod consume;
+mod denied;
 mod groups;
 mod listing;
 mod local;
 mod produce;
 mod topics;
 
-use crate::config::{Config, EngineChoice, Properties, Sources, config_file};
-use crate::engine::Engine;
+use crate::config::{Config, EngineChoice, Properties, Security, Sources, config_file};
+use crate::engine::{Engine, Operation, ResourceType};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::signal::Stop;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -76,6 +79,10 @@ enum Command {
     Topics(topics::Topics),
     /// Lists and describes groups, shows their lag, sets their offsets
     Groups(groups::Groups),
+    /// Lists, creates and deletes ACLs: who may do what
+    Acls(acls::Acls),
+    /// Looks after the cluster itself: users
+    Cluster(cluster::Cluster),
     /// Runs a Kafka cluster in memory, for trials and tests
     Local(local::Local),
     /// Shows the properties that count, and where each was set
@@ -90,6 +97,36 @@ impl Command {
             Self::Consume(consume) => consume.only_topic(),
             Self::Config(config) => config.only_topic(),
             _ => None,
+        }
+    }
+
+    /// What to do when the cluster denied something.
+    fn advice(&self, error: &Error, security: &Security) -> Option<String> {
+        let also = match (self, error) {
+            // To be idempotent is denied first, before 3.0 to who may write as well.
+            (Self::Produce(produce), Error::Kafka { code, .. }) if code.name() == "CLUSTER_AUTHORIZATION_FAILED" => {
+                produce.only_topic().map(|topic| (Operation::Write, ResourceType::Topic, topic.to_owned()))
+            }
+            _ => None,
+        };
+        denied::explain(error, security, |kind| self.operation(kind, error), also)
+    }
+
+    /// What it lacks when the cluster denies it a resource of `kind`.
+    fn operation(&self, kind: ResourceType, error: &Error) -> Operation {
+        match self {
+            Self::Produce(_) => match kind {
+                ResourceType::Cluster => Operation::IdempotentWrite,
+                // --create-topic
+                _ if error.to_string().starts_with("creating") => Operation::Create,
+                _ => Operation::Write,
+            },
+            Self::Consume(_) => Operation::Read,
+            Self::Topics(topics) => topics.operation(),
+            Self::Groups(groups) => groups.operation(kind),
+            Self::Acls(acls) => acls.operation(),
+            Self::Cluster(cluster) => cluster.operation(),
+            Self::Local(_) | Self::Config(_) => Operation::All,
         }
     }
 }
@@ -108,11 +145,26 @@ impl Context {
     }
 }
 
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: anyhow::Error,
+    /// What to do about it, in lines for the user.
+    pub advice: Option<String>,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), advice: None }
+    }
+}
+
 /// Runs the command; the exit code when it did not fail.
 ///
 /// # Errors
 /// Why it failed, to be shown to the user.
-pub fn run(cli: Cli) -> anyhow::Result<u8> {
+pub fn run(cli: Cli) -> Result<u8, Failure> {
     let Cli { global, command } = cli;
     start_logging(&global)?;
     let named = config_file();
@@ -128,16 +180,19 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         brokers: global.brokers.as_deref(),
     })?;
     if let Command::Config(config) = &command {
-        return config.run(&properties);
+        return Ok(config.run(&properties)?);
     }
     let config = Config::resolve(global.engine, properties.looked_up()?)?;
     let context = Context { config, stop: Stop::on_signals()?, quiet: global.quiet };
     let reads_only = matches!(command, Command::Consume(_));
-    let done = match command {
-        Command::Produce(mut produce) => produce.run(&context),
+    let mut command = command;
+    let done = match &mut command {
+        Command::Produce(produce) => produce.run(&context),
         Command::Consume(consume) => consume.run(&context),
         Command::Topics(topics) => topics.run(&context),
         Command::Groups(groups) => groups.run(&context),
+        Command::Acls(acls) => acls.run(&context),
+        Command::Cluster(cluster) => cluster.run(&context),
         Command::Local(local) => local.run(&context),
         Command::Config(_) => return Ok(EXIT_OK), // it ran above, without a cluster
     };
@@ -146,7 +201,11 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped)) => {
             Ok(if reads_only { EXIT_OK } else { context.stop.exit_code() })
         }
-        done => done,
+        Err(failure) => {
+            let advice = failure.downcast_ref().and_then(|error| command.advice(error, &context.config.security));
+            Err(Failure { advice, error: failure })
+        }
+        Ok(code) => Ok(code),
     }
 }
 

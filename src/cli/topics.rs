@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
-use crate::engine::{NewTopic, Topic};
+use crate::engine::{NewTopic, Operation, Topic};
 use crate::error::{EXIT_OK, Result};
 use clap::{Args, Subcommand};
 
@@ -63,6 +63,15 @@ fn parse_config(text: &str) -> Result<(String, String), String> {
 }
 
 impl Topics {
+    /// What it does with a topic, as ACLs call it.
+    pub(super) fn operation(&self) -> Operation {
+        match self.verb {
+            Verb::List { .. } | Verb::Describe { .. } => Operation::Describe,
+            Verb::Create { .. } => Operation::Create,
+            Verb::Delete { .. } => Operation::Delete,
+        }
+    }
+
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
         match &self.verb {
             Verb::List { all, json } => list(context, *all, *json)?,

@@ -243,7 +243,7 @@ const REFERENCES: [&str; 3] = ["${env:", "${file:", "${command:"];
 /// Whether `text` says where to find something instead of the thing itself.
 pub(super) fn is_reference(text: &str) -> bool {
     let whole = |begin: &&str| text.starts_with(*begin) && text.find('}') == Some(text.len() - 1);
-    REFERENCES.iter().any(|begin| whole(begin))
+    REFERENCES.iter().any(whole)
 }
 
 /// Puts in what is referred to: `${env:NAME}`, `${file:PATH}` (a file's first line), `${file:PATH:KEY}` (a property of a file, as

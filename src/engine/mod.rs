@@ -1,6 +1,7 @@
 //! Producer, consumer and admin against a cluster. Two engines implement them: [`native`], this project's own
 //! client for Kafka 0.11 to today, and [`kafka_crate`], the `kafka` crate for 0.8.2 to 0.10.
 
+pub(crate) mod acl;
 mod admin;
 mod consumer;
 mod kafka_crate;
@@ -11,12 +12,13 @@ use crate::config::{Config, EngineChoice};
 use crate::error::{Code, Error, Result};
 use crate::record::{Offset, PartitionId};
 use crate::signal::Stop;
+pub use acl::{Acl, AclFilter, Credential, Operation, PatternType, Permission, ResourceType};
 pub use admin::{Admin, NewTopic, Partition, Topic};
 pub use consumer::{
     Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Place, Position, Start, Subscription,
 };
 pub use native::wire::{Codec, Compression, Isolation};
-pub use native::{Assignor, DescribedGroup, GroupAdmin, ListedGroup, Progress, Wake};
+pub use native::{Assignor, ClusterAdmin, DescribedGroup, GroupAdmin, Hash, ListedGroup, Progress, Wake};
 pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
 
 /// A connection to a cluster through the engine that speaks to it.
@@ -112,6 +114,17 @@ impl Engine {
         match self {
             Self::Native(client) => Ok(native::GroupAdmin::new(client)),
             Self::Kafka(_) => Err(crate_cannot("groups", "the kafka crate only reads and commits a group's offsets")),
+        }
+    }
+
+    /// Opens what looks after the cluster itself; `what` is asked for.
+    ///
+    /// # Errors
+    /// The engine cannot.
+    pub fn cluster(self, what: &str) -> Result<native::ClusterAdmin> {
+        match self {
+            Self::Native(client) => Ok(native::ClusterAdmin::new(client)),
+            Self::Kafka(_) => Err(crate_cannot(what, "the kafka crate has no such request")),
         }
     }
 

@@ -5,7 +5,7 @@ mod offsets;
 use super::Context;
 use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
 use crate::config::parse_duration;
-use crate::engine::{GroupAdmin, Place, Progress, place};
+use crate::engine::{GroupAdmin, Operation, Place, Progress, ResourceType, place};
 use crate::error::{EXIT_FAILED, EXIT_OK, Result};
 use clap::{Args, Subcommand};
 use offsets::{
@@ -121,6 +121,15 @@ enum Verb {
 }
 
 impl Groups {
+    /// What it does with a group or a topic, as ACLs call it.
+    pub(super) fn operation(&self, kind: ResourceType) -> Operation {
+        match (&self.verb, kind) {
+            (Verb::Delete { .. } | Verb::DeleteOffsets { .. }, ResourceType::Group) => Operation::Delete,
+            (Verb::Reset { .. } | Verb::Import { .. } | Verb::DeleteOffsets { .. }, _) => Operation::Read,
+            _ => Operation::Describe,
+        }
+    }
+
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
         let admin = context.connect()?.groups()?;
         match &self.verb {

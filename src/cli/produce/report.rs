@@ -20,6 +20,8 @@ pub(super) struct Report {
     batches: u64,
     failed: u64,
     errors: BTreeMap<String, u64>,
+    /// The first that an ACL would have helped.
+    denied: Option<Error>,
     /// Records before the first that failed, counting skipped ones.
     leading: Option<u64>,
     /// Where transactions are committed in steps: the input's records up to the last commit.
@@ -39,6 +41,7 @@ impl Report {
             batches: 0,
             failed: 0,
             errors: BTreeMap::new(),
+            denied: None,
             leading: None,
             committed: None,
             untold: None,
@@ -48,6 +51,11 @@ impl Report {
     /// Records that are known to have failed.
     pub(super) fn failed(&self) -> u64 {
         self.failed
+    }
+
+    /// A failure that an ACL would have helped.
+    pub(super) fn denied(&self) -> Option<&Error> {
+        self.denied.as_ref()
     }
 
     #[inline]
@@ -84,6 +92,9 @@ impl Report {
                 Err(Failure { error, records, .. }) => {
                     self.failed += receipt.records;
                     *self.errors.entry(error.name()).or_default() += receipt.records;
+                    if matches!(error, Error::Kafka { code, .. } if code.is_denied()) {
+                        self.denied.get_or_insert_with(|| error.clone());
+                    }
                     if let (Some(letters), Some(batch)) = (&mut self.dead_letters, records) {
                         for record in batch.records().flatten() {
                             letters.record(&receipt.topic, Some(receipt.partition), &record, error)?;

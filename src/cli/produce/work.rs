@@ -2,6 +2,8 @@
 
 use super::report::{Refused, Report};
 use crate::cli::Context;
+use crate::cli::denied;
+use crate::engine::Operation;
 use crate::engine::Producer;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::input::{BadLine, Inbox, Message, Reader, Splitter};
@@ -145,6 +147,10 @@ impl<'a> Work<'a> {
         let whole = matches!(ended, Ok(Ended::AllRead));
         let told = self.delivery.report.close(self.context.quiet, started.elapsed(), whole);
         let Delivery { producer, report, .. } = &self.delivery;
+        if let Some(error) = report.denied() {
+            let advice = denied::explain(error, &self.context.config.security, |_| Operation::Write, None);
+            eprint!("{}", advice.unwrap_or_default());
+        }
         if let (Ok(_), Ok(()), Err(error)) = (&ended, &finished, told) {
             return Err(error.into());
         }

@@ -9,7 +9,7 @@ use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{BrokerId, GroupId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -252,8 +252,7 @@ impl Cluster {
         if let Some(known) = self.state().coordinators.get(&(of, key.to_owned())) {
             return Ok(*known);
         }
-        let request =
-            FindCoordinatorRequest::default().with_key(StrBytes::from_string(key.to_owned())).with_key_type(of as i8);
+        let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(of as i8);
         let mut retry = self.retry();
         loop {
             // From v4 on it asks for several at once (KIP-699); one is all we need.
@@ -400,9 +399,19 @@ pub(super) const UNKNOWN_TOPIC: i16 = 3;
 /// Kafka's LEADER_NOT_AVAILABLE.
 pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
 
+/// Text as the schemas want it.
+pub(super) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
 /// A topic's name as the schemas want it.
 pub(super) fn topic_name(name: &str) -> TopicName {
-    TopicName(StrBytes::from_string(name.to_owned()))
+    TopicName(text(name))
+}
+
+/// A group's id as the schemas want it.
+pub(super) fn group_id(id: &str) -> GroupId {
+    GroupId(text(id))
 }
 
 fn topic_info(topic: &MetadataResponseTopic) -> TopicAnswer {

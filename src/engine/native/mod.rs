@@ -11,9 +11,10 @@ mod net;
 mod producer;
 pub mod wire;
 
-pub use admin::NativeAdmin;
+pub use admin::{ClusterAdmin, NativeAdmin};
 pub use consumer::NativeConsumer;
 pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
+pub use net::Hash;
 pub(crate) use net::{Network, read_frame, sleep_until};
 pub use producer::{NativeProducer, Wake};
 

@@ -1,7 +1,7 @@
 //! Looking after groups from outside: listing, describing, their offsets.
 
 use super::super::Client;
-use super::super::cluster::{Coordinated, EARLIEST, LATEST, topic_name};
+use super::super::cluster::{Coordinated, EARLIEST, LATEST, group_id, topic_name};
 use super::{messages, offsets};
 use crate::engine::{Offsets, Place, Position, Start, place};
 use crate::error::{Code, Error, Result};
@@ -9,8 +9,8 @@ use crate::record::Offset;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest,
-    OffsetDeleteRequest, OffsetDeleteResponse,
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetDeleteRequest,
+    OffsetDeleteResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, HashMap};
@@ -87,10 +87,6 @@ pub struct GroupAdmin {
     client: Client,
 }
 
-fn id(group: &str) -> GroupId {
-    GroupId(StrBytes::from_string(group.to_owned()))
-}
-
 impl GroupAdmin {
     /// Looks after the groups of the cluster that `client` is connected to.
     pub fn new(client: Client) -> Self {
@@ -154,7 +150,7 @@ impl GroupAdmin {
         if cluster.broker(coordinator).await?.version::<ConsumerGroupDescribeRequest>(i16::MAX).is_err() {
             return Ok(None);
         }
-        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![id(group)]);
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
         let foreign = [E::GroupIdNotFound, E::UnsupportedVersion].map(|error| error.code());
         let refusal = |response: &<ConsumerGroupDescribeRequest as Request>::Response| {
             let code = response.groups.first().map_or(0, |group| group.error_code);
@@ -190,7 +186,7 @@ impl GroupAdmin {
 
     async fn describe_classic(&self, group: &str) -> Result<DescribedGroup> {
         let cluster = &self.client.cluster;
-        let request = DescribeGroupsRequest::default().with_groups(vec![id(group)]);
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
         let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
             let code = response.groups.first().map_or(0, |group| group.error_code);
             (code != 0).then(|| Error::kafka(format!("group {group}"), code))
@@ -317,7 +313,7 @@ impl GroupAdmin {
     /// # Errors
     /// There is none of this name, or it has members.
     pub fn delete(&self, group: &str) -> Result<()> {
-        let request = DeleteGroupsRequest::default().with_groups_names(vec![id(group)]);
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
         let refusal = |response: &<DeleteGroupsRequest as Request>::Response| {
             let code = response.results.first().map_or(0, |result| result.error_code);
             (code != 0).then(|| Error::kafka(format!("deleting group {group}"), code))
@@ -340,7 +336,7 @@ impl GroupAdmin {
         let topics = topics.into_iter().map(|(topic, partitions)| {
             OffsetDeleteRequestTopic::default().with_name(topic_name(topic)).with_partitions(partitions)
         });
-        let request = OffsetDeleteRequest::default().with_group_id(id(group)).with_topics(topics.collect());
+        let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
         let refusal = |response: &OffsetDeleteResponse| {
             if response.error_code != 0 {
                 return Some(Error::kafka(format!("deleting offsets of group {group}"), response.error_code));

@@ -1,14 +1,12 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
-use super::super::cluster::{Cluster, Coordinated, topic_name};
+use super::super::cluster::{Cluster, Coordinated, group_id, text, topic_name};
 use crate::engine::Place;
 use crate::engine::{Offsets, Position, place};
 use crate::error::{Error, Result};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{
-    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
-};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -52,9 +50,7 @@ async fn ask(
     group: &str,
     topics: Option<Vec<OffsetFetchRequestTopic>>,
 ) -> Result<BTreeMap<Place, Kept>> {
-    let request = OffsetFetchRequest::default()
-        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
-        .with_topics(topics);
+    let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(topics);
     let what = format!("offsets of group {group}");
     let refusal = |response: &OffsetFetchResponse| {
         let partitions = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
@@ -93,7 +89,6 @@ pub(in super::super) fn named(offsets: &Offsets) -> String {
 }
 
 fn request(group: &str, by: Option<By<'_>>, written: &Offsets) -> OffsetCommitRequest {
-    let text = |text: &str| StrBytes::from_string(text.to_owned());
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for ((topic, partition), position) in written {
         let entry = OffsetCommitRequestPartition::default()
@@ -107,7 +102,7 @@ fn request(group: &str, by: Option<By<'_>>, written: &Offsets) -> OffsetCommitRe
         OffsetCommitRequestTopic::default().with_name(topic_name(name)).with_partitions(partitions)
     });
     OffsetCommitRequest::default()
-        .with_group_id(GroupId(text(group)))
+        .with_group_id(group_id(group))
         .with_generation_id_or_member_epoch(by.map_or(-1, |by| by.generation))
         .with_member_id(by.map(|by| text(by.id)).unwrap_or_default())
         .with_group_instance_id(by.and_then(|by| by.instance).map(text))

@@ -1,6 +1,6 @@
 //! A member's requests: put into the schemas, sent, and their answers brought to the machine as events.
 
-use super::super::cluster::{Cluster, Coordinated, Lane, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
 use super::super::net::Connection;
 use super::assignors::{Assignor, Subscriber};
 use super::machine::{Beat, Counts, Event, Joined};
@@ -47,17 +47,13 @@ pub(super) struct Requests {
     pub(super) names: Arc<Mutex<HashMap<Uuid, Arc<str>>>>,
 }
 
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
 fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 impl Requests {
     fn group(&self) -> GroupId {
-        GroupId(text(&self.config.id))
+        group_id(&self.config.id)
     }
 
     fn instance(&self) -> Option<StrBytes> {
@@ -386,7 +382,7 @@ pub(super) async fn has_kip848(cluster: &Cluster, group: &str) -> Result<bool> {
 
 /// Whether the group has members that speak the classic protocol.
 pub(super) async fn is_live_classic(cluster: &Cluster, group: &str) -> Result<bool> {
-    let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))]);
+    let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
     let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
         let code = response.groups.first().map_or(0, |group| group.error_code);
         (code != 0).then(|| Error::kafka(format!("describing group {group}"), code))

@@ -10,6 +10,7 @@ mod versions;
 
 pub use connection::{Connection, Frame, Opened};
 pub use frame::read_frame;
+pub use scram::Hash;
 
 use crate::config::{Config, Sasl, Security};
 use crate::error::{Error, Result};

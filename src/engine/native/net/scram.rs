@@ -40,7 +40,29 @@ impl Hash {
         }
     }
 
-    fn salted(self, password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
+    /// Kafka's number of its mechanism (KIP-554).
+    pub fn number(self) -> i8 {
+        match self {
+            Self::Sha256 => 1,
+            Self::Sha512 => 2,
+        }
+    }
+
+    /// The one of that number.
+    pub fn of(number: i8) -> Option<Self> {
+        [Self::Sha256, Self::Sha512].into_iter().find(|hash| hash.number() == number)
+    }
+
+    /// The mechanism's registered name.
+    pub fn mechanism(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SCRAM-SHA-256",
+            Self::Sha512 => "SCRAM-SHA-512",
+        }
+    }
+
+    /// The password as servers keep it (RFC 5802's Hi).
+    pub fn salted(self, password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
         match self {
             Self::Sha256 => pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations).to_vec(),
             Self::Sha512 => pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password, salt, iterations).to_vec(),

@@ -3,7 +3,7 @@
 //! Transactions announce their partitions (AddPartitionsToTxn) before they write to them. Brokers with
 //! transaction version 2 (KIP-890) take that too, from clients that use the versions of before.
 
-use super::super::cluster::{Cluster, Coordinated, topic_name};
+use super::super::cluster::{Cluster, Coordinated, text, topic_name};
 use super::super::net::Retry;
 use super::queue::ProducerId;
 use crate::engine::TransactionConfig;
@@ -14,7 +14,6 @@ use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
     InitProducerIdResponse, ProducerId as WireProducerId, TransactionalId,
 };
-use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -23,7 +22,7 @@ const LAST_ADD_PARTITIONS: i16 = 3;
 const LAST_END_TXN: i16 = 4;
 
 fn transactional_id(id: &str) -> TransactionalId {
-    TransactionalId(StrBytes::from_string(id.to_owned()))
+    TransactionalId(text(id))
 }
 
 /// Takes a producer id. With a transaction this fences earlier producers of its id, and ends what they left open.

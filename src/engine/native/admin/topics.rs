@@ -1,20 +1,16 @@
 //! Topics: list, describe, make, delete.
 
-use super::Client;
-use super::cluster::{Cluster, EARLIEST, LATEST, TopicInfo, topic_name};
-use super::net::backoff;
+use super::{Client, Cluster, refusal};
+use crate::engine::native::cluster::{EARLIEST, LATEST, TopicInfo, text, topic_name};
+use crate::engine::native::net::backoff;
 use crate::engine::{Admin, NewTopic, Partition, Topic};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::record::PartitionId;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Kafka's NOT_CONTROLLER.
-const NOT_CONTROLLER: i16 = 41;
 
 /// [`Admin`] of the native engine.
 #[derive(Debug)]
@@ -69,23 +65,10 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    /// Since KRaft any broker forwards to the controller (KIP-590); before, the controller must be asked itself.
-    async fn controller(&self) -> Result<Arc<super::net::Connection>> {
-        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-        let response = self.any().await?.request(&request).await?;
-        self.learn_brokers(&response);
-        match response.controller_id.0 {
-            id if id >= 0 => self.broker(id).await,
-            _ => self.any().await,
-        }
-    }
-
     /// Makes a topic and waits until its leaders are known.
-    pub(super) async fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+    pub(in crate::engine::native) async fn create_topic(&self, topic: &NewTopic) -> Result<()> {
         let config = |(name, value): &(String, String)| {
-            CreatableTopicConfig::default()
-                .with_name(StrBytes::from_string(name.clone()))
-                .with_value(Some(StrBytes::from_string(value.clone())))
+            CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
         };
         let controller = self.controller().await?;
         // Since v4 the brokers know defaults for both (KIP-464, Kafka 2.4).
@@ -100,9 +83,10 @@ impl Cluster {
             .with_topics(vec![creatable])
             .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
         let what = format!("creating topic {}", topic.name);
-        self.until_controller(&what, async |controller| {
+        self.ask_controller(async |controller| {
             let response = controller.request(&request).await?;
-            Ok(response.topics.first().map(|t| (t.error_code, t.error_message.as_ref().map(ToString::to_string))))
+            let first = response.topics.first().ok_or_else(|| empty(&what))?;
+            refusal(&what, first.error_code, first.error_message.as_ref())
         })
         .await?;
         // The controller knows it; now wait until a broker does, so that the next command finds it.
@@ -124,7 +108,8 @@ impl Cluster {
             .with_topic_names(vec![topic_name(name)])
             .with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(name)))])
             .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
-        self.until_controller(&format!("deleting topic {name}"), async |controller| {
+        let what = format!("deleting topic {name}");
+        self.ask_controller(async |controller| {
             // Up to v5 names stand in one field, from v6 in another; the schema refuses the one not in use.
             let version = controller.version::<DeleteTopicsRequest>(i16::MAX)?;
             let request = if version >= 6 {
@@ -133,32 +118,16 @@ impl Cluster {
                 request.clone().with_topics(Vec::new())
             };
             let response = controller.request(&request).await?;
-            let first = response.responses.first();
-            Ok(first.map(|t| (t.error_code, t.error_message.as_ref().map(ToString::to_string))))
+            let first = response.responses.first().ok_or_else(|| empty(&what))?;
+            refusal(&what, first.error_code, first.error_message.as_ref())
         })
         .await
     }
+}
 
-    /// Asks the controller, and the next one when it moved meanwhile.
-    async fn until_controller(
-        &self,
-        what: &str,
-        ask: impl AsyncFn(Arc<super::net::Connection>) -> Result<Option<(i16, Option<String>)>>,
-    ) -> Result<()> {
-        for attempt in 0..5 {
-            match ask(self.controller().await?).await? {
-                Some((0, _)) => return Ok(()),
-                Some((NOT_CONTROLLER, _)) => {
-                    tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
-                }
-                Some((code, message)) => {
-                    return Err(Error::Kafka { what: what.to_owned(), code: Code(code), message });
-                }
-                None => return Err(Error::Network(format!("{what}: the controller's answer was empty"))),
-            }
-        }
-        Err(Error::kafka(what, NOT_CONTROLLER))
-    }
+/// An answer that tells nothing of what was asked.
+fn empty(what: &str) -> Error {
+    Error::Network(format!("{what}: the controller's answer was empty"))
 }
 
 impl Admin for NativeAdmin {

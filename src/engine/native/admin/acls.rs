@@ -1,0 +1,156 @@
+//! ACLs: list, create, delete (KIP-140, KIP-290).
+
+use super::{Cluster, ClusterAdmin, refusal};
+use crate::engine::acl::Numbered;
+use crate::engine::native::cluster::text;
+use crate::engine::native::net::backoff;
+use crate::engine::{Acl, AclFilter, PatternType};
+use crate::error::{Error, Result};
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
+use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
+use kafka_protocol::protocol::StrBytes;
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// Any value fits, in all fields of a filter.
+const ANY: i8 = 1;
+/// All patterns that bear on the name.
+const MATCH: i8 = 2;
+
+impl ClusterAdmin {
+    /// All ACLs that `filter` fits, in order.
+    ///
+    /// # Errors
+    /// The cluster refused, or has no authorizer.
+    pub fn acls(&self, filter: &AclFilter) -> Result<BTreeSet<Acl>> {
+        self.run(self.cluster().acls(filter))
+    }
+
+    /// Makes ACLs, and waits until the broker that is asked knows them.
+    ///
+    /// # Errors
+    /// The cluster refused one; those before it are made.
+    pub fn create_acls(&self, acls: &[Acl]) -> Result<()> {
+        self.run(self.cluster().create_acls(acls))
+    }
+
+    /// Deletes exactly these.
+    ///
+    /// # Errors
+    /// The cluster refused one; those before it are deleted.
+    pub fn delete_acls(&self, acls: &[Acl]) -> Result<()> {
+        self.run(self.cluster().delete_acls(acls))
+    }
+}
+
+impl Cluster {
+    async fn acls(&self, filter: &AclFilter) -> Result<BTreeSet<Acl>> {
+        let text = |value: &Option<String>| value.as_deref().map(text);
+        let (kind, name) = filter.resource.clone().map_or((ANY, None), |(kind, name)| (kind.number(), name));
+        let pattern = match (filter.pattern_type, &name) {
+            (Some(pattern), _) => pattern.number(),
+            (None, Some(_)) => MATCH,
+            (None, None) => ANY,
+        };
+        let request = DescribeAclsRequest::default()
+            .with_resource_type_filter(kind)
+            .with_resource_name_filter(text(&name))
+            .with_pattern_type_filter(pattern)
+            .with_principal_filter(text(&filter.principal))
+            .with_host_filter(text(&filter.host))
+            .with_operation(filter.operation.map_or(ANY, |operation| operation.number()))
+            .with_permission_type(filter.permission.map_or(ANY, |permission| permission.number()));
+        let answer = self.any().await?.request(&request).await?;
+        refusal("listing ACLs", answer.error_code, answer.error_message.as_ref())?;
+        let mut found = BTreeSet::new();
+        for resource in &answer.resources {
+            for acl in &resource.acls {
+                let known = || {
+                    Some(Acl {
+                        resource_type: Numbered::of(resource.resource_type)?,
+                        resource_name: resource.resource_name.to_string(),
+                        pattern_type: Numbered::of(resource.pattern_type)?,
+                        principal: acl.principal.to_string(),
+                        host: acl.host.to_string(),
+                        operation: Numbered::of(acl.operation)?,
+                        permission: Numbered::of(acl.permission_type)?,
+                    })
+                };
+                found.insert(known().ok_or_else(|| {
+                    let name = &resource.resource_name;
+                    Error::Network(format!("an ACL on {name} is of a kind that this kpipe does not know"))
+                })?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn create_acls(&self, acls: &[Acl]) -> Result<()> {
+        let creation = |acl: &Acl| {
+            AclCreation::default()
+                .with_resource_type(acl.resource_type.number())
+                .with_resource_name(text(&acl.resource_name))
+                .with_resource_pattern_type(acl.pattern_type.number())
+                .with_principal(text(&acl.principal))
+                .with_host(text(&acl.host))
+                .with_operation(acl.operation.number())
+                .with_permission_type(acl.permission.number())
+        };
+        let request = CreateAclsRequest::default().with_creations(acls.iter().map(creation).collect());
+        self.ask_controller(async |controller| {
+            let answer = controller.request(&request).await?;
+            let mut results = acls.iter().zip(&answer.results);
+            results.try_for_each(|(acl, result)| {
+                refusal(format!("creating {acl}"), result.error_code, result.error_message.as_ref())
+            })
+        })
+        .await?;
+        // The controller knows them; the next command shall find them at a broker.
+        let deadline = Instant::now() + self.config.request_timeout;
+        let mut attempt = 0;
+        loop {
+            let known = self.acls(&AclFilter::default()).await?;
+            if acls.iter().all(|acl| known.contains(acl)) || Instant::now() >= deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(backoff(self.config.retry_backoff / 4, attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn delete_acls(&self, acls: &[Acl]) -> Result<()> {
+        let some = |value: &str| -> Option<StrBytes> { Some(text(value)) };
+        let filter = |acl: &Acl| {
+            DeleteAclsFilter::default()
+                .with_resource_type_filter(acl.resource_type.number())
+                .with_resource_name_filter(some(&acl.resource_name))
+                .with_pattern_type_filter(acl.pattern_type.number())
+                .with_principal_filter(some(&acl.principal))
+                .with_host_filter(some(&acl.host))
+                .with_operation(acl.operation.number())
+                .with_permission_type(acl.permission.number())
+        };
+        let request = DeleteAclsRequest::default().with_filters(acls.iter().map(filter).collect());
+        self.ask_controller(async |controller| {
+            let answer = controller.request(&request).await?;
+            let mut results = acls.iter().zip(&answer.filter_results);
+            results.try_for_each(|(acl, result)| {
+                let what = format!("deleting {acl}");
+                refusal(&what, result.error_code, result.error_message.as_ref())?;
+                let mut matching = result.matching_acls.iter();
+                matching.try_for_each(|one| refusal(&what, one.error_code, one.error_message.as_ref()))
+            })
+        })
+        .await
+    }
+}
+
+impl std::fmt::Display for Acl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = if self.pattern_type == PatternType::Prefixed { "…" } else { "" };
+        let Self { principal, resource_name, .. } = self;
+        let (permission, operation, kind) = (self.permission.name(), self.operation.name(), self.resource_type.name());
+        write!(f, "the ACL to {permission} {principal} {operation} on {kind} {resource_name}{all}")
+    }
+}

@@ -1,0 +1,78 @@
+//! Looking after a cluster: topics, ACLs, users.
+
+mod acls;
+mod topics;
+mod users;
+
+pub use topics::NativeAdmin;
+
+use super::Client;
+use super::cluster::Cluster;
+use super::net::{Connection, backoff};
+use crate::error::{Code, Error, Result};
+use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::protocol::StrBytes;
+use std::future::Future;
+use std::sync::Arc;
+
+/// Kafka's NOT_CONTROLLER.
+const NOT_CONTROLLER: i16 = 41;
+
+/// What only the native engine can do for a cluster.
+#[derive(Debug)]
+pub struct ClusterAdmin {
+    client: Client,
+}
+
+impl ClusterAdmin {
+    /// Looks after the cluster that `client` is connected to.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    fn cluster(&self) -> &Cluster {
+        &self.client.cluster
+    }
+
+    fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.client.network.run(1, work)
+    }
+}
+
+/// What an answer's error code and message say, when they do.
+fn refusal(what: impl Into<String>, code: i16, message: Option<&StrBytes>) -> Result<()> {
+    if code == 0 {
+        return Ok(());
+    }
+    let code = Code(code);
+    // What brokers add to a denial is an object's address.
+    let message = message.map(ToString::to_string).filter(|text| !text.is_empty() && !code.is_denied());
+    Err(Error::Kafka { what: what.into(), code, message })
+}
+
+impl Cluster {
+    /// Since KRaft any broker forwards to the controller (KIP-590); before, the controller must be asked itself.
+    async fn controller(&self) -> Result<Arc<Connection>> {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        let response = self.any().await?.request(&request).await?;
+        self.learn_brokers(&response);
+        match response.controller_id.0 {
+            id if id >= 0 => self.broker(id).await,
+            _ => self.any().await,
+        }
+    }
+
+    /// Asks the controller, and the next one when it moved meanwhile.
+    async fn ask_controller<T>(&self, ask: impl AsyncFn(Arc<Connection>) -> Result<T>) -> Result<T> {
+        let mut attempt = 0;
+        loop {
+            match ask(self.controller().await?).await {
+                Err(Error::Kafka { code: Code(NOT_CONTROLLER), .. }) if attempt < 5 => {
+                    tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
+                    attempt += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}

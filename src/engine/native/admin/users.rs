@@ -1,0 +1,89 @@
+//! Users with SCRAM credentials (KIP-554).
+
+use super::{Cluster, ClusterAdmin, refusal};
+use crate::config::Secret;
+use crate::engine::Credential;
+use crate::engine::native::cluster::text;
+use crate::engine::native::net::Hash;
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use kafka_protocol::messages::alter_user_scram_credentials_request::{
+    ScramCredentialDeletion, ScramCredentialUpsertion,
+};
+use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
+use kafka_protocol::messages::{AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest};
+
+/// RESOURCE_NOT_FOUND: the user has no credentials.
+const NO_SUCH_USER: i16 = 91;
+
+impl ClusterAdmin {
+    /// The credentials of all users, or of `users`.
+    ///
+    /// # Errors
+    /// The cluster refused, or a user has none.
+    pub fn users(&self, users: &[String]) -> Result<Vec<Credential>> {
+        self.run(self.cluster().users(users))
+    }
+
+    /// Gives `user` a password, hashed here `iterations` times: brokers never see it.
+    ///
+    /// # Errors
+    /// The cluster refused.
+    pub fn set_password(&self, user: &str, hash: Hash, iterations: u32, password: &Secret) -> Result<()> {
+        let mut salt = [0; 32];
+        getrandom::fill(&mut salt).map_err(|e| Error::Io(format!("the system has no random numbers: {e}")))?;
+        let salted = hash.salted(password.reveal().as_bytes(), &salt, iterations);
+        let upsertion = ScramCredentialUpsertion::default()
+            .with_name(text(user))
+            .with_mechanism(hash.number())
+            .with_iterations(iterations as i32)
+            .with_salt(Bytes::copy_from_slice(&salt))
+            .with_salted_password(Bytes::from(salted));
+        let request = AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion]);
+        self.run(self.cluster().alter_user(&format!("user {user}"), &request))
+    }
+
+    /// Takes a credential from `user`.
+    ///
+    /// # Errors
+    /// The cluster refused, or there is none.
+    pub fn delete_password(&self, user: &str, hash: Hash) -> Result<()> {
+        let deletion = ScramCredentialDeletion::default().with_name(text(user)).with_mechanism(hash.number());
+        let request = AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]);
+        self.run(self.cluster().alter_user(&format!("user {user}"), &request))
+    }
+}
+
+impl Cluster {
+    async fn users(&self, users: &[String]) -> Result<Vec<Credential>> {
+        let named = users.iter().map(|user| UserName::default().with_name(text(user))).collect();
+        // None named is all. Brokers that deny the request do not answer one without a list.
+        let request = DescribeUserScramCredentialsRequest::default().with_users(Some(named));
+        // With KRaft only the controller's view is complete at once.
+        let answer = self.controller().await?.request(&request).await?;
+        refusal("listing users", answer.error_code, answer.error_message.as_ref())?;
+        let mut found = Vec::new();
+        for result in &answer.results {
+            let what = format!("user {}", result.user);
+            if result.error_code == NO_SUCH_USER {
+                return Err(Error::Usage(format!("{what} has no SCRAM credentials: see `kpipe cluster users list`")));
+            }
+            refusal(what, result.error_code, result.error_message.as_ref())?;
+            found.extend(result.credential_infos.iter().map(|info| Credential {
+                user: result.user.to_string(),
+                mechanism: Hash::of(info.mechanism).map_or("unknown", Hash::mechanism).to_owned(),
+                iterations: info.iterations,
+            }));
+        }
+        found.sort_by(|a, b| (&a.user, &a.mechanism).cmp(&(&b.user, &b.mechanism)));
+        Ok(found)
+    }
+
+    async fn alter_user(&self, what: &str, request: &AlterUserScramCredentialsRequest) -> Result<()> {
+        self.ask_controller(async |controller| {
+            let answer = controller.request(request).await?;
+            answer.results.iter().try_for_each(|r| refusal(what, r.error_code, r.error_message.as_ref()))
+        })
+        .await
+    }
+}
