@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod acls;
 mod bad_input;
 mod bad_peers;
 mod codecs;
+mod configuration;
 mod copies;
 mod delivery;
 mod group_churn;
@@ -18,7 +20,9 @@ mod old_formats;
 mod outages;
 mod security;
 mod signals;
+mod stores;
 mod support;
+mod tokens;
 mod topics;
 mod transactions;
 mod where_to_begin;

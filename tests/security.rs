@@ -1,58 +1,12 @@
 //! Secured clusters: the same properties file drives Kafka's own tools and kpipe; each thing that is wrong is named,
 //! and no secret is ever shown.
 
-use crate::support::{Cluster, Done, kpipe, shell, wait_until};
-use std::collections::HashMap;
-use std::sync::OnceLock;
-
-struct Secured {
-    kafka: Cluster,
-    /// `host:port` by the listener's name.
-    listeners: HashMap<String, String>,
-}
-
-impl Secured {
-    fn address(&self, listener: &str) -> &str {
-        &self.listeners[listener]
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.kafka.dir.join("secure").join(name).display().to_string()
-    }
-
-    /// `kpipe` to a listener with its properties file and more.
-    fn kpipe(&self, listener: &str, args: &[&str], stdin: &[u8]) -> Done {
-        let file = self.file(&format!("{listener}.properties"));
-        let done = kpipe(&[&["-b", self.address(listener), "-F", &file], args].concat(), stdin);
-        no_secret_in(&done);
-        done
-    }
-}
-
-/// Brokers of both versions with a TLS, a SASL and a SASL over TLS listener each.
-fn secured() -> &'static [Secured; 2] {
-    static SHARED: OnceLock<[Secured; 2]> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        ["4.3.1", "3.9.2"].map(|version| {
-            let kafka = Cluster::start_secure(version, &["connections.max.reauth.ms=3000"]);
-            let listeners = std::fs::read_to_string(kafka.dir.join("secure/listeners")).unwrap();
-            let listener =
-                |line: &str| line.split_once(' ').map(|(name, at)| (name.to_owned(), at.to_owned())).unwrap();
-            Secured { listeners: listeners.lines().map(listener).collect(), kafka }
-        })
-    })
-}
-
-fn no_secret_in(done: &Done) {
-    for secret in ["alice-secret", "bob-secret", "wrong-secret", "PRIVATE KEY"] {
-        assert!(!done.stderr.contains(secret) && !done.stdout.contains(secret), "{secret} shown: {}", done.stderr);
-    }
-}
+use crate::support::{kpipe, no_secret_in, secured, shell, wait_until};
 
 #[test]
 fn one_file_drives_kafkas_tools_and_kpipe() {
     for secured in secured() {
-        for listener in ["ssl", "sasl_plaintext", "sasl_ssl"] {
+        for listener in ["ssl", "sasl_plaintext", "sasl_ssl", "oauth"] {
             let topic = crate::support::fresh(&format!("secure-{listener}"));
             let lines: String = (0..5_000).map(|n| format!("{n:0100}\n")).collect();
             let made = secured.kpipe(listener, &["-vvv", "produce", &topic, "-z", "lz4"], lines.as_bytes());

@@ -121,6 +121,8 @@ impl Cluster {
         let libs = shell(&format!("{}/scripts/kafka fetch --version {version}", env!("CARGO_MANIFEST_DIR")));
         let words = [prefix, &["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]].concat();
         let mut java = Command::new(words[0]);
+        let url = format!("file://{}/secure/token", self.dir.display());
+        java.env("JDK_JAVA_OPTIONS", format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={url}"));
         java.args(&words[1..]).arg(format!("{}/*", libs.stdout.trim())).arg(class);
         java
     }
@@ -141,11 +143,16 @@ impl Cluster {
         super::json_lines(&read.stdout).iter().map(place).collect()
     }
 
+    /// One of Kafka's own command-line tools, as it ends.
+    pub fn try_java_tool(&self, bootstrap: &str, class: &str, args: &[&str]) -> Done {
+        let mut java = self.java(class);
+        java.args(["--bootstrap-server", bootstrap]).args(args);
+        run(java, b"")
+    }
+
     /// One of Kafka's own command-line tools.
     pub fn java_tool(&self, class: &str, args: &[&str]) -> String {
-        let mut java = self.java(class);
-        java.args(["--bootstrap-server", &self.bootstrap]).args(args);
-        let done = run(java, b"");
+        let done = self.try_java_tool(&self.bootstrap, class, args);
         assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
         done.stdout
     }

@@ -17,10 +17,16 @@ pub struct Done {
 
 /// Runs `command` with `stdin`.
 pub fn run(mut command: Command, stdin: &[u8]) -> Done {
+    let is_kpipe = is_kpipe(&command);
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut running = Running::over(child);
+    let mut running = Running::over(child, is_kpipe);
     running.write(stdin);
     running.finish()
+}
+
+fn is_kpipe(command: &Command) -> bool {
+    let bin = std::ffi::OsStr::new(env!("CARGO_BIN_EXE_kpipe"));
+    command.get_program() == bin || command.get_args().any(|arg| arg == bin)
 }
 
 /// `kpipe ARGS` with `stdin`, for a minute at most.
@@ -70,6 +76,8 @@ pub fn send_signal(pid: i32, signal: i32) {
 /// A command that runs.
 pub struct Running {
     child: Child,
+    /// What it says must tell no secret.
+    is_kpipe: bool,
     stdin: Option<ChildStdin>,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
@@ -89,10 +97,11 @@ impl Running {
     /// Any command, its stdin open.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self::over(command.spawn().unwrap())
+        let is_kpipe = is_kpipe(&command);
+        Self::over(command.spawn().unwrap(), is_kpipe)
     }
 
-    fn over(mut child: Child) -> Self {
+    fn over(mut child: Child, is_kpipe: bool) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let paused = Arc::new((Mutex::new(false), Condvar::new()));
         let pausing = paused.clone();
@@ -110,7 +119,7 @@ impl Running {
             let _ = err.read_to_end(&mut all);
             all
         });
-        Self { stdin: child.stdin.take(), child, stdout: Some(stdout), stderr: Some(stderr), seen, paused }
+        Self { stdin: child.stdin.take(), child, is_kpipe, stdout: Some(stdout), stderr: Some(stderr), seen, paused }
     }
 
     /// Writes to its stdin; it may have ended.
@@ -151,12 +160,16 @@ impl Running {
         let bytes = self.stdout.take().unwrap().join().unwrap();
         let stderr = self.stderr.take().unwrap().join().unwrap();
         let status = self.child.wait().unwrap();
-        Done {
+        let done = Done {
             stdout: String::from_utf8_lossy(&bytes).into_owned(),
             bytes,
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
             code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        };
+        if self.is_kpipe {
+            super::no_secret_in(&done);
         }
+        done
     }
 }
 

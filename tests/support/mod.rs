@@ -3,11 +3,13 @@
 mod cluster;
 mod command;
 mod proxy;
+mod secured;
 mod wire;
 
 pub use cluster::{Cluster, brokers};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
 pub use proxy::Proxy;
+pub use secured::{Secured, no_secret_in, secured};
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};

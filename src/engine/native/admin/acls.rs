@@ -106,17 +106,18 @@ impl Cluster {
             })
         })
         .await?;
-        // The controller knows them; the next command shall find them at a broker.
+        self.until_acls(|known| acls.iter().all(|acl| known.contains(acl))).await
+    }
+
+    /// The controller knows of a change at once; the next command shall find it at a broker.
+    async fn until_acls(&self, changed: impl Fn(&BTreeSet<Acl>) -> bool) -> Result<()> {
         let deadline = Instant::now() + self.config.request_timeout;
         let mut attempt = 0;
-        loop {
-            let known = self.acls(&AclFilter::default()).await?;
-            if acls.iter().all(|acl| known.contains(acl)) || Instant::now() >= deadline {
-                return Ok(());
-            }
+        while !changed(&self.acls(&AclFilter::default()).await?) && Instant::now() < deadline {
             tokio::time::sleep(backoff(self.config.retry_backoff / 4, attempt)).await;
             attempt += 1;
         }
+        Ok(())
     }
 
     async fn delete_acls(&self, acls: &[Acl]) -> Result<()> {
@@ -142,7 +143,8 @@ impl Cluster {
                 matching.try_for_each(|one| refusal(&what, one.error_code, one.error_message.as_ref()))
             })
         })
-        .await
+        .await?;
+        self.until_acls(|known| !acls.iter().any(|acl| known.contains(acl))).await
     }
 }
 

@@ -18,6 +18,8 @@ use tokio::sync::Mutex;
 
 /// How much of a token's life it is used for.
 const USED: f32 = 0.8;
+/// What brokers allow clocks to differ by (sasl.oauthbearer.clock.skew.seconds).
+const CLOCK_SKEW: f64 = 30.0;
 /// A longer answer of a token endpoint is not believed.
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -75,12 +77,9 @@ impl Tokens {
             }
             Token::Oidc(oidc) => self.of_provider(oidc).await?,
         };
-        if let Some(expires) = Claims::of(token.reveal()).expires {
-            let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
-            if expires <= now {
-                let ago = (now - expires) as u64;
-                return Err(Error::Security(format!("the OAUTHBEARER token expired {ago} s ago: get a new one")));
-            }
+        if let Some(left) = seconds_left(&token).filter(|left| *left < -CLOCK_SKEW) {
+            let ago = -left as u64;
+            return Err(Error::Security(format!("the OAUTHBEARER token expired {ago} s ago: get a new one")));
         }
         let extensions: String =
             self.bearer.extensions.iter().map(|(name, value)| format!("{name}={value}\x01")).collect();
@@ -105,10 +104,18 @@ impl Tokens {
             other => other,
         })?;
         let token = Secret::from(granted.access_token.as_str());
-        let life = Duration::try_from_secs_f64(granted.expires_in.unwrap_or_default()).unwrap_or_default();
+        // A token may say more exactly than its giver when it ends.
+        let life = granted.expires_in.into_iter().chain(seconds_left(&token)).reduce(f64::min).unwrap_or_default();
+        let life = Duration::try_from_secs_f64(life).unwrap_or_default();
         *kept = Some((token.clone(), Instant::now() + life.mul_f32(USED)));
         Ok(token)
     }
+}
+
+/// How long the token goes on, by this machine's clock, as far as it tells.
+fn seconds_left(token: &Secret) -> Option<f64> {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+    Claims::of(token.reveal()).expires.map(|expires| expires - now)
 }
 
 async fn ask(oidc: &Oidc, tls: Option<Arc<ClientConfig>>) -> Result<Granted> {
@@ -161,17 +168,14 @@ async fn exchange(
     let network = |e: hyper::Error| Error::Network(e.to_string());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(network)?;
-    let talk = async {
+    let talk = async move {
         let answer = sender.send_request(request).await.map_err(network)?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| Error::Network(e.to_string()))?;
         Ok((head.status, body.to_bytes()))
     };
-    tokio::select! {
-        biased;
-        answer = talk => answer,
-        ended = connection => Err(Error::Network(ended.err().map_or("closed the connection".to_owned(), |e| e.to_string()))),
-    }
+    // What the connection ends with, the talk has heard.
+    tokio::join!(talk, connection).0
 }
 
 /// `application/x-www-form-urlencoded`.

@@ -1,0 +1,9 @@
+//! What a configuration and a token are read from: a JAAS line, a JSON Web Token, sizes and durations.
+#![no_main]
+
+use kpipe::config::{Claims, jaas_options, parse_duration, parse_size};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = (jaas_options(text), Claims::of(text), parse_size(text), parse_duration(text));
+});
