@@ -19,6 +19,7 @@ pub mod engine;
 pub mod error;
 pub mod input;
 pub mod local;
+pub mod metrics;
 pub mod output;
 pub mod record;
 pub mod signal;

@@ -8,6 +8,7 @@ mod stores;
 mod token;
 
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 pub use properties::{PROPERTIES, Properties, Sources, Value};
 pub use security::{Mechanism, Sasl, Secret, Security, Tls, jaas_options};
 pub(crate) use sources::look_up;
@@ -50,6 +51,8 @@ pub struct Config {
     pub security: Security,
     /// All properties that were set.
     pub properties: Properties,
+    /// What the run counts.
+    pub metrics: Metrics,
 }
 
 impl Config {
@@ -77,6 +80,7 @@ impl Config {
             retry_backoff: properties.millis("retry.backoff.ms")?.unwrap_or(Duration::from_millis(100)),
             security: Security::resolve(&properties)?,
             properties,
+            metrics: Metrics::default(),
         })
     }
 }

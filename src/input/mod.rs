@@ -8,7 +8,7 @@ mod source;
 
 pub use json::{JsonOptions, JsonReader};
 pub use lines::{LineReader, Splitter};
-pub use source::{Inbox, Message, Source, open};
+pub use source::{Inbox, Message, Source, open, size};
 
 use crate::error::Result;
 use crate::record::{PartitionId, RecordRef};

@@ -41,6 +41,15 @@ impl Source {
     }
 }
 
+/// All bytes of `sources`, when all of them are files.
+pub fn size(sources: &[Source]) -> Option<u64> {
+    let sizes = sources.iter().map(|source| {
+        let metadata = source.open().ok()?.metadata().ok()?;
+        metadata.is_file().then_some(metadata.len())
+    });
+    sizes.sum()
+}
+
 /// What arrives for the command.
 #[derive(Debug)]
 pub enum Message {

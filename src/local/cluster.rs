@@ -4,11 +4,11 @@
 use super::configs::{self, Refused};
 use super::group::{Answer, Group, Waiter};
 use super::log::{Appended, Log, Terms};
-use crate::record::{PartitionId, Timestamp};
+use crate::record::{PartitionId, now};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -345,11 +345,6 @@ pub(super) struct NewTopic {
 /// Kafka's words for a topic that is not there.
 pub(super) fn unknown() -> String {
     "This server does not host this topic-partition.".to_owned()
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now() -> Timestamp {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as Timestamp)
 }
 
 /// Kafka's rule for names.

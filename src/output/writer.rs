@@ -86,6 +86,11 @@ impl Writer {
         self.partitions[place.0].position = Some((offset, leader_epoch));
     }
 
+    /// Bytes that stdout took, in all.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Where the next record's bytes are to be appended.
     #[inline]
     pub fn buffer(&mut self) -> &mut Vec<u8> {

@@ -18,6 +18,11 @@ pub type Offset = i64;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type Timestamp = i64;
 
+/// The time now.
+pub fn now() -> Timestamp {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as Timestamp)
+}
+
 /// Who set a record's timestamp (`message.timestamp.type`, KIP-32).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimestampType {

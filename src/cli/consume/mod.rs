@@ -8,9 +8,11 @@ use super::produce::{Bytes, parse_delimiter};
 use crate::config::parse_duration;
 use crate::engine::{ConsumerConfig, Isolation, Offsets, Start, Subscription, crate_cannot};
 use crate::error::{EXIT_OK, Error, Result};
+use crate::metrics::{Observe, Reporter};
 use crate::output::{Encoding, Format, Writer};
 use crate::record::PartitionId;
 use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant, SystemTime};
 use work::Work;
 
@@ -71,6 +73,8 @@ pub(super) struct Consume {
     isolation: Option<IsolationArg>,
     #[command(flatten)]
     group: group::Group,
+    #[command(flatten)]
+    observe: Observe,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -161,6 +165,10 @@ impl Consume {
         };
         let properties = &context.config.properties;
         let interval = self.commit_interval.or(properties.millis("auto.commit.interval.ms")?);
+        let metrics = &context.config.metrics;
+        // Records and a progress line would get mixed up.
+        let draws = !std::io::stdout().is_terminal() && !context.quiet;
+        let reporter = Reporter::start(&self.observe, metrics, draws)?;
         let engine = context.connect()?;
         if engine.name() == "kafka" {
             self.check_for_crate(config.group.as_ref())?;
@@ -183,9 +191,14 @@ impl Consume {
             commit_at: Instant::now() + interval,
             committed: Offsets::new(),
             rest: None,
+            metrics: metrics.clone(),
+            counted: 0,
         };
+        metrics.ready(true);
         let read = work.read();
         let finished = work.finish();
+        metrics.ready(false);
+        drop(reporter);
         match (read, finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
             (Err(Error::ReaderGone), Ok(()) | Err(Error::ReaderGone)) | (Ok(()), Ok(()) | Err(Error::ReaderGone)) => {

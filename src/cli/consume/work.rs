@@ -3,8 +3,9 @@
 use super::Commit;
 use crate::engine::{Consumer, Event, Offsets, Place, Position, place};
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
-use crate::record::Batch;
+use crate::record::{Batch, Offset};
 use std::time::{Duration, Instant};
 
 /// What waits for no deadline waits this long.
@@ -24,6 +25,9 @@ pub(super) struct Work<'a> {
     pub(super) committed: Offsets,
     /// What is left of a batch whose writing stopped for news.
     pub(super) rest: Option<Batch>,
+    pub(super) metrics: Metrics,
+    /// Bytes of output that were counted.
+    pub(super) counted: u64,
 }
 
 impl Work<'_> {
@@ -43,7 +47,10 @@ impl Work<'_> {
                 match self.consumer.next(deadline)? {
                     Event::Batch(batch) => self.write(batch)?,
                     Event::End | Event::Stopped => return Ok(()),
-                    Event::Timeout => self.writer.flush()?,
+                    Event::Timeout => {
+                        self.writer.flush()?;
+                        self.count_output();
+                    }
                     Event::Assigned(begins) => self.take_up(&begins),
                     Event::Revoking(places) => self.let_go(&places)?,
                     Event::Lost(places, why) => self.lose(&places, &why)?,
@@ -62,6 +69,7 @@ impl Work<'_> {
         let at = self.writer.place(&batch.topic, batch.partition);
         self.format.begin(&batch);
         let mut stopped = None;
+        let left = self.left;
         for record in batch.records() {
             let record =
                 record.map_err(|e| Error::Network(format!("{}: {e}", place(&batch.topic, batch.partition))))?;
@@ -74,6 +82,7 @@ impl Work<'_> {
             }
             self.left -= 1;
             if self.left == 0 {
+                self.count(&batch, left, record.offset + 1);
                 return Ok(());
             }
             if flushed && self.consumer.has_news() {
@@ -81,6 +90,7 @@ impl Work<'_> {
                 break;
             }
         }
+        self.count(&batch, left, stopped.unwrap_or(batch.next_offset));
         if let Some(offset) = stopped {
             batch.from = offset;
             self.rest = Some(batch);
@@ -90,6 +100,19 @@ impl Work<'_> {
         self.writer.mark(at, batch.next_offset, batch.leader_epoch).map(drop)
     }
 
+    /// Counts what became of a batch when there were `left` records to come before it.
+    fn count(&mut self, batch: &Batch, left: u64, position: Offset) {
+        self.metrics.consumed(&batch.topic, batch.partition, left - self.left, position);
+        self.count_output();
+    }
+
+    fn count_output(&mut self) {
+        let taken = self.writer.taken();
+        // Less, when a reader went and left something in the pipe.
+        self.metrics.written(taken.saturating_sub(self.counted));
+        self.counted = taken;
+    }
+
     /// Where a partition begins is committed with the first commit, so that what comes while nobody reads is not
     /// taken for old by a later run.
     fn take_up(&mut self, begins: &Offsets) {
@@ -97,6 +120,7 @@ impl Work<'_> {
             self.writer.begin_at(topic, *partition, position.offset, position.leader_epoch);
         }
         let places: Vec<Place> = begins.keys().cloned().collect();
+        self.metrics.assigned(places.len());
         tracing::info!(partitions = named(&places), "assigned");
     }
 
@@ -134,6 +158,7 @@ impl Work<'_> {
     }
 
     fn forget(&mut self, places: &[Place]) {
+        self.metrics.revoked(places);
         self.writer.forget(places);
         self.committed.retain(|key, _| !places.contains(key));
         self.rest.take_if(|rest| places.contains(&(rest.topic.clone(), rest.partition)));
@@ -151,8 +176,16 @@ impl Work<'_> {
         if changed.is_empty() {
             return Ok(());
         }
-        if self.consumer.commit(&changed)? {
-            self.committed.append(&mut changed);
+        match self.consumer.commit(&changed) {
+            Ok(true) => {
+                self.metrics.committed();
+                self.committed.append(&mut changed);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.metrics.commit_failed(&error);
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -160,6 +193,7 @@ impl Work<'_> {
     /// Writes what is left, commits what was really written, also after a failure, and leaves the group.
     pub(super) fn finish(&mut self) -> Result<()> {
         let flushed = self.writer.flush();
+        self.count_output();
         // What was lost meanwhile is not to be committed.
         while self.consumer.has_news() {
             match self.consumer.next(Instant::now()) {

@@ -9,11 +9,13 @@ use crate::config::{parse_duration, parse_size};
 use crate::engine::{Acks, Codec, Compression, Partitioner, ProducerConfig, TransactionConfig, crate_cannot};
 use crate::error::{Error, Result, did_you_mean};
 use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter};
+use crate::metrics::{Observe, Reporter};
 use crate::output::{DeadLetters, Writer};
 use crate::record::{HeaderBuf, PartitionId, Timestamp};
 use clap::{Args, ValueEnum};
 use ledger::Ledger;
 use report::Report;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 use work::{Plan, Steps, Work};
@@ -114,6 +116,8 @@ pub(super) struct Produce {
     /// Makes the whole input one transaction: readers of committed records see all of it, or nothing
     #[arg(long, value_name = "ID")]
     transactional_id: Option<String>,
+    #[command(flatten)]
+    observe: Observe,
     /// Commits after so many records, and begins the next transaction
     #[arg(long, value_name = "N", requires = "transactional_id", value_parser = clap::value_parser!(u64).range(1..))]
     transaction_records: Option<u64>,
@@ -245,6 +249,12 @@ impl Produce {
             context.config.request_timeout = limit;
         }
         let context = &context;
+        let metrics = &context.config.metrics;
+        metrics.expect(crate::input::size(&sources).unwrap_or_default());
+        // What is typed and what is shown on the terminal would get mixed up.
+        let typed = sources.iter().any(|source| matches!(source, Source::Stdin)) && std::io::stdin().is_terminal();
+        let shown = self.receipts && std::io::stdout().is_terminal();
+        let reporter = Reporter::start(&self.observe, metrics, !typed && !shown && !context.quiet)?;
         let engine = context.connect()?;
         if engine.name() == "kafka" {
             self.refuse_what_the_crate_cannot()?;
@@ -253,11 +263,13 @@ impl Produce {
         let dead_letters = self.dead_letter.as_deref().map(DeadLetters::open).transpose()?;
         // A transaction is all or nothing: its order is only kept for those who ask for it.
         let ordered = self.transactional_id.is_none() || self.receipts;
-        let report = Report::new(ordered.then(|| Ledger::after(self.skip, self.receipts)), receipts, dead_letters);
+        let ledger = ordered.then(|| Ledger::after(self.skip, self.receipts));
+        let report = Report::new(metrics.clone(), ledger, receipts, dead_letters);
         let mut inbox = crate::input::open(&sources)?;
         context.stop.wake_with(inbox.waker());
         let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
         inbox.start()?;
+        metrics.ready(true);
         let splitter = Splitter::new(&self.delimiter.0, limit);
         let steps = Steps { records: self.transaction_records, interval: self.transaction_interval };
         let plan = Plan {
@@ -268,7 +280,7 @@ impl Produce {
             rate: self.rate,
             transaction: self.transactional_id.as_ref().map(|_| steps),
         };
-        Work::new(context, work::Input { inbox, splitter, reader, names }, producer, report, &plan).run()
+        Work::new(context, work::Input { inbox, splitter, reader, names }, producer, report, &plan).run(reporter)
     }
 
     fn producer_config(&self, context: &Context) -> Result<ProducerConfig> {

@@ -3,6 +3,7 @@
 use super::ledger::{Ledger, Settled};
 use crate::engine::{Failure, Producer};
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::output::{DeadLetters, Writer};
 use crate::record::RecordRef;
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::time::Duration;
 /// Outcomes so far.
 #[derive(Debug)]
 pub(super) struct Report {
+    metrics: Metrics,
     /// In the input's order; not kept where nobody asks for that order.
     ledger: Option<Ledger>,
     receipts: Option<Writer>,
@@ -31,8 +33,14 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(ledger: Option<Ledger>, receipts: Option<Writer>, dead_letters: Option<DeadLetters>) -> Self {
+    pub(super) fn new(
+        metrics: Metrics,
+        ledger: Option<Ledger>,
+        receipts: Option<Writer>,
+        dead_letters: Option<DeadLetters>,
+    ) -> Self {
         Self {
+            metrics,
             ledger,
             receipts,
             dead_letters,
@@ -68,6 +76,7 @@ impl Report {
     /// A record that will never be sent; `line` or `record` is what there is of it.
     pub(super) fn refused(&mut self, error: &Error, topic: &str, what: Refused<'_>) -> Result<()> {
         self.failed += 1;
+        self.metrics.failed(1, error);
         *self.errors.entry(error.name()).or_default() += 1;
         match &mut self.ledger {
             Some(ledger) => ledger.refused(error.clone()),
@@ -88,9 +97,11 @@ impl Report {
                     self.delivered += receipt.records;
                     self.bytes += receipt.bytes;
                     self.batches += 1;
+                    self.metrics.delivered(receipt.records);
                 }
                 Err(Failure { error, records, .. }) => {
                     self.failed += receipt.records;
+                    self.metrics.failed(receipt.records, error);
                     *self.errors.entry(error.name()).or_default() += receipt.records;
                     if matches!(error, Error::Kafka { code, .. } if code.is_denied()) {
                         self.denied.get_or_insert_with(|| error.clone());

@@ -7,10 +7,12 @@ use crate::engine::Operation;
 use crate::engine::Producer;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::input::{BadLine, Inbox, Message, Reader, Splitter};
+use crate::metrics::Reporter;
+use crate::record::now;
 use crate::record::{PartitionId, Timestamp};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// When a transaction is committed before the input ends.
 #[derive(Debug, Clone, Copy)]
@@ -140,11 +142,13 @@ impl<'a> Work<'a> {
     }
 
     /// Reads and delivers all; the exit code when nothing but records failed.
-    pub(super) fn run(mut self) -> anyhow::Result<u8> {
+    pub(super) fn run(mut self, reporter: Reporter) -> anyhow::Result<u8> {
         let started = Instant::now();
         let ended = self.feed();
         let finished = self.finish(&ended);
         let whole = matches!(ended, Ok(Ended::AllRead));
+        self.context.config.metrics.ready(false);
+        drop(reporter);
         let told = self.delivery.report.close(self.context.quiet, started.elapsed(), whole);
         let Delivery { producer, report, .. } = &self.delivery;
         if let Some(error) = report.denied() {
@@ -205,6 +209,7 @@ impl<'a> Work<'a> {
     fn handle(&mut self, message: Message) -> Result<Option<Ended>> {
         match message {
             Message::Chunk(chunk) => {
+                self.context.config.metrics.read(chunk.len());
                 self.delivery.set_now(now());
                 if let Some(ended) = self.take(&chunk)? {
                     return Ok(Some(ended));
@@ -414,8 +419,4 @@ fn locate(bad: Bad, names: &[String], source: usize, line: u64) -> Error {
         Bad::Record(error) => Error::Input { source_name, line, byte: None, what: error.to_string() },
         Bad::Over(error) => error,
     }
-}
-
-fn now() -> Timestamp {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as Timestamp)
 }

@@ -310,7 +310,7 @@ impl Cluster {
 
     /// Trying again for as long as a leader or coordinator may take to move: four request timeouts.
     pub(super) fn retry(&self) -> Retry {
-        Retry::until(Instant::now() + self.config.request_timeout.saturating_mul(4), self.config.retry_backoff)
+        Retry::until(Instant::now() + self.config.request_timeout.saturating_mul(4), &self.config)
     }
 
     /// The offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`], or milliseconds); -1 where there

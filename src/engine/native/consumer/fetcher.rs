@@ -286,6 +286,7 @@ impl Fetcher {
     /// Notes a failure; for how long there has been no success, or an error where that is too long for a reader
     /// with an end.
     fn note_failure(&mut self, index: TargetId, error: &Error, wait: Duration) -> Result<Duration> {
+        self.cluster.config.metrics.retried(error);
         let failing = self.positions.failed(index, Instant::now(), wait);
         if self.config.stop_at_end && failing > OUTAGE_LIMIT { Err(error.clone()) } else { Ok(failing) }
     }
@@ -432,6 +433,8 @@ impl Fetcher {
     /// Passes on what was fetched of a partition; decompresses on the blocking pool.
     fn deliver(&mut self, index: TargetId, data: PartitionData) -> Result<(), Gone> {
         let Some(target) = self.positions.target(index).cloned() else { return Ok(()) };
+        let metrics = &self.cluster.config.metrics;
+        metrics.ends_at(&target.topic, target.partition, target.position, data.high_watermark);
         let what = place(&target.topic, target.partition);
         let raw = match batches(data.records.unwrap_or_default()) {
             Ok(raw) => raw,

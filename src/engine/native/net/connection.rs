@@ -6,6 +6,7 @@ use super::versions::Versions;
 use super::{Secured, sasl, tls};
 use crate::config::Config;
 use crate::error::{Code, Error, Result, describe_io};
+use crate::metrics::{Metrics, Timer};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
@@ -48,6 +49,9 @@ struct Outgoing {
 pub struct Connection {
     /// How messages name the broker.
     label: String,
+    /// Its id, as metrics name it.
+    broker: String,
+    metrics: Metrics,
     requests: mpsc::UnboundedSender<Outgoing>,
     versions: OnceLock<Versions>,
     /// When to use another one, for the broker ends this one's session soon after (KIP-368).
@@ -62,7 +66,10 @@ pub struct Connection {
 
 /// A request that was sent, its answer to come.
 #[derive(Debug)]
-pub struct Sent(oneshot::Receiver<Result<Bytes>>);
+pub struct Sent {
+    answer: oneshot::Receiver<Result<Bytes>>,
+    timer: Timer,
+}
 
 /// What answered at an address.
 #[derive(Debug)]
@@ -86,6 +93,13 @@ impl Connection {
     /// # Errors
     /// Nobody is there, or what is there is no broker.
     pub async fn open(address: &str, label: String, config: &Config, secured: &Secured) -> Result<Opened> {
+        let broker = broker_of(&label);
+        let opened = Self::open_as(address, label, config, secured).await;
+        config.metrics.connected(&broker, opened.is_ok());
+        opened
+    }
+
+    async fn open_as(address: &str, label: String, config: &Config, secured: &Secured) -> Result<Opened> {
         let cannot = |why: String| Error::Network(format!("cannot reach {label}: {why}"));
         let limit = config.connect_timeout;
         let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
@@ -174,6 +188,8 @@ impl Connection {
             async move { close(read_answers(read, pending, &label).await) }
         });
         Self {
+            broker: broker_of(&label),
+            metrics: config.metrics.clone(),
             label,
             requests,
             versions: OnceLock::new(),
@@ -272,7 +288,7 @@ impl Connection {
     pub fn begin<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, answer) = oneshot::channel();
         self.post::<R>(body, version, reply, true)?;
-        Ok(Sent(answer))
+        Ok(Sent { answer, timer: self.timer::<R>() })
     }
 
     /// Waits for the body of the answer to `sent`.
@@ -288,8 +304,11 @@ impl Connection {
     }
 
     async fn wait(&self, sent: Sent, limit: Duration) -> Result<Bytes> {
-        match tokio::time::timeout(limit, sent.0).await {
-            Ok(Ok(answer)) => answer,
+        match tokio::time::timeout(limit, sent.answer).await {
+            Ok(Ok(answer)) => {
+                sent.timer.answered();
+                answer
+            }
             Ok(Err(_)) => Err(self.why_closed()),
             Err(_) => {
                 // An answer may still come; nobody could tell it from the next one's delay. Start anew.
@@ -309,7 +328,7 @@ impl Connection {
     pub fn begin_unanswered<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, written) = oneshot::channel();
         self.post::<R>(body, version, reply, false)?;
-        Ok(Sent(written))
+        Ok(Sent { answer: written, timer: self.timer::<R>() })
     }
 
     /// Waits until the socket has taken `sent`.
@@ -318,6 +337,11 @@ impl Connection {
     /// The connection broke, or the broker took nothing within `limit`.
     pub async fn written(&self, sent: Sent, limit: Duration) -> Result<()> {
         self.wait(sent, limit).await.map(drop)
+    }
+
+    fn timer<R: Request>(&self) -> Timer {
+        let api = kafka_protocol::messages::ApiKey::try_from(R::KEY);
+        self.metrics.request(&self.broker, &api.map_or_else(|_| R::KEY.to_string(), |api| format!("{api:?}")))
     }
 
     fn post<R: Request>(&self, body: Frame, version: i16, reply: Reply, answered: bool) -> Result<()> {
@@ -344,6 +368,12 @@ impl Connection {
     fn why_closed(&self) -> Error {
         self.closed.get().cloned().unwrap_or_else(|| Error::Network(format!("the connection to {} broke", self.label)))
     }
+}
+
+/// `1` of `broker 1 at host:port`; an address before the broker's id is known.
+fn broker_of(label: &str) -> String {
+    let id = label.strip_prefix("broker ").and_then(|rest| rest.split(' ').next());
+    id.unwrap_or("bootstrap").to_owned()
 }
 
 fn drain(pending: &Pending) -> VecDeque<(i32, Reply)> {

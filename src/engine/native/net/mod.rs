@@ -14,6 +14,7 @@ pub use scram::Hash;
 
 use crate::config::{Config, Sasl, Security};
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::signal::Stop;
 use std::future::Future;
 use std::sync::Arc;
@@ -113,15 +114,23 @@ impl Network {
 /// Trying again, with longer and longer waits, until a deadline.
 #[derive(Debug)]
 pub struct Retry {
+    metrics: Metrics,
     first: Duration,
     deadline: Instant,
     attempt: u32,
 }
 
 impl Retry {
-    /// Waits `first` before the first retry; none begins after `deadline`.
-    pub fn until(deadline: Instant, first: Duration) -> Self {
-        Self { first, deadline, attempt: 0 }
+    /// Waits as `config` has it before the first retry; none begins after `deadline`.
+    pub fn until(deadline: Instant, config: &Config) -> Self {
+        let (metrics, first) = (config.metrics.clone(), config.retry_backoff);
+        Self { metrics, first, deadline, attempt: 0 }
+    }
+
+    /// The first wait is a part of what the configuration has.
+    pub fn sooner(mut self, parts: u32) -> Self {
+        self.first /= parts;
+        self
     }
 
     /// Waits, when `error` may pass and there is time.
@@ -133,6 +142,7 @@ impl Retry {
             return Err(error);
         }
         tracing::info!(%error, "trying again");
+        self.metrics.retried(&error);
         tokio::time::sleep(backoff(self.first, self.attempt)).await;
         self.attempt += 1;
         Ok(())

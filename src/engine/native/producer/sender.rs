@@ -218,6 +218,10 @@ impl Sender {
                 let Outgoing { slot, sealed, first_record, opened } = outgoing;
                 let deadline = opened + self.config.delivery_timeout;
                 let compress = self.config.compression.codec != Codec::None;
+                self.cluster.config.metrics.batch_filled(sealed.records.len());
+                if !compress {
+                    self.cluster.config.metrics.batch_ready(sealed.records.len());
+                }
                 let entry = &mut self.slots[slot];
                 entry.sizes.insert(first_record, (sealed.count as u64, cost(&sealed)));
                 entry.queue.push(Batch::new(first_record, sealed, compress, deadline));
@@ -276,7 +280,10 @@ impl Sender {
     fn handle(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Compressed { slot, first_record, sealed } => self.slots[slot].queue.compressed(first_record, sealed),
+            Event::Compressed { slot, first_record, sealed } => {
+                self.cluster.config.metrics.batch_ready(sealed.records.len());
+                self.slots[slot].queue.compressed(first_record, sealed);
+            }
             Event::Connected { broker, connection } => {
                 let entry = self.brokers.entry(broker).or_default();
                 match connection {

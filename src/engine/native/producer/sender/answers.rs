@@ -31,6 +31,7 @@ impl Sender {
             }
             Err(error) => {
                 tracing::info!(%error, "a produce request was lost; its batches are sent again");
+                self.cluster.config.metrics.retried(&error);
                 self.look_soon(now);
                 for (slot, first_record) in sent {
                     self.settle(slot, first_record, Answer::Lost(error.clone()), now);
@@ -74,6 +75,7 @@ impl Sender {
                 && code.is_retriable()
             {
                 tracing::info!(%error, "sending again");
+                self.cluster.config.metrics.retried(error);
                 self.look_soon(now);
             }
             self.settle(slot, first_record, answer, now);

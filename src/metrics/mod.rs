@@ -1,0 +1,377 @@
+//! What a run counts, once; shown as a stats line, a progress line and Prometheus text (`docs/monitoring`).
+//!
+//! Nothing here is touched a record: only batches, requests and flushes are counted.
+
+mod expose;
+mod progress;
+mod reporter;
+mod stats;
+
+pub use reporter::{Observe, Reporter};
+
+use crate::error::Error;
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// With more partitions than this their lags are shown as one sum a topic, so that nobody's Prometheus drowns.
+const MAX_PARTITION_SERIES: usize = 10_000;
+/// Upper bounds of the buckets of request latencies, in seconds: each is half as long again as the one before.
+const FIRST_BUCKET: f64 = 0.000_5;
+const BUCKET_FACTOR: f64 = 1.5;
+const BUCKETS: usize = 28;
+
+/// A topic's partition.
+type Place = (Arc<str>, i32);
+
+/// How far a reader is in a partition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// The offset that the next record will get, as the last fetch told.
+    end: Option<i64>,
+    /// The offset of the next record to be handled.
+    position: Option<i64>,
+}
+
+/// A group's lag in a partition, for an exporter.
+#[derive(Debug, Clone)]
+pub struct GroupLag {
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// How many records it is behind.
+    pub records: i64,
+    /// And for how long, as far as it was watched.
+    pub seconds: Option<f64>,
+}
+
+/// The counters of a run; cheap to share.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    connections: IntCounterVec,
+    requests: HistogramVec,
+    retries: IntCounterVec,
+    records_delivered: IntCounter,
+    batches_delivered: IntCounter,
+    records_failed: IntCounterVec,
+    batch_bytes: IntCounterVec,
+    records_consumed: IntCounter,
+    bytes_written: IntCounter,
+    batches_consumed: IntCounter,
+    lag: IntGaugeVec,
+    assigned: IntGauge,
+    rebalances: IntCounter,
+    commits: IntCounter,
+    commit_failures: IntCounterVec,
+    input_bytes: IntCounter,
+    group_lag: IntGaugeVec,
+    group_lag_seconds: GaugeVec,
+    scraped: Gauge,
+    scrape_errors: IntCounterVec,
+    progress: Mutex<BTreeMap<Place, Progress>>,
+    /// Whether a cluster was reached and the command is at work.
+    ready: std::sync::atomic::AtomicBool,
+    /// All of the input, when it is known: bytes of files.
+    expected: std::sync::atomic::AtomicU64,
+}
+
+/// A name that is no metric's, or is one twice, would be a mistake here: the same one in every run.
+fn made<T>(metric: prometheus::Result<T>) -> T {
+    metric.unwrap_or_else(|e| unreachable!("{e}"))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let registry = Registry::new();
+        fn add<M: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: M) -> M {
+            made(registry.register(Box::new(metric.clone())));
+            metric
+        }
+        let counter = |name: &str, help: &str| add(&registry, made(IntCounter::new(name, help)));
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            add(&registry, made(IntCounterVec::new(Opts::new(name, help), labels)))
+        };
+        let buckets = made(prometheus::exponential_buckets(FIRST_BUCKET, BUCKET_FACTOR, BUCKETS));
+        let latency = HistogramOpts::new(
+            "kpipe_request_duration_seconds",
+            "From sending a request to its answer; a fetch waits for records as long as fetch.max.wait.ms",
+        );
+        let lags = |name: &str, help: &str, labels: &[&str]| {
+            add(&registry, made(IntGaugeVec::new(Opts::new(name, help), labels)))
+        };
+        Self(Arc::new(Inner {
+            connections: counters("kpipe_connections_total", "Connections tried, by outcome", &["broker", "outcome"]),
+            requests: add(&registry, made(HistogramVec::new(latency.buckets(buckets), &["broker", "api"]))),
+            retries: counters("kpipe_retries_total", "Requests and batches tried again, by error", &["error"]),
+            records_delivered: counter("kpipe_produced_records_total", "Records that brokers acknowledged"),
+            batches_delivered: counter("kpipe_produced_batches_total", "Record batches that brokers acknowledged"),
+            records_failed: counters(
+                "kpipe_produce_failed_records_total",
+                "Records not delivered, by error",
+                &["error"],
+            ),
+            batch_bytes: counters(
+                "kpipe_produce_batch_bytes_total",
+                "Bytes of record batches before and after compression",
+                &["state"],
+            ),
+            records_consumed: counter("kpipe_consumed_records_total", "Records handed to the output"),
+            bytes_written: counter("kpipe_output_bytes_total", "Bytes that stdout took"),
+            batches_consumed: counter("kpipe_consumed_batches_total", "Record batches handed to the output"),
+            lag: lags(
+                "kpipe_consumer_lag_records",
+                "Records between what was handed to the output and the partition's end",
+                &["topic", "partition"],
+            ),
+            assigned: add(
+                &registry,
+                made(IntGauge::new("kpipe_assigned_partitions", "Partitions that the group gave to this member")),
+            ),
+            rebalances: counter("kpipe_rebalances_total", "Times that the group gave or took partitions"),
+            commits: counter("kpipe_commits_total", "Commits that the group's coordinator took"),
+            commit_failures: counters("kpipe_commit_failures_total", "Commits that failed, by error", &["error"]),
+            input_bytes: counter("kpipe_input_bytes_total", "Bytes of input that were read"),
+            group_lag: lags(
+                "kpipe_group_lag_records",
+                "Records that a group is behind (groups lag --all --metrics)",
+                &["group", "topic", "partition"],
+            ),
+            group_lag_seconds: add(
+                &registry,
+                made(GaugeVec::new(
+                    Opts::new(
+                        "kpipe_group_lag_seconds",
+                        "How long ago the partition ended where the group is now, as far as it was watched",
+                    ),
+                    &["group", "topic", "partition"],
+                )),
+            ),
+            scraped: add(
+                &registry,
+                made(Gauge::new(
+                    "kpipe_group_lag_updated_timestamp_seconds",
+                    "When the groups' lags were last looked up",
+                )),
+            ),
+            scrape_errors: counters(
+                "kpipe_group_lag_errors_total",
+                "Look-ups of lags that failed, by error",
+                &["error"],
+            ),
+            progress: Mutex::default(),
+            ready: false.into(),
+            expected: 0.into(),
+            registry,
+        }))
+    }
+}
+
+/// Times one request; counts when it is answered.
+#[derive(Debug)]
+pub struct Timer {
+    latency: Histogram,
+    since: std::time::Instant,
+}
+
+impl Timer {
+    /// The answer is there.
+    pub fn answered(self) {
+        self.latency.observe(self.since.elapsed().as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// A connection to `broker` was tried.
+    pub fn connected(&self, broker: &str, reached: bool) {
+        self.0.connections.with_label_values(&[broker, if reached { "opened" } else { "failed" }]).inc();
+    }
+
+    /// A request goes to `broker` now.
+    pub fn request(&self, broker: &str, api: &str) -> Timer {
+        Timer { latency: self.0.requests.with_label_values(&[broker, api]), since: std::time::Instant::now() }
+    }
+
+    /// Something is tried again because of `error`.
+    pub fn retried(&self, error: &Error) {
+        self.0.retries.with_label_values(&[error.name()]).inc();
+    }
+
+    /// A batch was filled, of so many bytes.
+    pub fn batch_filled(&self, bytes: usize) {
+        self.0.batch_bytes.with_label_values(&["raw"]).inc_by(bytes as u64);
+    }
+
+    /// A batch is ready to be sent, compressed if it shall be.
+    pub fn batch_ready(&self, bytes: usize) {
+        self.0.batch_bytes.with_label_values(&["compressed"]).inc_by(bytes as u64);
+    }
+
+    /// A batch was acknowledged.
+    pub fn delivered(&self, records: u64) {
+        self.0.records_delivered.inc_by(records);
+        self.0.batches_delivered.inc();
+    }
+
+    /// Records were not delivered.
+    pub fn failed(&self, records: u64, error: &Error) {
+        self.0.records_failed.with_label_values(&[error.name()]).inc_by(records);
+    }
+
+    /// So much of the input was read.
+    pub fn read(&self, bytes: usize) {
+        self.0.input_bytes.inc_by(bytes as u64);
+    }
+
+    /// The input has so many bytes, all in all.
+    pub fn expect(&self, bytes: u64) {
+        self.0.expected.store(bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A fetch from `position` told where the partition ends.
+    pub fn ends_at(&self, topic: &Arc<str>, partition: i32, position: i64, end: i64) {
+        let mut progress = self.progress();
+        let of = progress.entry((topic.clone(), partition)).or_default();
+        of.end = Some(end);
+        of.position.get_or_insert(position);
+    }
+
+    /// Records of a batch were handed to the output, which goes on at `position`.
+    pub fn consumed(&self, topic: &Arc<str>, partition: i32, records: u64, position: i64) {
+        self.0.records_consumed.inc_by(records);
+        self.0.batches_consumed.inc();
+        self.progress().entry((topic.clone(), partition)).or_default().position = Some(position);
+    }
+
+    /// Reading of these begins, or goes on, for a member of a group.
+    pub fn assigned(&self, count: usize) {
+        self.0.rebalances.inc();
+        self.0.assigned.add(count as i64);
+    }
+
+    /// Others read these from now on.
+    pub fn revoked(&self, places: &[Place]) {
+        self.0.rebalances.inc();
+        self.0.assigned.sub(places.len() as i64);
+        self.progress().retain(|place, _| !places.contains(place));
+    }
+
+    /// stdout took so many bytes.
+    pub fn written(&self, bytes: u64) {
+        self.0.bytes_written.inc_by(bytes);
+    }
+
+    /// The coordinator took a commit.
+    pub fn committed(&self) {
+        self.0.commits.inc();
+    }
+
+    /// It did not.
+    pub fn commit_failed(&self, error: &Error) {
+        self.0.commit_failures.with_label_values(&[error.name()]).inc();
+    }
+
+    /// The cluster is reached and the command at work, or not any more.
+    pub fn ready(&self, ready: bool) {
+        self.0.ready.store(ready, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.ready.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The lags of all groups, as they are now; those of before are forgotten.
+    pub fn group_lags(&self, lags: &[GroupLag]) {
+        self.0.group_lag.reset();
+        self.0.group_lag_seconds.reset();
+        let sum = lags.len() > MAX_PARTITION_SERIES;
+        for lag in lags {
+            let partition = if sum { "all".to_owned() } else { lag.partition.to_string() };
+            let labels = [lag.group.as_str(), &lag.topic, &partition];
+            self.0.group_lag.with_label_values(&labels).add(lag.records);
+            if let Some(seconds) = lag.seconds {
+                let longest = self.0.group_lag_seconds.with_label_values(&labels);
+                longest.set(longest.get().max(seconds));
+            }
+        }
+        self.0.scraped.set(crate::record::now() as f64 / 1_000.0);
+    }
+
+    /// The groups' lags could not be looked up.
+    pub fn group_lags_failed(&self, error: &Error) {
+        self.0.scrape_errors.with_label_values(&[error.name()]).inc();
+    }
+
+    fn progress(&self) -> MutexGuard<'_, BTreeMap<Place, Progress>> {
+        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lag of each partition that is read, as far as it is known.
+    fn lags(&self) -> Vec<(Place, i64)> {
+        let progress = self.progress();
+        let known = progress.iter().filter_map(|(place, p)| Some((place.clone(), (p.end? - p.position?).max(0))));
+        known.collect()
+    }
+
+    /// All of it as Prometheus' text format has it.
+    pub fn text(&self) -> String {
+        let lags = self.lags();
+        self.0.lag.reset();
+        let sum = lags.len() > MAX_PARTITION_SERIES;
+        for ((topic, partition), lag) in lags {
+            let partition = if sum { "all".to_owned() } else { partition.to_string() };
+            self.0.lag.with_label_values(&[&*topic, &partition]).add(lag);
+        }
+        TextEncoder::new().encode_to_string(&self.0.registry.gather()).unwrap_or_default()
+    }
+
+    /// The names of all metrics, whether they have values yet or not.
+    pub fn names() -> BTreeSet<String> {
+        let metrics = Self::default();
+        let inner = &*metrics.0;
+        let all: [&dyn Collector; 20] = [
+            &inner.connections,
+            &inner.requests,
+            &inner.retries,
+            &inner.records_delivered,
+            &inner.batches_delivered,
+            &inner.records_failed,
+            &inner.batch_bytes,
+            &inner.records_consumed,
+            &inner.bytes_written,
+            &inner.batches_consumed,
+            &inner.lag,
+            &inner.assigned,
+            &inner.rebalances,
+            &inner.commits,
+            &inner.commit_failures,
+            &inner.input_bytes,
+            &inner.group_lag,
+            &inner.group_lag_seconds,
+            &inner.scraped,
+            &inner.scrape_errors,
+        ];
+        all.iter().flat_map(|metric| metric.desc()).map(|desc| desc.fq_name.clone()).collect()
+    }
+}
+
+/// How long a duration is, for people.
+fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds < 3600 {
+        format!("{}:{:02}", seconds / 60, seconds % 60)
+    } else {
+        format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    }
+}
