@@ -14,6 +14,7 @@ mod topics;
 use crate::config::{Config, EngineChoice, Properties, Security, Sources, config_file};
 use crate::engine::{Engine, Operation, ResourceType};
 use crate::error::{EXIT_OK, Error, Result};
+use crate::metrics::Messages;
 use crate::signal::Stop;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -222,7 +223,7 @@ fn start_logging(global: &Global) -> anyhow::Result<()> {
     };
     let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned());
     let filter: Targets = asked.parse().map_err(|e| crate::error::Error::Usage(format!("RUST_LOG={asked}: {e}")))?;
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt::layer().with_writer(|| Messages);
     match global.log_format {
         LogFormat::Json => {
             tracing_subscriber::registry().with(logs.json().flatten_event(true).with_filter(filter)).init();

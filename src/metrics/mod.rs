@@ -7,6 +7,7 @@ mod progress;
 mod reporter;
 mod stats;
 
+pub use progress::Messages;
 pub use reporter::{Observe, Reporter};
 
 use crate::error::Error;

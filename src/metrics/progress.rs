@@ -2,13 +2,36 @@
 
 use super::{Metrics, clock};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::sync::atomic::Ordering;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often it is drawn.
 pub(super) const EVERY: Duration = Duration::from_millis(200);
 /// The rate is that of so long.
 const WINDOW: Duration = Duration::from_secs(2);
+
+/// Whether a line stands on the terminal where the next message would be written.
+static DRAWN: AtomicBool = AtomicBool::new(false);
+
+/// stderr for messages: what is drawn there gives way.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Messages;
+
+impl Write for Messages {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut stderr = io::stderr().lock();
+        if DRAWN.swap(false, Ordering::Relaxed) {
+            stderr.write_all(b"\r\x1b[2K")?;
+        }
+        stderr.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 /// A line on stderr that tells how far the work is; gone when it is dropped.
 pub(super) struct Line {
@@ -75,11 +98,14 @@ impl Line {
         }
         self.bar.set_message(text);
         self.bar.tick();
+        DRAWN.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        if DRAWN.swap(false, Ordering::Relaxed) {
+            self.bar.finish_and_clear();
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::expose::{Server, write_file};
 use super::stats::Before;
-use super::{Metrics, progress};
+use super::{Messages, Metrics, progress};
 use crate::config::parse_duration;
 use crate::error::Result;
 use clap::Args;
@@ -127,7 +127,7 @@ impl Watch {
 
     fn stats(&mut self, elapsed: Duration) {
         let line = self.metrics.stats(&mut self.before, elapsed, self.started.elapsed());
-        let _ = writeln!(std::io::stderr(), "{line}"); // nobody reads it: the run goes on
+        let _ = writeln!(Messages, "{line}"); // nobody reads it: the run goes on
     }
 
     fn file(&self) {

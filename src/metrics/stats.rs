@@ -91,6 +91,9 @@ impl Metrics {
 
 /// The value below which `share` of all observations lie, between the bounds of its bucket.
 fn quantile(buckets: &[(f64, u64)], count: u64, share: f64) -> Option<f64> {
+    if count == 0 {
+        return None;
+    }
     let rank = share * count as f64;
     let mut below = (0.0, 0);
     for &(bound, cumulative) in buckets {
@@ -100,7 +103,7 @@ fn quantile(buckets: &[(f64, u64)], count: u64, share: f64) -> Option<f64> {
         }
         below = (bound, cumulative);
     }
-    (count > 0).then_some(below.0)
+    Some(below.0)
 }
 
 /// Counts by their only label.

@@ -1,21 +1,20 @@
 //! `kpipe groups`: list, describe, lag, reset, delete, delete-offsets, export, import.
 
+mod lag;
 mod offsets;
 
 use super::Context;
 use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
-use crate::config::parse_duration;
-use crate::engine::{GroupAdmin, Operation, Place, Progress, ResourceType, place};
-use crate::error::{EXIT_FAILED, EXIT_OK, Result};
+use crate::engine::{GroupAdmin, Operation, Place, ResourceType, place};
+use crate::error::{EXIT_OK, Result};
 use clap::{Args, Subcommand};
+use lag::lag_json;
 use offsets::{
     Places, Target, carry_out, export, named, parse_places, parse_target, plan_import, plan_reset, refuse_active,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
-use std::time::Duration;
 
 /// Looks after consumer groups.
 #[derive(Debug, Args)]
@@ -47,20 +46,7 @@ enum Verb {
         json: bool,
     },
     /// How many records each partition is behind; where nothing was committed, all that there are
-    Lag {
-        /// The groups
-        #[arg(required = true)]
-        groups: Vec<String>,
-        /// Ends with exit code 1 when a partition is behind by more
-        #[arg(long, value_name = "N")]
-        max: Option<i64>,
-        /// Shows it again and again, until a signal
-        #[arg(short, long, value_name = "EVERY", num_args = 0..=1, default_missing_value = "2s", value_parser = parse_duration)]
-        watch: Option<Duration>,
-        /// A JSON object a partition
-        #[arg(short = 'J', long)]
-        json: bool,
-    },
+    Lag(lag::Lag),
     /// Sets offsets of a group without members: shows what would be set, and does it with --execute
     Reset {
         /// The group
@@ -135,7 +121,7 @@ impl Groups {
         match &self.verb {
             Verb::List { json } => list(&admin, *json)?,
             Verb::Describe { groups, json } => describe(&admin, groups, *json)?,
-            Verb::Lag { groups, max, watch, json } => return Ok(lag(context, &admin, groups, *max, *watch, *json)?),
+            Verb::Lag(lag) => return Ok(lag.run(context, &admin)?),
             Verb::Reset { group, topics, to, execute, json } => {
                 let plan = plan_reset(&admin, group, topics, *to)?;
                 carry_out(context, &admin, &[(group.clone(), plan)], *execute, *json)?;
@@ -261,66 +247,4 @@ fn describe(admin: &GroupAdmin, groups: &[String], json: bool) -> Result<()> {
         print(&table.to_string())?;
     }
     Ok(())
-}
-
-fn lag_json(group: Option<&str>, of: &Place, progress: &Progress) -> Value {
-    let mut line = json!({
-        "topic": &*of.0, "partition": of.1, "committed": progress.committed.map(|position| position.offset),
-        "end": progress.end, "lag": progress.lag(),
-    });
-    if let Some(group) = group {
-        line["group"] = json!(group);
-    }
-    line
-}
-
-fn lag(
-    context: &Context,
-    admin: &GroupAdmin,
-    groups: &[String],
-    max: Option<i64>,
-    watch: Option<Duration>,
-    json: bool,
-) -> Result<u8> {
-    let (wake, woken) = channel();
-    context.stop.wake_with(move || {
-        let _ = wake.send(()); // Err: the command has ended
-    });
-    loop {
-        let mut worst = 0;
-        let mut table = table(&["GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG"]);
-        for group in groups {
-            let described = admin.describe(group)?;
-            let assigned: Vec<Place> = described.members.into_iter().flat_map(|member| member.assigned).collect();
-            let progress = admin.progress(group, &assigned)?;
-            worst = progress.values().map(Progress::lag).max().unwrap_or(0).max(worst);
-            if json {
-                print_lines(progress.iter().map(|(of, progress)| lag_json(Some(group), of, progress)))?;
-                continue;
-            }
-            for (of, progress) in &progress {
-                table.add_row([
-                    group.clone(),
-                    of.0.to_string(),
-                    of.1.to_string(),
-                    or_dash(progress.committed.map(|position| position.offset)),
-                    progress.end.to_string(),
-                    progress.lag().to_string(),
-                ]);
-            }
-        }
-        if !json {
-            right_align(&mut table, 2..6);
-            print(&table.to_string())?;
-        }
-        if let Some(max) = max.filter(|max| worst > *max) {
-            say(context, &format!("a partition is {worst} records behind, more than {max}"));
-            return Ok(EXIT_FAILED);
-        }
-        match watch {
-            // Ok: a signal came.
-            Some(every) if woken.recv_timeout(every).is_err() => {}
-            _ => return Ok(EXIT_OK),
-        }
-    }
 }

@@ -3,11 +3,20 @@
 use super::ledger::{Ledger, Settled};
 use crate::engine::{Failure, Producer};
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
+use crate::metrics::{Messages, Metrics};
 use crate::output::{DeadLetters, Writer};
 use crate::record::RecordRef;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
+
+/// Tells people something; what is drawn on their terminal gives way.
+macro_rules! note {
+    ($($what:tt)*) => {{
+        let text = format!($($what)*);
+        let _ = Messages.write_all(format!("kpipe: {text}\n").as_bytes()); // as eprintln, which would panic
+    }};
+}
 
 /// Outcomes so far.
 #[derive(Debug)]
@@ -80,7 +89,7 @@ impl Report {
         *self.errors.entry(error.name()).or_default() += 1;
         match &mut self.ledger {
             Some(ledger) => ledger.refused(error.clone()),
-            None => eprintln!("kpipe: {error}"),
+            None => note!("{error}"),
         }
         let Some(letters) = &mut self.dead_letters else { return Ok(()) };
         match what {
@@ -117,7 +126,7 @@ impl Report {
                 Some(ledger) => ledger.answered(&receipt),
                 None => {
                     if let Err(failure) = &receipt.outcome {
-                        eprintln!("kpipe: {} records not delivered: {}", receipt.records, failure.error);
+                        note!("{} records not delivered: {}", receipt.records, failure.error);
                     }
                 }
             }
@@ -182,7 +191,7 @@ impl Report {
         if (self.failed > 0 || !whole)
             && let Some(leading) = self.leading()
         {
-            eprintln!("kpipe: the first {leading} records are delivered; --skip {leading} goes on after them");
+            note!("the first {leading} records are delivered; --skip {leading} goes on after them");
         }
         if !quiet {
             let seconds = elapsed.as_secs_f64();
@@ -190,9 +199,7 @@ impl Report {
             let failures: Vec<_> = self.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
             let failures =
                 if *failed > 0 { format!("; {failed} failed: {}", failures.join(", ")) } else { String::new() };
-            eprintln!(
-                "kpipe: {delivered} records delivered in {batches} batches, {bytes} bytes, {seconds:.2} s{failures}"
-            );
+            note!("{delivered} records delivered in {batches} batches, {bytes} bytes, {seconds:.2} s{failures}");
         }
         Ok(())
     }
@@ -211,8 +218,8 @@ pub(super) enum Refused<'a> {
 
 fn tell(lost: Option<(u64, u64, String)>) {
     match lost {
-        Some((first, 1, why)) => eprintln!("kpipe: not delivered: record {first}: {why}"),
-        Some((first, count, why)) => eprintln!("kpipe: not delivered: {count} records from record {first} on: {why}"),
+        Some((first, 1, why)) => note!("not delivered: record {first}: {why}"),
+        Some((first, count, why)) => note!("not delivered: {count} records from record {first} on: {why}"),
         None => {}
     }
 }

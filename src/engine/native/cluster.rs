@@ -52,6 +52,9 @@ pub(super) struct TopicInfo {
 /// A topic's name, and what metadata tells of it.
 pub(super) type TopicAnswer = (String, std::result::Result<TopicInfo, Code>);
 
+/// An offset of each partition.
+pub(super) type OffsetsBy = HashMap<(Arc<str>, PartitionId), Offset>;
+
 /// A partition as metadata tells it.
 #[derive(Debug, Clone)]
 pub(super) struct PartitionInfo {
@@ -323,7 +326,7 @@ impl Cluster {
         partitions: &[(Arc<str>, PartitionId)],
         timestamp: i64,
         committed: bool,
-    ) -> Result<HashMap<(Arc<str>, PartitionId), Offset>> {
+    ) -> Result<OffsetsBy> {
         let mut found = HashMap::new();
         let mut retry = self.retry();
         loop {
@@ -340,20 +343,30 @@ impl Cluster {
         }
     }
 
+    /// First offset and next offset of each partition.
+    ///
+    /// # Errors
+    /// As [`Cluster::list_offsets`].
+    pub(super) async fn bounds(&self, partitions: &[(Arc<str>, PartitionId)]) -> Result<(OffsetsBy, OffsetsBy)> {
+        let first = self.list_offsets(partitions, EARLIEST, false).await?;
+        Ok((first, self.list_offsets(partitions, LATEST, false).await?))
+    }
+
     async fn list_offsets_once(
         &self,
         wanted: &[(Arc<str>, PartitionId)],
         timestamp: i64,
         committed: bool,
-        found: &mut HashMap<(Arc<str>, PartitionId), Offset>,
+        found: &mut OffsetsBy,
     ) -> Result<Option<Error>> {
         let mut names: Vec<&str> = wanted.iter().map(|(topic, _)| &**topic).collect();
         names.dedup();
         let topics = self.topics(&names, false).await?;
+        let topics: HashMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
         let mut failed = None;
         let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<ListOffsetsPartition>>> = BTreeMap::new();
         for (topic, partition) in wanted {
-            let info = topics.iter().find(|info| info.name == *topic);
+            let info = topics.get(&**topic);
             let partitions = info.map_or(&[][..], |info| &info.partitions);
             let Some(info) = partitions.get(*partition as usize) else {
                 return Err(no_such_partition(topic, *partition, partitions.len()));

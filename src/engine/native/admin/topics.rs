@@ -1,7 +1,7 @@
 //! Topics: list, describe, make, delete.
 
 use super::{Client, Cluster, refusal};
-use crate::engine::native::cluster::{EARLIEST, LATEST, TopicInfo, text, topic_name};
+use crate::engine::native::cluster::{TopicInfo, text, topic_name};
 use crate::engine::native::net::backoff;
 use crate::engine::{Admin, NewTopic, Partition, Topic};
 use crate::error::{Error, Result};
@@ -36,8 +36,7 @@ impl NativeAdmin {
             led.map(|(index, _)| (info.name.clone(), index as PartitionId))
         });
         let led: Vec<(Arc<str>, PartitionId)> = if offsets { led.collect() } else { Vec::new() };
-        let first = cluster.list_offsets(&led, EARLIEST, false).await?;
-        let next = cluster.list_offsets(&led, LATEST, false).await?;
+        let (first, next) = cluster.bounds(&led).await?;
         Ok(infos
             .into_iter()
             .map(|info| Topic {

@@ -1,6 +1,6 @@
 //! The fetches: one in flight to each leader, ahead of what was handled, within a memory budget.
 
-use super::super::cluster::{Cluster, EARLIEST, LATEST, UNKNOWN_TOPIC};
+use super::super::cluster::{Cluster, UNKNOWN_TOPIC};
 use super::super::group::Change;
 use super::super::net::sleep_until;
 use super::super::wire::{Codec, Decoder, batches};
@@ -411,11 +411,9 @@ impl Fetcher {
             return Ok(());
         }
         let one = [(target.topic.clone(), target.partition)];
-        let first = self.cluster.list_offsets(&one, EARLIEST, false).await;
-        let next = self.cluster.list_offsets(&one, LATEST, false).await;
-        let (first, next) = match (first, next) {
-            (Ok(first), Ok(next)) => (first[&one[0]], next[&one[0]]),
-            (Err(error), _) | (_, Err(error)) => {
+        let (first, next) = match self.cluster.bounds(&one).await {
+            Ok((first, next)) => (first[&one[0]], next[&one[0]]),
+            Err(error) => {
                 return self.retry_later(id, &error).or_else(|error| self.fail(error));
             }
         };

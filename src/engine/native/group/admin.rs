@@ -15,6 +15,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// How many groups are asked for at a time.
+const ASKED_AT_A_TIME: usize = 64;
 
 /// A group in a list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -234,14 +238,59 @@ impl GroupAdmin {
             let cluster = &self.client.cluster;
             let wanted = committed.keys().cloned().chain(also.iter().cloned()).collect();
             let places = self.existing(wanted).await?;
-            let first = cluster.list_offsets(&places, EARLIEST, false).await?;
-            let end = cluster.list_offsets(&places, LATEST, false).await?;
+            let (first, end) = cluster.bounds(&places).await?;
             let progress = |place: Place| {
                 let committed = committed.get(&place).map(|kept| kept.position);
                 let (first, end) = (*first.get(&place)?, *end.get(&place)?);
                 Some((place, Progress { committed, first, end }))
             };
             Ok(places.into_iter().filter_map(progress).collect())
+        })
+    }
+
+    /// How far all groups are that have committed anything, by name.
+    ///
+    /// # Errors
+    /// As [`GroupAdmin::progress`]. A group that goes meanwhile is left out.
+    pub fn progress_of_all(&self) -> Result<BTreeMap<String, BTreeMap<Place, Progress>>> {
+        let groups = self.list()?;
+        self.client.network.run(1, async {
+            let cluster = &self.client.cluster;
+            let mut committed = BTreeMap::new();
+            let mut asking = JoinSet::new();
+            let mut left = groups.into_iter();
+            loop {
+                // So many requests on their way at a time.
+                while asking.len() < ASKED_AT_A_TIME
+                    && let Some(group) = left.next()
+                {
+                    let (cluster, name) = (cluster.clone(), group.group);
+                    asking.spawn(async move { (offsets::all(&cluster, &name).await, name) });
+                }
+                match asking.join_next().await {
+                    None => break,
+                    Some(Ok((Ok(kept), group))) => {
+                        committed.insert(group, kept);
+                    }
+                    Some(Ok((Err(error), _))) => {
+                        if !matches!(&error, Error::Kafka { code, .. } if code.0 == E::GroupIdNotFound.code()) {
+                            return Err(error);
+                        }
+                    }
+                    Some(Err(error)) => return Err(Error::Network(format!("asking for offsets: {error}"))),
+                }
+            }
+            let wanted = committed.values().flat_map(BTreeMap::keys).cloned().collect();
+            let places = self.existing(wanted).await?;
+            let (first, end) = cluster.bounds(&places).await?;
+            let of_group = |kept: BTreeMap<Place, offsets::Kept>| {
+                let progress = |(place, kept): (Place, offsets::Kept)| {
+                    let (first, end) = (*first.get(&place)?, *end.get(&place)?);
+                    Some((place, Progress { committed: Some(kept.position), first, end }))
+                };
+                kept.into_iter().filter_map(progress).collect()
+            };
+            Ok(committed.into_iter().map(|(group, kept)| (group, of_group(kept))).collect())
         })
     }
 
