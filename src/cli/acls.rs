@@ -1,11 +1,11 @@
 //! `kpipe acls`: list, create, delete.
 
 use super::Context;
-use super::listing::{confirm, print, print_lines, say, table};
+use super::listing::{confirm, print, print_lines, read_json_lines, say, table};
 use crate::engine::{Acl, AclFilter, Operation, PatternType, Permission, ResourceType};
-use crate::error::{EXIT_OK, Error, Result, describe_io};
+use crate::error::{EXIT_OK, Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Who may do what.
 #[derive(Debug, Args)]
@@ -213,7 +213,7 @@ fn list(context: &Context, which: &Which, json: bool) -> Result<()> {
 
 fn create(context: &Context, which: &Which, permission: Permission, change: &Change) -> Result<()> {
     let acls = match &change.input {
-        Some(file) => read(file)?,
+        Some(file) => read_json_lines(file)?,
         None => which.acls(permission)?,
     };
     let admin = context.connect()?.cluster("acls")?;
@@ -236,7 +236,7 @@ fn create(context: &Context, which: &Which, permission: Permission, change: &Cha
 }
 
 fn delete(context: &Context, which: &Which, change: &Change, yes: bool) -> Result<()> {
-    let wanted = change.input.as_deref().map(read).transpose()?;
+    let wanted: Option<Vec<Acl>> = change.input.as_deref().map(read_json_lines).transpose()?;
     if wanted.is_none() && which.resources().is_empty() && which.principal.is_empty() {
         return Err(Error::Usage("which ACLs? A resource, a --principal, or --input FILE".to_owned()));
     }
@@ -269,25 +269,6 @@ fn delete(context: &Context, which: &Which, change: &Change, yes: bool) -> Resul
     }
     say(context, &format!("deleted {} ACLs", found.len()));
     Ok(())
-}
-
-fn read(file: &Path) -> Result<Vec<Acl>> {
-    let (name, text) = if file == Path::new("-") {
-        ("stdin".to_owned(), std::io::read_to_string(std::io::stdin()))
-    } else {
-        (file.display().to_string(), std::fs::read_to_string(file))
-    };
-    let text = text.map_err(|e| Error::Io(format!("{name}: {}", describe_io(&e))))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let parsed = lines.map(|(index, line)| {
-        serde_json::from_str(line).map_err(|e| Error::Input {
-            source_name: name.clone(),
-            line: index as u64 + 1,
-            byte: Some(e.column()),
-            what: e.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
-        })
-    });
-    parsed.collect()
 }
 
 fn show<'a>(acls: impl Iterator<Item = (&'a Acl, &'a str)>, json: bool) -> Result<()> {

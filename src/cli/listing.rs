@@ -4,6 +4,7 @@ use super::Context;
 use crate::error::{Error, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 /// For people: done. Scripts have the exit code.
 pub(super) fn say(context: &Context, text: &str) {
@@ -20,7 +21,36 @@ pub(super) fn confirm(command: &str, question: &str) -> Result<()> {
     eprint!("{question} [y/N] ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|e| Error::io("stdin", &e))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::Usage("nothing deleted".to_owned())) }
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::Usage("nothing was done".to_owned())) }
+}
+
+/// Bytes as people read them.
+pub(super) fn bytes(count: i64) -> String {
+    indicatif::BinaryBytes(count.max(0) as u64).to_string()
+}
+
+/// Reads JSON lines, as `-J` writes them.
+pub(super) fn json_lines<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<Vec<T>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let parsed = lines.map(|(index, line)| {
+        serde_json::from_str(line).map_err(|e| Error::Input {
+            source_name: name.to_owned(),
+            line: index as u64 + 1,
+            byte: Some(e.column()),
+            what: e.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
+        })
+    });
+    parsed.collect()
+}
+
+/// Reads the JSON lines of a file; `-` is stdin.
+pub(super) fn read_json_lines<T: serde::de::DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
+    let (name, text) = if file == Path::new("-") {
+        ("stdin".to_owned(), std::io::read_to_string(std::io::stdin()))
+    } else {
+        (file.display().to_string(), std::fs::read_to_string(file))
+    };
+    json_lines(&name, &text.map_err(|e| Error::io(&name, &e))?)
 }
 
 pub(super) fn table(header: &[&str]) -> Table {

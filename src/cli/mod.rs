@@ -8,6 +8,7 @@ mod denied;
 mod groups;
 mod listing;
 mod local;
+mod places;
 mod produce;
 mod topics;
 
@@ -76,13 +77,13 @@ enum Command {
     Produce(Box<produce::Produce>),
     /// Writes records as JSON lines, or their values
     Consume(Box<consume::Consume>),
-    /// Lists, describes, creates and deletes topics
+    /// Looks after topics: their configs, partitions, records and replicas
     Topics(topics::Topics),
     /// Lists and describes groups, shows their lag, sets their offsets
     Groups(groups::Groups),
     /// Lists, creates and deletes ACLs: who may do what
     Acls(acls::Acls),
-    /// Looks after the cluster itself: users
+    /// Looks after the cluster itself: brokers, health, configs, users, transactions
     Cluster(cluster::Cluster),
     /// Runs a Kafka cluster in memory, for trials and tests
     Local(local::Local),
@@ -234,4 +235,14 @@ fn start_logging(global: &Global) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_arguments_contradict_each_other() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -37,7 +37,7 @@ pub struct Partition {
 }
 
 /// A topic to be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NewTopic {
     /// Its name.
     pub name: String,
@@ -47,6 +47,8 @@ pub struct NewTopic {
     pub replication_factor: Option<i16>,
     /// Topic configs that differ from the brokers' defaults.
     pub configs: Vec<(String, String)>,
+    /// The brokers of each partition, the preferred leader first; empty leaves that to the cluster.
+    pub assignment: Vec<Vec<i32>>,
 }
 
 /// Looks after a cluster.
@@ -57,11 +59,11 @@ pub trait Admin {
     /// A named topic does not exist, or the cluster did not answer.
     fn topics(&mut self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>>;
 
-    /// Makes a topic and waits until its leaders are known.
+    /// Makes a topic and waits until its leaders are known; with `only_check` the cluster only says whether it would.
     ///
     /// # Errors
     /// The cluster refused, or the engine cannot.
-    fn create_topic(&mut self, topic: &NewTopic) -> Result<()>;
+    fn create_topic(&mut self, topic: &NewTopic, only_check: bool) -> Result<()>;
 
     /// Deletes a topic with all its records.
     ///

@@ -18,6 +18,10 @@ pub use consumer::{
     Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Place, Position, Start, Subscription,
 };
 pub use native::wire::{Codec, Compression, Isolation};
+pub use native::{
+    Api, Broker, Brokers, Change, ConfigEntry, Configured, Feature, ListedTransaction, LogDir, OpenTransaction,
+    PartitionState, Quorum, QuorumReplica, Reassignment, Transaction,
+};
 pub use native::{Assignor, ClusterAdmin, DescribedGroup, GroupAdmin, Hash, ListedGroup, Progress, Wake};
 pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
 

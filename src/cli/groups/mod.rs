@@ -5,13 +5,12 @@ mod offsets;
 
 use super::Context;
 use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
+use super::places::{Places, parse_places};
 use crate::engine::{GroupAdmin, Operation, Place, ResourceType, place};
 use crate::error::{EXIT_OK, Result};
 use clap::{Args, Subcommand};
 use lag::lag_json;
-use offsets::{
-    Places, Target, carry_out, export, named, parse_places, parse_target, plan_import, plan_reset, refuse_active,
-};
+use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

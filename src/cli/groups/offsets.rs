@@ -3,30 +3,13 @@
 use super::super::Context;
 use super::super::consume::parse_time;
 use super::super::listing::{or_dash, print, print_lines, right_align, say, table};
+use super::super::places::{self, Places};
 use crate::engine::{GroupAdmin, Offsets, Place, Position, Start, place};
 use crate::error::{Error, Result, describe_io};
 use crate::record::PartitionId;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-
-/// A topic, and perhaps only some of its partitions.
-#[derive(Debug, Clone)]
-pub(super) struct Places {
-    pub(super) topic: String,
-    pub(super) partitions: Option<Vec<PartitionId>>,
-}
-
-pub(super) fn parse_places(text: &str) -> Result<Places, String> {
-    let Some((topic, partitions)) = text.split_once(':') else {
-        return Ok(Places { topic: text.to_owned(), partitions: None });
-    };
-    let parsed: Result<Vec<PartitionId>, _> = partitions.split(',').map(|p| p.trim().parse()).collect();
-    let partitions = parsed.ok().filter(|all| all.iter().all(|p| *p >= 0));
-    let partitions = partitions.ok_or_else(|| "expected TOPIC or TOPIC:0,1,2".to_owned())?;
-    Ok(Places { topic: topic.to_owned(), partitions: Some(partitions) })
-}
 
 /// Where a group is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,21 +53,7 @@ fn unknown_epoch() -> i32 {
 
 /// The partitions that were named.
 pub(super) fn named(admin: &GroupAdmin, topics: &[Places]) -> Result<Vec<Place>> {
-    let mut all = Vec::new();
-    for named in topics {
-        let there = admin.partitions(&named.topic)?;
-        let topic: Arc<str> = named.topic.as_str().into();
-        match &named.partitions {
-            None => all.extend(there),
-            Some(partitions) => {
-                if let Some(missing) = partitions.iter().find(|p| **p as usize >= there.len()) {
-                    return Err(crate::engine::no_such_partition(&topic, *missing, there.len()));
-                }
-                all.extend(partitions.iter().map(|partition| (topic.clone(), *partition)));
-            }
-        }
-    }
-    Ok(all)
+    places::named(topics, |topic| Ok(admin.partitions(topic)?.len()))
 }
 
 /// A partition's offset as it is and as it is to be.
@@ -259,7 +228,5 @@ mod tests {
         assert_eq!(parse_target("shift:+10"), Ok(Target::Shift(10)));
         assert_eq!(parse_target("@1795418062647"), Ok(Target::To(Start::Time(1_795_418_062_647))));
         assert!(parse_target("-5").is_err() && parse_target("shift:x").is_err());
-        assert_eq!(parse_places("t:0,2").unwrap().partitions, Some(vec![0, 2]));
-        assert!(parse_places("t:a").is_err() && parse_places("t:-1").is_err());
     }
 }

@@ -164,7 +164,7 @@ impl Admin for Client {
         Ok(topics)
     }
 
-    fn create_topic(&mut self, topic: &NewTopic) -> Result<()> {
+    fn create_topic(&mut self, topic: &NewTopic, _only_check: bool) -> Result<()> {
         Err(crate_cannot(
             &format!("creating topic {}", topic.name),
             "the kafka crate cannot; use the brokers' own kafka-topics.sh, or produce to it where they make topics on first use",

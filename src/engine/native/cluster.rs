@@ -2,7 +2,7 @@
 
 use super::net::{Connection, Opened, Retry, Secured, backoff};
 use crate::config::Config;
-use crate::engine::no_such_partition;
+use crate::engine::{Place, no_such_partition};
 use crate::error::{Code, Error, Result};
 use crate::record::{Offset, PartitionId};
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
@@ -352,6 +352,41 @@ impl Cluster {
         Ok((first, self.list_offsets(partitions, LATEST, false).await?))
     }
 
+    /// Partitions by who leads them; and one of those that nobody leads now.
+    async fn leaders(&self, wanted: &[Place]) -> Result<(BTreeMap<i32, Vec<Place>>, Option<Place>)> {
+        let mut names: Vec<&str> = wanted.iter().map(|(topic, _)| &**topic).collect();
+        names.sort_unstable();
+        names.dedup();
+        let topics = self.topics(&names, false).await?;
+        let topics: HashMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
+        let (mut led, mut leaderless) = (BTreeMap::<i32, Vec<Place>>::new(), None);
+        for of in wanted {
+            let (topic, partition) = of;
+            let partitions = topics.get(&**topic).map_or(&[][..], |info| &info.partitions);
+            let Some(info) = partitions.get(*partition as usize) else {
+                return Err(no_such_partition(topic, *partition, partitions.len()));
+            };
+            match info.leader {
+                None => leaderless = Some(of.clone()),
+                Some(leader) => led.entry(leader).or_default().push(of.clone()),
+            }
+        }
+        Ok((led, leaderless))
+    }
+
+    /// Partitions by who leads them.
+    ///
+    /// # Errors
+    /// One is not there, or nobody leads it.
+    pub(super) async fn by_leader(&self, wanted: &[Place]) -> Result<BTreeMap<i32, Vec<Place>>> {
+        match self.leaders(wanted).await? {
+            (led, None) => Ok(led),
+            (_, Some((topic, partition))) => {
+                Err(Error::kafka(crate::engine::place(&topic, partition), LEADER_NOT_AVAILABLE))
+            }
+        }
+    }
+
     async fn list_offsets_once(
         &self,
         wanted: &[(Arc<str>, PartitionId)],
@@ -359,28 +394,15 @@ impl Cluster {
         committed: bool,
         found: &mut OffsetsBy,
     ) -> Result<Option<Error>> {
-        let mut names: Vec<&str> = wanted.iter().map(|(topic, _)| &**topic).collect();
-        names.dedup();
-        let topics = self.topics(&names, false).await?;
-        let topics: HashMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
-        let mut failed = None;
-        let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<ListOffsetsPartition>>> = BTreeMap::new();
-        for (topic, partition) in wanted {
-            let info = topics.get(&**topic);
-            let partitions = info.map_or(&[][..], |info| &info.partitions);
-            let Some(info) = partitions.get(*partition as usize) else {
-                return Err(no_such_partition(topic, *partition, partitions.len()));
-            };
-            match info.leader {
-                None => failed = Some(Error::kafka(crate::engine::place(topic, *partition), LEADER_NOT_AVAILABLE)),
-                Some(leader) => {
-                    let entry =
-                        ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
-                    by_leader.entry(leader).or_default().entry(topic).or_default().push(entry);
-                }
+        let (led, leaderless) = self.leaders(wanted).await?;
+        let mut failed = leaderless
+            .map(|(topic, partition)| Error::kafka(crate::engine::place(&topic, partition), LEADER_NOT_AVAILABLE));
+        for (leader, places) in led {
+            let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
+            for (topic, partition) in &places {
+                let entry = ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
+                topics.entry(topic).or_default().push(entry);
             }
-        }
-        for (leader, topics) in by_leader {
             let topics = topics.into_iter().map(|(name, partitions)| {
                 ListOffsetsTopic::default().with_name(topic_name(name)).with_partitions(partitions)
             });

@@ -11,7 +11,7 @@ mod net;
 mod producer;
 pub mod wire;
 
-pub use admin::{ClusterAdmin, NativeAdmin};
+pub use admin::*;
 pub use consumer::NativeConsumer;
 pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
 pub use net::Hash;

@@ -3,7 +3,6 @@
 use super::{Cluster, ClusterAdmin, refusal};
 use crate::engine::acl::Numbered;
 use crate::engine::native::cluster::text;
-use crate::engine::native::net::backoff;
 use crate::engine::{Acl, AclFilter, PatternType};
 use crate::error::{Error, Result};
 use kafka_protocol::messages::create_acls_request::AclCreation;
@@ -11,7 +10,6 @@ use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 /// Any value fits, in all fields of a filter.
 const ANY: i8 = 1;
@@ -106,18 +104,11 @@ impl Cluster {
             })
         })
         .await?;
-        self.until_acls(|known| acls.iter().all(|acl| known.contains(acl))).await
-    }
-
-    /// The controller knows of a change at once; the next command shall find it at a broker.
-    async fn until_acls(&self, changed: impl Fn(&BTreeSet<Acl>) -> bool) -> Result<()> {
-        let deadline = Instant::now() + self.config.request_timeout;
-        let mut attempt = 0;
-        while !changed(&self.acls(&AclFilter::default()).await?) && Instant::now() < deadline {
-            tokio::time::sleep(backoff(self.config.retry_backoff / 4, attempt)).await;
-            attempt += 1;
-        }
-        Ok(())
+        self.until(async || {
+            let known = self.acls(&AclFilter::default()).await?;
+            Ok(acls.iter().all(|acl| known.contains(acl)))
+        })
+        .await
     }
 
     async fn delete_acls(&self, acls: &[Acl]) -> Result<()> {
@@ -144,7 +135,11 @@ impl Cluster {
             })
         })
         .await?;
-        self.until_acls(|known| !acls.iter().any(|acl| known.contains(acl))).await
+        self.until(async || {
+            let known = self.acls(&AclFilter::default()).await?;
+            Ok(!acls.iter().any(|acl| known.contains(acl)))
+        })
+        .await
     }
 }
 

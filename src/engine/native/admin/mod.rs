@@ -1,10 +1,18 @@
-//! Looking after a cluster: topics, ACLs, users.
+//! Looking after a cluster: topics, partitions, configs, ACLs, users, transactions, and what it is made of.
 
 mod acls;
+mod configs;
+mod partitions;
+mod state;
 mod topics;
+mod transactions;
 mod users;
 
+pub use configs::{Change, ConfigEntry, Configured};
+pub use partitions::{PartitionState, Reassignment};
+pub use state::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica};
 pub use topics::NativeAdmin;
+pub use transactions::{ListedTransaction, OpenTransaction, Transaction};
 
 use super::Client;
 use super::cluster::Cluster;
@@ -60,6 +68,14 @@ impl Cluster {
             id if id >= 0 => self.broker(id).await,
             _ => self.any().await,
         }
+    }
+
+    /// A connection to a broker that somebody named.
+    async fn known_broker(&self, id: i32) -> Result<Arc<Connection>> {
+        if !self.brokers().await?.contains(&id) {
+            return Err(Error::Network(format!("there is no broker {id} that is up: see `kpipe cluster brokers`")));
+        }
+        self.broker(id).await
     }
 
     /// Asks the controller, and the next one when it moved meanwhile.

@@ -2,15 +2,15 @@
 
 use super::{Client, Cluster, refusal};
 use crate::engine::native::cluster::{TopicInfo, text, topic_name};
-use crate::engine::native::net::backoff;
 use crate::engine::{Admin, NewTopic, Partition, Topic};
 use crate::error::{Error, Result};
 use crate::record::PartitionId;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
+use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, DeleteTopicsRequest};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// [`Admin`] of the native engine.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl NativeAdmin {
 
 impl Cluster {
     /// Makes a topic and waits until its leaders are known.
-    pub(in crate::engine::native) async fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+    pub(in crate::engine::native) async fn create_topic(&self, topic: &NewTopic, only_check: bool) -> Result<()> {
         let config = |(name, value): &(String, String)| {
             CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
         };
@@ -73,13 +73,22 @@ impl Cluster {
         // Since v4 the brokers know defaults for both (KIP-464, Kafka 2.4).
         let defaults = controller.version::<CreateTopicsRequest>(i16::MAX)? >= 4;
         let or_default = if defaults { -1 } else { 1 };
+        let assignment = |(index, brokers): (usize, &Vec<i32>)| {
+            CreatableReplicaAssignment::default()
+                .with_partition_index(index as i32)
+                .with_broker_ids(brokers.iter().copied().map(BrokerId).collect())
+        };
+        // What is assigned needs no numbers.
+        let or_default = if topic.assignment.is_empty() { or_default } else { -1 };
         let creatable = CreatableTopic::default()
             .with_name(topic_name(&topic.name))
             .with_num_partitions(topic.partitions.unwrap_or(or_default))
             .with_replication_factor(topic.replication_factor.unwrap_or(or_default as i16))
+            .with_assignments(topic.assignment.iter().enumerate().map(assignment).collect())
             .with_configs(topic.configs.iter().map(config).collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![creatable])
+            .with_validate_only(only_check)
             .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
         let what = format!("creating topic {}", topic.name);
         self.ask_controller(async |controller| {
@@ -88,18 +97,16 @@ impl Cluster {
             refusal(&what, first.error_code, first.error_message.as_ref())
         })
         .await?;
+        if only_check {
+            return Ok(());
+        }
         // The controller knows it; now wait until a broker does, so that the next command finds it.
-        let deadline = Instant::now() + self.config.request_timeout;
-        let mut attempt = 0;
-        loop {
+        self.until(async || {
             let answer = self.metadata(Some(&[&topic.name]), false).await?;
             let ready = |t: &TopicInfo| !t.partitions.is_empty() && t.partitions.iter().all(|p| p.leader.is_some());
-            if answer.iter().all(|(_, t)| t.as_ref().is_ok_and(ready)) || Instant::now() >= deadline {
-                return Ok(());
-            }
-            tokio::time::sleep(backoff(self.config.retry_backoff / 4, attempt)).await;
-            attempt += 1;
-        }
+            Ok(answer.iter().all(|(_, t)| t.as_ref().is_ok_and(ready)))
+        })
+        .await
     }
 
     async fn delete_topic(&self, name: &str) -> Result<()> {
@@ -134,8 +141,8 @@ impl Admin for NativeAdmin {
         self.client.network.run(1, self.describe(names, offsets))
     }
 
-    fn create_topic(&mut self, topic: &NewTopic) -> Result<()> {
-        self.client.network.run(1, self.client.cluster.create_topic(topic))
+    fn create_topic(&mut self, topic: &NewTopic, only_check: bool) -> Result<()> {
+        self.client.network.run(1, self.client.cluster.create_topic(topic, only_check))
     }
 
     fn delete_topic(&mut self, name: &str) -> Result<()> {

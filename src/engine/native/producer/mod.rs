@@ -250,8 +250,8 @@ async fn find_topics(cluster: &Cluster, names: &[&str], create: Option<(i32, Opt
     if let Some((partitions, replication_factor)) = create {
         for (name, topic) in cluster.metadata(Some(names), false).await? {
             if topic.is_err_and(|code| code.0 == UNKNOWN_TOPIC) {
-                let topic = NewTopic { name, partitions: Some(partitions), replication_factor, configs: Vec::new() };
-                match cluster.create_topic(&topic).await {
+                let topic = NewTopic { name, partitions: Some(partitions), replication_factor, ..NewTopic::default() };
+                match cluster.create_topic(&topic, false).await {
                     // Another producer was faster.
                     Err(Error::Kafka { code, .. }) if code.0 == TOPIC_ALREADY_EXISTS => {}
                     created => created?,

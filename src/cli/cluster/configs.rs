@@ -1,0 +1,93 @@
+//! `kpipe cluster configs`: of a broker, or of all.
+
+use crate::cli::Context;
+use crate::cli::listing::{or_dash, print, print_lines, say, table};
+use crate::cli::topics::{changes, parse_config};
+use crate::engine::{Configured, Operation};
+use crate::error::{Error, Result};
+use clap::{ArgGroup, Args, Subcommand};
+
+/// Configs of brokers.
+#[derive(Debug, Args)]
+pub(super) struct Configs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Shows a broker's configs, and who set them
+    Get {
+        /// Only these
+        names: Vec<String>,
+        /// The broker [default: what all brokers share]
+        #[arg(long, value_name = "ID")]
+        broker: Option<i32>,
+        /// Defaults too
+        #[arg(short, long)]
+        all: bool,
+        /// A JSON object a config
+        #[arg(short = 'J', long)]
+        json: bool,
+    },
+    /// Sets and unsets configs while brokers run
+    #[command(group(ArgGroup::new("change").args(["configs", "unset"]).required(true).multiple(true)))]
+    Set {
+        /// The broker [default: all]
+        #[arg(long, value_name = "ID")]
+        broker: Option<i32>,
+        /// Sets a config
+        #[arg(long = "config", value_name = "NAME=VALUE", value_parser = parse_config)]
+        configs: Vec<(String, String)>,
+        /// Goes back to what it was without
+        #[arg(long, value_name = "NAME")]
+        unset: Vec<String>,
+        /// Only asks whether it would be taken
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+impl Configs {
+    pub(super) fn operation(&self) -> Operation {
+        match self.verb {
+            Verb::Get { .. } => Operation::DescribeConfigs,
+            Verb::Set { .. } => Operation::AlterConfigs,
+        }
+    }
+
+    pub(super) fn run(&self, context: &Context) -> Result<()> {
+        let of = |broker: &Option<i32>| broker.map_or(Configured::AllBrokers, Configured::Broker);
+        let admin = context.connect()?.cluster("cluster configs")?;
+        match &self.verb {
+            Verb::Get { names, broker, all, json } => {
+                let mut configs = admin.configs(&[of(broker)])?.into_values().next().unwrap_or_default();
+                if let Some(unknown) = names.iter().find(|name| !configs.iter().any(|config| config.name == **name)) {
+                    let hint = crate::error::did_you_mean(unknown, configs.iter().map(|config| config.name.as_str()));
+                    return Err(Error::Usage(format!("{unknown} is not set{hint}")));
+                }
+                configs.retain(|config| {
+                    if names.is_empty() { *all || config.source != "default" } else { names.contains(&config.name) }
+                });
+                if *json {
+                    return print_lines(configs.iter().map(|c| serde_json::to_value(c).unwrap_or_default()));
+                }
+                let mut table = table(&["CONFIG", "VALUE", "SET BY", ""]);
+                for config in configs {
+                    let value = if config.secret { "***".to_owned() } else { or_dash(config.value) };
+                    let note = if config.read_only { "read-only" } else { "" };
+                    table.add_row([config.name, value, config.source.to_owned(), note.to_owned()]);
+                }
+                print(&table.to_string())
+            }
+            Verb::Set { broker, configs, unset, dry_run } => {
+                let changes = changes(configs, unset);
+                admin.alter_configs(&of(broker), &changes, *dry_run)?;
+                let would = if *dry_run { "would change" } else { "changed" };
+                let whom = broker.map_or("all brokers".to_owned(), |id| format!("broker {id}"));
+                say(context, &format!("{would} {} configs of {whom}", changes.len()));
+                Ok(())
+            }
+        }
+    }
+}

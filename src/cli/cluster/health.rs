@@ -1,0 +1,193 @@
+//! `kpipe cluster health`: what is wrong, for people and for scripts.
+
+use super::show::missing;
+use crate::cli::Context;
+use crate::cli::listing::{print_lines, say};
+use crate::config::parse_duration;
+use crate::engine::{ClusterAdmin, ConfigEntry, Configured, PartitionState, place};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// How often `--wait` looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A node of the quorum that is behind for longer is a reason.
+const QUORUM_BEHIND: i64 = 10_000;
+/// A file system with less of it left is a reason.
+const SPACE_LEFT: f64 = 0.05;
+/// No more partitions than these are named for one reason.
+const NAMED: usize = 10;
+
+/// Exit code 1 with reasons when something is wrong
+#[derive(Debug, Args)]
+pub(super) struct Health {
+    /// Waits until it is so
+    #[arg(long, value_name = "STATE")]
+    wait: Option<Wanted>,
+    /// Waits no longer than this
+    #[arg(long, value_name = "LIMIT", default_value = "5m", value_parser = parse_duration, requires = "wait")]
+    timeout: Duration,
+    /// A JSON object a reason
+    #[arg(short = 'J', long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Wanted {
+    /// Nothing is wrong
+    Healthy,
+}
+
+/// Something that is wrong.
+struct Reason {
+    name: &'static str,
+    count: usize,
+    text: String,
+}
+
+impl Health {
+    pub(super) fn run(&self, context: &Context) -> Result<u8> {
+        let (wake, woken) = channel();
+        context.stop.wake_with(move || {
+            let _ = wake.send(()); // Err: the command has ended
+        });
+        let deadline = self.wait.map(|Wanted::Healthy| Instant::now() + self.timeout);
+        let mut admin = None;
+        let reasons = loop {
+            let is_last = deadline.is_none_or(|at| Instant::now() >= at);
+            match look(context, &mut admin) {
+                Ok(reasons) if reasons.is_empty() || is_last => break reasons,
+                Err(error) if is_last || !error.is_passing() => return Err(error),
+                Ok(_) => {}
+                // A cluster that is not there yet is what is waited for.
+                Err(error) => {
+                    tracing::info!(%error, "looking again");
+                    admin = None;
+                }
+            }
+            if woken.recv_timeout(LOOK_EVERY).is_ok() {
+                return Err(Error::Stopped);
+            }
+        };
+        if self.json {
+            print_lines(reasons.iter().map(|r| json!({ "reason": r.name, "count": r.count, "text": r.text })))?;
+        } else {
+            for reason in &reasons {
+                say(context, &reason.text);
+            }
+            if reasons.is_empty() {
+                say(context, "healthy");
+            }
+        }
+        Ok(if reasons.is_empty() { EXIT_OK } else { EXIT_FAILED })
+    }
+}
+
+fn look(context: &Context, admin: &mut Option<ClusterAdmin>) -> Result<Vec<Reason>> {
+    let admin = match admin {
+        Some(admin) => admin,
+        None => admin.insert(context.connect()?.cluster("cluster health")?),
+    };
+    let mut reasons = Vec::new();
+    let gone = missing(admin)?;
+    if !gone.is_empty() {
+        let text = format!("brokers that are not up: {}", listed(gone.iter().map(ToString::to_string)));
+        reasons.push(Reason { name: "missing-brokers", count: gone.len(), text });
+    }
+    let topics = admin.topics(None)?;
+    let below = below_minimum(admin, &topics)?;
+    type Is<'a> = &'a dyn Fn(&str, &PartitionState) -> bool;
+    let kinds: [(&'static str, &str, Is<'_>); 3] = [
+        ("offline-partitions", "partitions without a leader", &|_, p| p.leader.is_none()),
+        ("below-min-isr", "partitions that take no acks=all (below min.insync.replicas)", &|topic, p| {
+            p.leader.is_some() && below.get(topic).is_some_and(|min| p.in_sync.len() < *min)
+        }),
+        ("under-replicated", "partitions with replicas out of sync", &|_, p| p.in_sync.len() < p.replicas.len()),
+    ];
+    for (name, what, is) in kinds {
+        let found: Vec<String> = topics
+            .iter()
+            .flat_map(|(topic, partitions)| {
+                let wrong = partitions.iter().enumerate().filter(|(_, p)| is(topic, p));
+                wrong.map(|(index, _)| place(topic, index as i32)).collect::<Vec<_>>()
+            })
+            .collect();
+        if !found.is_empty() {
+            let text = format!("{} {what}: {}", found.len(), listed(found.iter().cloned()));
+            reasons.push(Reason { name, count: found.len(), text });
+        }
+    }
+    quorum(admin, &mut reasons)?;
+    disks(admin, &mut reasons)?;
+    Ok(reasons)
+}
+
+/// The `min.insync.replicas` of topics that have partitions with replicas out of sync.
+fn below_minimum(
+    admin: &ClusterAdmin,
+    topics: &BTreeMap<String, Vec<PartitionState>>,
+) -> Result<BTreeMap<String, usize>> {
+    let hurt = topics.iter().filter(|(_, ps)| ps.iter().any(|p| p.in_sync.len() < p.replicas.len()));
+    let hurt: Vec<Configured> = hurt.map(|(name, _)| Configured::Topic(name.clone())).collect();
+    if hurt.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let minimum = |configs: &Vec<ConfigEntry>| {
+        let found = configs.iter().find(|config| config.name == "min.insync.replicas")?;
+        found.value.as_ref()?.parse().ok()
+    };
+    let found = admin.configs(&hurt)?;
+    Ok(found
+        .iter()
+        .filter_map(|(of, configs)| match of {
+            Configured::Topic(name) => Some((name.clone(), minimum(configs)?)),
+            _ => None,
+        })
+        .collect())
+}
+
+fn quorum(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
+    let Some(quorum) = admin.quorum()? else { return Ok(()) };
+    let behind = quorum.replicas.iter().filter(|replica| replica.behind_ms.is_some_and(|ms| ms > QUORUM_BEHIND));
+    let named: Vec<String> = behind
+        .map(|r| format!("{} {} ({} records, {} s)", r.role, r.node, r.lag, r.behind_ms.unwrap_or_default() / 1_000))
+        .collect();
+    if !named.is_empty() {
+        let text = format!("nodes of the quorum that lag: {}", listed(named.iter().cloned()));
+        reasons.push(Reason { name: "quorum-lag", count: named.len(), text });
+    }
+    Ok(())
+}
+
+fn disks(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
+    let up = super::show::alive(&admin.brokers()?.brokers);
+    let dirs = admin.log_dirs(&up)?;
+    let offline: Vec<String> =
+        dirs.iter().filter_map(|d| Some(format!("{} of broker {}", d.error.as_ref()?, d.broker))).collect();
+    if !offline.is_empty() {
+        let text = format!("log directories that are offline: {}", listed(offline.iter().cloned()));
+        reasons.push(Reason { name: "offline-log-dirs", count: offline.len(), text });
+    }
+    let full: Vec<String> = dirs
+        .iter()
+        .filter_map(|d| {
+            let share = d.usable? as f64 / d.total.filter(|total| *total > 0)? as f64;
+            (share < SPACE_LEFT).then(|| format!("{} of broker {} has {:.1} % left", d.path, d.broker, share * 100.0))
+        })
+        .collect();
+    if !full.is_empty() {
+        let text = format!("file systems that are nearly full: {}", listed(full.iter().cloned()));
+        reasons.push(Reason { name: "disk-space", count: full.len(), text });
+    }
+    Ok(())
+}
+
+/// The first of them, and how many more.
+fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let first = names.take(NAMED).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{first} and {more} more") } else { first }
+}

@@ -1,0 +1,172 @@
+//! What a cluster is made of.
+
+use crate::cli::Context;
+use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, say, table};
+use crate::engine::{Broker, ClusterAdmin, PartitionState};
+use crate::error::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+fn to_json(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// The ids of those that are alive.
+pub(super) fn alive(brokers: &[Broker]) -> Vec<i32> {
+    brokers.iter().filter(|broker| !broker.fenced).map(|broker| broker.broker).collect()
+}
+
+pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
+    let admin = context.connect()?.cluster("cluster brokers")?;
+    let found = admin.brokers()?;
+    let topics = admin.topics(None)?;
+    let count = |of: &dyn Fn(&PartitionState) -> bool| topics.values().flatten().filter(|p| of(p)).count();
+    let mut rows = Vec::new();
+    for broker in &found.brokers {
+        let id = broker.broker;
+        let leads = count(&|p| p.leader == Some(id));
+        let replicas = count(&|p| p.replicas.contains(&id));
+        let missing = count(&|p| p.replicas.contains(&id) && !p.in_sync.contains(&id));
+        rows.push((broker, leads, replicas, missing));
+    }
+    if json {
+        return print_lines(rows.into_iter().map(|(broker, leads, replicas, missing)| {
+            let mut line = to_json(broker);
+            line["cluster"] = json!(found.cluster);
+            line["leads"] = json!(leads);
+            line["replicas"] = json!(replicas);
+            line["out_of_sync"] = json!(missing);
+            line
+        }));
+    }
+    if let Some(cluster) = &found.cluster {
+        say(context, &format!("cluster {cluster}"));
+    }
+    let mut table = table(&["BROKER", "ADDRESS", "RACK", "STATE", "LEADS", "REPLICAS", "OUT OF SYNC"]);
+    for (broker, leads, replicas, missing) in rows {
+        let state = match (broker.fenced, broker.controller) {
+            (true, _) => "fenced",
+            (false, true) => "controller",
+            (false, false) => "up",
+        };
+        table.add_row([
+            broker.broker.to_string(),
+            format!("{}:{}", broker.host, broker.port),
+            or_dash(broker.rack.as_ref()),
+            state.to_owned(),
+            leads.to_string(),
+            replicas.to_string(),
+            missing.to_string(),
+        ]);
+    }
+    right_align(&mut table, [0, 4, 5, 6]);
+    print(&table.to_string())
+}
+
+pub(super) fn features(context: &Context, json: bool) -> Result<()> {
+    let features = context.connect()?.cluster("cluster features")?.features()?;
+    if json {
+        return print_lines(features.iter().map(to_json));
+    }
+    let mut table = table(&["FEATURE", "LEVEL", "SUPPORTED"]);
+    for feature in features {
+        let (min, max) = feature.supported;
+        table.add_row([feature.feature, or_dash(feature.finalized), format!("{min} to {max}")]);
+    }
+    right_align(&mut table, [1]);
+    print(&table.to_string())
+}
+
+pub(super) fn apis(context: &Context, broker: Option<i32>, json: bool) -> Result<()> {
+    let admin = context.connect()?.cluster("cluster apis")?;
+    let broker = match broker {
+        Some(id) => id,
+        None => {
+            let up = alive(&admin.brokers()?.brokers);
+            *up.first().ok_or_else(|| Error::Network("no broker is up".to_owned()))?
+        }
+    };
+    let apis = admin.apis(broker)?;
+    if json {
+        return print_lines(apis.iter().map(to_json));
+    }
+    let mut table = table(&["KEY", "API", "BROKER", "KPIPE"]);
+    let range = |(min, max): (i16, i16)| format!("{min} to {max}");
+    for api in apis {
+        table.add_row([api.key.to_string(), or_dash(api.api), range(api.broker), or_dash(api.kpipe.map(range))]);
+    }
+    right_align(&mut table, [0]);
+    print(&table.to_string())
+}
+
+pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
+    let quorum = context.connect()?.cluster("cluster quorum")?.quorum()?;
+    let quorum = quorum.ok_or_else(|| Error::Usage("the cluster has ZooKeeper instead of a quorum".to_owned()))?;
+    if json {
+        return print_lines(quorum.replicas.iter().map(|replica| {
+            let mut line = to_json(replica);
+            line["epoch"] = json!(quorum.epoch);
+            line["high_watermark"] = json!(quorum.high_watermark);
+            line
+        }));
+    }
+    say(context, &format!("epoch {}, high watermark {}", quorum.epoch, quorum.high_watermark));
+    let mut table = table(&["NODE", "ROLE", "LOG END", "LAG", "BEHIND"]);
+    for replica in &quorum.replicas {
+        table.add_row([
+            replica.node.to_string(),
+            replica.role.to_owned(),
+            replica.log_end_offset.to_string(),
+            replica.lag.to_string(),
+            or_dash(replica.behind_ms.map(|ms| format!("{ms} ms"))),
+        ]);
+    }
+    right_align(&mut table, [0, 2, 3, 4]);
+    print(&table.to_string())
+}
+
+pub(super) fn log_dirs(context: &Context, brokers: &[i32], json: bool) -> Result<()> {
+    let admin = context.connect()?.cluster("cluster log-dirs")?;
+    let brokers = if brokers.is_empty() { alive(&admin.brokers()?.brokers) } else { brokers.to_vec() };
+    let dirs = admin.log_dirs(&brokers)?;
+    if json {
+        return print_lines(dirs.iter().map(|dir| {
+            let mut topics: BTreeMap<&str, i64> = BTreeMap::new();
+            for ((topic, _), size) in &dir.partitions {
+                *topics.entry(topic).or_default() += size;
+            }
+            json!({
+                "broker": dir.broker, "path": dir.path, "error": dir.error, "total_bytes": dir.total,
+                "usable_bytes": dir.usable, "partitions": dir.partitions.len(),
+                "bytes": dir.partitions.values().sum::<i64>(), "bytes_by_topic": topics,
+            })
+        }));
+    }
+    let mut table = table(&["BROKER", "DIRECTORY", "PARTITIONS", "SIZE", "USABLE", "TOTAL", "ERROR"]);
+    for dir in dirs {
+        table.add_row([
+            dir.broker.to_string(),
+            dir.path,
+            dir.partitions.len().to_string(),
+            bytes(dir.partitions.values().sum()),
+            or_dash(dir.usable.map(bytes)),
+            or_dash(dir.total.map(bytes)),
+            or_dash(dir.error),
+        ]);
+    }
+    right_align(&mut table, [0, 2, 3, 4, 5]);
+    print(&table.to_string())
+}
+
+/// The ids of brokers that keep replicas and are not alive.
+pub(super) fn missing(admin: &ClusterAdmin) -> Result<Vec<i32>> {
+    let found = admin.brokers()?.brokers;
+    let up = alive(&found);
+    let registered = found.iter().map(|broker| broker.broker);
+    let topics = admin.topics(None)?;
+    let named = topics.values().flatten().flat_map(|p| p.replicas.iter().copied());
+    let mut missing: Vec<i32> = registered.chain(named).filter(|id| !up.contains(id)).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    Ok(missing)
+}

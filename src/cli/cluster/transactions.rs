@@ -1,0 +1,192 @@
+//! `kpipe cluster transactions`: list, describe, find and abort those that hang (KIP-664).
+
+use crate::cli::Context;
+use crate::cli::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
+use crate::cli::places::{Places, named, parse_places};
+use crate::config::parse_duration;
+use crate::engine::{ClusterAdmin, OpenTransaction, Operation, Place, place};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::record::now;
+use clap::{Args, Subcommand};
+use std::time::Duration;
+
+/// Transactions, and those that hang.
+#[derive(Debug, Args)]
+pub(super) struct Transactions {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// All that coordinators know
+    List {
+        /// A JSON object a line
+        #[arg(short = 'J', long)]
+        json: bool,
+    },
+    /// One, with the partitions it wrote to
+    Describe {
+        /// Its transactional id
+        id: String,
+        /// A JSON object
+        #[arg(short = 'J', long)]
+        json: bool,
+    },
+    /// Open transactions in which nothing was written for long: readers of committed records wait at them. Exit code 1
+    /// when there are some
+    FindHanging {
+        /// Topics, or some of their partitions [default: all]
+        #[arg(value_name = "TOPIC[:P,…]", value_parser = parse_places)]
+        topics: Vec<Places>,
+        /// Nothing was written for so long; brokers' transaction.max.timeout.ms is 15 minutes
+        #[arg(long, default_value = "15m", value_parser = parse_duration)]
+        older_than: Duration,
+        /// A JSON object a line
+        #[arg(short = 'J', long)]
+        json: bool,
+    },
+    /// Aborts an open transaction in one partition, whatever its coordinator says
+    AbortHanging {
+        /// The partition
+        #[arg(value_name = "TOPIC:P", value_parser = parse_places)]
+        partition: Places,
+        /// Its first offset there, as find-hanging shows it
+        #[arg(long)]
+        start_offset: i64,
+        /// Shows what would be aborted
+        #[arg(long)]
+        dry_run: bool,
+        /// Does not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+impl Transactions {
+    pub(super) fn operation(&self) -> Operation {
+        match self.verb {
+            Verb::FindHanging { .. } => Operation::Read,
+            Verb::AbortHanging { .. } => Operation::ClusterAction,
+            _ => Operation::Describe,
+        }
+    }
+
+    pub(super) fn run(&self, context: &Context) -> Result<u8> {
+        let admin = context.connect()?.cluster("cluster transactions")?;
+        match &self.verb {
+            Verb::List { json } => list(&admin, *json)?,
+            Verb::Describe { id, json } => describe(&admin, id, *json)?,
+            Verb::FindHanging { topics, older_than, json } => return find(&admin, topics, *older_than, *json),
+            Verb::AbortHanging { partition, start_offset, dry_run, yes } => {
+                let places = named(std::slice::from_ref(partition), |topic| admin.partitions(topic))?;
+                let [at] = &places[..] else {
+                    return Err(Error::Usage("abort-hanging takes one partition: TOPIC:P".to_owned()));
+                };
+                let open = admin.open_transactions(std::slice::from_ref(at))?;
+                let found = open.into_iter().find(|open| open.start_offset == *start_offset);
+                let found = found.ok_or_else(|| {
+                    let of = place(&at.0, at.1);
+                    Error::Usage(format!("no transaction of {of} begins at {start_offset}: see find-hanging"))
+                })?;
+                abort(context, &admin, &found, *dry_run, *yes)?;
+            }
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+fn list(admin: &ClusterAdmin, json: bool) -> Result<()> {
+    let found = admin.transactions()?;
+    if json {
+        return print_lines(found.iter().map(|t| serde_json::to_value(t).unwrap_or_default()));
+    }
+    let mut table = table(&["TRANSACTIONAL ID", "STATE", "PRODUCER", "COORDINATOR"]);
+    for t in found {
+        table.add_row([t.transactional_id, t.state, t.producer_id.to_string(), t.coordinator.to_string()]);
+    }
+    right_align(&mut table, [2, 3]);
+    print(&table.to_string())
+}
+
+/// For how long it goes on, or went on.
+fn since(millis: i64) -> String {
+    format!("{} s ago", (now() - millis).max(0) / 1_000)
+}
+
+fn describe(admin: &ClusterAdmin, id: &str, json: bool) -> Result<()> {
+    let found = admin.transaction(id)?;
+    if json {
+        return print_lines(std::iter::once(serde_json::to_value(&found).unwrap_or_default()));
+    }
+    let mut table = table(&["TRANSACTIONAL ID", "STATE", "PRODUCER", "EPOCH", "TIMEOUT", "STARTED", "PARTITIONS"]);
+    table.add_row([
+        found.transactional_id,
+        found.state,
+        found.producer_id.to_string(),
+        found.producer_epoch.to_string(),
+        format!("{} s", found.timeout_ms / 1_000),
+        or_dash(found.started.map(since)),
+        if found.partitions.is_empty() { "-".to_owned() } else { found.partitions.join(",") },
+    ]);
+    right_align(&mut table, [2, 3]);
+    print(&table.to_string())
+}
+
+fn find(admin: &ClusterAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
+    let places: Vec<Place> = if topics.is_empty() {
+        let all = admin.topics(None)?;
+        let led = all.iter().flat_map(|(topic, partitions)| {
+            let led = partitions.iter().enumerate().filter(|(_, p)| p.leader.is_some());
+            led.map(|(index, _)| (topic.as_str().into(), index as i32)).collect::<Vec<_>>()
+        });
+        led.collect()
+    } else {
+        named(topics, |topic| admin.partitions(topic))?
+    };
+    let oldest = now() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX);
+    let mut found = admin.open_transactions(&places)?;
+    found.retain(|open| open.last_timestamp <= oldest);
+    if json {
+        print_lines(found.iter().map(|open| serde_json::to_value(open).unwrap_or_default()))?;
+    } else {
+        let mut table = table(&["TOPIC", "PARTITION", "START OFFSET", "PRODUCER", "EPOCH", "LAST WRITTEN"]);
+        for open in &found {
+            table.add_row([
+                open.topic.clone(),
+                open.partition.to_string(),
+                open.start_offset.to_string(),
+                open.producer_id.to_string(),
+                open.producer_epoch.to_string(),
+                since(open.last_timestamp),
+            ]);
+        }
+        right_align(&mut table, 1..5);
+        print(&table.to_string())?;
+    }
+    Ok(if found.is_empty() { EXIT_OK } else { EXIT_FAILED })
+}
+
+fn abort(context: &Context, admin: &ClusterAdmin, open: &OpenTransaction, dry_run: bool, yes: bool) -> Result<()> {
+    let what = format!(
+        "the transaction of producer {} in {}/{} from offset {}, last written to {}",
+        open.producer_id,
+        open.topic,
+        open.partition,
+        open.start_offset,
+        since(open.last_timestamp)
+    );
+    if dry_run {
+        say(context, &format!("would abort {what}"));
+        return Ok(());
+    }
+    if !yes {
+        confirm(
+            "cluster transactions abort-hanging",
+            &format!("Abort {what}? A producer that still writes to it fails."),
+        )?;
+    }
+    admin.abort(open)?;
+    say(context, &format!("aborted {what}"));
+    Ok(())
+}

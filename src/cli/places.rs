@@ -1,0 +1,58 @@
+//! Topics and partitions as people name them.
+
+use crate::engine::{Place, no_such_partition};
+use crate::error::Result;
+use crate::record::PartitionId;
+use std::sync::Arc;
+
+/// A topic, and perhaps only some of its partitions.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) topic: String,
+    pub(super) partitions: Option<Vec<PartitionId>>,
+}
+
+pub(super) fn parse_places(text: &str) -> Result<Places, String> {
+    let Some((topic, partitions)) = text.split_once(':') else {
+        return Ok(Places { topic: text.to_owned(), partitions: None });
+    };
+    let parsed: Result<Vec<PartitionId>, _> = partitions.split(',').map(|p| p.trim().parse()).collect();
+    let partitions = parsed.ok().filter(|all| all.iter().all(|p| *p >= 0));
+    let partitions = partitions.ok_or_else(|| "expected TOPIC or TOPIC:0,1,2".to_owned())?;
+    Ok(Places { topic: topic.to_owned(), partitions: Some(partitions) })
+}
+
+/// The partitions that were named, in order; `count` tells how many a topic has.
+pub(super) fn named(topics: &[Places], count: impl Fn(&str) -> Result<usize>) -> Result<Vec<Place>> {
+    let mut all = Vec::new();
+    for Places { topic, partitions } in topics {
+        let count = count(topic)?;
+        let topic: Arc<str> = topic.as_str().into();
+        match partitions {
+            None => all.extend((0..count).map(|partition| (topic.clone(), partition as PartitionId))),
+            Some(partitions) => {
+                if let Some(missing) = partitions.iter().find(|p| **p as usize >= count) {
+                    return Err(no_such_partition(&topic, *missing, count));
+                }
+                all.extend(partitions.iter().map(|partition| (topic.clone(), *partition)));
+            }
+        }
+    }
+    all.sort();
+    all.dedup();
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_named_as_people_write_them() {
+        assert_eq!(parse_places("t:0,2").unwrap().partitions, Some(vec![0, 2]));
+        assert!(parse_places("t:a").is_err() && parse_places("t:-1").is_err());
+        let topics = [parse_places("t").unwrap(), parse_places("t:1").unwrap()];
+        assert_eq!(named(&topics, |_| Ok(2)).unwrap(), [("t".into(), 0), ("t".into(), 1)]);
+        assert!(named(&topics, |_| Ok(1)).unwrap_err().to_string().contains("0 to 0"));
+    }
+}

@@ -1,0 +1,191 @@
+//! What there is: list, describe, offsets.
+
+use crate::cli::Context;
+use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, table};
+use crate::cli::places::{Places, named};
+use crate::engine::{ConfigEntry, Configured, Engine, Partition, Place, Topic};
+use crate::error::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Configs that the topic has not from the brokers' files or defaults are shown.
+const OWN_SOURCE: &str = "topic";
+
+pub(super) fn list(context: &Context, all: bool, json: bool) -> Result<()> {
+    let mut topics = context.connect()?.admin().topics(None, false)?;
+    // Names that begin like this are Kafka's own also where the engine cannot tell.
+    topics.retain(|t| all || !t.internal.unwrap_or(t.topic.starts_with("__")));
+    if json {
+        let line = |t: &Topic| {
+            let replicas = t.partitions.iter().filter_map(|p| p.replicas.as_ref().map(Vec::len)).max();
+            json!({
+                "topic": t.topic, "partitions": t.partitions.len(), "replication_factor": replicas, "internal": t.internal,
+            })
+        };
+        return print_lines(topics.iter().map(line));
+    }
+    let mut table = table(&["TOPIC", "PARTITIONS", "REPLICAS"]);
+    for topic in &topics {
+        let replicas = topic.partitions.iter().filter_map(|p| p.replicas.as_ref().map(Vec::len)).max();
+        table.add_row([topic.topic.clone(), topic.partitions.len().to_string(), or_dash(replicas)]);
+    }
+    right_align(&mut table, 1..3);
+    print(&table.to_string())
+}
+
+/// Which partitions are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Only {
+    pub(super) under_replicated: bool,
+    pub(super) offline: bool,
+}
+
+impl Only {
+    fn shows(self, partition: &Partition) -> bool {
+        let under = self.under_replicated && is_under_replicated(partition);
+        let offline = self.offline && partition.leader.is_none();
+        under || offline || !(self.under_replicated || self.offline)
+    }
+}
+
+fn is_under_replicated(partition: &Partition) -> bool {
+    let count = |ids: &Option<Vec<i32>>| ids.as_ref().map(Vec::len);
+    count(&partition.in_sync_replicas) < count(&partition.replicas)
+}
+
+/// What only the native engine can tell of topics.
+#[derive(Default)]
+struct Details {
+    configs: BTreeMap<String, Vec<ConfigEntry>>,
+    /// Bytes on disk of the largest replica of each partition.
+    sizes: BTreeMap<(String, i32), i64>,
+}
+
+pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bool) -> Result<()> {
+    let names = (!names.is_empty()).then_some(names);
+    let engine = context.connect()?;
+    let native = matches!(engine, Engine::Native(_));
+    let mut topics = engine.admin().topics(names, true)?;
+    let details = if native { details(context, &topics)? } else { Details::default() };
+    for topic in &mut topics {
+        topic.partitions.retain(|partition| only.shows(partition));
+    }
+    topics.retain(|topic| !topic.partitions.is_empty());
+    if json {
+        return print_lines(topics.iter().map(|topic| as_json(topic, &details)));
+    }
+    let ids = |ids: &Option<Vec<i32>>| match ids {
+        Some(ids) => ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        None => "-".to_owned(),
+    };
+    let mut partitions = table(&["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "FIRST", "NEXT", "SIZE"]);
+    for topic in &topics {
+        for p in &topic.partitions {
+            partitions.add_row([
+                topic.topic.clone(),
+                p.partition.to_string(),
+                p.leader.map_or("none".to_owned(), |leader| leader.to_string()),
+                ids(&p.replicas),
+                ids(&p.in_sync_replicas),
+                or_dash(p.first_offset),
+                or_dash(p.next_offset),
+                or_dash(details.sizes.get(&(topic.topic.clone(), p.partition)).map(|size| bytes(*size))),
+            ]);
+        }
+    }
+    right_align(&mut partitions, [1, 2, 5, 6, 7]);
+    let mut text = partitions.to_string();
+    let own = |topic: &Topic| details.configs.get(&topic.topic).filter(|configs| !configs.is_empty()).is_some();
+    if topics.iter().any(own) {
+        let mut configs = table(&["TOPIC", "CONFIG", "VALUE", "SET BY"]);
+        for topic in &topics {
+            for config in details.configs.get(&topic.topic).into_iter().flatten() {
+                configs.add_row([
+                    topic.topic.clone(),
+                    config.name.clone(),
+                    or_dash(config.value.as_ref()),
+                    config.source.to_owned(),
+                ]);
+            }
+        }
+        text = format!("{text}\n\n{configs}");
+    }
+    print(&text)
+}
+
+/// Configs and sizes; who may not see them is told so, and sees the rest.
+fn details(context: &Context, topics: &[Topic]) -> Result<Details> {
+    let admin = context.connect()?.cluster("topics describe")?;
+    let mut details = Details::default();
+    let of: Vec<Configured> = topics.iter().map(|topic| Configured::Topic(topic.topic.clone())).collect();
+    let denied = |error: Error| match &error {
+        Error::Kafka { code, .. } if code.is_denied() => {
+            tracing::info!(%error, "left out");
+            Ok(())
+        }
+        // An old broker, or kpipe's own, that does not know the request.
+        Error::Network(text) if text.contains("offers no version") => {
+            tracing::info!(%error, "left out");
+            Ok(())
+        }
+        _ => Err(error),
+    };
+    match admin.configs(&of) {
+        Ok(found) => {
+            for (of, mut configs) in found {
+                if let Configured::Topic(name) = of {
+                    configs.retain(|config| config.source == OWN_SOURCE);
+                    details.configs.insert(name, configs);
+                }
+            }
+        }
+        Err(error) => denied(error)?,
+    }
+    // A broker that is down has nothing to tell now.
+    let alive: BTreeSet<i32> = admin.brokers()?.brokers.into_iter().filter(|b| !b.fenced).map(|b| b.broker).collect();
+    let replicas = topics.iter().flat_map(|t| &t.partitions).flat_map(|p| p.replicas.iter().flatten().copied());
+    let brokers: BTreeSet<i32> = replicas.filter(|id| alive.contains(id)).collect();
+    match admin.log_dirs(&brokers.into_iter().collect::<Vec<_>>()) {
+        Ok(dirs) => {
+            for (of, size) in dirs.into_iter().flat_map(|dir| dir.partitions) {
+                let largest = details.sizes.entry(of).or_default();
+                *largest = size.max(*largest);
+            }
+        }
+        Err(error) => denied(error)?,
+    }
+    Ok(details)
+}
+
+fn as_json(topic: &Topic, details: &Details) -> Value {
+    let mut value = serde_json::to_value(topic).unwrap_or_default();
+    if let Some(partitions) = value["partitions"].as_array_mut() {
+        for (partition, shown) in topic.partitions.iter().zip(partitions) {
+            if let Some(size) = details.sizes.get(&(topic.topic.clone(), partition.partition)) {
+                shown["bytes"] = json!(size);
+            }
+        }
+    }
+    if let Some(configs) = details.configs.get(&topic.topic) {
+        value["configs"] = configs.iter().map(|config| (config.name.clone(), json!(config.value))).collect();
+    }
+    value
+}
+
+pub(super) fn offsets(context: &Context, topics: &[Places], at: i64, json: bool) -> Result<()> {
+    let admin = context.connect()?.cluster("topics offsets")?;
+    let places = named(topics, |topic| admin.partitions(topic))?;
+    let found = admin.offsets_at(&places, at)?;
+    // -1: no record is so late.
+    let offset = |of: &Place| found.get(of).copied().filter(|offset| *offset >= 0);
+    if json {
+        let line = |of: &Place| json!({ "topic": &*of.0, "partition": of.1, "offset": offset(of) });
+        return print_lines(places.iter().map(line));
+    }
+    let mut table = table(&["TOPIC", "PARTITION", "OFFSET"]);
+    for of in &places {
+        table.add_row([of.0.to_string(), of.1.to_string(), or_dash(offset(of))]);
+    }
+    right_align(&mut table, 1..3);
+    print(&table.to_string())
+}

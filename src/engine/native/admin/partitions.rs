@@ -1,0 +1,293 @@
+//! Partitions: more of them, their records deleted, their leaders elected, their replicas moved.
+
+use super::{Cluster, ClusterAdmin, refusal};
+use crate::engine::native::cluster::{OffsetsBy, topic_name};
+use crate::engine::native::net::backoff;
+use crate::engine::{Place, place};
+use crate::error::{Code, Error, Result};
+use crate::record::Offset;
+use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, DeleteRecordsRequest, ElectLeadersRequest,
+    ListPartitionReassignmentsRequest,
+};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Kafka's ELECTION_NOT_NEEDED and NO_REASSIGNMENT_IN_PROGRESS.
+const ELECTION_NOT_NEEDED: i16 = 84;
+const NO_REASSIGNMENT: i16 = 85;
+
+/// Replicas that move.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Reassignment {
+    /// All that there are now.
+    pub replicas: Vec<i32>,
+    /// Those that are being filled.
+    pub adding: Vec<i32>,
+    /// Those that go when they are.
+    pub removing: Vec<i32>,
+}
+
+impl ClusterAdmin {
+    /// The topics of `names` with their partitions, or all.
+    ///
+    /// # Errors
+    /// One does not exist.
+    pub fn topics(&self, names: Option<&[String]>) -> Result<BTreeMap<String, Vec<PartitionState>>> {
+        self.run(self.cluster().partition_states(names))
+    }
+
+    /// How many partitions a topic has.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn partitions(&self, topic: &str) -> Result<usize> {
+        let found = self.topics(Some(&[topic.to_owned()]))?;
+        Ok(found.get(topic).map_or(0, Vec::len))
+    }
+
+    /// The offset at `time` (milliseconds, or as ListOffsets has it: -1 the end, -2 the beginning) of each.
+    ///
+    /// # Errors
+    /// A partition is not there, or has no leader.
+    pub fn offsets_at(&self, places: &[Place], time: i64) -> Result<OffsetsBy> {
+        self.run(self.cluster().list_offsets(places, time, false))
+    }
+
+    /// Gives a topic more partitions, `count` in all; with `only_check` the cluster only says whether it would.
+    ///
+    /// # Errors
+    /// It has as many, or the cluster refused.
+    pub fn add_partitions(&self, topic: &str, count: i32, only_check: bool) -> Result<()> {
+        self.run(self.cluster().add_partitions(topic, count, only_check))
+    }
+
+    /// Deletes all records before an offset of each partition; the first offsets afterwards.
+    ///
+    /// # Errors
+    /// An offset is out of range, or the cluster refused one.
+    pub fn delete_records(&self, before: &BTreeMap<Place, Offset>) -> Result<BTreeMap<Place, Offset>> {
+        self.run(self.cluster().delete_records(before))
+    }
+
+    /// Has leaders elected: the preferred replica, or with `unclean` any that is alive. Which of them were, with the
+    /// error of those that were not.
+    ///
+    /// # Errors
+    /// The cluster refused all.
+    pub fn elect_leaders(&self, places: &[Place], unclean: bool) -> Result<BTreeMap<Place, Result<bool>>> {
+        self.run(self.cluster().elect_leaders(places, unclean))
+    }
+
+    /// Moves partitions to other replicas; `None` cancels what is under way. False where there was nothing to cancel.
+    ///
+    /// # Errors
+    /// The cluster refused one.
+    pub fn reassign(&self, to: &BTreeMap<Place, Option<Vec<i32>>>) -> Result<BTreeMap<Place, bool>> {
+        self.run(self.cluster().reassign(to))
+    }
+
+    /// What moves now.
+    ///
+    /// # Errors
+    /// The cluster refused to tell.
+    pub fn reassignments(&self) -> Result<BTreeMap<Place, Reassignment>> {
+        self.run(self.cluster().reassignments())
+    }
+}
+
+/// A partition as the cluster tells it.
+#[derive(Debug, Clone)]
+pub struct PartitionState {
+    /// Broker id; `None` while there is none.
+    pub leader: Option<i32>,
+    /// The preferred leader comes first.
+    pub replicas: Vec<i32>,
+    /// Those in sync.
+    pub in_sync: Vec<i32>,
+}
+
+fn by_topic(places: impl Iterator<Item = Place>) -> BTreeMap<String, Vec<i32>> {
+    let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in places {
+        topics.entry(topic.to_string()).or_default().push(partition);
+    }
+    topics
+}
+
+impl Cluster {
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    pub(super) async fn partition_states(
+        &self,
+        names: Option<&[String]>,
+    ) -> Result<BTreeMap<String, Vec<PartitionState>>> {
+        let names: Option<Vec<&str>> = names.map(|names| names.iter().map(String::as_str).collect());
+        let topics = match &names {
+            Some(names) => {
+                let answers = self.metadata(Some(names), false).await?;
+                let known = |(name, topic): (String, std::result::Result<_, Code>)| {
+                    topic.map_err(|code| Error::kafka(format!("topic {name}"), code.0))
+                };
+                answers.into_iter().map(known).collect::<Result<Vec<_>>>()?
+            }
+            None => self.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
+        };
+        let state = |p: crate::engine::native::cluster::PartitionInfo| PartitionState {
+            leader: p.leader,
+            replicas: p.replicas,
+            in_sync: p.in_sync,
+        };
+        Ok(topics.into_iter().map(|t| (t.name.to_string(), t.partitions.into_iter().map(state).collect())).collect())
+    }
+
+    async fn add_partitions(&self, topic: &str, count: i32, only_check: bool) -> Result<()> {
+        let wanted =
+            CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(count).with_assignments(None);
+        let request = CreatePartitionsRequest::default()
+            .with_topics(vec![wanted])
+            .with_timeout_ms(self.timeout_ms())
+            .with_validate_only(only_check);
+        let what = format!("adding partitions to topic {topic}");
+        self.ask_controller(async |controller| {
+            let answer = controller.request(&request).await?;
+            answer.results.iter().try_for_each(|r| refusal(&what, r.error_code, r.error_message.as_ref()))
+        })
+        .await?;
+        let names = [topic.to_owned()];
+        self.until(async || {
+            let there = self.partition_states(Some(&names)).await?;
+            Ok(only_check || there.values().all(|p| p.len() >= count as usize && p.iter().all(|p| p.leader.is_some())))
+        })
+        .await
+    }
+
+    /// Waits until the brokers know what the controller has taken, up to the request timeout.
+    pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + self.config.request_timeout;
+        let mut attempt = 0;
+        while !known().await? && Instant::now() < deadline {
+            tokio::time::sleep(backoff(self.config.retry_backoff / 4, attempt)).await;
+            attempt += 1;
+        }
+        Ok(())
+    }
+
+    async fn delete_records(&self, before: &BTreeMap<Place, Offset>) -> Result<BTreeMap<Place, Offset>> {
+        let places: Vec<Place> = before.keys().cloned().collect();
+        let mut deleted = BTreeMap::new();
+        for (leader, places) in self.by_leader(&places).await? {
+            let partition = |topic: &str, partition: i32| {
+                let offset = before.get(&(topic.into(), partition)).copied().unwrap_or_default();
+                DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset)
+            };
+            let topics = by_topic(places.into_iter()).into_iter().map(|(topic, partitions)| {
+                DeleteRecordsTopic::default()
+                    .with_name(topic_name(&topic))
+                    .with_partitions(partitions.into_iter().map(|p| partition(&topic, p)).collect())
+            });
+            let request =
+                DeleteRecordsRequest::default().with_topics(topics.collect()).with_timeout_ms(self.timeout_ms());
+            let answer = self.broker(leader).await?.request(&request).await?;
+            for topic in answer.topics {
+                for result in topic.partitions {
+                    let of: Place = (topic.name.as_str().into(), result.partition_index);
+                    refusal(format!("deleting records of {}", place(&of.0, of.1)), result.error_code, None)?;
+                    deleted.insert(of, result.low_watermark);
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    async fn elect_leaders(&self, places: &[Place], unclean: bool) -> Result<BTreeMap<Place, Result<bool>>> {
+        let topics = by_topic(places.iter().cloned()).into_iter().map(|(topic, partitions)| {
+            TopicPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
+        });
+        let request = ElectLeadersRequest::default()
+            .with_election_type(i8::from(unclean))
+            .with_topic_partitions(Some(topics.collect()))
+            .with_timeout_ms(self.timeout_ms());
+        self.ask_controller(async |controller| {
+            let answer = controller.request(&request).await?;
+            refusal("electing leaders", answer.error_code, None)?;
+            let mut results = BTreeMap::new();
+            for topic in answer.replica_election_results {
+                for result in topic.partition_result {
+                    let of: Place = (topic.topic.as_str().into(), result.partition_id);
+                    let what = format!("electing the leader of {}", place(&of.0, of.1));
+                    let elected = match result.error_code {
+                        ELECTION_NOT_NEEDED => Ok(false),
+                        code => refusal(what, code, result.error_message.as_ref()).map(|()| true),
+                    };
+                    results.insert(of, elected);
+                }
+            }
+            Ok(results)
+        })
+        .await
+    }
+
+    async fn reassign(&self, to: &BTreeMap<Place, Option<Vec<i32>>>) -> Result<BTreeMap<Place, bool>> {
+        let partition = |topic: &str, partition: i32| {
+            let replicas = to.get(&(topic.into(), partition)).and_then(Option::as_ref);
+            ReassignablePartition::default()
+                .with_partition_index(partition)
+                .with_replicas(replicas.map(|ids| ids.iter().copied().map(BrokerId).collect()))
+        };
+        let topics = by_topic(to.keys().cloned()).into_iter().map(|(topic, partitions)| {
+            ReassignableTopic::default()
+                .with_name(topic_name(&topic))
+                .with_partitions(partitions.into_iter().map(|p| partition(&topic, p)).collect())
+        });
+        let request = AlterPartitionReassignmentsRequest::default()
+            .with_topics(topics.collect())
+            .with_timeout_ms(self.timeout_ms());
+        self.ask_controller(async |controller| {
+            let answer = controller.request(&request).await?;
+            refusal("moving partitions", answer.error_code, answer.error_message.as_ref())?;
+            let mut results = BTreeMap::new();
+            for topic in answer.responses {
+                for result in topic.partitions {
+                    let of: Place = (topic.name.as_str().into(), result.partition_index);
+                    if result.error_code != NO_REASSIGNMENT {
+                        let what = format!("moving {}", place(&of.0, of.1));
+                        refusal(what, result.error_code, result.error_message.as_ref())?;
+                    }
+                    results.insert(of, result.error_code != NO_REASSIGNMENT);
+                }
+            }
+            Ok(results)
+        })
+        .await
+    }
+
+    async fn reassignments(&self) -> Result<BTreeMap<Place, Reassignment>> {
+        let request = ListPartitionReassignmentsRequest::default().with_topics(None).with_timeout_ms(self.timeout_ms());
+        self.ask_controller(async |controller| {
+            let answer = controller.request(&request).await?;
+            refusal("listing moving partitions", answer.error_code, answer.error_message.as_ref())?;
+            let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect();
+            let mut moving = BTreeMap::new();
+            for topic in answer.topics {
+                for partition in topic.partitions {
+                    let of: Place = (topic.name.as_str().into(), partition.partition_index);
+                    let reassignment = Reassignment {
+                        replicas: ids(&partition.replicas),
+                        adding: ids(&partition.adding_replicas),
+                        removing: ids(&partition.removing_replicas),
+                    };
+                    moving.insert(of, reassignment);
+                }
+            }
+            Ok(moving)
+        })
+        .await
+    }
+}

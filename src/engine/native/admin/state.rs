@@ -1,0 +1,304 @@
+//! What a cluster is made of: brokers, versions, features, quorum, disks.
+
+use super::{Cluster, ClusterAdmin, refusal};
+use crate::engine::native::cluster::{text, topic_name};
+use crate::error::{Error, Result};
+use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
+use kafka_protocol::messages::describe_quorum_response::ReplicaState;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest, MetadataRequest,
+};
+use kafka_protocol::protocol::VersionRange;
+use std::collections::BTreeMap;
+
+/// The log of the cluster's own metadata (KIP-595).
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// A broker as the cluster tells it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Broker {
+    /// Its id.
+    pub broker: i32,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: i32,
+    /// Where it stands.
+    pub rack: Option<String>,
+    /// Whether the cluster names it as its controller; with KRaft a broker that answers for it.
+    pub controller: bool,
+    /// Whether it is registered but not taken for alive (KIP-631); brokers before 4.0 do not tell.
+    pub fenced: bool,
+}
+
+/// A cluster's brokers.
+#[derive(Debug, Clone)]
+pub struct Brokers {
+    /// The cluster's id.
+    pub cluster: Option<String>,
+    /// By id.
+    pub brokers: Vec<Broker>,
+}
+
+/// A feature's version (KIP-584).
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Feature {
+    /// Its name.
+    pub feature: String,
+    /// What the cluster has agreed on; `None` is that it is off.
+    pub finalized: Option<i16>,
+    /// What the broker could do.
+    pub supported: (i16, i16),
+}
+
+/// Versions of one request.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Api {
+    /// Its number.
+    pub key: i16,
+    /// Its name; `None` when kpipe does not know it.
+    pub api: Option<String>,
+    /// What the broker takes.
+    pub broker: (i16, i16),
+    /// What kpipe could send.
+    pub kpipe: Option<(i16, i16)>,
+}
+
+/// A replica of the cluster's metadata.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct QuorumReplica {
+    /// The node's id.
+    pub node: i32,
+    /// `leader`, `follower` or `observer`.
+    pub role: &'static str,
+    /// How far it is.
+    pub log_end_offset: i64,
+    /// Records behind the leader.
+    pub lag: i64,
+    /// Milliseconds since it last had all; `None` when that is not known.
+    pub behind_ms: Option<i64>,
+}
+
+/// Who decides.
+#[derive(Debug, Clone)]
+pub struct Quorum {
+    /// Its epoch.
+    pub epoch: i32,
+    /// What a majority has.
+    pub high_watermark: i64,
+    /// The leader comes first.
+    pub replicas: Vec<QuorumReplica>,
+}
+
+/// A log directory of a broker.
+#[derive(Debug, Clone)]
+pub struct LogDir {
+    /// Whose.
+    pub broker: i32,
+    /// Its path.
+    pub path: String,
+    /// Why it is offline.
+    pub error: Option<String>,
+    /// Of the file system; `None` before Kafka 3.3.
+    pub total: Option<i64>,
+    /// Left in it.
+    pub usable: Option<i64>,
+    /// Bytes of each partition that it keeps.
+    pub partitions: BTreeMap<(String, i32), i64>,
+}
+
+impl ClusterAdmin {
+    /// Which brokers there are.
+    ///
+    /// # Errors
+    /// None answered.
+    pub fn brokers(&self) -> Result<Brokers> {
+        self.run(self.cluster().describe_brokers())
+    }
+
+    /// The features that the brokers have agreed on, and could.
+    ///
+    /// # Errors
+    /// None answered.
+    pub fn features(&self) -> Result<Vec<Feature>> {
+        self.run(self.cluster().features())
+    }
+
+    /// The requests that a broker takes, by number.
+    ///
+    /// # Errors
+    /// It did not answer.
+    pub fn apis(&self, broker: i32) -> Result<Vec<Api>> {
+        self.run(self.cluster().apis(broker))
+    }
+
+    /// The controllers' quorum; `None` for a cluster with ZooKeeper.
+    ///
+    /// # Errors
+    /// The cluster refused to tell.
+    pub fn quorum(&self) -> Result<Option<Quorum>> {
+        self.run(self.cluster().quorum())
+    }
+
+    /// The log directories of `brokers`.
+    ///
+    /// # Errors
+    /// One did not answer, or refused.
+    pub fn log_dirs(&self, brokers: &[i32]) -> Result<Vec<LogDir>> {
+        self.run(self.cluster().log_dirs(brokers))
+    }
+}
+
+impl Cluster {
+    async fn describe_brokers(&self) -> Result<Brokers> {
+        let connection = self.any().await?;
+        let metadata = connection.request(&MetadataRequest::default().with_topics(Some(Vec::new()))).await?;
+        self.learn_brokers(&metadata);
+        let controller = metadata.controller_id;
+        let mut brokers: Vec<Broker> = metadata
+            .brokers
+            .iter()
+            .map(|broker| Broker {
+                broker: broker.node_id.0,
+                host: broker.host.to_string(),
+                port: broker.port,
+                rack: broker.rack.as_ref().map(ToString::to_string),
+                controller: broker.node_id == controller,
+                fenced: false,
+            })
+            .collect();
+        // Only this tells of brokers that are registered and not alive.
+        if connection.version::<DescribeClusterRequest>(i16::MAX).is_ok_and(|version| version >= 2) {
+            let request = DescribeClusterRequest::default().with_include_fenced_brokers(true);
+            let answer = connection.request(&request).await?;
+            refusal("describing the cluster", answer.error_code, answer.error_message.as_ref())?;
+            for broker in answer.brokers.iter().filter(|broker| broker.is_fenced) {
+                brokers.push(Broker {
+                    broker: broker.broker_id.0,
+                    host: broker.host.to_string(),
+                    port: broker.port,
+                    rack: broker.rack.as_ref().map(ToString::to_string),
+                    controller: false,
+                    fenced: true,
+                });
+            }
+        }
+        brokers.sort_by_key(|broker| broker.broker);
+        brokers.dedup_by_key(|broker| broker.broker);
+        Ok(Brokers { cluster: metadata.cluster_id.map(|id| id.to_string()), brokers })
+    }
+
+    async fn api_versions(&self, broker: Option<i32>) -> Result<kafka_protocol::messages::ApiVersionsResponse> {
+        let connection = match broker {
+            Some(id) => self.known_broker(id).await?,
+            None => self.any().await?,
+        };
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(text("kpipe"))
+            .with_client_software_version(text(env!("CARGO_PKG_VERSION")));
+        // Its header is that of version 0 in all versions (KIP-511), which the connection knows.
+        connection.request(&request).await
+    }
+
+    async fn features(&self) -> Result<Vec<Feature>> {
+        let answer = self.api_versions(None).await?;
+        let finalized = |name: &str| {
+            let found = answer.finalized_features.iter().find(|feature| feature.name.as_str() == name);
+            found.map(|feature| feature.max_version_level)
+        };
+        let feature = |f: &kafka_protocol::messages::api_versions_response::SupportedFeatureKey| Feature {
+            finalized: finalized(&f.name),
+            feature: f.name.to_string(),
+            supported: (f.min_version, f.max_version),
+        };
+        let mut features: Vec<Feature> = answer.supported_features.iter().map(feature).collect();
+        features.sort_by(|a, b| a.feature.cmp(&b.feature));
+        Ok(features)
+    }
+
+    async fn apis(&self, broker: i32) -> Result<Vec<Api>> {
+        let answer = self.api_versions(Some(broker)).await?;
+        let api = |api: &kafka_protocol::messages::api_versions_response::ApiVersion| {
+            let known = ApiKey::try_from(api.api_key).ok();
+            let range = known.map(|key| key.valid_versions());
+            Api {
+                key: api.api_key,
+                api: known.map(|key| format!("{key:?}")),
+                broker: (api.min_version, api.max_version),
+                kpipe: range.map(|VersionRange { min, max }| (min, max)),
+            }
+        };
+        let mut apis: Vec<Api> = answer.api_keys.iter().map(api).collect();
+        apis.sort_by_key(|api| api.key);
+        Ok(apis)
+    }
+
+    async fn quorum(&self) -> Result<Option<Quorum>> {
+        let topic = TopicData::default()
+            .with_topic_name(topic_name(METADATA_TOPIC))
+            .with_partitions(vec![PartitionData::default()]);
+        let request = DescribeQuorumRequest::default().with_topics(vec![topic]);
+        let connection = self.any().await?;
+        if connection.version::<DescribeQuorumRequest>(i16::MAX).is_err() {
+            return Ok(None);
+        }
+        let answer = connection.request(&request).await?;
+        refusal("describing the quorum", answer.error_code, answer.error_message.as_ref())?;
+        let Some(partition) = answer.topics.first().and_then(|topic| topic.partitions.first()) else {
+            return Err(Error::Network("the answer on the quorum was empty".to_owned()));
+        };
+        refusal("describing the quorum", partition.error_code, partition.error_message.as_ref())?;
+        let leader = partition.leader_id;
+        let voters = partition.current_voters.iter();
+        let end =
+            voters.clone().find(|r| r.replica_id == leader).map_or(partition.high_watermark, |r| r.log_end_offset);
+        let caught_up = voters.clone().find(|r| r.replica_id == leader).map_or(-1, |r| r.last_caught_up_timestamp);
+        let replica = |role: &'static str| {
+            move |r: &ReplicaState| {
+                let role = if r.replica_id == leader { "leader" } else { role };
+                let known = caught_up >= 0 && r.last_caught_up_timestamp >= 0;
+                QuorumReplica {
+                    node: r.replica_id.0,
+                    role,
+                    log_end_offset: r.log_end_offset,
+                    lag: (end - r.log_end_offset).max(0),
+                    behind_ms: known.then_some((caught_up - r.last_caught_up_timestamp).max(0)),
+                }
+            }
+        };
+        let mut replicas: Vec<QuorumReplica> =
+            voters.map(replica("follower")).chain(partition.observers.iter().map(replica("observer"))).collect();
+        replicas.sort_by_key(|r| (r.role != "leader", r.role == "observer", r.node));
+        Ok(Some(Quorum { epoch: partition.leader_epoch, high_watermark: partition.high_watermark, replicas }))
+    }
+
+    pub(super) async fn log_dirs(&self, brokers: &[i32]) -> Result<Vec<LogDir>> {
+        let mut found = Vec::new();
+        for &broker in brokers {
+            let request = DescribeLogDirsRequest::default().with_topics(None);
+            let answer = self.known_broker(broker).await?.request(&request).await?;
+            let what = format!("log directories of {}", self.label(broker));
+            refusal(&what, answer.error_code, None)?;
+            if answer.results.is_empty() {
+                // What brokers answer whoever may not see them.
+                return Err(Error::kafka(what, 31));
+            }
+            for dir in answer.results {
+                let error = refusal(dir.log_dir.as_str(), dir.error_code, None).err().map(|e| e.to_string());
+                let partitions = dir.topics.iter().flat_map(|topic| {
+                    let name = topic.name.to_string();
+                    topic.partitions.iter().map(move |p| ((name.clone(), p.partition_index), p.partition_size))
+                });
+                found.push(LogDir {
+                    broker,
+                    path: dir.log_dir.to_string(),
+                    error,
+                    total: (dir.total_bytes >= 0).then_some(dir.total_bytes),
+                    usable: (dir.usable_bytes >= 0).then_some(dir.usable_bytes),
+                    partitions: partitions.collect(),
+                });
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,194 @@
+//! Transactions: which there are, and those that nobody will end (KIP-664).
+
+use super::{Cluster, ClusterAdmin, refusal};
+use crate::engine::native::cluster::{Coordinated, text, topic_name};
+use crate::engine::{Place, place};
+use crate::error::{Error, Result};
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
+use kafka_protocol::messages::{
+    DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest, ProducerId, TransactionalId,
+    WriteTxnMarkersRequest,
+};
+
+/// A transaction in a list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct ListedTransaction {
+    /// Its transactional id.
+    pub transactional_id: String,
+    /// Kafka's word for its state.
+    pub state: String,
+    /// Whose it is.
+    pub producer_id: i64,
+    /// The broker that coordinates it.
+    pub coordinator: i32,
+}
+
+/// A transaction as its coordinator knows it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Transaction {
+    /// Its transactional id.
+    pub transactional_id: String,
+    /// Kafka's word for its state.
+    pub state: String,
+    /// Whose it is.
+    pub producer_id: i64,
+    /// The producer's epoch.
+    pub producer_epoch: i16,
+    /// After how long the coordinator aborts it, in milliseconds.
+    pub timeout_ms: i32,
+    /// When it began, in milliseconds since 1970; `None` when none is open.
+    pub started: Option<i64>,
+    /// What it wrote to, as `topic/partition`.
+    pub partitions: Vec<String>,
+}
+
+/// A transaction that is open in a partition.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct OpenTransaction {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Whose it is.
+    pub producer_id: i64,
+    /// The producer's epoch.
+    pub producer_epoch: i32,
+    /// The coordinator's epoch, as it last wrote here; -1 when it never did.
+    pub coordinator_epoch: i32,
+    /// Its first offset here.
+    pub start_offset: i64,
+    /// When the producer last wrote here.
+    pub last_timestamp: i64,
+}
+
+impl ClusterAdmin {
+    /// All transactions that coordinators know, by id.
+    ///
+    /// # Errors
+    /// A broker did not answer, or is older than 3.0.
+    pub fn transactions(&self) -> Result<Vec<ListedTransaction>> {
+        self.run(self.cluster().transactions())
+    }
+
+    /// One transaction.
+    ///
+    /// # Errors
+    /// There is none of this id, or the coordinator did not answer.
+    pub fn transaction(&self, id: &str) -> Result<Transaction> {
+        self.run(self.cluster().transaction(id))
+    }
+
+    /// The transactions that are open in `places`.
+    ///
+    /// # Errors
+    /// A leader did not answer, or refused.
+    pub fn open_transactions(&self, places: &[Place]) -> Result<Vec<OpenTransaction>> {
+        self.run(self.cluster().open_transactions(places))
+    }
+
+    /// Ends an open transaction in its partition without its coordinator: for one that hangs there.
+    ///
+    /// # Errors
+    /// The leader refused.
+    pub fn abort(&self, open: &OpenTransaction) -> Result<()> {
+        self.run(self.cluster().abort(open))
+    }
+}
+
+impl Cluster {
+    async fn transactions(&self) -> Result<Vec<ListedTransaction>> {
+        let mut found = Vec::new();
+        for broker in self.brokers().await? {
+            let request = ListTransactionsRequest::default();
+            // Later versions filter by what is not asked for here.
+            let answer = self.broker(broker).await?.request_capped(&request, 0).await?;
+            refusal(format!("listing transactions of {}", self.label(broker)), answer.error_code, None)?;
+            found.extend(answer.transaction_states.iter().map(|state| ListedTransaction {
+                transactional_id: state.transactional_id.to_string(),
+                state: state.transaction_state.to_string(),
+                producer_id: state.producer_id.0,
+                coordinator: broker,
+            }));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    async fn transaction(&self, id: &str) -> Result<Transaction> {
+        let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text(id))]);
+        let what = format!("transactional id {id}");
+        let refused = |answer: &kafka_protocol::messages::DescribeTransactionsResponse| {
+            let code = answer.transaction_states.first().map_or(0, |state| state.error_code);
+            refusal(&what, code, None).err()
+        };
+        let answer =
+            self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), refused).await?;
+        let Some(state) = answer.transaction_states.into_iter().next() else {
+            return Err(Error::Network(format!("{what}: the coordinator's answer was empty")));
+        };
+        let partitions = state
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|partition| place(&topic.topic, *partition)));
+        Ok(Transaction {
+            partitions: partitions.collect(),
+            transactional_id: id.to_owned(),
+            state: state.transaction_state.to_string(),
+            producer_id: state.producer_id.0,
+            producer_epoch: state.producer_epoch,
+            timeout_ms: state.transaction_timeout_ms,
+            started: (state.transaction_start_time_ms >= 0).then_some(state.transaction_start_time_ms),
+        })
+    }
+
+    async fn open_transactions(&self, places: &[Place]) -> Result<Vec<OpenTransaction>> {
+        let mut found = Vec::new();
+        for (leader, places) in self.by_leader(places).await? {
+            let topic = |(topic, partition): &Place| {
+                TopicRequest::default().with_name(topic_name(topic)).with_partition_indexes(vec![*partition])
+            };
+            let request = DescribeProducersRequest::default().with_topics(places.iter().map(topic).collect());
+            let answer = self.broker(leader).await?.request(&request).await?;
+            for topic in answer.topics {
+                for partition in topic.partitions {
+                    let of = place(&topic.name, partition.partition_index);
+                    refusal(format!("producers of {of}"), partition.error_code, partition.error_message.as_ref())?;
+                    let open = partition.active_producers.iter().filter(|p| p.current_txn_start_offset >= 0);
+                    found.extend(open.map(|producer| OpenTransaction {
+                        topic: topic.name.to_string(),
+                        partition: partition.partition_index,
+                        producer_id: producer.producer_id.0,
+                        producer_epoch: producer.producer_epoch,
+                        coordinator_epoch: producer.coordinator_epoch,
+                        start_offset: producer.current_txn_start_offset,
+                        last_timestamp: producer.last_timestamp,
+                    }));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn abort(&self, open: &OpenTransaction) -> Result<()> {
+        let of: Place = (open.topic.as_str().into(), open.partition);
+        let topic = WritableTxnMarkerTopic::default()
+            .with_name(topic_name(&open.topic))
+            .with_partition_indexes(vec![open.partition]);
+        let marker = WritableTxnMarker::default()
+            .with_producer_id(ProducerId(open.producer_id))
+            .with_producer_epoch(open.producer_epoch as i16)
+            .with_transaction_result(false)
+            // A producer that no coordinator ever wrote for has the epoch that Kafka's own tool takes.
+            .with_coordinator_epoch(open.coordinator_epoch.max(0))
+            .with_topics(vec![topic]);
+        let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+        for leader in self.by_leader(std::slice::from_ref(&of)).await?.into_keys() {
+            let answer = self.broker(leader).await?.request(&request).await?;
+            let partitions = answer.markers.iter().flat_map(|m| &m.topics).flat_map(|t| &t.partitions);
+            let what = format!("ending the transaction in {}", place(&of.0, of.1));
+            partitions.into_iter().try_for_each(|partition| refusal(&what, partition.error_code, None))?;
+        }
+        Ok(())
+    }
+}
