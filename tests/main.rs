@@ -5,6 +5,7 @@
 mod acls;
 mod bad_input;
 mod bad_peers;
+mod cluster;
 mod codecs;
 mod configuration;
 mod copies;
@@ -16,6 +17,7 @@ mod groups;
 mod interop;
 mod local;
 mod local_agrees;
+mod monitoring;
 mod old_formats;
 mod outages;
 mod security;

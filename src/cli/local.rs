@@ -23,7 +23,7 @@ use std::sync::mpsc::channel;
 pub(super) struct Local {
     /// How many brokers, 1 to 100
     // A string, because this stands in the place of the flag that all other commands have.
-    #[arg(id = "brokers", long, value_name = "N", default_value = "1", value_parser = parse_brokers)]
+    #[arg(id = "every_brokers", long = "brokers", value_name = "N", default_value = "1", value_parser = parse_brokers)]
     brokers: String,
     /// Broker N listens on this port + N - 1 of 127.0.0.1; 0 takes free ones [default: 9092, with COMMAND 0]
     #[arg(long)]

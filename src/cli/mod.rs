@@ -32,18 +32,18 @@ pub struct Cli {
     command: Command,
 }
 
-/// What every command takes.
+/// What every command takes. Values of global arguments are passed up by their ids: no command has one of the same.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Every command")]
 struct Global {
     /// Brokers to ask first [default: bootstrap.servers, $KPIPE_BROKERS, localhost:9092]
-    #[arg(short, long, global = true, value_name = "HOST:PORT,..")]
+    #[arg(id = "every_brokers", short = 'b', long = "brokers", global = true, value_name = "HOST:PORT,..")]
     brokers: Option<String>,
     /// A profile of ~/.config/kpipe/config.toml [default: $KPIPE_PROFILE, or the file's]
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
     /// Reads properties from a file of the Java client's or librdkafka's
-    #[arg(short = 'F', long = "config-file", global = true, value_name = "FILE")]
+    #[arg(id = "every_file", short = 'F', long = "config-file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Sets a property, under the Java client's or librdkafka's name; wins over -F
     #[arg(short = 'X', long = "property", global = true, value_name = "NAME=VALUE", action = ArgAction::Append)]
@@ -244,5 +244,27 @@ mod tests {
     #[test]
     fn no_two_arguments_contradict_each_other() {
         super::Cli::command().debug_assert();
+    }
+
+    /// A command's own argument of a global one's id would be taken for it.
+    #[test]
+    fn no_command_has_an_argument_of_a_global_ones_id() {
+        fn check(command: &clap::Command, global: &[String]) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_global_set()) {
+                // `local --brokers N` is meant to stand in the place of the global one.
+                let id = arg.get_id().as_str();
+                assert!(
+                    command.get_name() == "local" || !global.iter().any(|g| g == id),
+                    "{}: {id}",
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(|sub| check(sub, global));
+        }
+        let cli = super::Cli::command();
+        let global: Vec<String> =
+            cli.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().to_string()).collect();
+        assert!(global.len() > 5);
+        check(&cli, &global);
     }
 }

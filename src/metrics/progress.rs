@@ -2,12 +2,13 @@
 
 use super::{Metrics, clock};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often it is drawn.
-pub(super) const EVERY: Duration = Duration::from_millis(200);
+/// How often it is drawn, and how often a line is written where it cannot be.
+const EVERY: Duration = Duration::from_millis(200);
+const EVERY_LINE: Duration = Duration::from_secs(1);
 /// The rate is that of so long.
 const WINDOW: Duration = Duration::from_secs(2);
 
@@ -38,17 +39,25 @@ pub(super) struct Line {
     bar: ProgressBar,
     metrics: Metrics,
     started: Instant,
+    /// A line each time instead of one that changes: for what is no terminal.
+    plain: bool,
     /// When so many records and bytes were counted.
     samples: std::collections::VecDeque<(Instant, u64, u64)>,
 }
 
 impl Line {
     pub(super) fn new(metrics: Metrics) -> Self {
+        let plain = !io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);
         }
-        Self { bar, metrics, started: Instant::now(), samples: std::collections::VecDeque::new() }
+        Self { bar, metrics, started: Instant::now(), plain, samples: std::collections::VecDeque::new() }
+    }
+
+    /// How often it is drawn.
+    pub(super) fn every(&self) -> Duration {
+        if self.plain { EVERY_LINE } else { EVERY }
     }
 
     pub(super) fn draw(&mut self) {
@@ -83,7 +92,7 @@ impl Line {
             let filled = (done * 20.0) as usize;
             let left = (done > 0.0).then(|| self.started.elapsed().mul_f64((1.0 - done) / done));
             text = format!(
-                "[{}{}] {:3.0}%  {text}  {} left",
+                "[{}{}] {:3.0}%  {} left  {text}",
                 "=".repeat(filled),
                 " ".repeat(20 - filled),
                 done * 100.0,
@@ -96,8 +105,11 @@ impl Line {
             let lag: i64 = lags.iter().map(|(_, lag)| lag).sum();
             text.push_str(&format!("  lag {}  {} partitions", HumanCount(lag.max(0) as u64), lags.len()));
         }
+        if self.plain {
+            let _ = writeln!(io::stderr(), "{text}"); // nobody reads it: the run goes on
+            return;
+        }
         self.bar.set_message(text);
-        self.bar.tick();
         DRAWN.store(true, Ordering::Relaxed);
     }
 }

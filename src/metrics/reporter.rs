@@ -28,7 +28,7 @@ pub struct Observe {
     /// Writes the same as a file for node_exporter, every 10 s and at the end
     #[arg(long, value_name = "PATH")]
     pub metrics_file: Option<PathBuf>,
-    /// Shows progress also where stderr is no terminal; --progress=false never does
+    /// Shows progress also where stderr is no terminal, a line a second; --progress=false never does
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub progress: Option<bool>,
 }
@@ -99,7 +99,8 @@ impl Watch {
         let now = Instant::now();
         let line = draws.then(|| progress::Line::new(metrics.clone()));
         let stats_at = now + observe.stats.unwrap_or_default();
-        let (before, file_at, line_at) = (Before::default(), now + FILE_EVERY, now + progress::EVERY);
+        let line_at = now + line.as_ref().map_or(Duration::ZERO, progress::Line::every);
+        let (before, file_at) = (Before::default(), now + FILE_EVERY);
         Self { metrics, observe, started: now, before, stats_at, file_at, line, line_at }
     }
 
@@ -121,7 +122,7 @@ impl Watch {
         }
         if let Some(line) = self.line.as_mut().filter(|_| self.line_at <= now) {
             line.draw();
-            self.line_at = now + progress::EVERY;
+            self.line_at = now + line.every();
         }
     }
 

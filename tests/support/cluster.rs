@@ -121,8 +121,11 @@ impl Cluster {
         let libs = shell(&format!("{}/scripts/kafka fetch --version {version}", env!("CARGO_MANIFEST_DIR")));
         let words = [prefix, &["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]].concat();
         let mut java = Command::new(words[0]);
-        let url = format!("file://{}/secure/token", self.dir.display());
-        java.env("JDK_JAVA_OPTIONS", format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={url}"));
+        let token = self.dir.join("secure/token");
+        if token.exists() {
+            let allowed = format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://{}", token.display());
+            java.env("JDK_JAVA_OPTIONS", allowed);
+        }
         java.args(&words[1..]).arg(format!("{}/*", libs.stdout.trim())).arg(class);
         java
     }

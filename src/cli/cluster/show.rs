@@ -33,6 +33,7 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
         return print_lines(rows.into_iter().map(|(broker, leads, replicas, missing)| {
             let mut line = to_json(broker);
             line["cluster"] = json!(found.cluster);
+            line["cluster_controller"] = json!(found.controller);
             line["leads"] = json!(leads);
             line["replicas"] = json!(replicas);
             line["out_of_sync"] = json!(missing);
@@ -40,7 +41,8 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
         }));
     }
     if let Some(cluster) = &found.cluster {
-        say(context, &format!("cluster {cluster}"));
+        let controller = found.controller.map(|id| format!(", controller {id}")).unwrap_or_default();
+        say(context, &format!("cluster {cluster}{controller}"));
     }
     let mut table = table(&["BROKER", "ADDRESS", "RACK", "STATE", "LEADS", "REPLICAS", "OUT OF SYNC"]);
     for (broker, leads, replicas, missing) in rows {

@@ -163,6 +163,7 @@ fn spread(
             replicas.push(best);
         }
     }
+    even_out(&mut kept, &mut load, racks);
     // The first of each leads: whoever leads fewest so far, the present leader where that is no worse.
     let mut leads: HashMap<i32, usize> = HashMap::new();
     for replicas in kept.values_mut() {
@@ -290,6 +291,34 @@ fn cancel(context: &Context, topics: &[Places], dry_run: bool, yes: bool) -> Res
     Ok(())
 }
 
+/// Moves replicas from brokers that keep most to those that keep fewest, as long as that brings them nearer and puts
+/// no two replicas of a partition into one rack that stood in two.
+fn even_out(
+    kept: &mut BTreeMap<Place, Vec<i32>>,
+    load: &mut HashMap<i32, usize>,
+    racks: &BTreeMap<i32, Option<String>>,
+) {
+    loop {
+        let mut by_load: Vec<i32> = racks.keys().copied().collect();
+        by_load.sort_by_key(|id| (load[id], *id));
+        let pairs = by_load.iter().rev().flat_map(|most| by_load.iter().map(move |least| (*most, *least)));
+        let move_from_to = pairs.filter(|(most, least)| load[most] > load[least] + 1).find_map(|(most, least)| {
+            let fits = |ids: &Vec<i32>| {
+                let rest = || ids.iter().filter(|id| **id != most);
+                let in_rack = |of: i32| racks[&of].is_some() && rest().any(|id| racks[id] == racks[&of]);
+                ids.contains(&most) && !ids.contains(&least) && (!in_rack(least) || in_rack(most))
+            };
+            kept.iter().find(|(_, ids)| fits(ids)).map(|(at, _)| (at.clone(), most, least))
+        });
+        let Some((at, most, least)) = move_from_to else { return };
+        for id in kept.get_mut(&at).into_iter().flatten().filter(|id| **id == most) {
+            *id = least;
+        }
+        *load.entry(most).or_default() -= 1;
+        *load.entry(least).or_default() += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,8 +373,8 @@ mod tests {
                 prop_assert_eq!(distinct.len(), factor);
                 ids.iter().for_each(|id| *kept.entry(*id).or_default() += 1);
             }
-            let fair = (partitions * factor).div_ceil(brokers as usize);
-            prop_assert!(kept.values().all(|count| *count <= fair + 1), "{:?}", kept);
+            let counts: Vec<usize> = (1..=brokers).map(|id| kept.get(&id).copied().unwrap_or(0)).collect();
+            prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{:?}", counts);
         }
     }
 }

@@ -29,6 +29,15 @@ impl Configured {
         }
     }
 
+    /// How its own configs are told from those of others.
+    fn source(&self) -> &'static str {
+        match self {
+            Self::Topic(_) => "topic",
+            Self::Broker(_) => "broker",
+            Self::AllBrokers => "all-brokers",
+        }
+    }
+
     fn of(kind: i8, name: &str) -> Self {
         match (kind, name.parse()) {
             (4, Ok(id)) => Self::Broker(id),
@@ -167,6 +176,22 @@ impl Cluster {
             };
             let answer = connection.request(&request).await?;
             answer.responses.iter().try_for_each(|r| refusal(&what, r.error_code, r.error_message.as_ref()))
+        })
+        .await?;
+        if only_check {
+            return Ok(());
+        }
+        // The controller has taken it; the next command shall see it.
+        self.until(async || {
+            let configs = self.configs(std::slice::from_ref(of), None).await?.into_values().next().unwrap_or_default();
+            let known = |(name, value): &Change| {
+                let found = configs.iter().find(|config| config.name == *name && config.source == of.source());
+                match value {
+                    Some(value) => found.is_some_and(|config| config.secret || config.value.as_ref() == Some(value)),
+                    None => found.is_none(),
+                }
+            };
+            Ok(changes.iter().all(known))
         })
         .await
     }

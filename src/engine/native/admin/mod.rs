@@ -18,7 +18,7 @@ use super::Client;
 use super::cluster::Cluster;
 use super::net::{Connection, backoff};
 use crate::error::{Code, Error, Result};
-use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::{DescribeQuorumRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::future::Future;
 use std::sync::Arc;
@@ -61,8 +61,12 @@ fn refusal(what: impl Into<String>, code: i16, message: Option<&StrBytes>) -> Re
 impl Cluster {
     /// Since KRaft any broker forwards to the controller (KIP-590); before, the controller must be asked itself.
     async fn controller(&self) -> Result<Arc<Connection>> {
+        let any = self.any().await?;
+        if any.version::<DescribeQuorumRequest>(i16::MAX).is_ok() {
+            return Ok(any);
+        }
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-        let response = self.any().await?.request(&request).await?;
+        let response = any.request(&request).await?;
         self.learn_brokers(&response);
         match response.controller_id.0 {
             id if id >= 0 => self.broker(id).await,

@@ -25,7 +25,7 @@ pub struct Broker {
     pub port: i32,
     /// Where it stands.
     pub rack: Option<String>,
-    /// Whether the cluster names it as its controller; with KRaft a broker that answers for it.
+    /// Whether it is the controller that decides now.
     pub controller: bool,
     /// Whether it is registered but not taken for alive (KIP-631); brokers before 4.0 do not tell.
     pub fenced: bool,
@@ -36,6 +36,8 @@ pub struct Broker {
 pub struct Brokers {
     /// The cluster's id.
     pub cluster: Option<String>,
+    /// Who decides, perhaps none of the brokers.
+    pub controller: Option<i32>,
     /// By id.
     pub brokers: Vec<Broker>,
 }
@@ -154,7 +156,14 @@ impl Cluster {
         let connection = self.any().await?;
         let metadata = connection.request(&MetadataRequest::default().with_topics(Some(Vec::new()))).await?;
         self.learn_brokers(&metadata);
-        let controller = metadata.controller_id;
+        // With KRaft the metadata names any broker, for any forwards; only the quorum tells. Who may not see that
+        // sees the rest.
+        let controller = match self.quorum().await {
+            Ok(None) => Some(metadata.controller_id.0),
+            Ok(Some(quorum)) => quorum.replicas.first().filter(|r| r.role == "leader").map(|r| r.node),
+            Err(Error::Kafka { code, .. }) if code.is_denied() => None,
+            Err(error) => return Err(error),
+        };
         let mut brokers: Vec<Broker> = metadata
             .brokers
             .iter()
@@ -163,7 +172,7 @@ impl Cluster {
                 host: broker.host.to_string(),
                 port: broker.port,
                 rack: broker.rack.as_ref().map(ToString::to_string),
-                controller: broker.node_id == controller,
+                controller: Some(broker.node_id.0) == controller,
                 fenced: false,
             })
             .collect();
@@ -185,7 +194,7 @@ impl Cluster {
         }
         brokers.sort_by_key(|broker| broker.broker);
         brokers.dedup_by_key(|broker| broker.broker);
-        Ok(Brokers { cluster: metadata.cluster_id.map(|id| id.to_string()), brokers })
+        Ok(Brokers { cluster: metadata.cluster_id.map(|id| id.to_string()), controller, brokers })
     }
 
     async fn api_versions(&self, broker: Option<i32>) -> Result<kafka_protocol::messages::ApiVersionsResponse> {
