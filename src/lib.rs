@@ -9,6 +9,7 @@
 //! - [`output`]: records → bytes, and what of them was really written
 //! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
 //! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
+//! - [`metrics`]: what a run counts, and how that is shown
 //! - [`record`]: the one shape every room speaks
 //! - [`error`]: what a user sees, exit codes, hints
 //! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait

@@ -116,8 +116,6 @@ pub(super) struct Produce {
     /// Makes the whole input one transaction: readers of committed records see all of it, or nothing
     #[arg(long, value_name = "ID")]
     transactional_id: Option<String>,
-    #[command(flatten)]
-    observe: Observe,
     /// Commits after so many records, and begins the next transaction
     #[arg(long, value_name = "N", requires = "transactional_id", value_parser = clap::value_parser!(u64).range(1..))]
     transaction_records: Option<u64>,
@@ -127,6 +125,8 @@ pub(super) struct Produce {
     /// The brokers abort a transaction that is open this long [default: 60s]
     #[arg(long, value_name = "TIME", requires = "transactional_id", value_parser = parse_duration)]
     transaction_timeout: Option<Duration>,
+    #[command(flatten)]
+    observe: Observe,
 }
 
 /// What a failed record means for those after it.

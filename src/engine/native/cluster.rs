@@ -482,7 +482,7 @@ async fn bootstrap(config: &Config, secured: &Secured) -> Result<Opened> {
             // The next would say the same.
             Err(error @ (Error::Security(_) | Error::Usage(_))) => return Err(error),
             Err(error) => {
-                tracing::info!(%error, "trying the next of the bootstrap brokers");
+                tracing::info!(error_name = error.name(), %error, "trying the next of the bootstrap brokers");
                 failures.push(error.to_string());
             }
         }

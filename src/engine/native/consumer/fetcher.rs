@@ -278,7 +278,7 @@ impl Fetcher {
     /// Notes a failure that may pass, and warns of the first; an error once it has lasted too long.
     fn retry_later(&mut self, index: TargetId, error: &Error) -> Result<()> {
         if self.note_failure(index, error, RETRY_WAIT)?.is_zero() {
-            tracing::warn!(%error, "fetching fails; trying on");
+            tracing::warn!(error_name = error.name(), %error, "fetching fails; trying on");
         }
         Ok(())
     }
@@ -370,7 +370,7 @@ impl Fetcher {
             if is_passing(code) {
                 let error = Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code);
                 // The leader moved: that is no news for the user.
-                tracing::info!(%error, "looking for the leader");
+                tracing::info!(error_name = error.name(), %error, "looking for the leader");
                 if let Err(error) = self.note_failure(index, &error, RETRY_WAIT / 4) {
                     return self.fail(error);
                 }

@@ -192,7 +192,7 @@ async fn watch(
         let counts = match wanted(&cluster, &config.subscription).await {
             Ok(counts) => counts,
             Err(error) => {
-                tracing::info!(%error, "cannot look for new partitions now");
+                tracing::info!(error_name = error.name(), %error, "cannot look for new partitions now");
                 continue;
             }
         };

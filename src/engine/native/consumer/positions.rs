@@ -131,6 +131,10 @@ impl Positions {
     pub(super) fn set_leader(&mut self, of: TargetId, id: Uuid, leader: Option<i32>, epoch: i32) {
         let Some(partition) = self.partitions.get_mut(&of) else { return };
         if epoch < 0 || epoch >= partition.leader_epoch {
+            if partition.leader.is_some() && partition.leader != leader {
+                let (Target { topic, partition: number, .. }, before) = (&partition.target, partition.leader);
+                tracing::info!(topic = &**topic, partition = number, before, leader, "the leader changed");
+            }
             partition.leader = leader;
             partition.leader_epoch = epoch;
             partition.target.id = id;

@@ -179,7 +179,7 @@ impl Member {
             );
             if moving {
                 // The membership finds out by itself: then there is another generation, or a loss.
-                tracing::info!(group = self.group, %error, "committing again");
+                tracing::info!(group = self.group, error_name = error.name(), %error, "committing again");
                 cluster.config.metrics.commit_failed(&error);
                 let waited = retry.after(Error::Network(error.to_string())).await;
                 waited.map_err(|_| error)?;

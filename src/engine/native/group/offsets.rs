@@ -136,16 +136,8 @@ pub(in super::super) async fn commit_once(
 
 /// Commits for a group without members, again while its coordinator moves or loads.
 pub(in super::super) async fn commit(cluster: &Cluster, group: &str, written: &Offsets) -> Result<()> {
-    let mut retry = cluster.retry();
-    loop {
-        match commit_once(cluster, group, None, written).await {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                if error.is_passing() {
-                    cluster.forget_coordinator(Coordinated::Group, group);
-                }
-                retry.after(error).await?;
-            }
-        }
-    }
+    let refusal = |response: &OffsetCommitResponse| refusal(group, written, response);
+    let request = request(group, None, written);
+    let retry = cluster.retry();
+    cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await.map(drop)
 }

@@ -283,7 +283,7 @@ impl Requests {
             match wanted(&me.cluster, &subscription).await {
                 Ok(counts) => Event::Wanted(counts),
                 Err(error) => {
-                    tracing::info!(%error, "cannot look for new partitions now");
+                    tracing::info!(error_name = error.name(), %error, "cannot look for new partitions now");
                     Event::Due
                 }
             }
@@ -308,7 +308,7 @@ impl Requests {
             match told {
                 Ok(0) => {}
                 Ok(code) => tracing::info!(group = me.config.id, error = %Code(code), "leaving"),
-                Err(error) => tracing::info!(group = me.config.id, %error, "leaving"),
+                Err(error) => tracing::info!(group = me.config.id, error_name = error.name(), %error, "leaving"),
             }
             Event::Due
         });

@@ -67,6 +67,7 @@ pub struct Connection {
 /// A request that was sent, its answer to come.
 #[derive(Debug)]
 pub struct Sent {
+    correlation: i32,
     answer: oneshot::Receiver<Result<Bytes>>,
     timer: Timer,
 }
@@ -287,8 +288,8 @@ impl Connection {
     /// The connection is closed.
     pub fn begin<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, answer) = oneshot::channel();
-        self.post::<R>(body, version, reply, true)?;
-        Ok(Sent { answer, timer: self.timer::<R>() })
+        let correlation = self.post::<R>(body, version, reply, true)?;
+        Ok(Sent { correlation, answer, timer: self.timer::<R>() })
     }
 
     /// Waits for the body of the answer to `sent`.
@@ -304,9 +305,17 @@ impl Connection {
     }
 
     async fn wait(&self, sent: Sent, limit: Duration) -> Result<Bytes> {
-        match tokio::time::timeout(limit, sent.answer).await {
+        let Sent { correlation, answer, timer } = sent;
+        let answer = tokio::time::timeout(limit, answer).await;
+        let broker = &*self.label;
+        match &answer {
+            Ok(Ok(Ok(answer))) => tracing::trace!(broker, correlation, bytes = answer.len(), "answer"),
+            Ok(Ok(Err(error))) => tracing::debug!(broker, correlation, error_name = error.name(), %error, "no answer"),
+            _ => tracing::debug!(broker, correlation, "no answer"),
+        }
+        match answer {
             Ok(Ok(answer)) => {
-                sent.timer.answered();
+                timer.answered();
                 answer
             }
             Ok(Err(_)) => Err(self.why_closed()),
@@ -327,8 +336,8 @@ impl Connection {
     /// The connection is closed.
     pub fn begin_unanswered<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, written) = oneshot::channel();
-        self.post::<R>(body, version, reply, false)?;
-        Ok(Sent { answer: written, timer: self.timer::<R>() })
+        let correlation = self.post::<R>(body, version, reply, false)?;
+        Ok(Sent { correlation, answer: written, timer: self.timer::<R>() })
     }
 
     /// Waits until the socket has taken `sent`.
@@ -344,7 +353,7 @@ impl Connection {
         self.metrics.request(&self.broker, &api.map_or_else(|_| R::KEY.to_string(), |api| format!("{api:?}")))
     }
 
-    fn post<R: Request>(&self, body: Frame, version: i16, reply: Reply, answered: bool) -> Result<()> {
+    fn post<R: Request>(&self, body: Frame, version: i16, reply: Reply, answered: bool) -> Result<i32> {
         if let Some(error) = self.closed.get() {
             return Err(error.clone());
         }
@@ -362,7 +371,9 @@ impl Connection {
         head[..4].copy_from_slice(&len.to_be_bytes());
         let mut parts = body;
         parts.insert(0, head.freeze());
-        self.requests.send(Outgoing { parts, correlation, reply, answered }).map_err(|_| self.why_closed())
+        tracing::trace!(broker = %self.label, key = R::KEY, version, correlation, bytes = len, "request");
+        self.requests.send(Outgoing { parts, correlation, reply, answered }).map_err(|_| self.why_closed())?;
+        Ok(correlation)
     }
 
     fn why_closed(&self) -> Error {

@@ -141,7 +141,7 @@ impl Retry {
         if !error.is_passing() || Instant::now() >= self.deadline {
             return Err(error);
         }
-        tracing::info!(%error, "trying again");
+        tracing::info!(error_name = error.name(), %error, "trying again");
         self.metrics.retried(&error);
         tokio::time::sleep(backoff(self.first, self.attempt)).await;
         self.attempt += 1;

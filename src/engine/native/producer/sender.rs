@@ -293,7 +293,7 @@ impl Sender {
                     }
                     Err(error) => {
                         if entry.attempts == 0 {
-                            tracing::warn!(%error, "trying on");
+                            tracing::warn!(error_name = error.name(), %error, "trying on");
                         }
                         entry.link = None;
                         entry.retry_at = Some(now + backoff(self.cluster.config.retry_backoff, entry.attempts));
@@ -308,7 +308,7 @@ impl Sender {
                 match found {
                     Ok(topics) => self.set_leaders(topics),
                     Err(error) => {
-                        tracing::warn!(%error, "looking up leaders again");
+                        tracing::warn!(error_name = error.name(), %error, "looking up leaders again");
                         self.look_soon(now);
                     }
                 }
@@ -318,7 +318,7 @@ impl Sender {
                 match identity {
                     Ok(identity) => self.identity = Some(identity),
                     // Asked again as long as a batch waits for it, whose own deadline ends that.
-                    Err(error) => tracing::warn!(%error, "asking for a producer id again"),
+                    Err(error) => tracing::warn!(error_name = error.name(), %error, "asking for a producer id again"),
                 }
             }
             Event::Added(slots, result) => {
@@ -337,7 +337,12 @@ impl Sender {
             for slot in self.slots.iter_mut().filter(|slot| *slot.topic == *name) {
                 let found =
                     topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
-                slot.leader = found.and_then(|(_, partition)| partition.leader);
+                let leader = found.and_then(|(_, partition)| partition.leader);
+                if slot.leader.is_some() && slot.leader != leader {
+                    let (topic, partition, before) = (&*slot.topic, slot.partition, slot.leader);
+                    tracing::info!(topic, partition, before, leader, "the leader changed");
+                }
+                slot.leader = leader;
                 slot.available[slot.partition as usize].store(slot.leader.is_some(), Ordering::Relaxed);
                 if let Some((id, _)) = found {
                     slot.topic_id = id;

@@ -30,7 +30,7 @@ impl Sender {
                 return;
             }
             Err(error) => {
-                tracing::info!(%error, "a produce request was lost; its batches are sent again");
+                tracing::info!(error_name = error.name(), %error, "a produce request was lost; its batches are sent again");
                 self.cluster.config.metrics.retried(&error);
                 self.look_soon(now);
                 for (slot, first_record) in sent {
@@ -74,7 +74,7 @@ impl Sender {
             if let Answer::Refused(error, code) = &answer
                 && code.is_retriable()
             {
-                tracing::info!(%error, "sending again");
+                tracing::info!(error_name = error.name(), %error, "sending again");
                 self.cluster.config.metrics.retried(error);
                 self.look_soon(now);
             }
