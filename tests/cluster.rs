@@ -72,17 +72,20 @@ fn a_topic_is_changed_and_kafkas_tools_see_it() {
         assert!(fewer.stderr.contains("INVALID_PARTITIONS"), "{}", fewer.stderr);
 
         // Offsets, and records deleted before one.
+        // No older than retention allows.
+        let late = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        let (early, between) = ((late - 100_000).to_string(), format!("@{}", late - 50_000));
         for partition in ["0", "1"] {
             let ten: String = (0..10).map(|n| format!("{n}\n")).collect();
-            kafka.kpipe(&["produce", &topic, "-p", partition, "--timestamp", "1000"], ten.as_bytes());
-            kafka.kpipe(&["produce", &topic, "-p", partition, "--timestamp", "5000"], b"late\n");
+            kafka.kpipe(&["produce", &topic, "-p", partition, "--timestamp", &early], ten.as_bytes());
+            kafka.kpipe(&["produce", &topic, "-p", partition, "--timestamp", &late.to_string()], b"late\n");
         }
         let offsets = |at: &str| -> Vec<Value> {
             lines(&kafka, &["topics", "offsets", &topic, "--at", at]).iter().map(|l| l["offset"].clone()).collect()
         };
         assert_eq!(offsets("end"), [json!(11), json!(11), json!(0)]);
-        assert_eq!(offsets("@2000"), [json!(10), json!(10), Value::Null]);
-        let told = tool(&kafka, "GetOffsetShell", &["--topic", &topic, "--time", "2000"]);
+        assert_eq!(offsets(&between), [json!(10), json!(10), Value::Null]);
+        let told = tool(&kafka, "GetOffsetShell", &["--topic", &topic, "--time", &between[1..]]);
         assert!(told.contains(&format!("{topic}:0:10")), "{told}");
         let delete = ["topics", "delete-records", &format!("{topic}:0"), "--before", "4"];
         kafka.kpipe(&[&delete[..], &["--dry-run"]].concat(), b"");
@@ -92,7 +95,7 @@ fn a_topic_is_changed_and_kafkas_tools_see_it() {
         let done = kafka.kpipe(&[&delete[..], &["--yes"]].concat(), b"");
         assert_eq!(done.stderr, "kpipe: deleted the records of 4 offsets\n");
         assert_eq!(offsets("beginning"), [json!(4), json!(0), json!(0)]);
-        kafka.kpipe(&["topics", "delete-records", &topic, "--before", "@2000", "--yes"], b"");
+        kafka.kpipe(&["topics", "delete-records", &topic, "--before", &between, "--yes"], b"");
         assert_eq!(offsets("beginning"), [json!(10), json!(10), json!(0)]);
         assert_eq!(kafka.values(&topic), ["late", "late"]);
         let told = tool(&kafka, "GetOffsetShell", &["--topic", &topic, "--time", "-2"]);
@@ -325,4 +328,56 @@ sys.stdin.read()
         assert_eq!(kafka.try_kpipe(&find, b"").code, 0);
         drop(open);
     }
+}
+
+/// Each row of docs/listings.md is what the command writes: no field more, none less.
+#[test]
+fn the_fields_in_the_docs_are_the_commands() {
+    let secured = crate::support::secured();
+    let kafka = &secured[0].kafka;
+    let (topic, group, id) = (kafka.topic("fields", 1), fresh("fields"), fresh("fields-id"));
+    kafka.kpipe(&["produce", &topic, "--transactional-id", &id], b"x\n");
+    kafka.kpipe(&["consume", &topic, "-g", &group, "-o", "beginning", "-e"], b"");
+    kafka.kpipe(&["acls", "create", "--principal", "User:fields", "--operation", "read", "--topic", &topic], b"");
+    let script = format!(
+        r#"
+import confluent_kafka as k, sys
+p = k.Producer({{"bootstrap.servers": "{}", "transactional.id": "{id}-open"}})
+p.init_transactions(); p.begin_transaction(); p.produce("{topic}", "open"); p.flush()
+print("open", flush=True)
+sys.stdin.read()
+"#,
+        kafka.bootstrap
+    );
+    let open = python_running(&script);
+    wait_until("a transaction", || open.seen().contains("open"));
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/listings.md")).unwrap();
+    let quoted = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let mut checked = 0;
+    for row in docs.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').collect();
+        let command = quoted(cells[1]).remove(0);
+        let of_topic = [topic.as_str()];
+        let more: &[&str] = match command.as_str() {
+            "topics describe" | "topics offsets" => &of_topic,
+            "groups describe" | "groups lag" | "groups export" => &[&group],
+            "cluster transactions describe" => &[&id],
+            "cluster transactions find-hanging" => &[&topic, "--older-than", "1ms"],
+            // Nothing moves here, and all is well: others look at these.
+            "topics reassign plan" | "topics reassign progress" | "cluster health" => continue,
+            _ => &[],
+        };
+        let mut args: Vec<&str> = command.split(' ').chain(more.iter().copied()).collect();
+        if command != "groups export" {
+            args.push("-J");
+        }
+        let done = kafka.try_kpipe(&args, b"");
+        let lines = json_lines(&done.stdout);
+        let found: std::collections::BTreeSet<String> =
+            lines.iter().flat_map(|line| line.as_object().unwrap().keys().cloned()).collect();
+        let named: std::collections::BTreeSet<String> = quoted(cells[2]).into_iter().collect();
+        assert_eq!(found, named, "{command}: {}", done.stderr);
+        checked += 1;
+    }
+    assert_eq!(checked, 19);
 }

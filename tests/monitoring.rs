@@ -27,19 +27,18 @@ fn value(text: &str, name: &str, labels: &str) -> f64 {
     text.lines().filter(of).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// Prometheus' own client library reads it, and finds names and types.
-fn parsed_by_prometheus(text: &str) -> BTreeSet<String> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
+/// Prometheus' own client library reads what is at `url`, and finds names and types.
+fn parsed_by_prometheus(url: &str) -> BTreeSet<String> {
     let done = python(&format!(
         r#"
+import urllib.request
 from prometheus_client.parser import text_string_to_metric_families as parse
-for family in parse(open("{}").read()):
+answer = urllib.request.urlopen("{url}")
+for family in parse(answer.read().decode()):
     assert family.documentation and family.type in ("counter", "gauge", "histogram"), family
     assert family.type != "counter" or all(s.name.endswith("_total") for s in family.samples), family
     print(family.name + ("_total" if family.type == "counter" else ""))
-"#,
-        file.path().display()
+"#
     ));
     assert_eq!(done.code, 0, "{}", done.stderr);
     done.stdout.lines().map(str::to_owned).collect()
@@ -63,7 +62,9 @@ fn a_run_is_scraped_while_it_works() {
     let bytes = |state| value(&text, "kpipe_produce_batch_bytes_total", state);
     assert!(bytes("compressed") > 0.0 && bytes("raw") > 2.0 * bytes("compressed"), "{text}");
     assert!(value(&text, "kpipe_request_duration_seconds_count", "api=\"Produce\",broker=\"1\"") >= 1.0);
-    assert!(parsed_by_prometheus(&text).contains("kpipe_request_duration_seconds"));
+    assert!(
+        parsed_by_prometheus(&format!("http://127.0.0.1:{port}/metrics")).contains("kpipe_request_duration_seconds")
+    );
     assert_eq!(get(port, "/healthz").unwrap().1, "ok\n");
     assert!(get(port, "/").unwrap().0.contains("404"));
 
@@ -223,7 +224,7 @@ fn a_metrics_file_is_whole_at_the_end() {
     kafka.kpipe(&["produce", &topic, "--metrics-file", &path], b"1\n2\n");
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(value(&text, "kpipe_produced_records_total", ""), 2.0);
-    parsed_by_prometheus(&text);
+    parsed_by_prometheus(&format!("file://{path}"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
     let wrong = kafka.try_kpipe(&["produce", &topic, "--metrics-file", "/none/kpipe.prom"], b"1\n");
     assert!(

@@ -80,7 +80,8 @@ pub(super) fn print_lines(lines: impl Iterator<Item = serde_json::Value>) -> Res
     print_bytes(lines.map(|line| format!("{line}\n")).collect::<String>().as_bytes())
 }
 
-fn print_bytes(bytes: &[u8]) -> Result<()> {
+/// Data, to stdout.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout();
     let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|e| match e.kind() {

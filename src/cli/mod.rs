@@ -17,7 +17,7 @@ use crate::engine::{Engine, Operation, ResourceType};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::Messages;
 use crate::signal::Stop;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Joins the shell and Apache Kafka: lines in, records out; records in, JSON out.
@@ -89,6 +89,15 @@ enum Command {
     Local(local::Local),
     /// Shows the properties that count, and where each was set
     Config(config::Config),
+    /// Writes what a shell needs to complete kpipe's commands
+    #[command(after_help = "Examples:\n  kpipe completions bash >~/.local/share/bash-completion/completions/kpipe\n  \
+        kpipe completions zsh >\"${fpath[1]}/_kpipe\"")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual page
+    Man,
 }
 
 impl Command {
@@ -128,7 +137,7 @@ impl Command {
             Self::Groups(groups) => groups.operation(kind),
             Self::Acls(acls) => acls.operation(),
             Self::Cluster(cluster) => cluster.operation(),
-            Self::Local(_) | Self::Config(_) => Operation::All,
+            Self::Local(_) | Self::Config(_) | Self::Completions { .. } | Self::Man => Operation::All,
         }
     }
 }
@@ -168,6 +177,21 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Why it failed, to be shown to the user.
 pub fn run(cli: Cli) -> Result<u8, Failure> {
     let Cli { global, command } = cli;
+    match command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kpipe", &mut script);
+            listing::print_bytes(&script)?;
+            return Ok(EXIT_OK);
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|e| Error::io("the manual page", &e))?;
+            listing::print_bytes(&page)?;
+            return Ok(EXIT_OK);
+        }
+        _ => {}
+    }
     start_logging(&global)?;
     let named = config_file();
     let properties = Properties::collect(&Sources {
@@ -196,7 +220,8 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Acls(acls) => acls.run(&context),
         Command::Cluster(cluster) => cluster.run(&context),
         Command::Local(local) => local.run(&context),
-        Command::Config(_) => return Ok(EXIT_OK), // it ran above, without a cluster
+        // They ran above, without a cluster.
+        Command::Config(_) | Command::Completions { .. } | Command::Man => return Ok(EXIT_OK),
     };
     match done {
         // A signal before the work had begun: a reader has nothing to finish, the others did not do what was asked.

@@ -33,6 +33,16 @@ pub enum Subscription {
     Pattern(regex_lite::Regex),
 }
 
+impl Subscription {
+    /// Whether the topic is one of them; Kafka's own are none of a pattern's.
+    pub fn wants(&self, topic: &str, internal: bool) -> bool {
+        match self {
+            Self::Topics(names) => names.iter().any(|name| name == topic),
+            Self::Pattern(pattern) => !internal && pattern.is_match(topic),
+        }
+    }
+}
+
 /// How members of a group agree on who reads what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum GroupProtocol {

@@ -26,8 +26,9 @@ use crate::signal::Stop;
 use call::{HOST, Shared};
 use cluster::{Cluster, NewTopic};
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -44,6 +45,9 @@ pub struct Options {
     pub retain_bytes: usize,
 }
 
+/// Connections that wait to be taken, a broker.
+const BACKLOG: u32 = 1024;
+
 /// A running cluster; ends when dropped.
 #[derive(Debug)]
 pub struct Local {
@@ -51,6 +55,8 @@ pub struct Local {
     shared: Arc<Shared>,
     /// The task of each broker that is up, its listener and connections with it.
     running: Mutex<HashMap<i32, JoinHandle<()>>>,
+    /// The port of each that is down.
+    kept: Mutex<HashMap<i32, TcpSocket>>,
 }
 
 impl Local {
@@ -85,7 +91,7 @@ impl Local {
             faults: Faults::default(),
         });
         network.handle().spawn(server::keep_time(shared.clone()));
-        let local = Self { network, shared, running: Mutex::default() };
+        let local = Self { network, shared, running: Mutex::default(), kept: Mutex::default() };
         for (index, listener) in listeners.into_iter().enumerate() {
             local.serve(index as i32 + 1, listener);
         }
@@ -136,9 +142,28 @@ impl Local {
             task.abort();
             // Err: it was aborted, as it should be. Its port is free when this returns.
             let _ = self.network.handle().block_on(task);
+            self.keep_port(broker);
         }
         self.shared.cluster().set_up(broker, false);
         self.shared.appended.notify_waiters();
+    }
+
+    /// Keeps the port of a broker that is down from others; nobody listens there.
+    fn keep_port(&self, broker: i32) {
+        let kept = || {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port(broker))))?;
+            Ok::<_, std::io::Error>(socket)
+        };
+        match kept() {
+            Ok(socket) => drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, socket)),
+            Err(e) => tracing::info!(broker, error = describe_io(&e), "its port may be taken by others"),
+        }
+    }
+
+    fn port(&self, broker: i32) -> u16 {
+        self.shared.cluster().broker(broker).map_or(0, |broker| broker.port)
     }
 
     /// Starts a broker that crashed, at its old address.
@@ -146,8 +171,12 @@ impl Local {
     /// # Errors
     /// The port was taken meanwhile.
     pub fn restart(&self, broker: i32) -> Result<()> {
-        let port = self.shared.cluster().broker(broker).map_or(0, |broker| broker.port);
-        let listener = self.network.run(u8::MAX, bind(port))?;
+        let port = self.port(broker);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
+        let listener = match kept {
+            Some(socket) => self.network.run(u8::MAX, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?,
+            None => self.network.run(u8::MAX, bind(port))?,
+        };
         self.shared.cluster().set_up(broker, true);
         self.serve(broker, listener);
         Ok(())
@@ -155,7 +184,9 @@ impl Local {
 }
 
 async fn bind(port: u16) -> Result<TcpListener> {
-    TcpListener::bind((HOST, port)).await.map_err(|e| {
-        Error::Io(format!("cannot listen on {HOST}:{port}: {} (--port 0 takes a free one)", describe_io(&e)))
-    })
+    TcpListener::bind((HOST, port)).await.map_err(|e| taken(port, &e))
+}
+
+fn taken(port: u16, error: &std::io::Error) -> Error {
+    Error::Io(format!("cannot listen on {HOST}:{port}: {} (--port 0 takes a free one)", describe_io(error)))
 }

@@ -376,3 +376,42 @@ fn clock(duration: Duration) -> String {
         format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cluster_drowns_prometheus() {
+        let metrics = Metrics::default();
+        let lag = |partition| GroupLag {
+            group: "g".to_owned(),
+            topic: "t".into(),
+            partition,
+            records: 2,
+            seconds: Some(f64::from(partition)),
+        };
+        let some: Vec<GroupLag> = (0..3).map(lag).collect();
+        metrics.group_lags(&some);
+        assert_eq!(metrics.text().matches("kpipe_group_lag_records{").count(), 3);
+        let many: Vec<GroupLag> = (0..=MAX_PARTITION_SERIES as i32).map(lag).collect();
+        metrics.group_lags(&many);
+        let text = metrics.text();
+        assert!(text.contains("kpipe_group_lag_records{group=\"g\",partition=\"all\",topic=\"t\"} 20002"), "{text}");
+        assert!(text.contains("kpipe_group_lag_seconds{group=\"g\",partition=\"all\",topic=\"t\"} 10000"), "{text}");
+    }
+
+    #[test]
+    fn what_goes_to_others_is_no_lag_of_ours() {
+        let (metrics, topic) = (Metrics::default(), "t".into());
+        metrics.assigned(2);
+        for partition in 0..2 {
+            metrics.ends_at(&topic, partition, 0, 10);
+        }
+        metrics.consumed(&topic, 0, 4, 4);
+        assert_eq!(metrics.lags().iter().map(|(_, lag)| *lag).collect::<Vec<_>>(), [6, 10]);
+        metrics.revoked(&[(topic.clone(), 0)]);
+        assert_eq!(metrics.lags(), [((topic, 1), 10)]);
+        assert!(metrics.text().contains("kpipe_assigned_partitions 1"));
+    }
+}

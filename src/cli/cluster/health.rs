@@ -163,8 +163,19 @@ fn quorum(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
 }
 
 fn disks(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
-    let up = super::show::alive(&admin.brokers()?.brokers);
-    let dirs = admin.log_dirs(&up)?;
+    let (mut dirs, mut silent) = (Vec::new(), Vec::new());
+    for broker in super::show::alive(&admin.brokers()?.brokers) {
+        match admin.log_dirs(&[broker]) {
+            Ok(found) => dirs.extend(found),
+            // The cluster takes it for alive still.
+            Err(error) if error.is_passing() => silent.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    if !silent.is_empty() {
+        let text = format!("brokers that do not answer: {}", listed(silent.iter().cloned()));
+        reasons.push(Reason { name: "silent-brokers", count: silent.len(), text });
+    }
     let offline: Vec<String> =
         dirs.iter().filter_map(|d| Some(format!("{} of broker {}", d.error.as_ref()?, d.broker))).collect();
     if !offline.is_empty() {

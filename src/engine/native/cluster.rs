@@ -273,6 +273,11 @@ impl Cluster {
         }
     }
 
+    /// The connection to that broker that is used for `lane`.
+    pub(super) async fn coordinator_on(&self, of: Coordinated, key: &str, lane: Lane) -> Result<Arc<Connection>> {
+        self.broker_on(self.coordinator(of, key).await?, lane).await
+    }
+
     /// Has the coordinator looked up anew, for it moved or does not answer.
     pub(super) fn forget_coordinator(&self, of: Coordinated, key: &str) {
         self.state().coordinators.remove(&(of, key.to_owned()));
@@ -293,10 +298,7 @@ impl Cluster {
         refusal: impl Fn(&R::Response) -> Option<Error>,
     ) -> Result<R::Response> {
         loop {
-            let answer = async {
-                let coordinator = self.coordinator(of, key).await?;
-                self.broker(coordinator).await?.request_capped(request, cap).await
-            };
+            let answer = async { self.coordinator_on(of, key, Lane::Main).await?.request_capped(request, cap).await };
             let error = match answer.await {
                 Ok(response) => match refusal(&response) {
                     None => return Ok(response),
@@ -343,13 +345,14 @@ impl Cluster {
         }
     }
 
-    /// First offset and next offset of each partition.
+    /// First offset and next offset of each partition; with `committed`, the next that readers of committed records
+    /// can come to.
     ///
     /// # Errors
     /// As [`Cluster::list_offsets`].
-    pub(super) async fn bounds(&self, partitions: &[(Arc<str>, PartitionId)]) -> Result<(OffsetsBy, OffsetsBy)> {
-        let first = self.list_offsets(partitions, EARLIEST, false).await?;
-        Ok((first, self.list_offsets(partitions, LATEST, false).await?))
+    pub(super) async fn bounds(&self, partitions: &[Place], committed: bool) -> Result<(OffsetsBy, OffsetsBy)> {
+        let first = self.list_offsets(partitions, EARLIEST, committed).await?;
+        Ok((first, self.list_offsets(partitions, LATEST, committed).await?))
     }
 
     /// Partitions by who leads them; and one of those that nobody leads now.

@@ -36,7 +36,7 @@ impl NativeAdmin {
             led.map(|(index, _)| (info.name.clone(), index as PartitionId))
         });
         let led: Vec<(Arc<str>, PartitionId)> = if offsets { led.collect() } else { Vec::new() };
-        let (first, next) = cluster.bounds(&led).await?;
+        let (first, next) = cluster.bounds(&led, false).await?;
         Ok(infos
             .into_iter()
             .map(|info| Topic {

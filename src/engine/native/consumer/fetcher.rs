@@ -411,7 +411,7 @@ impl Fetcher {
             return Ok(());
         }
         let one = [(target.topic.clone(), target.partition)];
-        let (first, next) = match self.cluster.bounds(&one).await {
+        let (first, next) = match self.cluster.bounds(&one, false).await {
             Ok((first, next)) => (first[&one[0]], next[&one[0]]),
             Err(error) => {
                 return self.retry_later(id, &error).or_else(|error| self.fail(error));

@@ -1,6 +1,6 @@
 //! Where reading begins in each partition, and where it ends.
 
-use super::super::cluster::{Cluster, EARLIEST, LATEST, TopicInfo};
+use super::super::cluster::{Cluster, TopicInfo};
 use super::super::group::offsets;
 use super::positions::Target;
 use crate::engine::{ConsumerConfig, Isolation, Place, Start, Subscription, no_such_partition, out_of_range, place};
@@ -35,9 +35,9 @@ async fn topics(cluster: &Cluster, subscription: &Subscription) -> Result<Vec<To
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             cluster.topics(&names, false).await
         }
-        Subscription::Pattern(pattern) => {
+        Subscription::Pattern(_) => {
             let all = cluster.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok());
-            Ok(all.filter(|topic| !topic.internal && pattern.is_match(&topic.name)).collect())
+            Ok(all.filter(|topic| subscription.wants(&topic.name, topic.internal)).collect())
         }
     }
 }
@@ -50,12 +50,8 @@ pub(super) async fn resolve(cluster: &Cluster, config: &ConsumerConfig, places: 
     if places.is_empty() {
         return Ok(Vec::new());
     }
-    let mut names: Vec<&str> = places.iter().map(|(topic, _)| &**topic).collect();
-    names.dedup();
-    let topics = cluster.topics(&names, false).await?;
     let committed = config.isolation == Isolation::Committed;
-    let first = cluster.list_offsets(places, EARLIEST, committed).await?;
-    let next = cluster.list_offsets(places, LATEST, committed).await?;
+    let (first, next) = cluster.bounds(places, committed).await?;
     let stored = match (&config.group, config.start) {
         (Some(group), Start::Stored) => offsets::fetch(cluster, &group.id, places).await?,
         _ => HashMap::new(),
@@ -96,8 +92,7 @@ pub(super) async fn resolve(cluster: &Cluster, config: &ConsumerConfig, places: 
             position = from;
             last_epoch = -1;
         }
-        let info = topics.iter().find(|info| info.name == *topic);
-        let id = info.map_or(uuid::Uuid::nil(), |info: &TopicInfo| info.id);
+        let id = uuid::Uuid::nil(); // known with the leader
         let until = if config.stop_at_end { next } else { Offset::MAX };
         Ok(Target { topic: topic.clone(), id, partition: *partition, position, until, last_epoch })
     };

@@ -238,7 +238,7 @@ impl GroupAdmin {
             let cluster = &self.client.cluster;
             let wanted = committed.keys().cloned().chain(also.iter().cloned()).collect();
             let places = self.existing(wanted).await?;
-            let (first, end) = cluster.bounds(&places).await?;
+            let (first, end) = cluster.bounds(&places, false).await?;
             let progress = |place: Place| {
                 let committed = committed.get(&place).map(|kept| kept.position);
                 let (first, end) = (*first.get(&place)?, *end.get(&place)?);
@@ -282,7 +282,7 @@ impl GroupAdmin {
             }
             let wanted = committed.values().flat_map(BTreeMap::keys).cloned().collect();
             let places = self.existing(wanted).await?;
-            let (first, end) = cluster.bounds(&places).await?;
+            let (first, end) = cluster.bounds(&places, false).await?;
             let of_group = |kept: BTreeMap<Place, offsets::Kept>| {
                 let progress = |(place, kept): (Place, offsets::Kept)| {
                     let (first, end) = (*first.get(&place)?, *end.get(&place)?);

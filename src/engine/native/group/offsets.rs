@@ -1,6 +1,6 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
-use super::super::cluster::{Cluster, Coordinated, group_id, text, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
 use crate::engine::Place;
 use crate::engine::{Offsets, Position, place};
 use crate::error::{Error, Result};
@@ -124,8 +124,8 @@ pub(in super::super) async fn commit_once(
     written: &Offsets,
 ) -> Result<()> {
     let response = async {
-        let coordinator = cluster.coordinator(Coordinated::Group, group).await?;
-        cluster.broker(coordinator).await?.request(&request(group, by, written)).await
+        let coordinator = cluster.coordinator_on(Coordinated::Group, group, Lane::Main).await?;
+        coordinator.request(&request(group, by, written)).await
     };
     let response = response.await.map_err(|error| match error {
         Error::Network(text) => Error::Network(format!("committing {} for group {group}: {text}", named(written))),

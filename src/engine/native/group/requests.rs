@@ -65,8 +65,7 @@ impl Requests {
     }
 
     async fn coordinator(&self, lane: Lane) -> Result<Arc<Connection>> {
-        let coordinator = self.cluster.coordinator(Coordinated::Group, &self.config.id).await?;
-        self.cluster.broker_on(coordinator, lane).await
+        self.cluster.coordinator_on(Coordinated::Group, &self.config.id, lane).await
     }
 
     /// How long the answer to a join or a sync may take: it waits for all other members.
@@ -343,10 +342,7 @@ pub(in super::super) async fn wanted(cluster: &Cluster, subscription: &Subscript
     let mut counts = Counts::new();
     for (name, topic) in topics {
         match (topic, subscription) {
-            (Ok(topic), Subscription::Pattern(pattern)) if !topic.internal && pattern.is_match(&name) => {
-                counts.insert(topic.name, topic.partitions.len() as i32);
-            }
-            (Ok(topic), Subscription::Topics(_)) => {
+            (Ok(topic), _) if subscription.wants(&topic.name, topic.internal) => {
                 counts.insert(topic.name, topic.partitions.len() as i32);
             }
             (Err(code), Subscription::Topics(_)) if !code.is_retriable() => {
@@ -362,11 +358,7 @@ pub(in super::super) async fn wanted(cluster: &Cluster, subscription: &Subscript
 pub(super) async fn has_kip848(cluster: &Cluster, group: &str) -> Result<bool> {
     let mut retry = cluster.retry();
     loop {
-        let connection = async {
-            let coordinator = cluster.coordinator(Coordinated::Group, group).await?;
-            cluster.broker(coordinator).await
-        };
-        match connection.await {
+        match cluster.coordinator_on(Coordinated::Group, group, Lane::Main).await {
             Ok(connection) => {
                 return Ok(connection
                     .version::<ConsumerGroupHeartbeatRequest>(i16::MAX)
