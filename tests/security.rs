@@ -1,7 +1,7 @@
 //! Secured clusters: the same properties file drives Kafka's own tools and kpipe; each thing that is wrong is named,
 //! and no secret is ever shown.
 
-use crate::support::{kpipe, no_secret_in, secured, shell, wait_until};
+use crate::support::{kpipe, no_secret_in, outlasts_its_session, secured, shell, wait_until};
 
 #[test]
 fn one_file_drives_kafkas_tools_and_kpipe() {
@@ -57,34 +57,7 @@ fn every_mechanism_is_spoken() {
 #[test]
 fn a_session_is_renewed_before_it_ends() {
     for secured in secured() {
-        let topic = secured.kafka.topic("renewed", 1);
-        let b = secured.address("sasl_ssl");
-        let file = secured.file("sasl_ssl.properties");
-        let line =
-            format!("seq 60 | while read n; do echo $n; sleep 0.15; done | kpipe -b {b} -F {file} produce {topic} -q");
-        let producer = std::thread::spawn(move || shell(&line));
-        let reader = crate::support::Running::kpipe(&[
-            "-b",
-            b,
-            "-F",
-            &file,
-            "consume",
-            &topic,
-            "-g",
-            &topic,
-            "-o",
-            "beginning",
-            "--output",
-            "value",
-            "-X",
-            "metadata.max.age.ms=200",
-        ]);
-        let produced = producer.join().unwrap();
-        assert_eq!((produced.code, produced.stderr.as_str()), (0, ""));
-        wait_until("the records", || reader.seen().lines().count() == 60);
-        reader.signal(libc::SIGTERM);
-        let done = reader.ended();
-        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        outlasts_its_session(secured, "sasl_ssl", &secured.file("sasl_ssl.properties"));
     }
 }
 

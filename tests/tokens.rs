@@ -1,6 +1,6 @@
 //! OAUTHBEARER: tokens from files, commands and an OpenID provider.
 
-use crate::support::{Running, Secured, fresh, kpipe, python_running, secured, shell, wait_until};
+use crate::support::{Running, Secured, kpipe, outlasts_its_session, python_running, secured, shell, wait_until};
 
 /// The command that signs a token of the cluster.
 fn minting(secured: &Secured, more: &str) -> String {
@@ -139,7 +139,6 @@ fn a_token_that_grows_old_is_replaced() {
     let secured = &secured()[0];
     let dir = tempfile::tempdir().unwrap();
     let (_server, url) = provider(secured, dir.path(), 4, false);
-    let topic = secured.kafka.topic("tokens", 1);
     let file = dir.path().join("oauth.properties");
     let lines = format!(
         "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url={url}\n\
@@ -147,31 +146,7 @@ fn a_token_that_grows_old_is_replaced() {
     );
     std::fs::write(&file, lines).unwrap();
     shell(&format!("chmod 600 {}", file.display()));
-    let (at, file, group) = (secured.address("oauth"), file.display().to_string(), fresh("tokens"));
-    let reader = Running::kpipe(&[
-        "-b",
-        at,
-        "-F",
-        &file,
-        "consume",
-        &topic,
-        "-g",
-        &group,
-        "-o",
-        "beginning",
-        "--output",
-        "value",
-        "-X",
-        "metadata.max.age.ms=200",
-    ]);
-    let produced = shell(&format!(
-        "seq 60 | while read n; do echo $n; sleep 0.15; done | kpipe -b {at} -F {file} produce {topic} -q"
-    ));
-    assert_eq!((produced.code, produced.stderr.as_str()), (0, ""));
-    wait_until("the records", || reader.seen().lines().count() == 60);
-    reader.signal(libc::SIGTERM);
-    let done = reader.ended();
-    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    outlasts_its_session(secured, "oauth", &file.display().to_string());
     let asked = std::fs::read_to_string(dir.path().join("asked")).unwrap().len();
     assert!((4..60).contains(&asked), "kept while they were good, replaced before they ended: {asked}");
 }

@@ -9,7 +9,7 @@ mod wire;
 pub use cluster::{Cluster, brokers};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
 pub use proxy::Proxy;
-pub use secured::{Secured, no_secret_in, secured};
+pub use secured::{Secured, no_secret_in, outlasts_its_session, secured};
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};

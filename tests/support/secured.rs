@@ -66,3 +66,20 @@ const SECRETS: [&str; 11] = [
     "PRIVATE KEY-----\nMII",
     "Basic a3BpcGU6",
 ];
+
+/// A producer and a member of a group go on for nine seconds at a listener that ends sessions after three, and notice
+/// nothing.
+pub fn outlasts_its_session(secured: &Secured, listener: &str, file: &str) {
+    let (topic, at) = (secured.kafka.topic("outlasts", 1), secured.address(listener));
+    let reads = ["consume", &topic, "-g", &topic, "-o", "beginning", "--output", "value"];
+    let looks = ["-X", "metadata.max.age.ms=200"];
+    let reader = super::Running::kpipe(&[&["-b", at, "-F", file], &reads[..], &looks].concat());
+    let produced = super::shell(&format!(
+        "seq 60 | while read n; do echo $n; sleep 0.15; done | kpipe -b {at} -F {file} produce {topic} -q"
+    ));
+    assert_eq!((produced.code, produced.stderr.as_str()), (0, ""));
+    super::wait_until("the records", || reader.seen().lines().count() == 60);
+    reader.signal(libc::SIGTERM);
+    let done = reader.ended();
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+}

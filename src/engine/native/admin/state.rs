@@ -154,7 +154,15 @@ impl ClusterAdmin {
 impl Cluster {
     async fn describe_brokers(&self) -> Result<Brokers> {
         let connection = self.any().await?;
-        let metadata = connection.request(&MetadataRequest::default().with_topics(Some(Vec::new()))).await?;
+        let mut retry = self.retry();
+        let metadata = loop {
+            let metadata = connection.request(&MetadataRequest::default().with_topics(Some(Vec::new()))).await?;
+            if !metadata.brokers.is_empty() {
+                break metadata;
+            }
+            // It has just started, and its controller has not told it anything yet.
+            retry.after(Error::Network(format!("{} knows no brokers yet", connection.label()))).await?;
+        };
         self.learn_brokers(&metadata);
         // With KRaft the metadata names any broker, for any forwards; only the quorum tells. Who may not see that
         // sees the rest.
