@@ -135,7 +135,7 @@ pub fn parse_size(text: &str) -> std::result::Result<usize, String> {
     number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
 }
 
-/// A duration: `500ms`, `5s`, `2m`, `1h30m`; a bare number is seconds.
+/// A duration: `500ms`, `5s`, `2m`, `1h30m`, `7d`, `1d12h`; a bare number is seconds, a day 24 hours.
 ///
 /// # Errors
 /// It is none, or negative.
@@ -144,6 +144,12 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
         return Duration::try_from_secs_f64(seconds).map_err(|_| "out of range".to_owned());
     }
     let wrong = || "expected a duration like 500ms, 5s or 2m".to_owned();
+    // To jiff a day is as long as the calendar says.
+    if let Some((days, rest)) = text.split_once('d') {
+        let days = days.parse::<u32>().map_err(|_| wrong())?;
+        let rest = if rest.is_empty() { Duration::ZERO } else { parse_duration(rest)? };
+        return Duration::from_secs(u64::from(days) * 86_400).checked_add(rest).ok_or_else(wrong);
+    }
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(parsed).map_err(|_| wrong())
 }
@@ -168,6 +174,12 @@ mod tests {
         assert!(parse_size("64x").is_err());
         assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(parse_duration("1d12h"), Ok(Duration::from_secs(129_600)));
+        assert!(parse_duration("-1d").is_err() && parse_duration("d").is_err() && parse_duration("1dd").is_err());
+        assert!(
+            parse_duration("9d18446744073709551615s").is_err() && parse_duration("9d1.8446744073709550e19").is_err()
+        );
         assert!(parse_duration("-5s").is_err());
     }
 }
