@@ -196,3 +196,19 @@ fn a_quota_slows_a_producer_and_loses_nothing() {
     let read = own.kpipe(&["consume", "quota", "-o", "beginning", "-e", "--output", "value"], b"");
     assert!(read.stdout == lines);
 }
+
+/// Who opens a named pipe twice takes something out of it, or its writer finds nobody there.
+#[test]
+fn a_named_pipe_is_opened_once() {
+    let kafka = brokers("local");
+    let dir = tempfile::tempdir().unwrap();
+    for run in 0..3 {
+        let (topic, pipe) = (kafka.topic("named-pipe", 1), dir.path().join(format!("pipe-{run}")));
+        let (pipe, b) = (pipe.display(), &kafka.bootstrap);
+        let done = shell(&format!(
+            "mkfifo {pipe}; seq 20000 >{pipe} & timeout 30 kpipe -q -b {b} produce {topic} {pipe} && wait $!"
+        ));
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        assert_eq!(kafka.values(&topic).len(), 20_000);
+    }
+}

@@ -41,10 +41,13 @@ impl Source {
     }
 }
 
-/// All bytes of `sources`, when all of them are files.
+/// All bytes of `sources`, when all of them are files. Opens none: a named pipe's writer would find its reader gone.
 pub fn size(sources: &[Source]) -> Option<u64> {
     let sizes = sources.iter().map(|source| {
-        let metadata = source.open().ok()?.metadata().ok()?;
+        let metadata = match source {
+            Source::Stdin => source.open().ok()?.metadata().ok()?,
+            Source::File(path) => std::fs::metadata(path).ok()?,
+        };
         metadata.is_file().then_some(metadata.len())
     });
     sizes.sum()
