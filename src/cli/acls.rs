@@ -2,9 +2,10 @@
 
 use super::Context;
 use super::listing::{confirm, print, print_lines, read_json_lines, say, table};
+use crate::engine::acl::Numbered;
 use crate::engine::{Acl, AclFilter, Operation, PatternType, Permission, ResourceType};
 use crate::error::{EXIT_OK, Error, Result};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 /// Who may do what.
@@ -283,18 +284,13 @@ fn show<'a>(acls: impl Iterator<Item = (&'a Acl, &'a str)>, json: bool) -> Resul
         table.add_row([
             acl.principal.clone(),
             acl.host.clone(),
-            word(&acl.permission),
-            word(&acl.operation),
-            word(&acl.resource_type),
+            acl.permission.name(),
+            acl.operation.name(),
+            acl.resource_type.name(),
             acl.resource_name.clone(),
-            word(&acl.pattern_type),
+            acl.pattern_type.name(),
             what.to_owned(),
         ]);
     }
     print(&table.to_string())
-}
-
-/// As the command line and JSON write it.
-pub(super) fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }

@@ -1,7 +1,7 @@
 //! What to say when the cluster denies something: who lacks what, and the command that allows it.
 
-use super::acls::word;
 use crate::config::Security;
+use crate::engine::acl::Numbered;
 use crate::engine::{Operation, ResourceType};
 use crate::error::Error;
 use kafka_protocol::error::ResponseError as E;
@@ -9,19 +9,19 @@ use kafka_protocol::error::ResponseError as E;
 /// Something that a principal may not do.
 pub(super) type Lack = (Operation, ResourceType, String);
 
-/// Who lacks what, and what an administrator would run; `None` when `error` is no denial. `operation` tells what was
-/// attempted on a resource, `also` what would be denied next.
+/// Who lacks what, and what an administrator would run; `None` when `error` is no denial. Of a resource's kind,
+/// `operation` tells what was attempted, `next` what would be denied after it.
 pub(super) fn explain(
     error: &Error,
     security: &Security,
     operation: impl Fn(ResourceType) -> Operation,
-    also: Option<Lack>,
+    next: impl Fn(ResourceType) -> Option<Lack>,
 ) -> Option<String> {
     let (kind, name) = resource(error)?;
     let principal = security.principal().unwrap_or("User:NAME".to_owned());
-    let lacks = std::iter::once((operation(kind), kind, name.to_owned())).chain(also);
+    let lacks = std::iter::once((operation(kind), kind, name.to_owned())).chain(next(kind));
     let said = lacks.map(|(operation, kind, name)| {
-        let (operation, kind) = (word(&operation), word(&kind));
+        let (operation, kind) = (operation.name(), kind.name());
         let (name, flag) = match kind.as_str() {
             "cluster" => ("the cluster".to_owned(), "--cluster".to_owned()),
             kind => (format!("{kind} {name}"), format!("--{kind} {}", quoted(&name))),

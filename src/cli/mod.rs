@@ -113,14 +113,14 @@ impl Command {
 
     /// What to do when the cluster denied something.
     fn advice(&self, error: &Error, security: &Security) -> Option<String> {
-        let also = match (self, error) {
+        let next = |kind| match (self, kind) {
             // To be idempotent is denied first, before 3.0 to who may write as well.
-            (Self::Produce(produce), Error::Kafka { code, .. }) if code.name() == "CLUSTER_AUTHORIZATION_FAILED" => {
+            (Self::Produce(produce), ResourceType::Cluster) => {
                 produce.only_topic().map(|topic| (Operation::Write, ResourceType::Topic, topic.to_owned()))
             }
             _ => None,
         };
-        denied::explain(error, security, |kind| self.operation(kind, error), also)
+        denied::explain(error, security, |kind| self.operation(kind, error), next)
     }
 
     /// What it lacks when the cluster denies it a resource of `kind`.

@@ -20,7 +20,7 @@ pub use consumer::{
 pub use native::wire::{Codec, Compression, Isolation};
 pub use native::{
     Api, Broker, Brokers, Change, ConfigEntry, Configured, Feature, ListedTransaction, LogDir, OpenTransaction,
-    PartitionState, Quorum, QuorumReplica, Reassignment, Transaction,
+    PartitionInfo, Quorum, QuorumReplica, Reassignment, Transaction,
 };
 pub use native::{Assignor, ClusterAdmin, DescribedGroup, GroupAdmin, Hash, ListedGroup, Progress, Wake};
 pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
@@ -135,7 +135,7 @@ impl Engine {
     /// Opens an admin.
     pub fn admin(self) -> Box<dyn Admin> {
         match self {
-            Self::Native(client) => Box::new(native::NativeAdmin::new(client)),
+            Self::Native(client) => Box::new(native::ClusterAdmin::new(client)),
             Self::Kafka(client) => client,
         }
     }

@@ -16,6 +16,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
+    names: BTreeSet<String>,
     connections: IntCounterVec,
     requests: HistogramVec,
     retries: IntCounterVec,
@@ -93,16 +95,27 @@ fn made<T>(metric: prometheus::Result<T>) -> T {
     metric.unwrap_or_else(|e| unreachable!("{e}"))
 }
 
+/// A registry that is being filled, and the names in it, whether they have values yet or not.
+#[derive(Default)]
+struct Registering {
+    registry: Registry,
+    names: RefCell<BTreeSet<String>>,
+}
+
+impl Registering {
+    fn add<M: Collector + Clone + 'static>(&self, metric: M) -> M {
+        self.names.borrow_mut().extend(metric.desc().iter().map(|desc| desc.fq_name.clone()));
+        made(self.registry.register(Box::new(metric.clone())));
+        metric
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
-        let registry = Registry::new();
-        fn add<M: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: M) -> M {
-            made(registry.register(Box::new(metric.clone())));
-            metric
-        }
-        let counter = |name: &str, help: &str| add(&registry, made(IntCounter::new(name, help)));
+        let registry = Registering::default();
+        let counter = |name: &str, help: &str| registry.add(made(IntCounter::new(name, help)));
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            add(&registry, made(IntCounterVec::new(Opts::new(name, help), labels)))
+            registry.add(made(IntCounterVec::new(Opts::new(name, help), labels)))
         };
         let buckets = made(prometheus::exponential_buckets(FIRST_BUCKET, BUCKET_FACTOR, BUCKETS));
         let latency = HistogramOpts::new(
@@ -110,11 +123,11 @@ impl Default for Metrics {
             "From sending a request to its answer; a fetch waits for records as long as fetch.max.wait.ms",
         );
         let lags = |name: &str, help: &str, labels: &[&str]| {
-            add(&registry, made(IntGaugeVec::new(Opts::new(name, help), labels)))
+            registry.add(made(IntGaugeVec::new(Opts::new(name, help), labels)))
         };
         Self(Arc::new(Inner {
             connections: counters("kpipe_connections_total", "Connections tried, by outcome", &["broker", "outcome"]),
-            requests: add(&registry, made(HistogramVec::new(latency.buckets(buckets), &["broker", "api"]))),
+            requests: registry.add(made(HistogramVec::new(latency.buckets(buckets), &["broker", "api"]))),
             retries: counters("kpipe_retries_total", "Requests and batches tried again, by error", &["error"]),
             records_delivered: counter("kpipe_produced_records_total", "Records that brokers acknowledged"),
             batches_delivered: counter("kpipe_produced_batches_total", "Record batches that brokers acknowledged"),
@@ -136,10 +149,8 @@ impl Default for Metrics {
                 "Records between what was handed to the output and the partition's end",
                 &["topic", "partition"],
             ),
-            assigned: add(
-                &registry,
-                made(IntGauge::new("kpipe_assigned_partitions", "Partitions that the group gave to this member")),
-            ),
+            assigned: registry
+                .add(made(IntGauge::new("kpipe_assigned_partitions", "Partitions that the group gave to this member"))),
             rebalances: counter("kpipe_rebalances_total", "Times that the group gave or took partitions"),
             commits: counter("kpipe_commits_total", "Commits that the group's coordinator took"),
             commit_failures: counters("kpipe_commit_failures_total", "Commits that failed, by error", &["error"]),
@@ -149,23 +160,17 @@ impl Default for Metrics {
                 "Records that a group is behind (groups lag --all --metrics)",
                 &["group", "topic", "partition"],
             ),
-            group_lag_seconds: add(
-                &registry,
-                made(GaugeVec::new(
-                    Opts::new(
-                        "kpipe_group_lag_seconds",
-                        "How long ago the partition ended where the group is now, as far as it was watched",
-                    ),
-                    &["group", "topic", "partition"],
-                )),
-            ),
-            scraped: add(
-                &registry,
-                made(Gauge::new(
-                    "kpipe_group_lag_updated_timestamp_seconds",
-                    "When the groups' lags were last looked up",
-                )),
-            ),
+            group_lag_seconds: registry.add(made(GaugeVec::new(
+                Opts::new(
+                    "kpipe_group_lag_seconds",
+                    "How long ago the partition ended where the group is now, as far as it was watched",
+                ),
+                &["group", "topic", "partition"],
+            ))),
+            scraped: registry.add(made(Gauge::new(
+                "kpipe_group_lag_updated_timestamp_seconds",
+                "When the groups' lags were last looked up",
+            ))),
             scrape_errors: counters(
                 "kpipe_group_lag_errors_total",
                 "Look-ups of lags that failed, by error",
@@ -174,7 +179,8 @@ impl Default for Metrics {
             progress: Mutex::default(),
             ready: false.into(),
             expected: 0.into(),
-            registry,
+            names: registry.names.into_inner(),
+            registry: registry.registry,
         }))
     }
 }
@@ -339,31 +345,7 @@ impl Metrics {
 
     /// The names of all metrics, whether they have values yet or not.
     pub fn names() -> BTreeSet<String> {
-        let metrics = Self::default();
-        let inner = &*metrics.0;
-        let all: [&dyn Collector; 20] = [
-            &inner.connections,
-            &inner.requests,
-            &inner.retries,
-            &inner.records_delivered,
-            &inner.batches_delivered,
-            &inner.records_failed,
-            &inner.batch_bytes,
-            &inner.records_consumed,
-            &inner.bytes_written,
-            &inner.batches_consumed,
-            &inner.lag,
-            &inner.assigned,
-            &inner.rebalances,
-            &inner.commits,
-            &inner.commit_failures,
-            &inner.input_bytes,
-            &inner.group_lag,
-            &inner.group_lag_seconds,
-            &inner.scraped,
-            &inner.scrape_errors,
-        ];
-        all.iter().flat_map(|metric| metric.desc()).map(|desc| desc.fq_name.clone()).collect()
+        Self::default().0.names.clone()
     }
 }
 

@@ -1,14 +1,13 @@
 //! `kpipe cluster health`: what is wrong, for people and for scripts.
 
-use super::show::missing;
 use crate::cli::Context;
 use crate::cli::listing::{print_lines, say};
 use crate::config::parse_duration;
-use crate::engine::{ClusterAdmin, ConfigEntry, Configured, PartitionState, place};
+use crate::engine::{Broker, ClusterAdmin, ConfigEntry, Configured, PartitionInfo, place};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -92,14 +91,15 @@ fn look(context: &Context, admin: &mut Option<ClusterAdmin>) -> Result<Vec<Reaso
         None => admin.insert(context.connect()?.cluster("cluster health")?),
     };
     let mut reasons = Vec::new();
-    let gone = missing(admin)?;
+    let topics = admin.partition_infos(None)?;
+    let brokers = admin.brokers()?.brokers;
+    let gone = missing(&brokers, &topics);
     if !gone.is_empty() {
         let text = format!("brokers that are not up: {}", listed(gone.iter().map(ToString::to_string)));
         reasons.push(Reason { name: "missing-brokers", count: gone.len(), text });
     }
-    let topics = admin.topics(None)?;
     let below = below_minimum(admin, &topics)?;
-    type Is<'a> = &'a dyn Fn(&str, &PartitionState) -> bool;
+    type Is<'a> = &'a dyn Fn(&str, &PartitionInfo) -> bool;
     let kinds: [(&'static str, &str, Is<'_>); 3] = [
         ("offline-partitions", "partitions without a leader", &|_, p| p.leader.is_none()),
         ("below-min-isr", "partitions that take no acks=all (below min.insync.replicas)", &|topic, p| {
@@ -121,14 +121,22 @@ fn look(context: &Context, admin: &mut Option<ClusterAdmin>) -> Result<Vec<Reaso
         }
     }
     quorum(admin, &mut reasons)?;
-    disks(admin, &mut reasons)?;
+    disks(admin, &brokers, &mut reasons)?;
     Ok(reasons)
+}
+
+/// The ids of brokers that are registered, or keep replicas, and are not alive.
+fn missing(brokers: &[Broker], topics: &BTreeMap<String, Vec<PartitionInfo>>) -> BTreeSet<i32> {
+    let alive = |id: &i32| brokers.iter().any(|broker| broker.broker == *id && !broker.fenced);
+    let named = topics.values().flatten().flat_map(|partition| &partition.replicas).copied();
+    let all: BTreeSet<i32> = brokers.iter().map(|broker| broker.broker).chain(named).collect();
+    all.into_iter().filter(|id| !alive(id)).collect()
 }
 
 /// The `min.insync.replicas` of topics that have partitions with replicas out of sync.
 fn below_minimum(
     admin: &ClusterAdmin,
-    topics: &BTreeMap<String, Vec<PartitionState>>,
+    topics: &BTreeMap<String, Vec<PartitionInfo>>,
 ) -> Result<BTreeMap<String, usize>> {
     let hurt = topics.iter().filter(|(_, ps)| ps.iter().any(|p| p.in_sync.len() < p.replicas.len()));
     let hurt: Vec<Configured> = hurt.map(|(name, _)| Configured::Topic(name.clone())).collect();
@@ -162,10 +170,10 @@ fn quorum(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
     Ok(())
 }
 
-fn disks(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
+fn disks(admin: &ClusterAdmin, brokers: &[Broker], reasons: &mut Vec<Reason>) -> Result<()> {
     let (mut dirs, mut silent) = (Vec::new(), Vec::new());
-    for broker in super::show::alive(&admin.brokers()?.brokers) {
-        match admin.log_dirs(&[broker]) {
+    for broker in brokers.iter().filter(|broker| !broker.fenced) {
+        match admin.log_dirs(&[broker.broker]) {
             Ok(found) => dirs.extend(found),
             // The cluster takes it for alive still.
             Err(error) if error.is_passing() => silent.push(error.to_string()),

@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, say, table};
-use crate::engine::{Broker, ClusterAdmin, PartitionState};
+use crate::engine::PartitionInfo;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,16 +11,11 @@ fn to_json(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The ids of those that are alive.
-pub(super) fn alive(brokers: &[Broker]) -> Vec<i32> {
-    brokers.iter().filter(|broker| !broker.fenced).map(|broker| broker.broker).collect()
-}
-
 pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
     let admin = context.connect()?.cluster("cluster brokers")?;
-    let found = admin.brokers()?;
-    let topics = admin.topics(None)?;
-    let count = |of: &dyn Fn(&PartitionState) -> bool| topics.values().flatten().filter(|p| of(p)).count();
+    let (found, controller) = (admin.brokers()?, admin.controller()?);
+    let topics = admin.partition_infos(None)?;
+    let count = |of: &dyn Fn(&PartitionInfo) -> bool| topics.values().flatten().filter(|p| of(p)).count();
     let mut rows = Vec::new();
     for broker in &found.brokers {
         let id = broker.broker;
@@ -33,7 +28,8 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
         return print_lines(rows.into_iter().map(|(broker, leads, replicas, missing)| {
             let mut line = to_json(broker);
             line["cluster"] = json!(found.cluster);
-            line["cluster_controller"] = json!(found.controller);
+            line["cluster_controller"] = json!(controller);
+            line["controller"] = json!(controller == Some(broker.broker));
             line["leads"] = json!(leads);
             line["replicas"] = json!(replicas);
             line["out_of_sync"] = json!(missing);
@@ -41,12 +37,12 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
         }));
     }
     if let Some(cluster) = &found.cluster {
-        let controller = found.controller.map(|id| format!(", controller {id}")).unwrap_or_default();
+        let controller = controller.map(|id| format!(", controller {id}")).unwrap_or_default();
         say(context, &format!("cluster {cluster}{controller}"));
     }
     let mut table = table(&["BROKER", "ADDRESS", "RACK", "STATE", "LEADS", "REPLICAS", "OUT OF SYNC"]);
     for (broker, leads, replicas, missing) in rows {
-        let state = match (broker.fenced, broker.controller) {
+        let state = match (broker.fenced, controller == Some(broker.broker)) {
             (true, _) => "fenced",
             (false, true) => "controller",
             (false, false) => "up",
@@ -84,7 +80,7 @@ pub(super) fn apis(context: &Context, broker: Option<i32>, json: bool) -> Result
     let broker = match broker {
         Some(id) => id,
         None => {
-            let up = alive(&admin.brokers()?.brokers);
+            let up = admin.alive()?;
             *up.first().ok_or_else(|| Error::Network("no broker is up".to_owned()))?
         }
     };
@@ -129,7 +125,7 @@ pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
 
 pub(super) fn log_dirs(context: &Context, brokers: &[i32], json: bool) -> Result<()> {
     let admin = context.connect()?.cluster("cluster log-dirs")?;
-    let brokers = if brokers.is_empty() { alive(&admin.brokers()?.brokers) } else { brokers.to_vec() };
+    let brokers = if brokers.is_empty() { admin.alive()? } else { brokers.to_vec() };
     let dirs = admin.log_dirs(&brokers)?;
     if json {
         return print_lines(dirs.iter().map(|dir| {
@@ -158,17 +154,4 @@ pub(super) fn log_dirs(context: &Context, brokers: &[i32], json: bool) -> Result
     }
     right_align(&mut table, [0, 2, 3, 4, 5]);
     print(&table.to_string())
-}
-
-/// The ids of brokers that keep replicas and are not alive.
-pub(super) fn missing(admin: &ClusterAdmin) -> Result<Vec<i32>> {
-    let found = admin.brokers()?.brokers;
-    let up = alive(&found);
-    let registered = found.iter().map(|broker| broker.broker);
-    let topics = admin.topics(None)?;
-    let named = topics.values().flatten().flat_map(|p| p.replicas.iter().copied());
-    let mut missing: Vec<i32> = registered.chain(named).filter(|id| !up.contains(id)).collect();
-    missing.sort_unstable();
-    missing.dedup();
-    Ok(missing)
 }

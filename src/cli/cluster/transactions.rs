@@ -135,7 +135,7 @@ fn describe(admin: &ClusterAdmin, id: &str, json: bool) -> Result<()> {
 
 fn find(admin: &ClusterAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
     let places: Vec<Place> = if topics.is_empty() {
-        let all = admin.topics(None)?;
+        let all = admin.partition_infos(None)?;
         let led = all.iter().flat_map(|(topic, partitions)| {
             let led = partitions.iter().enumerate().filter(|(_, p)| p.leader.is_some());
             led.map(|(index, _)| (topic.as_str().into(), index as i32)).collect::<Vec<_>>()

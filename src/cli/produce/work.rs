@@ -152,7 +152,7 @@ impl<'a> Work<'a> {
         let told = self.delivery.report.close(self.context.quiet, started.elapsed(), whole);
         let Delivery { producer, report, .. } = &self.delivery;
         if let Some(error) = report.denied() {
-            let advice = denied::explain(error, &self.context.config.security, |_| Operation::Write, None);
+            let advice = denied::explain(error, &self.context.config.security, |_| Operation::Write, |_| None);
             eprint!("{}", advice.unwrap_or_default());
         }
         if let (Ok(_), Ok(()), Err(error)) = (&ended, &finished, told) {

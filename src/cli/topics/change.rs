@@ -183,7 +183,7 @@ pub(super) fn elect_leaders(
     safety: &Safety,
 ) -> anyhow::Result<u8> {
     let admin = context.connect()?.cluster("topics elect-leaders")?;
-    let states = admin.topics(None)?;
+    let states = admin.partition_infos(None)?;
     let places = if topics.is_empty() {
         let all = states.iter().flat_map(|(topic, partitions)| {
             (0..partitions.len()).map(move |partition| (topic.as_str().into(), partition as i32))
@@ -194,7 +194,7 @@ pub(super) fn elect_leaders(
     };
     let needs = |at: &&Place| {
         let state = states.get(&*at.0).and_then(|partitions| partitions.get(at.1 as usize));
-        let preferred = |state: &crate::engine::PartitionState| state.leader == state.replicas.first().copied();
+        let preferred = |state: &crate::engine::PartitionInfo| state.leader == state.replicas.first().copied();
         state.is_some_and(|state| if unclean { state.leader.is_none() } else { !preferred(state) })
     };
     let places: Vec<Place> = places.iter().filter(needs).cloned().collect();

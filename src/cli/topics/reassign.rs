@@ -112,11 +112,12 @@ fn plan(context: &Context, topics: &[Places], wanted: &[i32], factor: Option<u16
     }
     let racks: BTreeMap<i32, Option<String>> =
         racks.into_iter().filter(|(id, _)| wanted.is_empty() || wanted.contains(id)).collect();
-    let places = named(topics, |topic| admin.partitions(topic))?;
     let names: Vec<String> = topics.iter().map(|topic| topic.topic.clone()).collect();
-    let states = admin.topics(Some(&names))?;
+    let states = admin.partition_infos(Some(&names))?;
+    let places = named(topics, |topic| Ok(states.get(topic).map_or(0, Vec::len)))?;
+    let replicas = |at: &Place| Some(states.get(&*at.0)?.get(at.1 as usize)?.replicas.clone());
     let current: BTreeMap<Place, Vec<i32>> =
-        places.into_iter().map(|at| (at.clone(), states[&*at.0][at.1 as usize].replicas.clone())).collect();
+        places.into_iter().filter_map(|at| Some((at.clone(), replicas(&at)?))).collect();
     let most = factor.map_or_else(|| current.values().map(Vec::len).max().unwrap_or(0), usize::from);
     if most > racks.len() {
         return Err(Error::Usage(format!("{most} replicas need as many brokers; there are {}", racks.len())));
@@ -181,11 +182,11 @@ fn execute(context: &Context, file: &Path, dry_run: bool, yes: bool) -> Result<(
     let steps: Vec<Step> = read_json_lines(file)?;
     let admin = context.connect()?.cluster("topics reassign")?;
     let names: std::collections::BTreeSet<String> = steps.iter().map(|step| step.topic.clone()).collect();
-    let states = admin.topics(Some(&names.into_iter().collect::<Vec<_>>()))?;
+    let states = admin.partition_infos(Some(&names.into_iter().collect::<Vec<_>>()))?;
     let mut undo = Vec::new();
     let mut to = BTreeMap::new();
     for step in steps {
-        let partitions = &states[&step.topic];
+        let partitions = states.get(&step.topic).map_or(&[][..], Vec::as_slice);
         let Some(state) = partitions.get(step.partition as usize) else {
             return Err(crate::engine::no_such_partition(&step.topic, step.partition, partitions.len()));
         };

@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, table};
 use crate::cli::places::{Places, named};
-use crate::engine::{ConfigEntry, Configured, Engine, Partition, Place, Topic};
+use crate::engine::{Admin, ClusterAdmin, ConfigEntry, Configured, Engine, Partition, Place, Topic};
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,10 +63,15 @@ struct Details {
 
 pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bool) -> Result<()> {
     let names = (!names.is_empty()).then_some(names);
-    let engine = context.connect()?;
-    let native = matches!(engine, Engine::Native(_));
-    let mut topics = engine.admin().topics(names, true)?;
-    let details = if native { details(context, &topics)? } else { Details::default() };
+    let (mut topics, details) = match context.connect()? {
+        engine @ Engine::Native(_) => {
+            let mut admin = engine.cluster("topics describe")?;
+            let topics = admin.topics(names, true)?;
+            let details = details(&admin, &topics)?;
+            (topics, details)
+        }
+        engine @ Engine::Kafka(_) => (engine.admin().topics(names, true)?, Details::default()),
+    };
     for topic in &mut topics {
         topic.partitions.retain(|partition| only.shows(partition));
     }
@@ -114,8 +119,7 @@ pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bo
 }
 
 /// Configs and sizes; who may not see them is told so, and sees the rest.
-fn details(context: &Context, topics: &[Topic]) -> Result<Details> {
-    let admin = context.connect()?.cluster("topics describe")?;
+fn details(admin: &ClusterAdmin, topics: &[Topic]) -> Result<Details> {
     let mut details = Details::default();
     let of: Vec<Configured> = topics.iter().map(|topic| Configured::Topic(topic.topic.clone())).collect();
     let denied = |error: Error| match &error {
@@ -142,7 +146,7 @@ fn details(context: &Context, topics: &[Topic]) -> Result<Details> {
         Err(error) => denied(error)?,
     }
     // A broker that is down has nothing to tell now.
-    let alive: BTreeSet<i32> = admin.brokers()?.brokers.into_iter().filter(|b| !b.fenced).map(|b| b.broker).collect();
+    let alive = admin.alive()?;
     let replicas = topics.iter().flat_map(|t| &t.partitions).flat_map(|p| p.replicas.iter().flatten().copied());
     let brokers: BTreeSet<i32> = replicas.filter(|id| alive.contains(id)).collect();
     match admin.log_dirs(&brokers.into_iter().collect::<Vec<_>>()) {

@@ -57,12 +57,15 @@ pub(super) type OffsetsBy = HashMap<(Arc<str>, PartitionId), Offset>;
 
 /// A partition as metadata tells it.
 #[derive(Debug, Clone)]
-pub(super) struct PartitionInfo {
-    /// `None` while there is none.
-    pub(super) leader: Option<i32>,
-    pub(super) leader_epoch: i32,
-    pub(super) replicas: Vec<i32>,
-    pub(super) in_sync: Vec<i32>,
+pub struct PartitionInfo {
+    /// Broker id; `None` while there is none.
+    pub leader: Option<i32>,
+    /// -1 when brokers before Kafka 2.1 do not tell.
+    pub leader_epoch: i32,
+    /// The preferred leader comes first.
+    pub replicas: Vec<i32>,
+    /// Those in sync.
+    pub in_sync: Vec<i32>,
 }
 
 /// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
@@ -129,14 +132,32 @@ impl Cluster {
         }
     }
 
+    /// The brokers that are up, and the controller: metadata without topics.
+    pub(super) async fn nodes(&self) -> Result<MetadataResponse> {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        let mut retry = self.retry();
+        loop {
+            let connection = self.any().await?;
+            let response = connection.request(&request).await?;
+            self.learn_brokers(&response);
+            if !response.brokers.is_empty() {
+                return Ok(response);
+            }
+            // It has just started, and its controller has not told it anything yet.
+            retry.after(Error::Network(format!("{} knows no brokers yet", connection.label()))).await?;
+        }
+    }
+
     /// The ids of all brokers that are up, in order.
     pub(super) async fn brokers(&self) -> Result<Vec<i32>> {
-        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-        let response = self.any().await?.request(&request).await?;
-        self.learn_brokers(&response);
-        let mut ids: Vec<i32> = response.brokers.iter().map(|broker| broker.node_id.0).collect();
+        let mut ids: Vec<i32> = self.nodes().await?.brokers.iter().map(|broker| broker.node_id.0).collect();
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    /// Whether metadata has told of a broker.
+    pub(super) fn knows(&self, id: i32) -> bool {
+        self.state().brokers.contains_key(&id)
     }
 
     /// The main connection to a broker, made if need be.

@@ -12,6 +12,7 @@ mod producer;
 pub mod wire;
 
 pub use admin::*;
+pub use cluster::PartitionInfo;
 pub use consumer::NativeConsumer;
 pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
 pub use net::Hash;

@@ -9,16 +9,15 @@ mod transactions;
 mod users;
 
 pub use configs::{Change, ConfigEntry, Configured};
-pub use partitions::{PartitionState, Reassignment};
+pub use partitions::Reassignment;
 pub use state::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica};
-pub use topics::NativeAdmin;
 pub use transactions::{ListedTransaction, OpenTransaction, Transaction};
 
 use super::Client;
 use super::cluster::Cluster;
 use super::net::{Connection, backoff};
 use crate::error::{Code, Error, Result};
-use kafka_protocol::messages::{DescribeQuorumRequest, MetadataRequest};
+use kafka_protocol::messages::DescribeQuorumRequest;
 use kafka_protocol::protocol::StrBytes;
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use std::sync::Arc;
 /// Kafka's NOT_CONTROLLER.
 const NOT_CONTROLLER: i16 = 41;
 
-/// What only the native engine can do for a cluster.
+/// Looks after a cluster through the native engine.
 #[derive(Debug)]
 pub struct ClusterAdmin {
     client: Client,
@@ -65,10 +64,7 @@ impl Cluster {
         if any.version::<DescribeQuorumRequest>(i16::MAX).is_ok() {
             return Ok(any);
         }
-        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-        let response = any.request(&request).await?;
-        self.learn_brokers(&response);
-        match response.controller_id.0 {
+        match self.nodes().await?.controller_id.0 {
             id if id >= 0 => self.broker(id).await,
             _ => self.any().await,
         }
@@ -76,7 +72,7 @@ impl Cluster {
 
     /// A connection to a broker that somebody named.
     async fn known_broker(&self, id: i32) -> Result<Arc<Connection>> {
-        if !self.brokers().await?.contains(&id) {
+        if !self.knows(id) && !self.brokers().await?.contains(&id) {
             return Err(Error::Network(format!("there is no broker {id} that is up: see `kpipe cluster brokers`")));
         }
         self.broker(id).await

@@ -1,7 +1,7 @@
 //! Partitions: more of them, their records deleted, their leaders elected, their replicas moved.
 
 use super::{Cluster, ClusterAdmin, refusal};
-use crate::engine::native::cluster::{OffsetsBy, topic_name};
+use crate::engine::native::cluster::{OffsetsBy, PartitionInfo, topic_name};
 use crate::engine::native::net::backoff;
 use crate::engine::{Place, place};
 use crate::error::{Code, Error, Result};
@@ -33,12 +33,12 @@ pub struct Reassignment {
 }
 
 impl ClusterAdmin {
-    /// The topics of `names` with their partitions, or all.
+    /// The partitions of the topics of `names`, or of all.
     ///
     /// # Errors
     /// One does not exist.
-    pub fn topics(&self, names: Option<&[String]>) -> Result<BTreeMap<String, Vec<PartitionState>>> {
-        self.run(self.cluster().partition_states(names))
+    pub fn partition_infos(&self, names: Option<&[String]>) -> Result<BTreeMap<String, Vec<PartitionInfo>>> {
+        self.run(self.cluster().partition_infos(names))
     }
 
     /// How many partitions a topic has.
@@ -46,7 +46,7 @@ impl ClusterAdmin {
     /// # Errors
     /// It does not exist.
     pub fn partitions(&self, topic: &str) -> Result<usize> {
-        let found = self.topics(Some(&[topic.to_owned()]))?;
+        let found = self.partition_infos(Some(&[topic.to_owned()]))?;
         Ok(found.get(topic).map_or(0, Vec::len))
     }
 
@@ -100,17 +100,6 @@ impl ClusterAdmin {
     }
 }
 
-/// A partition as the cluster tells it.
-#[derive(Debug, Clone)]
-pub struct PartitionState {
-    /// Broker id; `None` while there is none.
-    pub leader: Option<i32>,
-    /// The preferred leader comes first.
-    pub replicas: Vec<i32>,
-    /// Those in sync.
-    pub in_sync: Vec<i32>,
-}
-
 fn by_topic(places: impl Iterator<Item = Place>) -> BTreeMap<String, Vec<i32>> {
     let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
     for (topic, partition) in places {
@@ -124,10 +113,10 @@ impl Cluster {
         i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
-    pub(super) async fn partition_states(
+    pub(super) async fn partition_infos(
         &self,
         names: Option<&[String]>,
-    ) -> Result<BTreeMap<String, Vec<PartitionState>>> {
+    ) -> Result<BTreeMap<String, Vec<PartitionInfo>>> {
         let names: Option<Vec<&str>> = names.map(|names| names.iter().map(String::as_str).collect());
         let topics = match &names {
             Some(names) => {
@@ -139,12 +128,7 @@ impl Cluster {
             }
             None => self.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
         };
-        let state = |p: crate::engine::native::cluster::PartitionInfo| PartitionState {
-            leader: p.leader,
-            replicas: p.replicas,
-            in_sync: p.in_sync,
-        };
-        Ok(topics.into_iter().map(|t| (t.name.to_string(), t.partitions.into_iter().map(state).collect())).collect())
+        Ok(topics.into_iter().map(|topic| (topic.name.to_string(), topic.partitions)).collect())
     }
 
     async fn add_partitions(&self, topic: &str, count: i32, only_check: bool) -> Result<()> {
@@ -162,7 +146,7 @@ impl Cluster {
         .await?;
         let names = [topic.to_owned()];
         self.until(async || {
-            let there = self.partition_states(Some(&names)).await?;
+            let there = self.partition_infos(Some(&names)).await?;
             Ok(only_check || there.values().all(|p| p.len() >= count as usize && p.iter().all(|p| p.leader.is_some())))
         })
         .await

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest, MetadataRequest,
+    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
 };
 use kafka_protocol::protocol::VersionRange;
 use std::collections::BTreeMap;
@@ -25,8 +25,6 @@ pub struct Broker {
     pub port: i32,
     /// Where it stands.
     pub rack: Option<String>,
-    /// Whether it is the controller that decides now.
-    pub controller: bool,
     /// Whether it is registered but not taken for alive (KIP-631); brokers before 4.0 do not tell.
     pub fenced: bool,
 }
@@ -36,8 +34,6 @@ pub struct Broker {
 pub struct Brokers {
     /// The cluster's id.
     pub cluster: Option<String>,
-    /// Who decides, perhaps none of the brokers.
-    pub controller: Option<i32>,
     /// By id.
     pub brokers: Vec<Broker>,
 }
@@ -118,6 +114,22 @@ impl ClusterAdmin {
         self.run(self.cluster().describe_brokers())
     }
 
+    /// The ids of the brokers that are up, in order.
+    ///
+    /// # Errors
+    /// None answered.
+    pub fn alive(&self) -> Result<Vec<i32>> {
+        self.run(self.cluster().brokers())
+    }
+
+    /// The id of the node that decides now, perhaps none of the brokers; `None` where that may not be seen.
+    ///
+    /// # Errors
+    /// None answered.
+    pub fn controller(&self) -> Result<Option<i32>> {
+        self.run(self.cluster().controller_id())
+    }
+
     /// The features that the brokers have agreed on, and could.
     ///
     /// # Errors
@@ -153,25 +165,7 @@ impl ClusterAdmin {
 
 impl Cluster {
     async fn describe_brokers(&self) -> Result<Brokers> {
-        let connection = self.any().await?;
-        let mut retry = self.retry();
-        let metadata = loop {
-            let metadata = connection.request(&MetadataRequest::default().with_topics(Some(Vec::new()))).await?;
-            if !metadata.brokers.is_empty() {
-                break metadata;
-            }
-            // It has just started, and its controller has not told it anything yet.
-            retry.after(Error::Network(format!("{} knows no brokers yet", connection.label()))).await?;
-        };
-        self.learn_brokers(&metadata);
-        // With KRaft the metadata names any broker, for any forwards; only the quorum tells. Who may not see that
-        // sees the rest.
-        let controller = match self.quorum().await {
-            Ok(None) => Some(metadata.controller_id.0),
-            Ok(Some(quorum)) => quorum.replicas.first().filter(|r| r.role == "leader").map(|r| r.node),
-            Err(Error::Kafka { code, .. }) if code.is_denied() => None,
-            Err(error) => return Err(error),
-        };
+        let metadata = self.nodes().await?;
         let mut brokers: Vec<Broker> = metadata
             .brokers
             .iter()
@@ -180,11 +174,11 @@ impl Cluster {
                 host: broker.host.to_string(),
                 port: broker.port,
                 rack: broker.rack.as_ref().map(ToString::to_string),
-                controller: Some(broker.node_id.0) == controller,
                 fenced: false,
             })
             .collect();
         // Only this tells of brokers that are registered and not alive.
+        let connection = self.any().await?;
         if connection.version::<DescribeClusterRequest>(i16::MAX).is_ok_and(|version| version >= 2) {
             let request = DescribeClusterRequest::default().with_include_fenced_brokers(true);
             let answer = connection.request(&request).await?;
@@ -195,14 +189,23 @@ impl Cluster {
                     host: broker.host.to_string(),
                     port: broker.port,
                     rack: broker.rack.as_ref().map(ToString::to_string),
-                    controller: false,
                     fenced: true,
                 });
             }
         }
         brokers.sort_by_key(|broker| broker.broker);
         brokers.dedup_by_key(|broker| broker.broker);
-        Ok(Brokers { cluster: metadata.cluster_id.map(|id| id.to_string()), controller, brokers })
+        Ok(Brokers { cluster: metadata.cluster_id.map(|id| id.to_string()), brokers })
+    }
+
+    /// With KRaft the metadata names any broker, for any forwards; only the quorum tells.
+    async fn controller_id(&self) -> Result<Option<i32>> {
+        match self.quorum().await {
+            Ok(None) => Ok(Some(self.nodes().await?.controller_id.0)),
+            Ok(Some(quorum)) => Ok(quorum.replicas.first().filter(|r| r.role == "leader").map(|r| r.node)),
+            Err(Error::Kafka { code, .. }) if code.is_denied() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn api_versions(&self, broker: Option<i32>) -> Result<kafka_protocol::messages::ApiVersionsResponse> {

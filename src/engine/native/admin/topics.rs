@@ -1,6 +1,6 @@
 //! Topics: list, describe, make, delete.
 
-use super::{Client, Cluster, refusal};
+use super::{Cluster, ClusterAdmin, refusal};
 use crate::engine::native::cluster::{TopicInfo, text, topic_name};
 use crate::engine::{Admin, NewTopic, Partition, Topic};
 use crate::error::{Error, Result};
@@ -12,23 +12,11 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, DeleteTopicsRequest};
 use std::sync::Arc;
 
-/// [`Admin`] of the native engine.
-#[derive(Debug)]
-pub struct NativeAdmin {
-    client: Client,
-}
-
-impl NativeAdmin {
-    /// Looks after the cluster that `client` is connected to.
-    pub fn new(client: Client) -> Self {
-        Self { client }
-    }
-
+impl Cluster {
     async fn describe(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
-        let cluster = &self.client.cluster;
         let mut infos: Vec<TopicInfo> = match names {
-            Some(names) => cluster.topics(&names.iter().map(String::as_str).collect::<Vec<_>>(), false).await?,
-            None => cluster.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
+            Some(names) => self.topics(&names.iter().map(String::as_str).collect::<Vec<_>>(), false).await?,
+            None => self.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
         };
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         let led = infos.iter().flat_map(|info| {
@@ -36,7 +24,7 @@ impl NativeAdmin {
             led.map(|(index, _)| (info.name.clone(), index as PartitionId))
         });
         let led: Vec<(Arc<str>, PartitionId)> = if offsets { led.collect() } else { Vec::new() };
-        let (first, next) = cluster.bounds(&led, false).await?;
+        let (first, next) = self.bounds(&led, false).await?;
         Ok(infos
             .into_iter()
             .map(|info| Topic {
@@ -61,9 +49,7 @@ impl NativeAdmin {
             })
             .collect())
     }
-}
 
-impl Cluster {
     /// Makes a topic and waits until its leaders are known.
     pub(in crate::engine::native) async fn create_topic(&self, topic: &NewTopic, only_check: bool) -> Result<()> {
         let config = |(name, value): &(String, String)| {
@@ -136,16 +122,16 @@ fn empty(what: &str) -> Error {
     Error::Network(format!("{what}: the controller's answer was empty"))
 }
 
-impl Admin for NativeAdmin {
+impl Admin for ClusterAdmin {
     fn topics(&mut self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
-        self.client.network.run(1, self.describe(names, offsets))
+        self.run(self.cluster().describe(names, offsets))
     }
 
     fn create_topic(&mut self, topic: &NewTopic, only_check: bool) -> Result<()> {
-        self.client.network.run(1, self.client.cluster.create_topic(topic, only_check))
+        self.run(self.cluster().create_topic(topic, only_check))
     }
 
     fn delete_topic(&mut self, name: &str) -> Result<()> {
-        self.client.network.run(1, self.client.cluster.delete_topic(name))
+        self.run(self.cluster().delete_topic(name))
     }
 }
