@@ -1,7 +1,16 @@
-//! The errors a user sees: what failed and where, Kafka's own name for it, what to do, and the exit code.
+//! Typed errors: what failed, on what, and why. How a user reads them, with hints and exit codes in words, is `cli`'s.
 
+mod code;
+mod subject;
+
+pub use code::{ErrorCode, error_code};
+pub use subject::{Action, Subject};
+
+use crate::record::{BrokerId, Node, Offset, TopicPartition};
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::ApiKey;
 use std::fmt;
+use std::time::Duration;
 
 /// Shorthand of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -16,25 +25,152 @@ pub const EXIT_USAGE: u8 = 2;
 /// Why kpipe could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The command line or a configuration is wrong, or asks what the engine cannot do.
+    /// The command line or a configuration is wrong.
     #[error("{0}")]
     Usage(String),
-    /// A broker answered with an error.
-    #[error("{what}: {code}{}{}", detail(.message), code.hint_text())]
-    Kafka {
-        /// What was attempted, with topic, partition and broker.
-        what: String,
-        /// Kafka's error.
-        code: Code,
-        /// What the broker added, when it did.
-        message: Option<String>,
+    /// The `kafka` crate, which serves old brokers, lacks what was asked for.
+    #[error("{feature}: {why}")]
+    UnsupportedByKafkaCrate {
+        /// What was asked for, as it was asked.
+        feature: String,
+        /// What the crate lacks.
+        why: &'static str,
     },
-    /// No broker, or no usable answer from one.
+    /// A broker refused a request.
+    #[error("{}{subject}: {}{}", action.verb(), code.name(), colon(.detail))]
+    Kafka {
+        /// What was attempted.
+        action: Action,
+        /// What it was attempted on.
+        subject: Subject,
+        /// Kafka's error.
+        code: ResponseError,
+        /// What the broker added, or what is known beside.
+        detail: Option<String>,
+    },
+    /// Something failed before a broker answered.
+    #[error("{}{subject}: {source}", action.verb())]
+    During {
+        /// What was attempted.
+        action: Action,
+        /// What it was attempted on.
+        subject: Subject,
+        /// Why it failed.
+        source: Box<Error>,
+    },
+    /// A broker does not offer a request in any version that kpipe knows.
+    #[error("{node} does not support {api:?} in any version that kpipe knows")]
+    Unsupported {
+        /// The broker.
+        node: Node,
+        /// The request.
+        api: ApiKey,
+    },
+    /// No connection to a broker could be made.
+    #[error("cannot reach {node}: {why}")]
+    Unreachable {
+        /// The broker.
+        node: Node,
+        /// The system's reason.
+        why: String,
+    },
+    /// The `kafka` crate failed with an error of its own.
     #[error("{0}")]
-    Network(String),
+    KafkaCrate(String),
+    /// None of the bootstrap brokers could be reached.
+    #[error("{}", joined(.0))]
+    NoBootstrap(Vec<Error>),
+    /// A connection broke before the answer came.
+    #[error("{node} {why}")]
+    Disconnected {
+        /// The broker.
+        node: Node,
+        /// How it broke.
+        why: Disconnect,
+    },
+    /// A broker was silent for too long.
+    #[error("{node} did not answer within {limit:?}")]
+    TimedOut {
+        /// The broker.
+        node: Node,
+        /// How long kpipe waited.
+        limit: Duration,
+    },
+    /// What answers at an address does not speak Kafka's protocol.
+    #[error("{node} is not a Kafka broker: {found}")]
+    NotKafka {
+        /// The address.
+        node: Node,
+        /// What it sent instead.
+        found: Foreign,
+    },
+    /// A broker's answer breaks the protocol, or lacks what was asked for.
+    #[error("{node} sent a malformed answer to {api:?}: {why}")]
+    Malformed {
+        /// The broker.
+        node: Node,
+        /// The request.
+        api: ApiKey,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// A broker is older than what the native engine can talk to.
+    #[error("{0}")]
+    OldBroker(String),
+    /// Metadata does not list a broker.
+    #[error("broker {0} is not in the cluster's metadata")]
+    UnknownBroker(BrokerId),
+    /// A broker is alive, but does not list any broker yet: it has just started.
+    #[error("{0} does not know any brokers yet")]
+    NoBrokers(Node),
+    /// A record batch does not decode.
+    #[error("{partition} at offset {offset}: {why}")]
+    Corrupt {
+        /// Where it is.
+        partition: TopicPartition,
+        /// The batch's first offset.
+        offset: Offset,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A batch was not acknowledged in time.
+    #[error("{partition}: not delivered within {limit:?}; last: {last}")]
+    Undelivered {
+        /// Where it was to go.
+        partition: TopicPartition,
+        /// `delivery.timeout.ms`.
+        limit: Duration,
+        /// What the last attempt met.
+        last: Box<Error>,
+    },
+    /// A batch was never sent, for its partition had no leader that took it.
+    #[error("no broker took it in time")]
+    NotTaken,
+    /// The transaction that a record belonged to was aborted.
+    #[error("the transaction was aborted: {0}")]
+    Aborted(Box<Error>),
+    /// A group's protocol was broken, by a member or by the coordinator.
+    #[error("group {group}: {why}")]
+    Group {
+        /// The group.
+        group: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The reader took no record for longer than `max.poll.interval.ms`, so the member left its group.
+    #[error("no record was taken for {0:?}")]
+    Stalled(Duration),
     /// TLS or SASL was refused: trying again does not help.
     #[error("{0}")]
     Security(String),
+    /// A token endpoint failed in a way that may pass.
+    #[error("token endpoint {url}: {why}")]
+    TokenEndpoint {
+        /// Its address.
+        url: String,
+        /// What it answered.
+        why: String,
+    },
     /// A record of the input is malformed.
     #[error("{source_name}, line {line}{}: {what}", .byte.map(|b| format!(", byte {b}")).unwrap_or_default())]
     Input {
@@ -59,48 +195,157 @@ pub enum Error {
     /// A signal ended the work before it was done.
     #[error("stopped by a signal")]
     Stopped,
+    /// One of kpipe's own tasks ended without a reason.
+    #[error("{0} ended unexpectedly")]
+    TaskEnded(&'static str),
 }
 
-fn detail(message: &Option<String>) -> String {
-    message.as_ref().map(|m| format!(": {}", m.trim_end_matches('.'))).unwrap_or_default()
+/// How a connection broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disconnect {
+    /// The broker closed it without an answer to the first request: brokers before 0.10 do so on ApiVersions.
+    BeforeFirstAnswer,
+    /// The broker closed it after ApiVersions: a listener that requires SASL does so.
+    AfterApiVersions,
+    /// The broker closed it between two answers.
+    Closed,
+    /// The broker closed it within an answer.
+    MidFrame,
+    /// Sending failed.
+    Sending(String),
+    /// Receiving failed.
+    Receiving(String),
+    /// An answer came that belongs to no request.
+    Unasked,
+    /// kpipe closed it.
+    Local,
+    /// The broker closed it during the TLS handshake: a listener without TLS does so.
+    DuringHandshake(String),
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BeforeFirstAnswer | Self::Closed => f.write_str("closed the connection"),
+            Self::AfterApiVersions => f.write_str("closed the connection after ApiVersions"),
+            Self::MidFrame => f.write_str("closed the connection within an answer"),
+            Self::Sending(why) => write!(f, "did not take a request: {why}"),
+            Self::Receiving(why) => write!(f, "broke the connection: {why}"),
+            Self::Unasked => f.write_str("sent an answer that no request belongs to"),
+            Self::Local => f.write_str("is not connected any more"),
+            Self::DuringHandshake(why) => write!(f, "ended the TLS handshake: {why}"),
+        }
+    }
+}
+
+/// What answered where a broker was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// An HTTP server.
+    Http,
+    /// A TLS listener, which a plaintext connection was made to.
+    Tls,
+    /// Something that announced an answer of so many bytes.
+    Length(u32),
+    /// Something whose first answer does not decode.
+    FirstAnswer,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http => f.write_str("it answered with HTTP"),
+            Self::Tls => f.write_str("it answered with TLS"),
+            Self::Length(len) => write!(f, "it announced an answer of {len} bytes"),
+            Self::FirstAnswer => f.write_str("its first answer is malformed"),
+        }
+    }
+}
+
+fn colon(detail: &Option<String>) -> String {
+    detail.as_ref().map(|text| format!(": {}", text.trim_end_matches('.'))).unwrap_or_default()
+}
+
+fn joined(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Error {
     /// The exit code that tells a script what kind of failure this is.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => EXIT_USAGE,
+            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } => EXIT_USAGE,
             Self::ReaderGone => EXIT_OK,
             _ => EXIT_FAILED,
         }
     }
 
-    /// Whether the same attempt may succeed later.
-    pub fn is_passing(&self) -> bool {
+    /// Whether the same attempt may succeed later, perhaps at another broker.
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Kafka { code, .. } => code.is_retriable(),
-            Self::Network(_) => true,
+            Self::Kafka { code, .. } => code.is_transient(),
+            Self::During { source, .. } => source.is_transient(),
+            Self::Unreachable { .. }
+            | Self::KafkaCrate(_)
+            | Self::NoBootstrap(_)
+            | Self::Disconnected { .. }
+            | Self::TimedOut { .. }
+            | Self::Malformed { .. }
+            | Self::UnknownBroker(_)
+            | Self::NoBrokers(_)
+            | Self::NotTaken
+            | Self::TokenEndpoint { .. } => true,
             _ => false,
+        }
+    }
+
+    /// Whether a connection failed, so that nobody knows what a broker did with the request.
+    pub fn is_connection(&self) -> bool {
+        match self {
+            Self::Kafka { .. } => false,
+            Self::During { source, .. } => source.is_connection(),
+            other => other.is_transient(),
+        }
+    }
+
+    /// Names what was attempted when this came in the way; a broker's own error names it already.
+    pub fn during(self, action: Action, subject: Subject) -> Self {
+        match self {
+            own @ (Self::Kafka { .. } | Self::During { .. } | Self::Stopped) => own,
+            source => Self::During { action, subject, source: Box::new(source) },
         }
     }
 
     /// A short name to count it by: Kafka's own, or the kind.
     pub fn name(&self) -> String {
         match self {
-            Self::Kafka { code, .. } => code.name(),
-            Self::Usage(_) => "refused".to_owned(),
-            Self::Network(_) => "network".to_owned(),
-            Self::Security(_) => "security".to_owned(),
-            Self::Input { .. } => "input".to_owned(),
-            Self::Io(_) | Self::ReaderGone => "I/O".to_owned(),
-            Self::NotSent => "not sent".to_owned(),
-            Self::Stopped => "stopped".to_owned(),
+            Self::Kafka { code, .. } => return code.name(),
+            Self::Undelivered { last: source, .. } | Self::During { source, .. } => return source.name(),
+            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } => "refused",
+            Self::Security(_) => "security",
+            Self::Input { .. } => "input",
+            Self::Io(_) | Self::ReaderGone => "I/O",
+            Self::NotSent => "not sent",
+            Self::Stopped => "stopped",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Group { .. } | Self::Stalled(_) => "group",
+            Self::Aborted(_) => "aborted",
+            _ => "network",
+        }
+        .to_owned()
+    }
+
+    /// Kafka's error, when a broker refused.
+    pub fn code(&self) -> Option<ResponseError> {
+        match self {
+            Self::Kafka { code, .. } => Some(*code),
+            _ => None,
         }
     }
 
-    /// A broker's error, with what was attempted.
-    pub fn kafka(what: impl Into<String>, code: i16) -> Self {
-        Self::Kafka { what: what.into(), code: Code(code), message: None }
+    /// A broker's error without a text of its own.
+    pub fn kafka(action: Action, subject: impl Into<Subject>, code: ResponseError) -> Self {
+        Self::Kafka { action, subject: subject.into(), code, detail: None }
     }
 
     /// An operating system's error on `what`.
@@ -113,119 +358,6 @@ impl Error {
 pub fn describe_io(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-/// A Kafka error code (<https://kafka.apache.org/protocol#protocol_error_codes>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Code(pub i16);
-
-impl Code {
-    /// The code as the protocol library's enum; `None` for 0.
-    pub fn response_error(self) -> Option<ResponseError> {
-        ResponseError::try_from_code(self.0)
-    }
-
-    /// Whether the same request may succeed later, perhaps at another broker.
-    pub fn is_retriable(self) -> bool {
-        // The transaction before is still being ended: Kafka calls that retriable, the schemas do not.
-        self.response_error().is_some_and(|e| e.is_retriable() || e == ResponseError::ConcurrentTransactions)
-    }
-
-    /// Whether an ACL is missing.
-    pub fn is_denied(self) -> bool {
-        use ResponseError as E;
-        matches!(
-            self.response_error(),
-            Some(
-                E::TopicAuthorizationFailed
-                    | E::GroupAuthorizationFailed
-                    | E::TransactionalIdAuthorizationFailed
-                    | E::ClusterAuthorizationFailed
-            )
-        )
-    }
-
-    /// Whether the protocol has such a code.
-    pub fn is_known(self) -> bool {
-        !matches!(self.response_error(), Some(ResponseError::Unknown(_)))
-    }
-
-    /// Kafka's own name, as its protocol page spells it.
-    pub fn name(self) -> String {
-        match self.response_error() {
-            None => "NONE".to_owned(),
-            Some(ResponseError::Unknown(code)) => format!("error code {code}"),
-            Some(known) => screaming(&format!("{known:?}")),
-        }
-    }
-
-    /// What the reader can do about it.
-    pub fn hint(self) -> Option<&'static str> {
-        use ResponseError as E;
-        Some(match self.response_error()? {
-            E::UnknownTopicOrPartition => {
-                "check the name with `kpipe topics list`, or make it with `kpipe topics create`"
-            }
-            E::MessageTooLarge | E::RecordListTooLarge => {
-                "raise the topic's max.message.bytes, or send smaller records"
-            }
-            E::NotEnoughReplicas | E::NotEnoughReplicasAfterAppend => {
-                "fewer in-sync replicas than min.insync.replicas: see `kpipe topics describe`"
-            }
-            E::LeaderNotAvailable => "the partition has no leader now: see `kpipe topics describe`",
-            E::InvalidTopicException => "a name has 1 to 249 of a-z A-Z 0-9 . _ -",
-            E::TopicAlreadyExists => "see it with `kpipe topics describe`",
-            E::InvalidReplicationFactor => "no more replicas than brokers: see `kpipe topics list`",
-            E::UnknownMemberId | E::IllegalGeneration => {
-                "the group has members of its own: join it without -p, or stop them, or use another group"
-            }
-            E::FencedInstanceId => "another member with this --instance-id took over",
-            E::UnreleasedInstanceId => "another member with this --instance-id is still there: stop it, or use another",
-            E::NonEmptyGroup | E::GroupSubscribedToTopic => "stop its members first",
-            E::GroupIdNotFound => "see `kpipe groups list`",
-            E::InconsistentGroupProtocol => "the group's members share out in another way: see --assignor",
-            E::InvalidSessionTimeout => {
-                "see the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms"
-            }
-            E::UnsupportedAssignor => "the brokers have uniform and range",
-            E::GroupMaxSizeReached => "the brokers' group.max.size",
-            E::InvalidProducerEpoch | E::ProducerFenced => {
-                "another producer with the same transactional id took over; this one's transaction is aborted"
-            }
-            E::InvalidTransactionTimeout => "more than the brokers' transaction.max.timeout.ms",
-            E::InvalidTxnState => "the transaction was aborted, perhaps by its timeout: see --transaction-timeout",
-            E::UnsupportedForMessageFormat => {
-                "the topic keeps a message format from before 0.11, which knows no idempotence and no headers: --idempotent false"
-            }
-            E::TopicDeletionDisabled => "the brokers run with delete.topic.enable=false",
-            E::PolicyViolation => "a policy of the brokers forbids it",
-            E::InvalidTimestamp => "the timestamp is further from now than the topic allows",
-            E::UnsupportedCompressionType => "the brokers or the topic do not take this codec: choose another with -z",
-            _ => return None,
-        })
-    }
-
-    fn hint_text(self) -> String {
-        self.hint().map(|hint| format!(" ({hint})")).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
-    }
-}
-
-/// `NotLeaderOrFollower` → `NOT_LEADER_OR_FOLLOWER`.
-fn screaming(camel: &str) -> String {
-    let mut out = String::with_capacity(camel.len() + 8);
-    for (index, c) in camel.chars().enumerate() {
-        if c.is_ascii_uppercase() && index > 0 {
-            out.push('_');
-        }
-        out.push(c.to_ascii_uppercase());
-    }
-    out
 }
 
 /// The one of `known` most like `typed`, when one is like it at all.
@@ -248,22 +380,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_protocol_page() {
-        assert_eq!(Code(6).name(), "NOT_LEADER_OR_FOLLOWER");
-        assert_eq!(Code(45).name(), "OUT_OF_ORDER_SEQUENCE_NUMBER");
-        assert_eq!(Code(17).name(), "INVALID_TOPIC_EXCEPTION");
-        assert_eq!(Code(9999).name(), "error code 9999");
-    }
-
-    #[test]
-    fn an_error_names_what_failed_and_what_to_do() {
-        let error = Error::Kafka {
-            what: "topic orders".into(),
-            code: Code(3),
-            message: Some("This server does not host this topic-partition.".into()),
+    fn an_error_names_what_failed_on_what_and_why() {
+        let text = |action, subject: Subject, code, detail: Option<&str>| {
+            Error::Kafka { action, subject, code, detail: detail.map(str::to_owned) }.to_string()
         };
-        let text = error.to_string();
-        assert!(text.starts_with("topic orders: UNKNOWN_TOPIC_OR_PARTITION: This server"), "{text}");
-        assert!(text.contains("kpipe topics list"), "{text}");
+        let hosted = Some("This server does not host this topic-partition.");
+        assert_eq!(
+            text(Action::LookUp, Subject::Topic("orders".into()), ResponseError::UnknownTopicOrPartition, hosted),
+            "topic orders: UNKNOWN_TOPIC_OR_PARTITION: This server does not host this topic-partition"
+        );
+        let partition = TopicPartition::new("orders", 3);
+        let subject = Subject::GroupPartitions { group: "g".into(), partitions: vec![(partition, 7)] };
+        assert_eq!(
+            text(Action::CommitOffsets, subject, ResponseError::NotCoordinator, None),
+            "committing orders/3@7 for group g: NOT_COORDINATOR"
+        );
     }
 }

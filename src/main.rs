@@ -15,13 +15,13 @@ fn main() -> ExitCode {
     };
     match cli::run(args) {
         Ok(code) => ExitCode::from(code),
-        Err(cli::Failure { error: failure, advice }) => {
-            let known = failure.downcast_ref::<error::Error>();
+        Err(failure) => {
+            let known = failure.error.downcast_ref::<error::Error>();
             // `kpipe consume t | head -1`: the reader has gone, with what it wanted.
             if !matches!(known, Some(error::Error::ReaderGone)) {
-                eprintln!("kpipe: {failure:#}");
+                eprintln!("kpipe: {failure}");
             }
-            eprint!("{}", advice.unwrap_or_default());
+            eprint!("{}", failure.advice.as_deref().unwrap_or_default());
             ExitCode::from(known.map_or(error::EXIT_FAILED, error::Error::exit_code))
         }
     }

@@ -28,27 +28,21 @@ pub(super) fn explain(
         };
         let who = quoted(&principal);
         format!(
-            "kpipe: {principal} lacks {operation} on {name}; who looks after the ACLs can allow it:\n  \
+            "kpipe: {principal} lacks {operation} on {name}; an administrator can allow it:\n  \
              kpipe acls create --principal {who} --operation {operation} {flag}\n"
         )
     });
     Some(said.collect())
 }
 
-/// The resource that the cluster denied: its kind, and its name as far as what was attempted tells it.
+/// The resource that the cluster denied: its kind, and its name as far as the attempt names it.
 fn resource(error: &Error) -> Option<(ResourceType, &str)> {
-    let Error::Kafka { what, code, .. } = error else { return None };
-    let after = |word: &str| what.split_once(word).map(|(_, name)| name);
-    match code.response_error()? {
-        E::TopicAuthorizationFailed => {
-            // A topic's name has neither blanks nor slashes: `topic NAME`, or `NAME/PARTITION`.
-            let partition = what.split(' ').find_map(|word| Some(word.split_once('/')?.0));
-            let named = after("topic ").map(|rest| rest.split([' ', ',']).next().unwrap_or(rest));
-            Some((ResourceType::Topic, named.or(partition).unwrap_or("NAME")))
-        }
-        E::GroupAuthorizationFailed => Some((ResourceType::Group, after("group ").unwrap_or("NAME"))),
+    let Error::Kafka { subject, code, .. } = error else { return None };
+    match code {
+        E::TopicAuthorizationFailed => Some((ResourceType::Topic, subject.topic().unwrap_or("NAME"))),
+        E::GroupAuthorizationFailed => Some((ResourceType::Group, subject.group().unwrap_or("NAME"))),
         E::TransactionalIdAuthorizationFailed => {
-            Some((ResourceType::TransactionalId, after("transactional id ").unwrap_or("ID")))
+            Some((ResourceType::TransactionalId, subject.transactional_id().unwrap_or("ID")))
         }
         E::ClusterAuthorizationFailed => Some((ResourceType::Cluster, "kafka-cluster")),
         _ => None,

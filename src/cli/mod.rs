@@ -6,6 +6,7 @@ mod config;
 mod consume;
 mod denied;
 mod groups;
+mod hints;
 mod listing;
 mod local;
 mod places;
@@ -14,7 +15,7 @@ mod topics;
 
 use crate::config::{Config, EngineChoice, Properties, Security, Sources, config_file};
 use crate::engine::{Engine, Operation, ResourceType};
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{Action, EXIT_OK, Error, Result};
 use crate::metrics::Messages;
 use crate::signal::Stop;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -129,7 +130,7 @@ impl Command {
             Self::Produce(_) => match kind {
                 ResourceType::Cluster => Operation::IdempotentWrite,
                 // --create-topic
-                _ if error.to_string().starts_with("creating") => Operation::Create,
+                _ if matches!(error, Error::Kafka { action: Action::CreateTopic, .. }) => Operation::Create,
                 _ => Operation::Write,
             },
             Self::Consume(_) => Operation::Read,
@@ -161,8 +162,15 @@ impl Context {
 pub struct Failure {
     /// What went wrong.
     pub error: anyhow::Error,
-    /// What to do about it, in lines for the user.
+    /// The commands that would allow what the cluster denied, in lines for the user.
     pub advice: Option<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.error)?;
+        self.error.downcast_ref().and_then(hints::hint).map_or(Ok(()), |hint| write!(f, " ({hint})"))
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {

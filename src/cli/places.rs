@@ -1,8 +1,8 @@
 //! Topics and partitions as people name them.
 
-use crate::engine::{Place, no_such_partition};
+use crate::engine::no_such_partition;
 use crate::error::Result;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, TopicPartition};
 use std::sync::Arc;
 
 /// A topic, and perhaps only some of its partitions.
@@ -23,18 +23,20 @@ pub(super) fn parse_places(text: &str) -> Result<Places, String> {
 }
 
 /// The partitions that were named, in order; `count` tells how many a topic has.
-pub(super) fn named(topics: &[Places], count: impl Fn(&str) -> Result<usize>) -> Result<Vec<Place>> {
+pub(super) fn named(topics: &[Places], count: impl Fn(&str) -> Result<usize>) -> Result<Vec<TopicPartition>> {
     let mut all = Vec::new();
     for Places { topic, partitions } in topics {
         let count = count(topic)?;
         let topic: Arc<str> = topic.as_str().into();
         match partitions {
-            None => all.extend((0..count).map(|partition| (topic.clone(), partition as PartitionId))),
+            None => {
+                all.extend((0..count).map(|partition| TopicPartition::new(topic.clone(), partition as PartitionId)));
+            }
             Some(partitions) => {
                 if let Some(missing) = partitions.iter().find(|p| **p as usize >= count) {
-                    return Err(no_such_partition(&topic, *missing, count));
+                    return Err(no_such_partition(&TopicPartition::new(topic, *missing), count));
                 }
-                all.extend(partitions.iter().map(|partition| (topic.clone(), *partition)));
+                all.extend(partitions.iter().map(|partition| TopicPartition::new(topic.clone(), *partition)));
             }
         }
     }
@@ -52,7 +54,7 @@ mod tests {
         assert_eq!(parse_places("t:0,2").unwrap().partitions, Some(vec![0, 2]));
         assert!(parse_places("t:a").is_err() && parse_places("t:-1").is_err());
         let topics = [parse_places("t").unwrap(), parse_places("t:1").unwrap()];
-        assert_eq!(named(&topics, |_| Ok(2)).unwrap(), [("t".into(), 0), ("t".into(), 1)]);
+        assert_eq!(named(&topics, |_| Ok(2)).unwrap(), [TopicPartition::new("t", 0), TopicPartition::new("t", 1)]);
         assert!(named(&topics, |_| Ok(1)).unwrap_err().to_string().contains("0 to 0"));
     }
 }

@@ -2,9 +2,8 @@
 
 use super::{Assignor, Isolation};
 use crate::error::{Error, Result};
-use crate::record::{Batch, Offset, PartitionId, Timestamp};
+use crate::record::{Batch, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where reading begins.
@@ -109,20 +108,8 @@ pub struct ConsumerConfig {
     pub fetch_wait: Duration,
 }
 
-/// The offset to go on from, a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The next record's offset.
-    pub offset: Offset,
-    /// Epoch of the leader that wrote the last one (KIP-320); -1 when unknown.
-    pub leader_epoch: i32,
-}
-
-/// A topic's partition.
-pub type Place = (Arc<str>, PartitionId);
-
 /// Positions by topic and partition.
-pub type Offsets = BTreeMap<Place, Position>;
+pub type Offsets = BTreeMap<TopicPartition, Position>;
 
 /// What [`Consumer::next`] found.
 #[derive(Debug)]
@@ -138,9 +125,9 @@ pub enum Event {
     /// The group gave these to this member, which begins there.
     Assigned(Offsets),
     /// The group wants these for others: they are let go at the next call of [`Consumer::next`].
-    Revoking(Vec<Place>),
+    Revoking(Vec<TopicPartition>),
     /// The member has these no more, for this reason: nothing can be committed for them.
-    Lost(Vec<Place>, Error),
+    Lost(Vec<TopicPartition>, Error),
 }
 
 /// Reads records; remembers what was handled.

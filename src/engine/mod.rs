@@ -9,14 +9,13 @@ pub mod native;
 mod producer;
 
 use crate::config::{Config, EngineChoice};
-use crate::error::{Code, Error, Result};
-use crate::record::{Offset, PartitionId};
+use crate::error::{Action, Error, Result, Subject};
+use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
 pub use acl::{Acl, AclFilter, Credential, Operation, PatternType, Permission, ResourceType};
 pub use admin::{Admin, NewTopic, Partition, Topic};
-pub use consumer::{
-    Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Place, Position, Start, Subscription,
-};
+pub use consumer::{Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription};
+use kafka_protocol::error::ResponseError;
 pub use native::wire::{Codec, Compression, Isolation};
 pub use native::{
     Api, Broker, Brokers, Change, ConfigEntry, Configured, Feature, ListedTransaction, LogDir, OpenTransaction,
@@ -43,7 +42,7 @@ impl Engine {
         let native = || native::Client::connect(config, stop);
         let kafka = || {
             if config.security.is_some() {
-                return Err(crate_cannot(
+                return Err(unsupported_by_kafka_crate(
                     "security.protocol",
                     "the kafka crate has no SASL, and its TLS is OpenSSL's C",
                 ));
@@ -60,9 +59,7 @@ impl Engine {
             },
             EngineChoice::Native => match native()? {
                 native::Found::Modern(client) => Ok(Self::Native(client)),
-                native::Found::Old(reason) => {
-                    Err(Error::Usage(format!("{reason}: --engine native needs Kafka 0.11; use --engine kafka")))
-                }
+                native::Found::Old(old) => Err(old.into()),
             },
             EngineChoice::Auto => match native()? {
                 native::Found::Modern(client) => {
@@ -71,10 +68,7 @@ impl Engine {
                 }
                 native::Found::Old(reason) => {
                     tracing::info!(engine = "kafka", "{reason}");
-                    kafka().map_err(|e| match e {
-                        Error::Network(text) => Error::Network(format!("{text} ({reason})")),
-                        other => other,
-                    })
+                    kafka()
                 }
             },
         }
@@ -117,7 +111,9 @@ impl Engine {
     pub fn groups(self) -> Result<native::GroupAdmin> {
         match self {
             Self::Native(client) => Ok(native::GroupAdmin::new(client)),
-            Self::Kafka(_) => Err(crate_cannot("groups", "the kafka crate only reads and commits a group's offsets")),
+            Self::Kafka(_) => {
+                Err(unsupported_by_kafka_crate("groups", "the kafka crate only reads and commits a group's offsets"))
+            }
         }
     }
 
@@ -128,7 +124,7 @@ impl Engine {
     pub fn cluster(self, what: &str) -> Result<native::ClusterAdmin> {
         match self {
             Self::Native(client) => Ok(native::ClusterAdmin::new(client)),
-            Self::Kafka(_) => Err(crate_cannot(what, "the kafka crate has no such request")),
+            Self::Kafka(_) => Err(unsupported_by_kafka_crate(what, "the kafka crate has no such request")),
         }
     }
 
@@ -142,30 +138,27 @@ impl Engine {
 }
 
 /// What only the native engine can do, asked of the `kafka` crate.
-pub(crate) fn crate_cannot(what: &str, why: &str) -> Error {
-    Error::Usage(format!("{what}: {why}; --engine native can, on Kafka 0.11 and newer"))
-}
-
-/// `topic/partition`, as messages name it.
-pub(crate) fn place(topic: &str, partition: PartitionId) -> String {
-    format!("{topic}/{partition}")
+pub(crate) fn unsupported_by_kafka_crate(feature: impl Into<String>, why: &'static str) -> Error {
+    Error::UnsupportedByKafkaCrate { feature: feature.into(), why }
 }
 
 /// An offset outside of what a partition holds.
-pub(crate) fn out_of_range(topic: &str, partition: PartitionId, asked: Offset, first: Offset, next: Offset) -> Error {
+pub(crate) fn out_of_range(of: &TopicPartition, asked: Offset, first: Offset, next: Offset) -> Error {
     let holds = if first == next {
         format!("the partition is empty, its next offset is {next}")
     } else {
         format!("the partition holds {first} to {}", next - 1)
     };
-    Error::Kafka { what: format!("offset {asked} of {}", place(topic, partition)), code: Code(1), message: Some(holds) }
+    let (subject, code) = (Subject::Offset(of.clone(), asked), ResponseError::OffsetOutOfRange);
+    Error::Kafka { action: Action::LookUp, subject, code, detail: Some(holds) }
 }
 
 /// A partition that the topic does not have.
-pub(crate) fn no_such_partition(topic: &str, partition: PartitionId, count: usize) -> Error {
+pub(crate) fn no_such_partition(of: &TopicPartition, count: usize) -> Error {
     Error::Kafka {
-        what: place(topic, partition),
-        code: Code(3),
-        message: Some(format!("the topic has {count} partitions, 0 to {}", count.saturating_sub(1))),
+        action: Action::LookUp,
+        subject: of.into(),
+        code: ResponseError::UnknownTopicOrPartition,
+        detail: Some(format!("the topic has {count} partitions, 0 to {}", count.saturating_sub(1))),
     }
 }

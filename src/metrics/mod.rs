@@ -11,6 +11,7 @@ pub use progress::Messages;
 pub use reporter::{Observe, Reporter};
 
 use crate::error::Error;
+use crate::record::TopicPartition;
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -27,9 +28,6 @@ const MAX_PARTITION_SERIES: usize = 10_000;
 const FIRST_BUCKET: f64 = 0.000_5;
 const BUCKET_FACTOR: f64 = 1.5;
 const BUCKETS: usize = 28;
-
-/// A topic's partition.
-type Place = (Arc<str>, i32);
 
 /// How far a reader is in a partition.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,7 +81,7 @@ struct Inner {
     group_lag_seconds: GaugeVec,
     scraped: Gauge,
     scrape_errors: IntCounterVec,
-    progress: Mutex<BTreeMap<Place, Progress>>,
+    progress: Mutex<BTreeMap<TopicPartition, Progress>>,
     /// Whether a cluster was reached and the command is at work.
     ready: std::sync::atomic::AtomicBool,
     /// All of the input, when it is known: bytes of files.
@@ -247,18 +245,18 @@ impl Metrics {
     }
 
     /// A fetch from `position` told where the partition ends.
-    pub fn ends_at(&self, topic: &Arc<str>, partition: i32, position: i64, end: i64) {
+    pub fn ends_at(&self, of: &TopicPartition, position: i64, end: i64) {
         let mut progress = self.progress();
-        let of = progress.entry((topic.clone(), partition)).or_default();
+        let of = progress.entry(of.clone()).or_default();
         of.end = Some(end);
         of.position.get_or_insert(position);
     }
 
     /// Records of a batch were handed to the output, which goes on at `position`.
-    pub fn consumed(&self, topic: &Arc<str>, partition: i32, records: u64, position: i64) {
+    pub fn consumed(&self, of: &TopicPartition, records: u64, position: i64) {
         self.0.records_consumed.inc_by(records);
         self.0.batches_consumed.inc();
-        self.progress().entry((topic.clone(), partition)).or_default().position = Some(position);
+        self.progress().entry(of.clone()).or_default().position = Some(position);
     }
 
     /// Reading of these begins, or goes on, for a member of a group.
@@ -268,7 +266,7 @@ impl Metrics {
     }
 
     /// Others read these from now on.
-    pub fn revoked(&self, places: &[Place]) {
+    pub fn revoked(&self, places: &[TopicPartition]) {
         self.0.rebalances.inc();
         self.0.assigned.sub(places.len() as i64);
         self.progress().retain(|place, _| !places.contains(place));
@@ -320,12 +318,12 @@ impl Metrics {
         self.0.scrape_errors.with_label_values(&[error.name()]).inc();
     }
 
-    fn progress(&self) -> MutexGuard<'_, BTreeMap<Place, Progress>> {
+    fn progress(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Progress>> {
         self.0.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lag of each partition that is read, as far as it is known.
-    fn lags(&self) -> Vec<(Place, i64)> {
+    fn lags(&self) -> Vec<(TopicPartition, i64)> {
         let progress = self.progress();
         let known = progress.iter().filter_map(|(place, p)| Some((place.clone(), (p.end? - p.position?).max(0))));
         known.collect()
@@ -336,7 +334,7 @@ impl Metrics {
         let lags = self.lags();
         self.0.lag.reset();
         let sum = lags.len() > MAX_PARTITION_SERIES;
-        for ((topic, partition), lag) in lags {
+        for (TopicPartition { topic, partition }, lag) in lags {
             let partition = if sum { "all".to_owned() } else { partition.to_string() };
             self.0.lag.with_label_values(&[&*topic, &partition]).add(lag);
         }
@@ -385,15 +383,16 @@ mod tests {
 
     #[test]
     fn what_goes_to_others_is_no_lag_of_ours() {
-        let (metrics, topic) = (Metrics::default(), "t".into());
+        let metrics = Metrics::default();
+        let of = |partition| TopicPartition::new("t", partition);
         metrics.assigned(2);
         for partition in 0..2 {
-            metrics.ends_at(&topic, partition, 0, 10);
+            metrics.ends_at(&of(partition), 0, 10);
         }
-        metrics.consumed(&topic, 0, 4, 4);
+        metrics.consumed(&of(0), 4, 4);
         assert_eq!(metrics.lags().iter().map(|(_, lag)| *lag).collect::<Vec<_>>(), [6, 10]);
-        metrics.revoked(&[(topic.clone(), 0)]);
-        assert_eq!(metrics.lags(), [((topic, 1), 10)]);
+        metrics.revoked(&[of(0)]);
+        assert_eq!(metrics.lags(), [(of(1), 10)]);
         assert!(metrics.text().contains("kpipe_assigned_partitions 1"));
     }
 }

@@ -37,8 +37,7 @@ impl Metrics {
             "compression_ratio": (packed > 0).then(|| round(raw as f64 / packed as f64)),
         });
         let lags = self.lags();
-        let lag: Map<String, Value> =
-            lags.iter().map(|((topic, partition), lag)| (format!("{topic}/{partition}"), json!(lag))).collect();
+        let lag: Map<String, Value> = lags.iter().map(|(of, lag)| (of.to_string(), json!(lag))).collect();
         let consumed = json!({
             "records": now.consumed,
             "records_per_s": rate(now.consumed, before.consumed),
@@ -125,6 +124,9 @@ fn round(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Action;
+    use crate::record::TopicPartition;
+    use kafka_protocol::error::ResponseError;
 
     #[test]
     fn a_quantile_lies_in_its_bucket() {
@@ -138,13 +140,13 @@ mod tests {
     #[test]
     fn a_line_tells_rates_and_totals() {
         let metrics = Metrics::default();
-        let topic = "t".into();
+        let of = TopicPartition::new("t", 0);
         metrics.delivered(10);
         metrics.batch_filled(3_000);
         metrics.batch_ready(1_000);
-        metrics.failed(2, &crate::error::Error::kafka("t/0", 10));
-        metrics.ends_at(&topic, 0, 0, 100);
-        metrics.consumed(&topic, 0, 40, 40);
+        metrics.failed(2, &crate::error::Error::kafka(Action::Produce, &of, ResponseError::MessageTooLarge));
+        metrics.ends_at(&of, 0, 100);
+        metrics.consumed(&of, 40, 40);
         metrics.request("1", "Produce").answered();
         let mut before = Before::default();
         let second = Duration::from_secs(1);

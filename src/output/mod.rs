@@ -7,4 +7,4 @@ mod writer;
 
 pub use dead_letters::DeadLetters;
 pub use format::{Encoding, Format};
-pub use writer::{Place, Writer};
+pub use writer::{PartitionIndex, Writer};

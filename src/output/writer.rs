@@ -1,8 +1,8 @@
 //! Stdout with one large buffer, which knows of each record whether its bytes were really taken.
 
 use crate::error::{Error, Result, describe_io};
-use crate::record::{Offset, PartitionId};
-use std::collections::VecDeque;
+use crate::record::{PartitionId, Position, TopicPartition};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -11,25 +11,24 @@ use std::sync::Arc;
 /// A `write` this large costs nothing against its copying.
 const FLUSH_AT: usize = 256 << 10;
 
-/// A partition whose records are written; an index into the writer's list.
+/// An index into the writer's list of the partitions whose records it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place(usize);
+pub struct PartitionIndex(usize);
 
 /// The end of a record in the stream of bytes.
 #[derive(Debug)]
 struct Mark {
     end: u64,
-    place: Place,
-    next_offset: Offset,
-    leader_epoch: i32,
+    partition: PartitionIndex,
+    /// The position after the record.
+    position: Position,
 }
 
 #[derive(Debug)]
 struct Partition {
-    topic: Arc<str>,
-    partition: PartitionId,
+    of: TopicPartition,
     /// The position after the last record that was taken for sure.
-    position: Option<(Offset, i32)>,
+    position: Option<Position>,
 }
 
 /// The writer of stdout.
@@ -71,19 +70,20 @@ impl Writer {
         }
     }
 
-    /// The place of a partition.
-    pub fn place(&mut self, topic: &Arc<str>, partition: PartitionId) -> Place {
-        let known = self.partitions.iter().position(|p| p.partition == partition && p.topic == *topic);
-        Place(known.unwrap_or_else(|| {
-            self.partitions.push(Partition { topic: topic.clone(), partition, position: None });
+    /// The index of a partition, which is listed at its first use.
+    pub fn index(&mut self, topic: &Arc<str>, partition: PartitionId) -> PartitionIndex {
+        let known = self.partitions.iter().position(|p| p.of.partition == partition && p.of.topic == *topic);
+        PartitionIndex(known.unwrap_or_else(|| {
+            let of = TopicPartition::new(topic.clone(), partition);
+            self.partitions.push(Partition { of, position: None });
             self.partitions.len() - 1
         }))
     }
 
-    /// All before `offset` counts as written: it is not this reader's to write.
-    pub fn begin_at(&mut self, topic: &Arc<str>, partition: PartitionId, offset: Offset, leader_epoch: i32) {
-        let place = self.place(topic, partition);
-        self.partitions[place.0].position = Some((offset, leader_epoch));
+    /// Counts all before `position` as written: this reader does not have to write it.
+    pub fn begin_at(&mut self, of: &TopicPartition, position: Position) {
+        let index = self.index(&of.topic, of.partition);
+        self.partitions[index.0].position = Some(position);
     }
 
     /// Bytes that stdout took, in all.
@@ -102,15 +102,15 @@ impl Writer {
         !self.buffer.is_empty()
     }
 
-    /// All bytes of `place` before `next_offset` are in the buffer now. Writes when the buffer is large enough, and
+    /// Notes that all of the partition before `position` is in the buffer. Writes when the buffer is large enough, and
     /// returns whether it did.
     ///
     /// # Errors
     /// As [`Writer::flush`].
     #[inline]
-    pub fn mark(&mut self, place: Place, next_offset: Offset, leader_epoch: i32) -> Result<bool> {
+    pub fn mark(&mut self, partition: PartitionIndex, position: Position) -> Result<bool> {
         let end = self.taken + self.buffer.len() as u64;
-        self.marks.push_back(Mark { end, place, next_offset, leader_epoch });
+        self.marks.push_back(Mark { end, partition, position });
         self.flush_if_large()
     }
 
@@ -165,28 +165,27 @@ impl Writer {
         }
         let settled = self.marks.partition_point(|mark| mark.end <= sure);
         for mark in self.marks.drain(..settled) {
-            self.partitions[mark.place.0].position = Some((mark.next_offset, mark.leader_epoch));
+            self.partitions[mark.partition.0].position = Some(mark.position);
         }
         result
     }
 
-    /// Partitions that are read no more, or from elsewhere: what was written of them does not count any longer.
-    pub fn forget(&mut self, gone: &[(Arc<str>, PartitionId)]) {
-        let is_gone =
-            |p: &Partition| gone.iter().any(|(topic, partition)| p.partition == *partition && p.topic == *topic);
+    /// Forgets what was written of partitions that are not read any more, or from elsewhere.
+    pub fn forget(&mut self, gone: &[TopicPartition]) {
+        let is_gone = |p: &Partition| gone.contains(&p.of);
         let partitions = &mut self.partitions;
-        self.marks.retain(|mark| !is_gone(&partitions[mark.place.0]));
+        self.marks.retain(|mark| !is_gone(&partitions[mark.partition.0]));
         partitions.iter_mut().filter(|p| is_gone(p)).for_each(|p| p.position = None);
     }
 
-    /// Where to go on in each partition, as far as stdout took the bytes: topic, partition, offset, leader epoch.
-    pub fn written(&self) -> Vec<(Arc<str>, PartitionId, Offset, i32)> {
+    /// Where to continue in each partition, as far as stdout took the bytes.
+    pub fn written(&self) -> BTreeMap<TopicPartition, Position> {
         let mut positions: Vec<_> = self.partitions.iter().map(|p| p.position).collect();
         for mark in self.marks.iter().take_while(|mark| mark.end <= self.taken) {
-            positions[mark.place.0] = Some((mark.next_offset, mark.leader_epoch));
+            positions[mark.partition.0] = Some(mark.position);
         }
         let known = self.partitions.iter().zip(positions);
-        known.filter_map(|(p, at)| at.map(|(offset, epoch)| (p.topic.clone(), p.partition, offset, epoch))).collect()
+        known.filter_map(|(p, position)| Some((p.of.clone(), position?))).collect()
     }
 }
 
@@ -207,28 +206,32 @@ mod tests {
     fn what_a_gone_reader_left_in_the_pipe_does_not_count_as_written() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut writer = Writer::new(File::from(std::os::fd::OwnedFd::from(writer)));
-        let place = writer.place(&"t".into(), 0);
+        let index = writer.index(&"t".into(), 0);
         for offset in 0..10 {
             writer.buffer().extend_from_slice(b"0123456789");
-            writer.mark(place, offset + 1, 0).unwrap();
+            writer.mark(index, Position { offset: offset + 1, leader_epoch: None }).unwrap();
         }
         writer.flush().unwrap();
-        assert_eq!(writer.written()[0].2, 10, "the pipe took it");
+        assert_eq!(writer.written().into_values().next().unwrap().offset, 10, "the pipe took it");
         reader.read_exact(&mut [0; 35]).unwrap();
         drop(reader);
         writer.buffer().extend_from_slice(b"more");
         assert!(matches!(writer.flush(), Err(Error::ReaderGone)));
-        assert_eq!(writer.written()[0].2, 3, "the reader took three records and a half");
+        assert_eq!(
+            writer.written().into_values().next().unwrap().offset,
+            3,
+            "the reader took three records and a half"
+        );
     }
 
     #[test]
     fn a_reader_that_went_without_a_word_is_noticed_when_there_is_nothing_to_write() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut writer = Writer::new(File::from(std::os::fd::OwnedFd::from(writer)));
-        let place = writer.place(&"t".into(), 0);
+        let index = writer.index(&"t".into(), 0);
         for offset in 0..3 {
             writer.buffer().extend_from_slice(b"0123456789");
-            writer.mark(place, offset + 1, 0).unwrap();
+            writer.mark(index, Position { offset: offset + 1, leader_epoch: None }).unwrap();
         }
         writer.flush().unwrap();
         writer.flush().unwrap();
@@ -236,7 +239,7 @@ mod tests {
         drop(reader);
         for _ in 0..2 {
             assert!(matches!(writer.flush(), Err(Error::ReaderGone)));
-            assert_eq!(writer.written()[0].2, 2, "the third is still in the pipe");
+            assert_eq!(writer.written().into_values().next().unwrap().offset, 2, "the third is still in the pipe");
         }
     }
 

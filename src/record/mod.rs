@@ -4,10 +4,12 @@
 //! records that point into a fetched batch. This room knows nobody.
 
 mod batch;
+mod partition;
 pub mod varint;
 
 pub(crate) use batch::encode;
 pub use batch::{Batch, Malformed, Records};
+pub use partition::{BrokerId, LeaderEpoch, Node, Position, TopicPartition, by_topic, partitions_by_topic};
 
 /// Kafka's number of a partition within its topic.
 pub type PartitionId = i32;

@@ -3,8 +3,9 @@
 use crate::cli::Context;
 use crate::cli::listing::{print_lines, say};
 use crate::config::parse_duration;
-use crate::engine::{Broker, ClusterAdmin, ConfigEntry, Configured, PartitionInfo, place};
+use crate::engine::{Broker, ClusterAdmin, ConfigEntry, Configured, PartitionInfo};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::record::TopicPartition;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +60,7 @@ impl Health {
             let is_last = deadline.is_none_or(|at| Instant::now() >= at);
             match look(context, &mut admin) {
                 Ok(reasons) if reasons.is_empty() || is_last => break reasons,
-                Err(error) if is_last || !error.is_passing() => return Err(error),
+                Err(error) if is_last || !error.is_transient() => return Err(error),
                 Ok(_) => {}
                 // A cluster that is not there yet is what is waited for.
                 Err(error) => {
@@ -112,7 +113,9 @@ fn look(context: &Context, admin: &mut Option<ClusterAdmin>) -> Result<Vec<Reaso
             .iter()
             .flat_map(|(topic, partitions)| {
                 let wrong = partitions.iter().enumerate().filter(|(_, p)| is(topic, p));
-                wrong.map(|(index, _)| place(topic, index as i32)).collect::<Vec<_>>()
+                wrong
+                    .map(|(index, _)| TopicPartition::new(topic.as_str(), index as i32).to_string())
+                    .collect::<Vec<_>>()
             })
             .collect();
         if !found.is_empty() {
@@ -176,7 +179,7 @@ fn disks(admin: &ClusterAdmin, brokers: &[Broker], reasons: &mut Vec<Reason>) ->
         match admin.log_dirs(&[broker.broker]) {
             Ok(found) => dirs.extend(found),
             // The cluster takes it for alive still.
-            Err(error) if error.is_passing() => silent.push(error.to_string()),
+            Err(error) if error.is_transient() => silent.push(error.to_string()),
             Err(error) => return Err(error),
         }
     }

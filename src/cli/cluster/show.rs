@@ -81,7 +81,7 @@ pub(super) fn apis(context: &Context, broker: Option<i32>, json: bool) -> Result
         Some(id) => id,
         None => {
             let up = admin.alive()?;
-            *up.first().ok_or_else(|| Error::Network("no broker is up".to_owned()))?
+            *up.first().ok_or_else(|| Error::Usage("no broker is up".to_owned()))?
         }
     };
     let apis = admin.apis(broker)?;

@@ -4,9 +4,9 @@ use crate::cli::Context;
 use crate::cli::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
-use crate::engine::{ClusterAdmin, OpenTransaction, Operation, Place, place};
+use crate::engine::{ClusterAdmin, OpenTransaction, Operation};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::record::now;
+use crate::record::{TopicPartition, now};
 use clap::{Args, Subcommand};
 use std::time::Duration;
 
@@ -86,8 +86,7 @@ impl Transactions {
                 let open = admin.open_transactions(std::slice::from_ref(at))?;
                 let found = open.into_iter().find(|open| open.start_offset == *start_offset);
                 let found = found.ok_or_else(|| {
-                    let of = place(&at.0, at.1);
-                    Error::Usage(format!("no transaction of {of} begins at {start_offset}: see find-hanging"))
+                    Error::Usage(format!("no transaction of {at} begins at {start_offset}: see find-hanging"))
                 })?;
                 abort(context, &admin, &found, *dry_run, *yes)?;
             }
@@ -134,11 +133,11 @@ fn describe(admin: &ClusterAdmin, id: &str, json: bool) -> Result<()> {
 }
 
 fn find(admin: &ClusterAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
-    let places: Vec<Place> = if topics.is_empty() {
+    let places: Vec<TopicPartition> = if topics.is_empty() {
         let all = admin.partition_infos(None)?;
         let led = all.iter().flat_map(|(topic, partitions)| {
             let led = partitions.iter().enumerate().filter(|(_, p)| p.leader.is_some());
-            led.map(|(index, _)| (topic.as_str().into(), index as i32)).collect::<Vec<_>>()
+            led.map(|(index, _)| TopicPartition::new(topic.as_str(), index as i32)).collect::<Vec<_>>()
         });
         led.collect()
     } else {

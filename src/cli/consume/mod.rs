@@ -6,7 +6,7 @@ mod work;
 use super::Context;
 use super::produce::{Bytes, parse_delimiter};
 use crate::config::parse_duration;
-use crate::engine::{ConsumerConfig, Isolation, Offsets, Start, Subscription, crate_cannot};
+use crate::engine::{ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Encoding, Format, Writer};
@@ -225,7 +225,7 @@ impl Consume {
             ),
         ] {
             if asked {
-                return Err(crate_cannot(flag, why));
+                return Err(unsupported_by_kafka_crate(flag, why));
             }
         }
         if let Some(group) = group.filter(|group| !group.lone) {

@@ -1,11 +1,11 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what goes is let go.
 
 use super::Commit;
-use crate::engine::{Consumer, Event, Offsets, Place, Position, place};
+use crate::engine::{Consumer, Event, Offsets};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
-use crate::record::{Batch, Offset};
+use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
 use std::time::{Duration, Instant};
 
 /// What waits for no deadline waits this long.
@@ -66,15 +66,19 @@ impl Work<'_> {
     }
 
     fn write(&mut self, mut batch: Batch) -> Result<()> {
-        let at = self.writer.place(&batch.topic, batch.partition);
+        let at = self.writer.index(&batch.topic, batch.partition);
+        let leader_epoch = LeaderEpoch::from_wire(batch.leader_epoch);
         self.format.begin(&batch);
         let mut stopped = None;
         let left = self.left;
         for record in batch.records() {
-            let record =
-                record.map_err(|e| Error::Network(format!("{}: {e}", place(&batch.topic, batch.partition))))?;
+            let record = record.map_err(|e| Error::Corrupt {
+                partition: TopicPartition::new(batch.topic.clone(), batch.partition),
+                offset: e.base_offset,
+                why: "malformed record".to_owned(),
+            })?;
             self.format.write(self.writer.buffer(), &record, self.delimiter);
-            let mut flushed = self.writer.mark(at, record.offset + 1, batch.leader_epoch)?;
+            let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;
                 self.commit_written()?;
@@ -97,12 +101,13 @@ impl Work<'_> {
             return Ok(());
         }
         // Past offsets at the batch's end that no record has.
-        self.writer.mark(at, batch.next_offset, batch.leader_epoch).map(drop)
+        self.writer.mark(at, Position { offset: batch.next_offset, leader_epoch }).map(drop)
     }
 
     /// Counts what became of a batch when there were `left` records to come before it.
     fn count(&mut self, batch: &Batch, left: u64, position: Offset) {
-        self.metrics.consumed(&batch.topic, batch.partition, left - self.left, position);
+        let of = TopicPartition::new(batch.topic.clone(), batch.partition);
+        self.metrics.consumed(&of, left - self.left, position);
         self.count_output();
     }
 
@@ -116,16 +121,16 @@ impl Work<'_> {
     /// Where a partition begins is committed with the first commit, so that what comes while nobody reads is not
     /// taken for old by a later run.
     fn take_up(&mut self, begins: &Offsets) {
-        for ((topic, partition), position) in begins {
-            self.writer.begin_at(topic, *partition, position.offset, position.leader_epoch);
+        for (of, position) in begins {
+            self.writer.begin_at(of, *position);
         }
-        let places: Vec<Place> = begins.keys().cloned().collect();
+        let places: Vec<TopicPartition> = begins.keys().cloned().collect();
         self.metrics.assigned(places.len());
         tracing::info!(partitions = named(&places), "assigned");
     }
 
     /// Writes and commits what there is of `places`, which others will read from there on.
-    fn let_go(&mut self, places: &[Place]) -> Result<()> {
+    fn let_go(&mut self, places: &[TopicPartition]) -> Result<()> {
         self.writer.flush()?;
         if self.commit != Commit::None {
             self.commit_written()?;
@@ -136,18 +141,17 @@ impl Work<'_> {
     }
 
     /// Others read `places` by now: from what was committed last.
-    fn lose(&mut self, places: &[Place], why: &Error) -> Result<()> {
+    fn lose(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
         self.writer.flush()?;
         let again: Vec<String> = self
             .writer
             .written()
             .into_iter()
-            .filter_map(|(topic, partition, offset, _)| {
-                let key = (topic, partition);
-                let from = self.committed.get(&key).map(|position| position.offset);
-                let repeats = places.contains(&key) && from != Some(offset) && self.commit != Commit::None;
+            .filter_map(|(of, Position { offset, .. })| {
+                let from = self.committed.get(&of).map(|position| position.offset);
+                let repeats = places.contains(&of) && from != Some(offset) && self.commit != Commit::None;
                 let since = from.map_or("its last commit".to_owned(), |from| from.to_string());
-                repeats.then(|| format!("{} from {since} to {}", place(&key.0, key.1), offset - 1))
+                repeats.then(|| format!("{of} from {since} to {}", offset - 1))
             })
             .collect();
         let again =
@@ -157,20 +161,18 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn forget(&mut self, places: &[Place]) {
+    fn forget(&mut self, places: &[TopicPartition]) {
         self.metrics.revoked(places);
         self.writer.forget(places);
         self.committed.retain(|key, _| !places.contains(key));
-        self.rest.take_if(|rest| places.contains(&(rest.topic.clone(), rest.partition)));
+        self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }
 
     fn commit_written(&mut self) -> Result<()> {
         let mut changed = Offsets::new();
-        for (topic, partition, offset, leader_epoch) in self.writer.written() {
-            let position = Position { offset, leader_epoch };
-            let key = (topic, partition);
-            if self.committed.get(&key) != Some(&position) {
-                changed.insert(key, position);
+        for (of, position) in self.writer.written() {
+            if self.committed.get(&of) != Some(&position) {
+                changed.insert(of, position);
             }
         }
         if changed.is_empty() {
@@ -209,10 +211,10 @@ impl Work<'_> {
 }
 
 /// `t/0, t/1`, or "none".
-fn named(places: &[Place]) -> String {
+fn named(places: &[TopicPartition]) -> String {
     if places.is_empty() {
         return "none".to_owned();
     }
-    let each: Vec<_> = places.iter().map(|(topic, partition)| place(topic, *partition)).collect();
+    let each: Vec<_> = places.iter().map(ToString::to_string).collect();
     each.join(", ")
 }

@@ -3,10 +3,10 @@
 use crate::cli::Context;
 use crate::cli::listing::{or_dash, print, print_lines, right_align, say, table};
 use crate::config::parse_duration;
-use crate::engine::{GroupAdmin, Place, Progress};
+use crate::engine::{GroupAdmin, Progress};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{GroupLag, Metrics, Observe, Reporter};
-use crate::record::Offset;
+use crate::record::{Offset, TopicPartition};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -20,7 +20,7 @@ const EXPORT_EVERY: Duration = Duration::from_secs(15);
 const MOST_SAMPLES: usize = 128;
 
 /// Progress by group.
-type Groups = BTreeMap<String, BTreeMap<Place, Progress>>;
+type Groups = BTreeMap<String, BTreeMap<TopicPartition, Progress>>;
 
 /// How many records each partition is behind; where nothing was committed, all that there are
 #[derive(Debug, Args)]
@@ -82,7 +82,8 @@ impl Lag {
         }
         let of = |group: &String| {
             let described = admin.describe(group)?;
-            let assigned: Vec<Place> = described.members.into_iter().flat_map(|member| member.assigned).collect();
+            let assigned: Vec<TopicPartition> =
+                described.members.into_iter().flat_map(|member| member.assigned).collect();
             Ok((group.clone(), admin.progress(group, &assigned)?))
         };
         self.groups.iter().map(of).collect()
@@ -102,7 +103,7 @@ impl Lag {
                 }
                 Err(Error::Stopped) => return Ok(EXIT_OK),
                 Err(error) => {
-                    tracing::warn!(%error, "trying on");
+                    tracing::warn!(%error, "retrying");
                     metrics.group_lags_failed(&error);
                     metrics.ready(false);
                 }
@@ -115,9 +116,9 @@ impl Lag {
     }
 }
 
-pub(super) fn lag_json(group: Option<&str>, of: &Place, progress: &Progress) -> Value {
+pub(super) fn lag_json(group: Option<&str>, of: &TopicPartition, progress: &Progress) -> Value {
     let mut line = json!({
-        "topic": &*of.0, "partition": of.1, "committed": progress.committed.map(|position| position.offset),
+        "topic": &*of.topic, "partition": of.partition, "committed": progress.committed.map(|position| position.offset),
         "end": progress.end, "lag": progress.lag(),
     });
     if let Some(group) = group {
@@ -132,8 +133,8 @@ fn show(groups: &Groups) -> Result<()> {
         for (of, progress) in progress {
             table.add_row([
                 group.clone(),
-                of.0.to_string(),
-                of.1.to_string(),
+                of.topic.to_string(),
+                of.partition.to_string(),
                 or_dash(progress.committed.map(|position| position.offset)),
                 progress.end.to_string(),
                 progress.lag().to_string(),
@@ -147,7 +148,7 @@ fn show(groups: &Groups) -> Result<()> {
 /// Where partitions ended, and when: what tells for how long a group is behind.
 #[derive(Default)]
 struct History {
-    ends: HashMap<Place, VecDeque<(Instant, Offset)>>,
+    ends: HashMap<TopicPartition, VecDeque<(Instant, Offset)>>,
 }
 
 impl History {
@@ -167,13 +168,13 @@ impl History {
             }
         }
         self.ends.retain(|place, _| groups.values().any(|progress| progress.contains_key(place)));
-        let of_group = |(group, progress): (&String, &BTreeMap<Place, Progress>)| {
-            let lag = |((topic, partition), progress): (&Place, &Progress)| GroupLag {
+        let of_group = |(group, progress): (&String, &BTreeMap<TopicPartition, Progress>)| {
+            let lag = |(of, progress): (&TopicPartition, &Progress)| GroupLag {
                 group: group.clone(),
-                topic: topic.clone(),
-                partition: *partition,
+                topic: of.topic.clone(),
+                partition: of.partition,
                 records: progress.lag(),
-                seconds: self.behind(&(topic.clone(), *partition), progress, now),
+                seconds: self.behind(of, progress, now),
             };
             progress.iter().map(lag).collect::<Vec<_>>()
         };
@@ -181,7 +182,7 @@ impl History {
     }
 
     /// How long ago the partition ended where the group is: between the two looks around that, in proportion.
-    fn behind(&self, place: &Place, progress: &Progress, now: Instant) -> Option<f64> {
+    fn behind(&self, place: &TopicPartition, progress: &Progress, now: Instant) -> Option<f64> {
         if progress.lag() == 0 {
             return Some(0.0);
         }
@@ -198,15 +199,15 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Position;
+    use crate::record::Position;
 
     #[test]
     fn a_group_is_behind_since_the_partition_ended_where_it_is() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let place: Place = ("t".into(), 0);
+        let place = TopicPartition::new("t", 0);
         let groups = |committed: Offset, end: Offset| -> Groups {
-            let committed = Some(Position { offset: committed, leader_epoch: -1 });
+            let committed = Some(Position { offset: committed, leader_epoch: None });
             [("g".to_owned(), [(place.clone(), Progress { committed, first: 0, end })].into())].into()
         };
         let mut history = History::default();

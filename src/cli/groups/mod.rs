@@ -6,8 +6,9 @@ mod offsets;
 use super::Context;
 use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
 use super::places::{Places, parse_places};
-use crate::engine::{GroupAdmin, Operation, Place, ResourceType, place};
+use crate::engine::{GroupAdmin, Operation, ResourceType};
 use crate::error::{EXIT_OK, Result};
+use crate::record::TopicPartition;
 use clap::{Args, Subcommand};
 use lag::lag_json;
 use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
@@ -174,19 +175,19 @@ fn list(admin: &GroupAdmin, json: bool) -> Result<()> {
 fn describe(admin: &GroupAdmin, groups: &[String], json: bool) -> Result<()> {
     for group in groups {
         let described = admin.describe(group)?;
-        let owner: BTreeMap<&Place, usize> = described
+        let owner: BTreeMap<&TopicPartition, usize> = described
             .members
             .iter()
             .enumerate()
             .flat_map(|(index, member)| member.assigned.iter().map(move |place| (place, index)))
             .collect();
-        let also: Vec<Place> = owner.keys().map(|place| (*place).clone()).collect();
+        let also: Vec<TopicPartition> = owner.keys().map(|place| (*place).clone()).collect();
         let progress = admin.progress(group, &also)?;
         if json {
             let members = described.members.iter().map(|member| {
                 json!({
                     "member_id": member.member_id, "instance_id": member.instance_id, "client_id": member.client_id,
-                    "host": member.host, "partitions": member.assigned.iter().map(|(t, p)| place(t, *p)).collect::<Vec<_>>(),
+                    "host": member.host, "partitions": member.assigned.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 })
             });
             let partitions = progress.iter().map(|(of, progress)| {
@@ -219,8 +220,8 @@ fn describe(admin: &GroupAdmin, groups: &[String], json: bool) -> Result<()> {
         for (of, progress) in &progress {
             let member = owner.get(of).map(|index| &described.members[*index]);
             table.add_row([
-                of.0.to_string(),
-                of.1.to_string(),
+                of.topic.to_string(),
+                of.partition.to_string(),
                 or_dash(progress.committed.map(|position| position.offset)),
                 progress.end.to_string(),
                 progress.lag().to_string(),

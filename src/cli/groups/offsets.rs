@@ -4,9 +4,12 @@ use super::super::Context;
 use super::super::consume::parse_time;
 use super::super::listing::{or_dash, print, print_lines, right_align, say, table};
 use super::super::places::{self, Places};
-use crate::engine::{GroupAdmin, Offsets, Place, Position, Start, place};
+use crate::engine::{GroupAdmin, Offsets, Start};
+use crate::error::{Action, Subject};
 use crate::error::{Error, Result, describe_io};
-use crate::record::PartitionId;
+use crate::record::{LeaderEpoch, Position};
+use crate::record::{PartitionId, TopicPartition};
+use kafka_protocol::error::ResponseError;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,13 +55,13 @@ fn unknown_epoch() -> i32 {
 }
 
 /// The partitions that were named.
-pub(super) fn named(admin: &GroupAdmin, topics: &[Places]) -> Result<Vec<Place>> {
+pub(super) fn named(admin: &GroupAdmin, topics: &[Places]) -> Result<Vec<TopicPartition>> {
     places::named(topics, |topic| Ok(admin.partitions(topic)?.len()))
 }
 
 /// A partition's offset as it is and as it is to be.
 pub(super) struct Step {
-    of: Place,
+    of: TopicPartition,
     from: Option<i64>,
     to: Position,
 }
@@ -83,10 +86,7 @@ pub(super) fn plan_reset(admin: &GroupAdmin, group: &str, topics: &[Places], to:
             Target::To(Start::At(offset)) => offset,
             Target::Shift(by) => {
                 let Some(from) = from else {
-                    return Err(Error::Usage(format!(
-                        "--to shift: group {group} has committed nothing for {}",
-                        place(&of.0, of.1)
-                    )));
+                    return Err(Error::Usage(format!("--to shift: group {group} has committed nothing for {of}")));
                 };
                 from.saturating_add(by)
             }
@@ -94,21 +94,21 @@ pub(super) fn plan_reset(admin: &GroupAdmin, group: &str, topics: &[Places], to:
         };
         let offset = wanted.clamp(first, end);
         if offset != wanted {
-            tracing::warn!("{} holds {first} to {end}: {wanted} becomes {offset}", place(&of.0, of.1));
+            tracing::warn!("{of} holds {first} to {end}: {wanted} becomes {offset}");
         }
-        steps.push(Step { of, from, to: Position { offset, leader_epoch: -1 } });
+        steps.push(Step { of, from, to: Position { offset, leader_epoch: None } });
     }
     Ok(steps)
 }
 
 /// Writes what the group has committed, as [`plan_import`] reads it.
 pub(super) fn export(admin: &GroupAdmin, group: &str) -> Result<()> {
-    let lines = admin.committed(group)?.into_iter().map(|((topic, partition), kept)| Exported {
+    let lines = admin.committed(group)?.into_iter().map(|(TopicPartition { topic, partition }, kept)| Exported {
         group: group.to_owned(),
         topic: topic.to_string(),
         partition,
         offset: kept.position.offset,
-        leader_epoch: kept.position.leader_epoch,
+        leader_epoch: LeaderEpoch::to_wire(kept.position.leader_epoch),
         metadata: kept.metadata,
     });
     print_lines(lines.map(|line| serde_json::to_value(line).unwrap_or_default()))
@@ -132,10 +132,10 @@ pub(super) fn plan_import(
         if read.offset < 0 || read.partition < 0 {
             return Err(malformed(None, "offset and partition begin at 0".to_owned()));
         }
-        let position = Position { offset: read.offset, leader_epoch: read.leader_epoch };
+        let position = Position { offset: read.offset, leader_epoch: LeaderEpoch::from_wire(read.leader_epoch) };
         let group = group.map_or(read.group, str::to_owned);
         plans.entry(group).or_default().push(Step {
-            of: (read.topic.into(), read.partition),
+            of: TopicPartition::new(read.topic, read.partition),
             from: None,
             to: position,
         });
@@ -165,15 +165,15 @@ pub(super) fn carry_out(
     let all = || plans.iter().flat_map(|(group, steps)| steps.iter().map(move |step| (group, step)));
     if json {
         print_lines(all().map(|(group, step)| {
-            json!({"group": group, "topic": &*step.of.0, "partition": step.of.1, "from": step.from, "to": step.to.offset})
+            json!({"group": group, "topic": &*step.of.topic, "partition": step.of.partition, "from": step.from, "to": step.to.offset})
         }))?;
     } else {
         let mut table = table(&["GROUP", "TOPIC", "PARTITION", "FROM", "TO"]);
         for (group, step) in all() {
             table.add_row([
                 group.clone(),
-                step.of.0.to_string(),
-                step.of.1.to_string(),
+                step.of.topic.to_string(),
+                step.of.partition.to_string(),
                 or_dash(step.from),
                 step.to.offset.to_string(),
             ]);
@@ -195,11 +195,10 @@ pub(super) fn carry_out(
 
 /// An active group would go on where its members are: says who they are.
 pub(super) fn refuse_active(admin: &GroupAdmin, group: &str) -> Result<()> {
-    const GROUP_ID_NOT_FOUND: i16 = 69;
     let described = match admin.describe(group) {
         Ok(described) => described,
         // There is none yet: nobody is active.
-        Err(Error::Kafka { code, .. }) if code.0 == GROUP_ID_NOT_FOUND => return Ok(()),
+        Err(error) if error.code() == Some(ResponseError::GroupIdNotFound) => return Ok(()),
         Err(error) => return Err(error),
     };
     if described.members.is_empty() {
@@ -210,9 +209,10 @@ pub(super) fn refuse_active(admin: &GroupAdmin, group: &str) -> Result<()> {
         .iter()
         .map(|member| format!("{} at {}", member.client_id, member.host.trim_start_matches('/')));
     Err(Error::Kafka {
-        what: format!("group {group}"),
-        code: crate::error::Code(68),
-        message: Some(format!("it has members: {}; stop them first", members.collect::<Vec<_>>().join(", "))),
+        action: Action::LookUp,
+        subject: Subject::group_named(group),
+        code: ResponseError::NonEmptyGroup,
+        detail: Some(format!("it has members: {}", members.collect::<Vec<_>>().join(", "))),
     })
 }
 

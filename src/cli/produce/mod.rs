@@ -6,7 +6,9 @@ mod work;
 
 use super::Context;
 use crate::config::{parse_duration, parse_size};
-use crate::engine::{Acks, Codec, Compression, Partitioner, ProducerConfig, TransactionConfig, crate_cannot};
+use crate::engine::{
+    Acks, Codec, Compression, Partitioner, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
+};
 use crate::error::{Error, Result, did_you_mean};
 use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter};
 use crate::metrics::{Observe, Reporter};
@@ -257,7 +259,7 @@ impl Produce {
         let reporter = Reporter::start(&self.observe, metrics, !typed && !shown && !context.quiet)?;
         let engine = context.connect()?;
         if engine.name() == "kafka" {
-            self.refuse_what_the_crate_cannot()?;
+            self.refuse_what_the_unsupported_by_kafka_crate()?;
         }
         let receipts = if self.receipts { Some(Writer::stdout()?) } else { None };
         let dead_letters = self.dead_letter.as_deref().map(DeadLetters::open).transpose()?;
@@ -352,7 +354,7 @@ impl Produce {
         })
     }
 
-    fn refuse_what_the_crate_cannot(&self) -> Result<()> {
+    fn refuse_what_the_unsupported_by_kafka_crate(&self) -> Result<()> {
         let cannot = [
             (!self.headers.is_empty(), "-H", "the kafka crate writes message sets v0, which have no headers"),
             (self.timestamp.is_some(), "--timestamp", "the kafka crate writes message sets v0, which have none"),
@@ -365,7 +367,7 @@ impl Produce {
             (self.create_topic.is_some(), "--create-topic", "the kafka crate cannot make topics"),
         ];
         match cannot.into_iter().find(|(asked, ..)| *asked) {
-            Some((_, flag, why)) => Err(crate_cannot(flag, why)),
+            Some((_, flag, why)) => Err(unsupported_by_kafka_crate(flag, why)),
             None => Ok(()),
         }
     }

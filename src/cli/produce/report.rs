@@ -1,7 +1,9 @@
 //! What became of the records, told to people on stderr, to scripts on stdout, and to the dead-letter file.
 
 use super::ledger::{Ledger, Settled};
+use crate::cli::hints::WithHint;
 use crate::engine::{Failure, Producer};
+use crate::error::ErrorCode;
 use crate::error::{Error, Result};
 use crate::metrics::{Messages, Metrics};
 use crate::output::{DeadLetters, Writer};
@@ -89,7 +91,7 @@ impl Report {
         *self.errors.entry(error.name()).or_default() += 1;
         match &mut self.ledger {
             Some(ledger) => ledger.refused(error.clone()),
-            None => note!("{error}"),
+            None => note!("{}", WithHint(error)),
         }
         let Some(letters) = &mut self.dead_letters else { return Ok(()) };
         match what {
@@ -126,7 +128,7 @@ impl Report {
                 Some(ledger) => ledger.answered(&receipt),
                 None => {
                     if let Err(failure) = &receipt.outcome {
-                        note!("{} records not delivered: {}", receipt.records, failure.error);
+                        note!("{} records not delivered: {}", receipt.records, WithHint(&failure.error));
                     }
                 }
             }
@@ -145,7 +147,7 @@ impl Report {
             if let Err(failure) = &settled.result {
                 leading.get_or_insert(settled.record - 1);
                 let possibly = if failure.possibly_written { "; perhaps written all the same" } else { "" };
-                let why = format!("{}{possibly}", failure.error);
+                let why = format!("{}{possibly}", WithHint(&failure.error));
                 match untold {
                     Some((first, count, same)) if *same == why && *first + *count == settled.record => {
                         *count += settled.count;

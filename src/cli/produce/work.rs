@@ -405,7 +405,7 @@ impl Delivery<'_> {
         self.report.take(&mut *self.producer)?;
         let aborted = self.producer.end_transaction(false);
         eprintln!("kpipe: the transaction is aborted: nothing of it is visible to readers of committed records");
-        self.report.aborted(&Error::Network(format!("the transaction was aborted: {why}")))?;
+        self.report.aborted(&Error::Aborted(Box::new(why.clone())))?;
         aborted
     }
 }

@@ -5,14 +5,12 @@ use crate::cli::Context;
 use crate::cli::consume::parse_time;
 use crate::cli::listing::{confirm, or_dash, print, right_align, say, table};
 use crate::cli::places::{Places, named};
-use crate::engine::{Change, Configured, NewTopic, Place, place};
-use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::record::Offset;
+use crate::engine::{Change, Configured, NewTopic};
+use crate::error::{EXIT_FAILED, EXIT_OK, Result};
+use crate::record::{Offset, TopicPartition};
 use clap::Args;
+use kafka_protocol::error::ResponseError;
 use std::collections::BTreeMap;
-
-/// Kafka's TOPIC_ALREADY_EXISTS.
-const ALREADY_EXISTS: i16 = 36;
 
 /// Makes a topic
 #[derive(Debug, Args)]
@@ -60,7 +58,7 @@ impl Create {
         };
         let name = &self.name;
         match context.connect()?.admin().create_topic(&topic, self.dry_run) {
-            Err(Error::Kafka { code, .. }) if self.if_not_exists && code.0 == ALREADY_EXISTS => {
+            Err(error) if self.if_not_exists && error.code() == Some(ResponseError::TopicAlreadyExists) => {
                 say(context, &format!("topic {name} is there"));
             }
             Err(error) => return Err(error),
@@ -114,13 +112,14 @@ pub(super) fn delete_records(context: &Context, topics: &[Places], before: Befor
         Before::Time(time) => admin.offsets_at(&places, time)?,
         _ => Default::default(),
     };
-    let of = |offsets: &std::collections::HashMap<Place, Offset>, of: &Place| offsets.get(of).copied();
-    let mut plan: BTreeMap<Place, Offset> = BTreeMap::new();
+    let of =
+        |offsets: &std::collections::HashMap<TopicPartition, Offset>, of: &TopicPartition| offsets.get(of).copied();
+    let mut plan: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
     for at in &places {
         let (first, end) = (of(&first, at).unwrap_or(0), of(&end, at).unwrap_or(0));
         let before = match before {
             Before::Offset(offset) if offset > end => {
-                return Err(crate::engine::out_of_range(&at.0, at.1, offset, first, end));
+                return Err(crate::engine::out_of_range(at, offset, first, end));
             }
             Before::Offset(offset) => offset,
             Before::End => end,
@@ -137,7 +136,7 @@ pub(super) fn delete_records(context: &Context, topics: &[Places], before: Befor
         for at in &places {
             let then = plan.get(at).copied().or(of(&first, at));
             let row = [or_dash(of(&first, at)), or_dash(then), or_dash(of(&end, at))];
-            table.add_row([vec![at.0.to_string(), at.1.to_string()], row.to_vec()].concat());
+            table.add_row([vec![at.topic.to_string(), at.partition.to_string()], row.to_vec()].concat());
         }
         right_align(&mut table, 1..5);
         print(&table.to_string())?;
@@ -186,19 +185,19 @@ pub(super) fn elect_leaders(
     let states = admin.partition_infos(None)?;
     let places = if topics.is_empty() {
         let all = states.iter().flat_map(|(topic, partitions)| {
-            (0..partitions.len()).map(move |partition| (topic.as_str().into(), partition as i32))
+            (0..partitions.len()).map(move |partition| TopicPartition::new(topic.as_str(), partition as i32))
         });
         all.collect()
     } else {
         named(topics, |topic| admin.partitions(topic))?
     };
-    let needs = |at: &&Place| {
-        let state = states.get(&*at.0).and_then(|partitions| partitions.get(at.1 as usize));
+    let needs = |at: &&TopicPartition| {
+        let state = states.get(&*at.topic).and_then(|partitions| partitions.get(at.partition as usize));
         let preferred = |state: &crate::engine::PartitionInfo| state.leader == state.replicas.first().copied();
         state.is_some_and(|state| if unclean { state.leader.is_none() } else { !preferred(state) })
     };
-    let places: Vec<Place> = places.iter().filter(needs).cloned().collect();
-    let named: Vec<String> = places.iter().map(|at| place(&at.0, at.1)).collect();
+    let places: Vec<TopicPartition> = places.iter().filter(needs).cloned().collect();
+    let named: Vec<String> = places.iter().map(ToString::to_string).collect();
     if places.is_empty() {
         say(context, "no partition needs another leader");
         return Ok(EXIT_OK);
@@ -214,8 +213,8 @@ pub(super) fn elect_leaders(
     let mut failed = false;
     for (at, elected) in admin.elect_leaders(&places, unclean)? {
         match elected {
-            Ok(true) => say(context, &format!("elected the leader of {}", place(&at.0, at.1))),
-            Ok(false) => say(context, &format!("{} needs no other leader", place(&at.0, at.1))),
+            Ok(true) => say(context, &format!("elected the leader of {at}")),
+            Ok(false) => say(context, &format!("{at} needs no other leader")),
             Err(error) => {
                 eprintln!("kpipe: {error}");
                 failed = true;

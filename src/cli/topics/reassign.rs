@@ -4,8 +4,8 @@ use crate::cli::Context;
 use crate::cli::listing::{confirm, print, print_lines, read_json_lines, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
-use crate::engine::{Place, place};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::record::TopicPartition;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -115,8 +115,8 @@ fn plan(context: &Context, topics: &[Places], wanted: &[i32], factor: Option<u16
     let names: Vec<String> = topics.iter().map(|topic| topic.topic.clone()).collect();
     let states = admin.partition_infos(Some(&names))?;
     let places = named(topics, |topic| Ok(states.get(topic).map_or(0, Vec::len)))?;
-    let replicas = |at: &Place| Some(states.get(&*at.0)?.get(at.1 as usize)?.replicas.clone());
-    let current: BTreeMap<Place, Vec<i32>> =
+    let replicas = |at: &TopicPartition| Some(states.get(&*at.topic)?.get(at.partition as usize)?.replicas.clone());
+    let current: BTreeMap<TopicPartition, Vec<i32>> =
         places.into_iter().filter_map(|at| Some((at.clone(), replicas(&at)?))).collect();
     let most = factor.map_or_else(|| current.values().map(Vec::len).max().unwrap_or(0), usize::from);
     if most > racks.len() {
@@ -124,7 +124,7 @@ fn plan(context: &Context, topics: &[Places], wanted: &[i32], factor: Option<u16
     }
     let steps = spread(&current, &racks, factor.map(usize::from)).into_iter().filter_map(|(at, replicas)| {
         let from = current.get(&at)?.clone();
-        let step = Step { topic: at.0.to_string(), partition: at.1, replicas, from: Some(from) };
+        let step = Step { topic: at.topic.to_string(), partition: at.partition, replicas, from: Some(from) };
         (step.from.as_ref() != Some(&step.replicas)).then_some(step)
     });
     let steps: Vec<Step> = steps.collect();
@@ -136,15 +136,15 @@ fn plan(context: &Context, topics: &[Places], wanted: &[i32], factor: Option<u16
 /// Replicas for each partition, so that each broker keeps as many as any other, give or take one, and leads as many;
 /// those that are well where they are stay. Replicas of a partition stand in different racks as far as there are some.
 fn spread(
-    current: &BTreeMap<Place, Vec<i32>>,
+    current: &BTreeMap<TopicPartition, Vec<i32>>,
     racks: &BTreeMap<i32, Option<String>>,
     factor: Option<usize>,
-) -> BTreeMap<Place, Vec<i32>> {
+) -> BTreeMap<TopicPartition, Vec<i32>> {
     let wanted = |replicas: &Vec<i32>| factor.unwrap_or(replicas.len());
     let total: usize = current.values().map(wanted).sum();
     let fair = total.div_ceil(racks.len().max(1));
     let mut load: HashMap<i32, usize> = racks.keys().map(|id| (*id, 0)).collect();
-    let mut kept: BTreeMap<Place, Vec<i32>> = BTreeMap::new();
+    let mut kept: BTreeMap<TopicPartition, Vec<i32>> = BTreeMap::new();
     for (at, replicas) in current {
         let mut stay = Vec::new();
         for id in replicas.iter().take(wanted(replicas)) {
@@ -188,7 +188,10 @@ fn execute(context: &Context, file: &Path, dry_run: bool, yes: bool) -> Result<(
     for step in steps {
         let partitions = states.get(&step.topic).map_or(&[][..], Vec::as_slice);
         let Some(state) = partitions.get(step.partition as usize) else {
-            return Err(crate::engine::no_such_partition(&step.topic, step.partition, partitions.len()));
+            return Err(crate::engine::no_such_partition(
+                &TopicPartition::new(step.topic.as_str(), step.partition),
+                partitions.len(),
+            ));
         };
         if state.replicas != step.replicas {
             let Step { topic, partition, replicas, .. } = step;
@@ -198,7 +201,7 @@ fn execute(context: &Context, file: &Path, dry_run: bool, yes: bool) -> Result<(
                 replicas: state.replicas.clone(),
                 from: Some(replicas.clone()),
             });
-            to.insert((topic.as_str().into(), partition), Some(replicas));
+            to.insert(TopicPartition::new(topic.as_str(), partition), Some(replicas));
         }
     }
     if to.is_empty() {
@@ -244,7 +247,7 @@ fn progress(context: &Context, wait: Option<Duration>, json: bool) -> Result<u8>
     };
     let failed = wait.is_some() && !moving.is_empty();
     if json {
-        print_lines(moving.iter().map(|((topic, partition), moving)| {
+        print_lines(moving.iter().map(|(TopicPartition { topic, partition }, moving)| {
             json!({
                 "topic": &**topic, "partition": partition, "replicas": moving.replicas, "adding": moving.adding,
                 "removing": moving.removing,
@@ -253,7 +256,7 @@ fn progress(context: &Context, wait: Option<Duration>, json: bool) -> Result<u8>
     } else {
         let ids = |ids: &[i32]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let mut table = table(&["TOPIC", "PARTITION", "REPLICAS", "ADDING", "REMOVING"]);
-        for ((topic, partition), moving) in &moving {
+        for (TopicPartition { topic, partition }, moving) in &moving {
             let row = [
                 topic.to_string(),
                 partition.to_string(),
@@ -273,9 +276,9 @@ fn cancel(context: &Context, topics: &[Places], dry_run: bool, yes: bool) -> Res
     let admin = context.connect()?.cluster("topics reassign")?;
     let asked = if topics.is_empty() { None } else { Some(named(topics, |topic| admin.partitions(topic))?) };
     let moving = admin.reassignments()?;
-    let places: Vec<Place> =
+    let places: Vec<TopicPartition> =
         moving.into_keys().filter(|at| asked.as_ref().is_none_or(|asked| asked.contains(at))).collect();
-    let names: Vec<String> = places.iter().map(|at| place(&at.0, at.1)).collect();
+    let names: Vec<String> = places.iter().map(ToString::to_string).collect();
     if places.is_empty() {
         say(context, "nothing moves");
         return Ok(());
@@ -295,7 +298,7 @@ fn cancel(context: &Context, topics: &[Places], dry_run: bool, yes: bool) -> Res
 /// Moves replicas from brokers that keep most to those that keep fewest, as long as that brings them nearer and puts
 /// no two replicas of a partition into one rack that stood in two.
 fn even_out(
-    kept: &mut BTreeMap<Place, Vec<i32>>,
+    kept: &mut BTreeMap<TopicPartition, Vec<i32>>,
     load: &mut HashMap<i32, usize>,
     racks: &BTreeMap<i32, Option<String>>,
 ) {
@@ -325,8 +328,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn places(replicas: &[&[i32]]) -> BTreeMap<Place, Vec<i32>> {
-        replicas.iter().enumerate().map(|(p, ids)| (("t".into(), p as i32), ids.to_vec())).collect()
+    fn places(replicas: &[&[i32]]) -> BTreeMap<TopicPartition, Vec<i32>> {
+        replicas.iter().enumerate().map(|(p, ids)| (TopicPartition::new("t", p as i32), ids.to_vec())).collect()
     }
 
     fn racks(of: &[(i32, &str)]) -> BTreeMap<i32, Option<String>> {

@@ -3,8 +3,10 @@
 use crate::cli::Context;
 use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, table};
 use crate::cli::places::{Places, named};
-use crate::engine::{Admin, ClusterAdmin, ConfigEntry, Configured, Engine, Partition, Place, Topic};
+use crate::engine::{Admin, ClusterAdmin, ConfigEntry, Configured, Engine, Partition, Topic};
+use crate::error::ErrorCode;
 use crate::error::{Error, Result};
+use crate::record::TopicPartition;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,7 +130,7 @@ fn details(admin: &ClusterAdmin, topics: &[Topic]) -> Result<Details> {
             Ok(())
         }
         // An old broker, or kpipe's own, that does not know the request.
-        Error::Network(text) if text.contains("offers no version") => {
+        Error::Unsupported { .. } => {
             tracing::info!(%error, "left out");
             Ok(())
         }
@@ -181,14 +183,15 @@ pub(super) fn offsets(context: &Context, topics: &[Places], at: i64, json: bool)
     let places = named(topics, |topic| admin.partitions(topic))?;
     let found = admin.offsets_at(&places, at)?;
     // -1: no record is so late.
-    let offset = |of: &Place| found.get(of).copied().filter(|offset| *offset >= 0);
+    let offset = |of: &TopicPartition| found.get(of).copied().filter(|offset| *offset >= 0);
     if json {
-        let line = |of: &Place| json!({ "topic": &*of.0, "partition": of.1, "offset": offset(of) });
+        let line =
+            |of: &TopicPartition| json!({ "topic": &*of.topic, "partition": of.partition, "offset": offset(of) });
         return print_lines(places.iter().map(line));
     }
     let mut table = table(&["TOPIC", "PARTITION", "OFFSET"]);
     for of in &places {
-        table.add_row([of.0.to_string(), of.1.to_string(), or_dash(offset(of))]);
+        table.add_row([of.topic.to_string(), of.partition.to_string(), or_dash(offset(of))]);
     }
     right_align(&mut table, 1..3);
     print(&table.to_string())

@@ -1,11 +1,12 @@
 //! Reading through the `kafka` crate.
 
-use super::{Client, network};
+use super::{Client, crate_error};
 use crate::engine::{
-    Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, crate_cannot, no_such_partition, out_of_range, place,
+    Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
+    unsupported_by_kafka_crate,
 };
-use crate::error::{Error, Result};
-use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, TimestampType, encode};
+use crate::error::{Action, Error, ErrorCode, Result, Subject};
+use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, TimestampType, TopicPartition, encode};
 use bytes::BytesMut;
 use kafka::client::{CommitOffset, FetchOffset, FetchPartition};
 use std::collections::{HashMap, VecDeque};
@@ -37,11 +38,14 @@ impl KafkaConsumer {
     pub fn open(mut client: Client, config: ConsumerConfig) -> Result<Self> {
         for start in [config.start, config.fallback] {
             if matches!(start, Start::Time(_)) {
-                return Err(crate_cannot("-o @TIME", "before 0.10.1 brokers only know the times of whole segments"));
+                return Err(unsupported_by_kafka_crate(
+                    "-o @TIME",
+                    "before 0.10.1 brokers only know the times of whole segments",
+                ));
             }
         }
         let Subscription::Topics(topics) = &config.subscription else {
-            return Err(crate_cannot("--regex", "the kafka crate looks topics up by name"));
+            return Err(unsupported_by_kafka_crate("--regex", "the kafka crate looks topics up by name"));
         };
         let mut partitions = Vec::new();
         for topic in topics {
@@ -53,7 +57,7 @@ impl KafkaConsumer {
                 (Some(group), Start::Stored) => client
                     .inner
                     .fetch_group_topic_offset(group, topic)
-                    .map_err(|e| network(&format!("offsets of group {group}"), &e))?
+                    .map_err(|e| crate_error(Action::FetchOffsets, Subject::group_named(group), &e))?
                     .into_iter()
                     .filter(|p| p.offset >= 0)
                     .map(|p| (p.partition, p.offset))
@@ -62,7 +66,7 @@ impl KafkaConsumer {
             };
             for partition in wanted {
                 let (Some(&first), Some(&next)) = (first.get(&partition), next.get(&partition)) else {
-                    return Err(no_such_partition(topic, partition, count));
+                    return Err(no_such_partition(&TopicPartition::new(topic.as_str(), partition), count));
                 };
                 let from = |start| match start {
                     Start::Beginning => Some(first),
@@ -73,7 +77,8 @@ impl KafkaConsumer {
                 };
                 let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
                 if position < first || position > next {
-                    let error = out_of_range(topic, partition, position, first, next);
+                    let of = TopicPartition::new(topic.as_str(), partition);
+                    let error = out_of_range(&of, position, first, next);
                     if config.start != Start::Stored {
                         return Err(error);
                     }
@@ -89,7 +94,10 @@ impl KafkaConsumer {
                 });
             }
         }
-        client.inner.set_fetch_max_wait_time(FETCH_WAIT).map_err(|e| network("fetch", &e))?;
+        client
+            .inner
+            .set_fetch_max_wait_time(FETCH_WAIT)
+            .map_err(|e| crate_error(Action::Fetch, Subject::Cluster, &e))?;
         client.inner.set_fetch_min_bytes(1);
         Ok(Self { client, config, partitions, ready: VecDeque::new() })
     }
@@ -103,7 +111,7 @@ impl KafkaConsumer {
             .collect();
         let responses = match self.client.inner.fetch_messages(&wanted) {
             Ok(responses) => responses,
-            Err(error) => return self.recover(network("fetch", &error)),
+            Err(error) => return self.recover(crate_error(Action::Fetch, Subject::Cluster, &error)),
         };
         let mut failed = None;
         for response in &responses {
@@ -119,8 +127,8 @@ impl KafkaConsumer {
                     let data = match fetched.data() {
                         Ok(data) => data,
                         Err(error) => {
-                            let what = format!("fetching {}", place(&reading.topic, reading.partition));
-                            failed = Some(network(&what, &error));
+                            let of = TopicPartition::new(reading.topic.clone(), reading.partition);
+                            failed = Some(crate_error(Action::Fetch, of.into(), &error));
                             continue;
                         }
                     };
@@ -133,11 +141,11 @@ impl KafkaConsumer {
                         None if data.highwatermark_offset() > reading.position => {
                             // The next record is larger than what was asked for.
                             if reading.max_bytes >= MAX_FETCH {
-                                let what = place(&reading.topic, reading.partition);
-                                let at = reading.position;
-                                return Err(Error::Network(format!(
-                                    "{what}: the record at {at} is larger than 256 MiB"
-                                )));
+                                return Err(Error::Corrupt {
+                                    partition: TopicPartition::new(reading.topic.clone(), reading.partition),
+                                    offset: reading.position,
+                                    why: "the record is larger than 256 MiB".to_owned(),
+                                });
                             }
                             reading.max_bytes = reading.max_bytes.saturating_mul(2).min(MAX_FETCH);
                         }
@@ -152,13 +160,13 @@ impl KafkaConsumer {
     /// Looks for the leaders anew when that may help.
     fn recover(&mut self, error: Error) -> Result<()> {
         let again = match &error {
-            Error::Kafka { code, .. } => code.is_retriable(),
+            Error::Kafka { code, .. } => code.is_transient(),
             _ => true,
         };
         if !again {
             return Err(error);
         }
-        tracing::warn!(%error, "fetching fails; trying on");
+        tracing::warn!(%error, "fetching fails; retrying");
         std::thread::sleep(self.client.config.retry_backoff);
         if let Err(error) = self.client.refresh() {
             tracing::debug!(%error, "asking for metadata again");
@@ -226,20 +234,20 @@ impl Consumer for KafkaConsumer {
             return Err(Error::Usage("committing needs a group: -g".to_owned()));
         };
         let offsets: Vec<CommitOffset<'_>> =
-            written.iter().map(|((topic, p), at)| CommitOffset::new(topic, *p, at.offset)).collect();
+            written.iter().map(|(of, at)| CommitOffset::new(&of.topic, of.partition, at.offset)).collect();
         if offsets.is_empty() {
             return Ok(true);
         }
         let deadline = Instant::now() + self.client.config.request_timeout.saturating_mul(4);
         loop {
             let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(true) };
-            let places: Vec<_> =
-                written.iter().map(|((topic, p), at)| format!("{}@{}", place(topic, *p), at.offset)).collect();
-            let error = network(&format!("committing {} for group {group}", places.join(", ")), &error);
-            if !error.is_passing() || Instant::now() >= deadline {
+            let partitions = written.iter().map(|(of, at)| (of.clone(), at.offset)).collect();
+            let subject = Subject::GroupPartitions { group: group.clone(), partitions };
+            let error = crate_error(Action::CommitOffsets, subject, &error);
+            if !error.is_transient() || Instant::now() >= deadline {
                 return Err(error);
             }
-            tracing::warn!(%error, "trying again");
+            tracing::warn!(%error, "retrying");
             std::thread::sleep(self.client.config.retry_backoff);
             if let Err(error) = self.client.refresh() {
                 tracing::debug!(%error, "asking for metadata again");

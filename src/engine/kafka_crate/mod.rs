@@ -9,13 +9,14 @@ mod producer;
 pub use consumer::KafkaConsumer;
 pub use producer::KafkaProducer;
 
-use super::{Admin, NewTopic, Partition, Topic, crate_cannot, place};
+use super::{Admin, NewTopic, Partition, Topic, unsupported_by_kafka_crate};
 use crate::config::Config;
-use crate::error::{Code, Error, Result};
-use crate::record::{Offset, PartitionId};
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::{Offset, PartitionId, TopicPartition};
 use crate::signal::Stop;
 use kafka::client::{FetchOffset, GroupOffsetStorage, KafkaClient};
 use kafka::error::Error as CrateError;
+use kafka_protocol::error::ResponseError;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -48,13 +49,13 @@ impl Client {
         let limit = config.connect_timeout + config.request_timeout;
         let brokers = config.brokers.join(", ");
         let cannot = |why: String| {
-            Error::Network(format!(
-                "cannot reach {brokers} with the kafka crate: {why} (it speaks to Kafka 0.8.2 to 3.9, without TLS)"
+            Error::KafkaCrate(format!(
+                "cannot reach {brokers} with the kafka crate: {why} (it supports Kafka 0.8.2 to 3.9, without TLS)"
             ))
         };
         let inner = match answer.recv_timeout(limit) {
             Ok(Ok(inner)) => inner,
-            Ok(Err(error)) => return Err(cannot(describe(&error).1)),
+            Ok(Err(error)) => return Err(cannot(describe(&error))),
             Err(_) => return Err(cannot(format!("no answer within {limit:?}"))),
         };
         Ok(Self { inner, config: config.clone(), stop: stop.clone() })
@@ -75,8 +76,8 @@ impl Client {
         fresh.set_compression(self.inner.compression());
         fresh.set_fetch_min_bytes(self.inner.fetch_min_bytes());
         let wait = self.inner.fetch_max_wait_time();
-        fresh.set_fetch_max_wait_time(wait).map_err(|e| network("metadata", &e))?;
-        fresh.load_metadata_all().map_err(|e| network("metadata", &e))?;
+        fresh.set_fetch_max_wait_time(wait).map_err(|e| crate_error(Action::LookUp, Subject::Cluster, &e))?;
+        fresh.load_metadata_all().map_err(|e| crate_error(Action::LookUp, Subject::Cluster, &e))?;
         self.inner = fresh;
         Ok(())
     }
@@ -91,7 +92,11 @@ impl Client {
                 return Ok(partitions.len());
             }
             if !create || Instant::now() >= deadline {
-                return Err(Error::kafka(format!("topic {topic}"), 3));
+                return Err(Error::kafka(
+                    Action::LookUp,
+                    Subject::topic_named(topic),
+                    ResponseError::UnknownTopicOrPartition,
+                ));
             }
             // Asking for a topic by name makes it, where the brokers do that.
             if let Err(error) = self.inner.load_metadata(&[topic]) {
@@ -103,7 +108,7 @@ impl Client {
 
     fn offsets(&mut self, topic: &str, at: FetchOffset) -> Result<HashMap<PartitionId, Offset>> {
         let found = self.inner.fetch_topic_offsets(topic, at);
-        let found = found.map_err(|e| network(&format!("offsets of {topic}"), &e))?;
+        let found = found.map_err(|e| crate_error(Action::LookUp, Subject::topic_named(topic), &e))?;
         Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect())
     }
 }
@@ -118,23 +123,31 @@ fn crate_client(config: &Config) -> KafkaClient {
     client
 }
 
-/// Kafka's code, when there is one, and the text.
-fn describe(error: &CrateError) -> (Option<i16>, String) {
+/// Kafka's error, when the crate has one of a broker.
+fn broker_error(error: &CrateError) -> Option<ResponseError> {
     match error {
-        CrateError::Kafka(code) => (Some(*code as i16), Code(*code as i16).name()),
-        CrateError::TopicPartitionError { topic_name, partition_id, error_code } => {
-            let code = Code(*error_code as i16);
-            (Some(code.0), format!("{}: {code}", place(topic_name, *partition_id)))
-        }
-        CrateError::Io(e) => (None, crate::error::describe_io(e)),
-        other => (None, other.to_string()),
+        CrateError::Kafka(code) => error_code(*code as i16),
+        CrateError::TopicPartitionError { error_code: code, .. } => error_code(*code as i16),
+        _ => None,
     }
 }
 
-fn network(what: &str, error: &CrateError) -> Error {
-    match describe(error) {
-        (Some(code), _) => Error::kafka(what, code),
-        (None, text) => Error::Network(format!("{what}: {text}")),
+/// The crate's own error in words.
+fn describe(error: &CrateError) -> String {
+    match (error, broker_error(error)) {
+        (CrateError::TopicPartitionError { topic_name, partition_id, .. }, Some(code)) => {
+            format!("{}: {}", TopicPartition::new(topic_name.as_str(), *partition_id), code.name())
+        }
+        (_, Some(code)) => code.name(),
+        (CrateError::Io(e), _) => crate::error::describe_io(e),
+        (other, _) => other.to_string(),
+    }
+}
+
+fn crate_error(action: Action, subject: Subject, error: &CrateError) -> Error {
+    match broker_error(error) {
+        Some(code) => Error::kafka(action, subject, code),
+        None => Error::KafkaCrate(describe(error)).during(action, subject),
     }
 }
 
@@ -165,14 +178,14 @@ impl Admin for Client {
     }
 
     fn create_topic(&mut self, topic: &NewTopic, _only_check: bool) -> Result<()> {
-        Err(crate_cannot(
+        Err(unsupported_by_kafka_crate(
             &format!("creating topic {}", topic.name),
             "the kafka crate cannot; use the brokers' own kafka-topics.sh, or produce to it where they make topics on first use",
         ))
     }
 
     fn delete_topic(&mut self, name: &str) -> Result<()> {
-        Err(crate_cannot(
+        Err(unsupported_by_kafka_crate(
             &format!("deleting topic {name}"),
             "the kafka crate cannot; use the brokers' own kafka-topics.sh",
         ))

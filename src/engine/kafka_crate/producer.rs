@@ -1,14 +1,14 @@
 //! Delivering through the `kafka` crate.
 
-use super::{Client, describe, network};
+use super::{Client, crate_error};
 use crate::engine::{
-    Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, crate_cannot, no_such_partition, place,
+    Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, no_such_partition, unsupported_by_kafka_crate,
 };
-use crate::error::{Code, Error, Result};
-use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, encode};
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, TopicPartition, encode};
 use bytes::BytesMut;
 use kafka::client::{Compression, ProduceMessage, RequiredAcks};
-use kafka::error::KafkaCode;
+use kafka_protocol::error::ResponseError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,10 +54,13 @@ impl KafkaProducer {
     pub fn open(mut client: Client, config: ProducerConfig) -> Result<Self> {
         client.inner.set_compression(match (config.compression.codec, config.compression.level) {
             (codec @ (Codec::Lz4 | Codec::Zstd), _) => {
-                return Err(crate_cannot(&format!("-z {}", codec.name()), "the kafka crate has no such codec"));
+                return Err(unsupported_by_kafka_crate(
+                    &format!("-z {}", codec.name()),
+                    "the kafka crate has no such codec",
+                ));
             }
             (_, Some(level)) => {
-                return Err(crate_cannot(&format!("-z level {level}"), "the kafka crate has no levels"));
+                return Err(unsupported_by_kafka_crate(&format!("-z level {level}"), "the kafka crate has no levels"));
             }
             (Codec::None, _) => Compression::NONE,
             (Codec::Gzip, _) => Compression::GZIP,
@@ -115,12 +118,13 @@ impl KafkaProducer {
             if self.entries.is_empty() {
                 break;
             }
-            let (error, again) = failed.unwrap_or((Error::Network("no answer for some partitions".to_owned()), true));
+            let (error, again) =
+                failed.unwrap_or((Error::KafkaCrate("some partitions have no answer".to_owned()), true));
             if !again || Instant::now() >= deadline {
                 self.give_up(&error);
                 break;
             }
-            tracing::warn!(%error, "sending again");
+            tracing::warn!(%error, "retrying");
             std::thread::sleep(self.client.config.retry_backoff);
             if let Err(error) = self.client.refresh() {
                 tracing::debug!(%error, "asking for metadata again");
@@ -133,7 +137,7 @@ impl KafkaProducer {
     fn give_up(&mut self, error: &Error) {
         let lost: Vec<Entry> = self.entries.drain(..).collect();
         for entry in lost {
-            let failure = self.failure(&entry, error, matches!(error, Error::Network(_)));
+            let failure = self.failure(&entry, error, error.is_connection());
             self.report(&entry, 1, 0, Err(failure));
         }
     }
@@ -171,14 +175,17 @@ impl KafkaProducer {
         let confirms = match self.client.inner.produce_messages(acks, self.client.config.request_timeout, messages) {
             Ok(confirms) => confirms,
             Err(error) => {
-                let (code, _) = describe(&error);
-                return Some((network("produce", &error), code.is_none_or(|code| Code(code).is_retriable())));
+                let error = crate_error(Action::Produce, Subject::Cluster, &error);
+                let again = error.is_transient();
+                return Some((error, again));
             }
         };
-        let mut outcomes: HashMap<(String, PartitionId), std::result::Result<Offset, i16>> = HashMap::new();
+        let mut outcomes: HashMap<(String, PartitionId), std::result::Result<Offset, ResponseError>> = HashMap::new();
         for confirm in confirms {
             for partition in confirm.partition_confirms {
-                let outcome = partition.offset.map_err(|code| code as i16);
+                let outcome = partition
+                    .offset
+                    .map_err(|code| error_code(code as i16).unwrap_or(ResponseError::UnknownServerError));
                 outcomes.insert((confirm.topic.clone(), partition.partition), outcome);
             }
         }
@@ -190,7 +197,7 @@ impl KafkaProducer {
             let outcome = match outcomes.get(&key) {
                 Some(outcome) => *outcome,
                 None if self.config.acks == Acks::None => Ok(-1),
-                None => Err(KafkaCode::Unknown as i16),
+                None => Err(ResponseError::UnknownServerError),
             };
             match outcome {
                 Ok(offset) => {
@@ -202,8 +209,9 @@ impl KafkaProducer {
                     run.bytes += len as u64;
                 }
                 Err(code) => {
-                    let again = Code(code).is_retriable();
-                    let error = Error::kafka(place(&key.0, key.1), code);
+                    let again = code.is_transient();
+                    let of = TopicPartition::new(key.0.as_str(), key.1);
+                    let error = Error::kafka(Action::Produce, of, code);
                     if !again {
                         let failure = self.failure(&entry, &error, false);
                         self.report(&entry, 1, 0, Err(failure));
@@ -245,10 +253,16 @@ impl KafkaProducer {
 impl Producer for KafkaProducer {
     fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<Slot> {
         if !record.headers.is_empty() {
-            return Err(crate_cannot("headers", "the kafka crate writes message sets v0, which have none"));
+            return Err(unsupported_by_kafka_crate(
+                "headers",
+                "the kafka crate writes message sets v0, which have none",
+            ));
         }
         if record.timestamp.is_some() {
-            return Err(crate_cannot("timestamps", "the kafka crate writes message sets v0, which have none"));
+            return Err(unsupported_by_kafka_crate(
+                "timestamps",
+                "the kafka crate writes message sets v0, which have none",
+            ));
         }
         let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + 34;
         if size > self.config.max_record_size {
@@ -261,7 +275,7 @@ impl Producer for KafkaProducer {
         let (name, count) = &self.topics[topic];
         let partition = match (partition, record.key) {
             (Some(partition), _) if partition < 0 || partition as usize >= *count => {
-                return Err(no_such_partition(name, partition, *count));
+                return Err(no_such_partition(&TopicPartition::new(name.clone(), partition), *count));
             }
             (Some(partition), _) => partition,
             (None, key) => {
@@ -318,7 +332,10 @@ impl Producer for KafkaProducer {
     }
 
     fn end_transaction(&mut self, _: bool) -> Result<()> {
-        Err(crate_cannot("--transactional-id", "the kafka crate and brokers before 0.11 know no transactions"))
+        Err(unsupported_by_kafka_crate(
+            "--transactional-id",
+            "the kafka crate and brokers before 0.11 know no transactions",
+        ))
     }
 
     fn unconfirmed(&self) -> u64 {

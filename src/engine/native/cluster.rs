@@ -1,10 +1,11 @@
 //! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
 
-use super::net::{Connection, Opened, Retry, Secured, backoff};
+use super::net::{Connection, OldBroker, Opened, Retry, Secured, backoff};
 use crate::config::Config;
-use crate::engine::{Place, no_such_partition};
-use crate::error::{Code, Error, Result};
-use crate::record::{Offset, PartitionId};
+use crate::engine::no_such_partition;
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::{BrokerId as Broker, LeaderEpoch, Node, Offset, TopicPartition, by_topic};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -30,10 +31,10 @@ pub(super) enum Coordinated {
 }
 
 impl Coordinated {
-    fn name(self) -> &'static str {
+    fn subject(self, key: &str) -> Subject {
         match self {
-            Self::Group => "group",
-            Self::Transaction => "transactional id",
+            Self::Group => Subject::Group(key.to_owned()),
+            Self::Transaction => Subject::TransactionalId(key.to_owned()),
         }
     }
 }
@@ -50,18 +51,18 @@ pub(super) struct TopicInfo {
 }
 
 /// A topic's name, and what metadata tells of it.
-pub(super) type TopicAnswer = (String, std::result::Result<TopicInfo, Code>);
+pub(super) type TopicAnswer = (String, std::result::Result<TopicInfo, ResponseError>);
 
 /// An offset of each partition.
-pub(super) type OffsetsBy = HashMap<(Arc<str>, PartitionId), Offset>;
+pub(super) type OffsetsBy = HashMap<TopicPartition, Offset>;
 
 /// A partition as metadata tells it.
 #[derive(Debug, Clone)]
 pub struct PartitionInfo {
     /// Broker id; `None` while there is none.
     pub leader: Option<i32>,
-    /// -1 when brokers before Kafka 2.1 do not tell.
-    pub leader_epoch: i32,
+    /// Brokers before Kafka 2.1 do not tell it.
+    pub leader_epoch: Option<LeaderEpoch>,
     /// The preferred leader comes first.
     pub replicas: Vec<i32>,
     /// Those in sync.
@@ -102,7 +103,7 @@ struct State {
 /// What was found at the bootstrap addresses.
 pub(super) enum Found {
     Modern(Box<Cluster>),
-    Old(String),
+    Old(OldBroker),
 }
 
 impl Cluster {
@@ -124,12 +125,10 @@ impl Cluster {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How messages name a broker.
-    pub(super) fn label(&self, broker: i32) -> String {
-        match self.state().brokers.get(&broker) {
-            Some(address) => format!("broker {broker} at {address}"),
-            None => format!("broker {broker}"),
-        }
+    /// A broker as messages name it.
+    pub(super) fn node(&self, broker: i32) -> Node {
+        let address = self.state().brokers.get(&broker).map(|address| address.as_str().into());
+        Node { id: Some(Broker(broker)), address: address.unwrap_or_else(|| "".into()) }
     }
 
     /// The brokers that are up, and the controller: metadata without topics.
@@ -144,7 +143,7 @@ impl Cluster {
                 return Ok(response);
             }
             // It has just started, and its controller has not told it anything yet.
-            retry.after(Error::Network(format!("{} knows no brokers yet", connection.label()))).await?;
+            retry.after(Error::NoBrokers(connection.node().clone())).await?;
         }
     }
 
@@ -167,20 +166,19 @@ impl Cluster {
 
     /// The connection to a broker that is used for `lane`, made if need be.
     pub(super) async fn broker_on(&self, id: i32, lane: Lane) -> Result<Arc<Connection>> {
-        let (slot, address) = {
+        let (slot, node) = {
             let mut state = self.state();
-            let Some(address) = state.brokers.get(&id).cloned() else {
-                return Err(Error::Network(format!("broker {id} is not in the cluster's metadata")));
-            };
-            (state.slots.entry((id, lane)).or_default().clone(), address)
+            let Some(address) = state.brokers.get(&id) else { return Err(Error::UnknownBroker(Broker(id))) };
+            let node = Node { id: Some(Broker(id)), address: address.as_str().into() };
+            (state.slots.entry((id, lane)).or_default().clone(), node)
         };
         let mut slot = slot.lock().await;
         if let Some(open) = slot.as_ref().filter(|c| c.is_open()) {
             return Ok(open.clone());
         }
-        match Connection::open(&address, self.label(id), &self.config, &self.secured).await? {
+        match Connection::open(&node, &self.config, &self.secured).await? {
             Opened::Modern(connection) => Ok(slot.insert(connection).clone()),
-            Opened::Old(reason) => Err(Error::Network(reason)),
+            Opened::Old(old) => Err(old.into()),
         }
     }
 
@@ -208,7 +206,7 @@ impl Cluster {
         }
         match bootstrap(&self.config, &self.secured).await? {
             Opened::Modern(connection) => Ok(first.insert(connection).clone()),
-            Opened::Old(reason) => Err(Error::Network(reason)),
+            Opened::Old(old) => Err(old.into()),
         }
     }
 
@@ -258,11 +256,13 @@ impl Cluster {
             let wait = match failed {
                 None => leaderless,
                 // A topic just made, by us or on first use, is unknown for a moment.
-                Some((_, code)) => code.is_retriable() && (create || code.0 != UNKNOWN_TOPIC || attempt < 3),
+                Some((_, code)) => {
+                    code.is_transient() && (create || code != ResponseError::UnknownTopicOrPartition || attempt < 3)
+                }
             };
             if !wait || Instant::now() >= deadline {
                 return match failed {
-                    Some((name, code)) => Err(Error::kafka(format!("topic {name}"), code.0)),
+                    Some((name, code)) => Err(Error::kafka(Action::LookUp, Subject::topic_named(&name), code)),
                     None => Ok(answer.into_iter().filter_map(|(_, topic)| topic.ok()).collect()),
                 };
             }
@@ -281,16 +281,16 @@ impl Cluster {
         loop {
             // From v4 on it asks for several at once (KIP-699); one is all we need.
             let response = self.any().await?.request_capped(&request, 3).await?;
-            if response.error_code == 0 {
+            let Some(code) = error_code(response.error_code) else {
                 let id = response.node_id.0;
                 let mut state = self.state();
                 state.brokers.entry(id).or_insert_with(|| format!("{}:{}", response.host, response.port));
                 state.coordinators.insert((of, key.to_owned()), id);
                 return Ok(id);
-            }
-            let what = format!("coordinator of {} {key}", of.name());
-            let message = response.error_message.map(|text| text.to_string()).filter(|text| !text.is_empty());
-            retry.after(Error::Kafka { what, code: Code(response.error_code), message }).await?;
+            };
+            let detail = response.error_message.map(|text| text.to_string()).filter(|text| !text.is_empty());
+            let subject = of.subject(key);
+            retry.after(Error::Kafka { action: Action::FindCoordinator, subject, code, detail }).await?;
         }
     }
 
@@ -327,7 +327,7 @@ impl Cluster {
                 },
                 Err(error) => error,
             };
-            if error.is_passing() {
+            if error.is_transient() {
                 self.forget_coordinator(of, key);
             }
             retry.after(error).await?;
@@ -346,7 +346,7 @@ impl Cluster {
     /// A partition does not exist, is denied, or has no leader for too long.
     pub(super) async fn list_offsets(
         &self,
-        partitions: &[(Arc<str>, PartitionId)],
+        partitions: &[TopicPartition],
         timestamp: i64,
         committed: bool,
     ) -> Result<OffsetsBy> {
@@ -371,24 +371,30 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::list_offsets`].
-    pub(super) async fn bounds(&self, partitions: &[Place], committed: bool) -> Result<(OffsetsBy, OffsetsBy)> {
+    pub(super) async fn bounds(
+        &self,
+        partitions: &[TopicPartition],
+        committed: bool,
+    ) -> Result<(OffsetsBy, OffsetsBy)> {
         let first = self.list_offsets(partitions, EARLIEST, committed).await?;
         Ok((first, self.list_offsets(partitions, LATEST, committed).await?))
     }
 
-    /// Partitions by who leads them; and one of those that nobody leads now.
-    async fn leaders(&self, wanted: &[Place]) -> Result<(BTreeMap<i32, Vec<Place>>, Option<Place>)> {
-        let mut names: Vec<&str> = wanted.iter().map(|(topic, _)| &**topic).collect();
+    /// Partitions by their leaders; and one of those without a leader.
+    async fn leaders(
+        &self,
+        wanted: &[TopicPartition],
+    ) -> Result<(BTreeMap<i32, Vec<TopicPartition>>, Option<TopicPartition>)> {
+        let mut names: Vec<&str> = wanted.iter().map(|of| &*of.topic).collect();
         names.sort_unstable();
         names.dedup();
         let topics = self.topics(&names, false).await?;
         let topics: HashMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
-        let (mut led, mut leaderless) = (BTreeMap::<i32, Vec<Place>>::new(), None);
+        let (mut led, mut leaderless) = (BTreeMap::<i32, Vec<TopicPartition>>::new(), None);
         for of in wanted {
-            let (topic, partition) = of;
-            let partitions = topics.get(&**topic).map_or(&[][..], |info| &info.partitions);
-            let Some(info) = partitions.get(*partition as usize) else {
-                return Err(no_such_partition(topic, *partition, partitions.len()));
+            let partitions = topics.get(&*of.topic).map_or(&[][..], |info| &info.partitions);
+            let Some(info) = partitions.get(of.partition as usize) else {
+                return Err(no_such_partition(of, partitions.len()));
             };
             match info.leader {
                 None => leaderless = Some(of.clone()),
@@ -398,37 +404,34 @@ impl Cluster {
         Ok((led, leaderless))
     }
 
-    /// Partitions by who leads them.
+    /// Partitions by their leaders.
     ///
     /// # Errors
-    /// One is not there, or nobody leads it.
-    pub(super) async fn by_leader(&self, wanted: &[Place]) -> Result<BTreeMap<i32, Vec<Place>>> {
+    /// One does not exist, or has no leader.
+    pub(super) async fn by_leader(&self, wanted: &[TopicPartition]) -> Result<BTreeMap<i32, Vec<TopicPartition>>> {
         match self.leaders(wanted).await? {
             (led, None) => Ok(led),
-            (_, Some((topic, partition))) => {
-                Err(Error::kafka(crate::engine::place(&topic, partition), LEADER_NOT_AVAILABLE))
-            }
+            (_, Some(of)) => Err(leaderless(of)),
         }
     }
 
     async fn list_offsets_once(
         &self,
-        wanted: &[(Arc<str>, PartitionId)],
+        wanted: &[TopicPartition],
         timestamp: i64,
         committed: bool,
         found: &mut OffsetsBy,
     ) -> Result<Option<Error>> {
-        let (led, leaderless) = self.leaders(wanted).await?;
-        let mut failed = leaderless
-            .map(|(topic, partition)| Error::kafka(crate::engine::place(&topic, partition), LEADER_NOT_AVAILABLE));
-        for (leader, places) in led {
-            let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
-            for (topic, partition) in &places {
-                let entry = ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
-                topics.entry(topic).or_default().push(entry);
-            }
-            let topics = topics.into_iter().map(|(name, partitions)| {
-                ListOffsetsTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+        let (led, without) = self.leaders(wanted).await?;
+        let mut failed = without.map(leaderless);
+        for (leader, partitions) in led {
+            let topics = by_topic(partitions.into_iter().map(|of| (of, ()))).into_iter().map(|(name, partitions)| {
+                let entry = |(partition, ())| {
+                    ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp)
+                };
+                ListOffsetsTopic::default()
+                    .with_name(topic_name(&name))
+                    .with_partitions(partitions.into_iter().map(entry).collect())
             });
             let request = ListOffsetsRequest::default()
                 .with_replica_id(BrokerId(-1))
@@ -439,12 +442,10 @@ impl Cluster {
             for topic in response.topics {
                 let name: Arc<str> = topic.name.as_str().into();
                 for partition in topic.partitions {
-                    let index = partition.partition_index;
-                    if partition.error_code == 0 {
-                        found.insert((name.clone(), index), partition.offset);
-                    } else {
-                        let what = format!("offsets of {}", crate::engine::place(&name, index));
-                        failed = Some(Error::kafka(what, partition.error_code));
+                    let of = TopicPartition::new(name.clone(), partition.partition_index);
+                    match error_code(partition.error_code) {
+                        None => drop(found.insert(of, partition.offset)),
+                        Some(code) => failed = Some(Error::kafka(Action::LookUp, of, code)),
                     }
                 }
             }
@@ -453,10 +454,9 @@ impl Cluster {
     }
 }
 
-/// Kafka's UNKNOWN_TOPIC_OR_PARTITION.
-pub(super) const UNKNOWN_TOPIC: i16 = 3;
-/// Kafka's LEADER_NOT_AVAILABLE.
-pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
+fn leaderless(of: TopicPartition) -> Error {
+    Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable)
+}
 
 /// Text as the schemas want it.
 pub(super) fn text(text: &str) -> StrBytes {
@@ -475,15 +475,15 @@ pub(super) fn group_id(id: &str) -> GroupId {
 
 fn topic_info(topic: &MetadataResponseTopic) -> TopicAnswer {
     let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
-    if topic.error_code != 0 {
-        return (name, Err(Code(topic.error_code)));
+    if let Some(code) = error_code(topic.error_code) {
+        return (name, Err(code));
     }
     let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect();
     let mut partitions: Vec<_> = topic.partitions.iter().collect();
     partitions.sort_by_key(|p| p.partition_index);
     let partitions = partitions.into_iter().map(|p| PartitionInfo {
         leader: (p.leader_id.0 >= 0).then_some(p.leader_id.0),
-        leader_epoch: p.leader_epoch,
+        leader_epoch: LeaderEpoch::from_wire(p.leader_epoch),
         replicas: ids(&p.replica_nodes),
         in_sync: ids(&p.isr_nodes),
     });
@@ -500,19 +500,19 @@ async fn bootstrap(config: &Config, secured: &Secured) -> Result<Opened> {
     let mut failures = Vec::new();
     let mut old = None;
     for address in &config.brokers {
-        match Connection::open(address, address.clone(), config, secured).await {
+        match Connection::open(&Node::bootstrap(address), config, secured).await {
             Ok(modern @ Opened::Modern(_)) => return Ok(modern),
-            Ok(Opened::Old(reason)) => old = Some(reason),
+            Ok(Opened::Old(found)) => old = Some(found),
             // The next would say the same.
             Err(error @ (Error::Security(_) | Error::Usage(_))) => return Err(error),
             Err(error) => {
                 tracing::info!(error_name = error.name(), %error, "trying the next of the bootstrap brokers");
-                failures.push(error.to_string());
+                failures.push(error);
             }
         }
     }
     match old {
-        Some(reason) => Ok(Opened::Old(reason)),
-        None => Err(Error::Network(format!("{} (is Kafka running there? -b sets the address)", failures.join("; ")))),
+        Some(found) => Ok(Opened::Old(found)),
+        None => Err(Error::NoBootstrap(failures)),
     }
 }

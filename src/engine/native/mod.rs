@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::signal::Stop;
 use cluster::Cluster;
+use net::OldBroker;
 use std::sync::Arc;
 
 /// A connection to a cluster.
@@ -37,8 +38,8 @@ pub struct Client {
 pub enum Found {
     /// Brokers that this engine speaks to.
     Modern(Client),
-    /// Older brokers, perhaps: why that is thought.
-    Old(String),
+    /// A broker that seems to be older.
+    Old(OldBroker),
 }
 
 impl Client {

@@ -4,7 +4,8 @@ use super::{Cluster, ClusterAdmin, refusal};
 use crate::engine::acl::Numbered;
 use crate::engine::native::cluster::text;
 use crate::engine::{Acl, AclFilter, PatternType};
-use crate::error::{Error, Result};
+use crate::error::{Action, Error, Result, Subject};
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
@@ -59,8 +60,9 @@ impl Cluster {
             .with_host_filter(text(&filter.host))
             .with_operation(filter.operation.map_or(ANY, |operation| operation.number()))
             .with_permission_type(filter.permission.map_or(ANY, |permission| permission.number()));
-        let answer = self.any().await?.request(&request).await?;
-        refusal("listing ACLs", answer.error_code, answer.error_message.as_ref())?;
+        let connection = self.any().await?;
+        let answer = connection.request(&request).await?;
+        refusal(Action::ListAcls, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
         let mut found = BTreeSet::new();
         for resource in &answer.resources {
             for acl in &resource.acls {
@@ -76,8 +78,8 @@ impl Cluster {
                     })
                 };
                 found.insert(known().ok_or_else(|| {
-                    let name = &resource.resource_name;
-                    Error::Network(format!("an ACL on {name} is of a kind that this kpipe does not know"))
+                    let why = format!("an ACL on {} is of an unknown kind", resource.resource_name.as_str());
+                    Error::Malformed { node: connection.node().clone(), api: ApiKey::DescribeAcls, why }
                 })?);
             }
         }
@@ -100,7 +102,12 @@ impl Cluster {
             let answer = controller.request(&request).await?;
             let mut results = acls.iter().zip(&answer.results);
             results.try_for_each(|(acl, result)| {
-                refusal(format!("creating {acl}"), result.error_code, result.error_message.as_ref())
+                refusal(
+                    Action::CreateAcl,
+                    Subject::Acl(acl.to_string()),
+                    result.error_code,
+                    result.error_message.as_ref(),
+                )
             })
         })
         .await?;
@@ -128,10 +135,10 @@ impl Cluster {
             let answer = controller.request(&request).await?;
             let mut results = acls.iter().zip(&answer.filter_results);
             results.try_for_each(|(acl, result)| {
-                let what = format!("deleting {acl}");
-                refusal(&what, result.error_code, result.error_message.as_ref())?;
+                let refusal = |code, message| refusal(Action::DeleteAcl, Subject::Acl(acl.to_string()), code, message);
+                refusal(result.error_code, result.error_message.as_ref())?;
                 let mut matching = result.matching_acls.iter();
-                matching.try_for_each(|one| refusal(&what, one.error_code, one.error_message.as_ref()))
+                matching.try_for_each(|one| refusal(one.error_code, one.error_message.as_ref()))
             })
         })
         .await?;

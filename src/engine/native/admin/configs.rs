@@ -3,6 +3,7 @@
 use super::{Cluster, ClusterAdmin, refusal};
 use crate::engine::native::cluster::text;
 use crate::error::Result;
+use crate::error::{Action, Subject};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
@@ -134,7 +135,12 @@ impl Cluster {
             let answer = connection.request(&DescribeConfigsRequest::default().with_resources(resources)).await?;
             for result in answer.results {
                 let of = Configured::of(result.resource_type, &result.resource_name);
-                refusal(of.to_string(), result.error_code, result.error_message.as_ref())?;
+                refusal(
+                    Action::LookUp,
+                    Subject::Configs(of.to_string()),
+                    result.error_code,
+                    result.error_message.as_ref(),
+                )?;
                 let config =
                     |config: kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| {
                         ConfigEntry {
@@ -167,7 +173,7 @@ impl Cluster {
             .with_configs(changes.iter().map(change).collect());
         let request =
             IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(only_check);
-        let what = of.to_string();
+        let subject = Subject::Configs(of.to_string());
         self.ask_controller(async |controller| {
             // A broker checks and applies its own.
             let connection = match of {
@@ -175,7 +181,9 @@ impl Cluster {
                 _ => controller,
             };
             let answer = connection.request(&request).await?;
-            answer.responses.iter().try_for_each(|r| refusal(&what, r.error_code, r.error_message.as_ref()))
+            answer.responses.iter().try_for_each(|r| {
+                refusal(Action::AlterConfigs, subject.clone(), r.error_code, r.error_message.as_ref())
+            })
         })
         .await?;
         if only_check {

@@ -16,14 +16,13 @@ pub use transactions::{ListedTransaction, OpenTransaction, Transaction};
 use super::Client;
 use super::cluster::Cluster;
 use super::net::{Connection, backoff};
-use crate::error::{Code, Error, Result};
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::BrokerId;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::DescribeQuorumRequest;
 use kafka_protocol::protocol::StrBytes;
 use std::future::Future;
 use std::sync::Arc;
-
-/// Kafka's NOT_CONTROLLER.
-const NOT_CONTROLLER: i16 = 41;
 
 /// Looks after a cluster through the native engine.
 #[derive(Debug)]
@@ -46,15 +45,12 @@ impl ClusterAdmin {
     }
 }
 
-/// What an answer's error code and message say, when they do.
-fn refusal(what: impl Into<String>, code: i16, message: Option<&StrBytes>) -> Result<()> {
-    if code == 0 {
-        return Ok(());
-    }
-    let code = Code(code);
+/// The error that an answer's code and message stand for.
+fn refusal(action: Action, subject: impl Into<Subject>, code: i16, message: Option<&StrBytes>) -> Result<()> {
+    let Some(code) = error_code(code) else { return Ok(()) };
     // What brokers add to a denial is an object's address.
-    let message = message.map(ToString::to_string).filter(|text| !text.is_empty() && !code.is_denied());
-    Err(Error::Kafka { what: what.into(), code, message })
+    let detail = message.map(ToString::to_string).filter(|text| !text.is_empty() && !code.is_denied());
+    Err(Error::Kafka { action, subject: subject.into(), code, detail })
 }
 
 impl Cluster {
@@ -73,7 +69,7 @@ impl Cluster {
     /// A connection to a broker that somebody named.
     async fn known_broker(&self, id: i32) -> Result<Arc<Connection>> {
         if !self.knows(id) && !self.brokers().await?.contains(&id) {
-            return Err(Error::Network(format!("there is no broker {id} that is up: see `kpipe cluster brokers`")));
+            return Err(Error::UnknownBroker(BrokerId(id)));
         }
         self.broker(id).await
     }
@@ -83,7 +79,7 @@ impl Cluster {
         let mut attempt = 0;
         loop {
             match ask(self.controller().await?).await {
-                Err(Error::Kafka { code: Code(NOT_CONTROLLER), .. }) if attempt < 5 => {
+                Err(Error::Kafka { code: ResponseError::NotController, .. }) if attempt < 5 => {
                     tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
                     attempt += 1;
                 }

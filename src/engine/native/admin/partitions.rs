@@ -3,9 +3,9 @@
 use super::{Cluster, ClusterAdmin, refusal};
 use crate::engine::native::cluster::{OffsetsBy, PartitionInfo, topic_name};
 use crate::engine::native::net::backoff;
-use crate::engine::{Place, place};
-use crate::error::{Code, Error, Result};
-use crate::record::Offset;
+use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::record::{Offset, TopicPartition, by_topic, partitions_by_topic};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -16,10 +16,6 @@ use kafka_protocol::messages::{
 };
 use std::collections::BTreeMap;
 use std::time::Instant;
-
-/// Kafka's ELECTION_NOT_NEEDED and NO_REASSIGNMENT_IN_PROGRESS.
-const ELECTION_NOT_NEEDED: i16 = 84;
-const NO_REASSIGNMENT: i16 = 85;
 
 /// Replicas that move.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -54,7 +50,7 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// A partition is not there, or has no leader.
-    pub fn offsets_at(&self, places: &[Place], time: i64) -> Result<OffsetsBy> {
+    pub fn offsets_at(&self, places: &[TopicPartition], time: i64) -> Result<OffsetsBy> {
         self.run(self.cluster().list_offsets(places, time, false))
     }
 
@@ -70,7 +66,10 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// An offset is out of range, or the cluster refused one.
-    pub fn delete_records(&self, before: &BTreeMap<Place, Offset>) -> Result<BTreeMap<Place, Offset>> {
+    pub fn delete_records(
+        &self,
+        before: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<BTreeMap<TopicPartition, Offset>> {
         self.run(self.cluster().delete_records(before))
     }
 
@@ -79,7 +78,11 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// The cluster refused all.
-    pub fn elect_leaders(&self, places: &[Place], unclean: bool) -> Result<BTreeMap<Place, Result<bool>>> {
+    pub fn elect_leaders(
+        &self,
+        places: &[TopicPartition],
+        unclean: bool,
+    ) -> Result<BTreeMap<TopicPartition, Result<bool>>> {
         self.run(self.cluster().elect_leaders(places, unclean))
     }
 
@@ -87,7 +90,7 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// The cluster refused one.
-    pub fn reassign(&self, to: &BTreeMap<Place, Option<Vec<i32>>>) -> Result<BTreeMap<Place, bool>> {
+    pub fn reassign(&self, to: &BTreeMap<TopicPartition, Option<Vec<i32>>>) -> Result<BTreeMap<TopicPartition, bool>> {
         self.run(self.cluster().reassign(to))
     }
 
@@ -95,17 +98,9 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// The cluster refused to tell.
-    pub fn reassignments(&self) -> Result<BTreeMap<Place, Reassignment>> {
+    pub fn reassignments(&self) -> Result<BTreeMap<TopicPartition, Reassignment>> {
         self.run(self.cluster().reassignments())
     }
-}
-
-fn by_topic(places: impl Iterator<Item = Place>) -> BTreeMap<String, Vec<i32>> {
-    let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in places {
-        topics.entry(topic.to_string()).or_default().push(partition);
-    }
-    topics
 }
 
 impl Cluster {
@@ -121,8 +116,8 @@ impl Cluster {
         let topics = match &names {
             Some(names) => {
                 let answers = self.metadata(Some(names), false).await?;
-                let known = |(name, topic): (String, std::result::Result<_, Code>)| {
-                    topic.map_err(|code| Error::kafka(format!("topic {name}"), code.0))
+                let known = |(name, topic): (String, std::result::Result<_, ResponseError>)| {
+                    topic.map_err(|code| Error::kafka(Action::LookUp, Subject::topic_named(&name), code))
                 };
                 answers.into_iter().map(known).collect::<Result<Vec<_>>>()?
             }
@@ -138,10 +133,12 @@ impl Cluster {
             .with_topics(vec![wanted])
             .with_timeout_ms(self.timeout_ms())
             .with_validate_only(only_check);
-        let what = format!("adding partitions to topic {topic}");
+        let subject = Subject::topic_named(topic);
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
-            answer.results.iter().try_for_each(|r| refusal(&what, r.error_code, r.error_message.as_ref()))
+            answer.results.iter().try_for_each(|r| {
+                refusal(Action::CreatePartitions, subject.clone(), r.error_code, r.error_message.as_ref())
+            })
         })
         .await?;
         let names = [topic.to_owned()];
@@ -163,26 +160,29 @@ impl Cluster {
         Ok(())
     }
 
-    async fn delete_records(&self, before: &BTreeMap<Place, Offset>) -> Result<BTreeMap<Place, Offset>> {
-        let places: Vec<Place> = before.keys().cloned().collect();
+    async fn delete_records(
+        &self,
+        before: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<BTreeMap<TopicPartition, Offset>> {
+        let places: Vec<TopicPartition> = before.keys().cloned().collect();
         let mut deleted = BTreeMap::new();
         for (leader, places) in self.by_leader(&places).await? {
-            let partition = |topic: &str, partition: i32| {
-                let offset = before.get(&(topic.into(), partition)).copied().unwrap_or_default();
+            let partition = |(partition, offset)| {
                 DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset)
             };
-            let topics = by_topic(places.into_iter()).into_iter().map(|(topic, partitions)| {
+            let offset = |of: TopicPartition| before.get(&of).map(|offset| (of, *offset));
+            let topics = by_topic(places.into_iter().filter_map(offset)).into_iter().map(|(topic, partitions)| {
                 DeleteRecordsTopic::default()
                     .with_name(topic_name(&topic))
-                    .with_partitions(partitions.into_iter().map(|p| partition(&topic, p)).collect())
+                    .with_partitions(partitions.into_iter().map(partition).collect())
             });
             let request =
                 DeleteRecordsRequest::default().with_topics(topics.collect()).with_timeout_ms(self.timeout_ms());
             let answer = self.broker(leader).await?.request(&request).await?;
             for topic in answer.topics {
                 for result in topic.partitions {
-                    let of: Place = (topic.name.as_str().into(), result.partition_index);
-                    refusal(format!("deleting records of {}", place(&of.0, of.1)), result.error_code, None)?;
+                    let of = TopicPartition::new(topic.name.as_str(), result.partition_index);
+                    refusal(Action::DeleteRecords, &of, result.error_code, None)?;
                     deleted.insert(of, result.low_watermark);
                 }
             }
@@ -190,8 +190,12 @@ impl Cluster {
         Ok(deleted)
     }
 
-    async fn elect_leaders(&self, places: &[Place], unclean: bool) -> Result<BTreeMap<Place, Result<bool>>> {
-        let topics = by_topic(places.iter().cloned()).into_iter().map(|(topic, partitions)| {
+    async fn elect_leaders(
+        &self,
+        places: &[TopicPartition],
+        unclean: bool,
+    ) -> Result<BTreeMap<TopicPartition, Result<bool>>> {
+        let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(topic, partitions)| {
             TopicPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
         });
         let request = ElectLeadersRequest::default()
@@ -200,15 +204,15 @@ impl Cluster {
             .with_timeout_ms(self.timeout_ms());
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
-            refusal("electing leaders", answer.error_code, None)?;
+            refusal(Action::ElectLeader, Subject::Cluster, answer.error_code, None)?;
             let mut results = BTreeMap::new();
             for topic in answer.replica_election_results {
                 for result in topic.partition_result {
-                    let of: Place = (topic.topic.as_str().into(), result.partition_id);
-                    let what = format!("electing the leader of {}", place(&of.0, of.1));
-                    let elected = match result.error_code {
-                        ELECTION_NOT_NEEDED => Ok(false),
-                        code => refusal(what, code, result.error_message.as_ref()).map(|()| true),
+                    let of = TopicPartition::new(topic.topic.as_str(), result.partition_id);
+                    let elected = match error_code(result.error_code) {
+                        Some(ResponseError::ElectionNotNeeded) => Ok(false),
+                        _ => refusal(Action::ElectLeader, &of, result.error_code, result.error_message.as_ref())
+                            .map(|()| true),
                     };
                     results.insert(of, elected);
                 }
@@ -218,33 +222,36 @@ impl Cluster {
         .await
     }
 
-    async fn reassign(&self, to: &BTreeMap<Place, Option<Vec<i32>>>) -> Result<BTreeMap<Place, bool>> {
-        let partition = |topic: &str, partition: i32| {
-            let replicas = to.get(&(topic.into(), partition)).and_then(Option::as_ref);
+    async fn reassign(
+        &self,
+        to: &BTreeMap<TopicPartition, Option<Vec<i32>>>,
+    ) -> Result<BTreeMap<TopicPartition, bool>> {
+        let partition = |(partition, replicas): (i32, &Option<Vec<i32>>)| {
             ReassignablePartition::default()
                 .with_partition_index(partition)
-                .with_replicas(replicas.map(|ids| ids.iter().copied().map(BrokerId).collect()))
+                .with_replicas(replicas.as_ref().map(|ids| ids.iter().copied().map(BrokerId).collect()))
         };
-        let topics = by_topic(to.keys().cloned()).into_iter().map(|(topic, partitions)| {
+        let wanted = by_topic(to.iter().map(|(of, replicas)| (of.clone(), replicas)));
+        let topics = wanted.into_iter().map(|(topic, partitions)| {
             ReassignableTopic::default()
                 .with_name(topic_name(&topic))
-                .with_partitions(partitions.into_iter().map(|p| partition(&topic, p)).collect())
+                .with_partitions(partitions.into_iter().map(partition).collect())
         });
         let request = AlterPartitionReassignmentsRequest::default()
             .with_topics(topics.collect())
             .with_timeout_ms(self.timeout_ms());
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
-            refusal("moving partitions", answer.error_code, answer.error_message.as_ref())?;
+            refusal(Action::Reassign, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
             let mut results = BTreeMap::new();
             for topic in answer.responses {
                 for result in topic.partitions {
-                    let of: Place = (topic.name.as_str().into(), result.partition_index);
-                    if result.error_code != NO_REASSIGNMENT {
-                        let what = format!("moving {}", place(&of.0, of.1));
-                        refusal(what, result.error_code, result.error_message.as_ref())?;
+                    let of = TopicPartition::new(topic.name.as_str(), result.partition_index);
+                    let none = error_code(result.error_code) == Some(ResponseError::NoReassignmentInProgress);
+                    if !none {
+                        refusal(Action::Reassign, &of, result.error_code, result.error_message.as_ref())?;
                     }
-                    results.insert(of, result.error_code != NO_REASSIGNMENT);
+                    results.insert(of, !none);
                 }
             }
             Ok(results)
@@ -252,16 +259,16 @@ impl Cluster {
         .await
     }
 
-    async fn reassignments(&self) -> Result<BTreeMap<Place, Reassignment>> {
+    async fn reassignments(&self) -> Result<BTreeMap<TopicPartition, Reassignment>> {
         let request = ListPartitionReassignmentsRequest::default().with_topics(None).with_timeout_ms(self.timeout_ms());
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
-            refusal("listing moving partitions", answer.error_code, answer.error_message.as_ref())?;
+            refusal(Action::ListReassignments, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
             let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect();
             let mut moving = BTreeMap::new();
             for topic in answer.topics {
                 for partition in topic.partitions {
-                    let of: Place = (topic.name.as_str().into(), partition.partition_index);
+                    let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
                     let reassignment = Reassignment {
                         replicas: ids(&partition.replicas),
                         adding: ids(&partition.adding_replicas),

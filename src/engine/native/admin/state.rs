@@ -2,7 +2,8 @@
 
 use super::{Cluster, ClusterAdmin, refusal};
 use crate::engine::native::cluster::{text, topic_name};
-use crate::error::{Error, Result};
+use crate::error::{Action, Error, ErrorCode, Result, Subject};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::{
@@ -182,7 +183,7 @@ impl Cluster {
         if connection.version::<DescribeClusterRequest>(i16::MAX).is_ok_and(|version| version >= 2) {
             let request = DescribeClusterRequest::default().with_include_fenced_brokers(true);
             let answer = connection.request(&request).await?;
-            refusal("describing the cluster", answer.error_code, answer.error_message.as_ref())?;
+            refusal(Action::DescribeCluster, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
             for broker in answer.brokers.iter().filter(|broker| broker.is_fenced) {
                 brokers.push(Broker {
                     broker: broker.broker_id.0,
@@ -263,11 +264,11 @@ impl Cluster {
             return Ok(None);
         }
         let answer = connection.request(&request).await?;
-        refusal("describing the quorum", answer.error_code, answer.error_message.as_ref())?;
+        refusal(Action::DescribeQuorum, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
         let Some(partition) = answer.topics.first().and_then(|topic| topic.partitions.first()) else {
-            return Err(Error::Network("the answer on the quorum was empty".to_owned()));
+            return Err(super::topics::empty(&connection, ApiKey::DescribeQuorum));
         };
-        refusal("describing the quorum", partition.error_code, partition.error_message.as_ref())?;
+        refusal(Action::DescribeQuorum, Subject::Cluster, partition.error_code, partition.error_message.as_ref())?;
         let leader = partition.leader_id;
         let voters = partition.current_voters.iter();
         let end =
@@ -297,14 +298,15 @@ impl Cluster {
         for &broker in brokers {
             let request = DescribeLogDirsRequest::default().with_topics(None);
             let answer = self.known_broker(broker).await?.request(&request).await?;
-            let what = format!("log directories of {}", self.label(broker));
-            refusal(&what, answer.error_code, None)?;
+            let subject = Subject::Broker(self.node(broker));
+            refusal(Action::DescribeLogDirs, subject.clone(), answer.error_code, None)?;
             if answer.results.is_empty() {
                 // What brokers answer whoever may not see them.
-                return Err(Error::kafka(what, 31));
+                return Err(Error::kafka(Action::DescribeLogDirs, subject, ResponseError::ClusterAuthorizationFailed));
             }
             for dir in answer.results {
-                let error = refusal(dir.log_dir.as_str(), dir.error_code, None).err().map(|e| e.to_string());
+                let subject = Subject::LogDir(dir.log_dir.to_string());
+                let error = refusal(Action::LookUp, subject, dir.error_code, None).err().map(|e| e.to_string());
                 let partitions = dir.topics.iter().flat_map(|topic| {
                     let name = topic.name.to_string();
                     topic.partitions.iter().map(move |p| ((name.clone(), p.partition_index), p.partition_size))

@@ -1,16 +1,15 @@
 //! Topics: list, describe, make, delete.
 
-use super::{Cluster, ClusterAdmin, refusal};
+use super::{Cluster, ClusterAdmin, Connection, refusal};
 use crate::engine::native::cluster::{TopicInfo, text, topic_name};
 use crate::engine::{Admin, NewTopic, Partition, Topic};
-use crate::error::{Error, Result};
-use crate::record::PartitionId;
+use crate::error::{Action, Error, Result, Subject};
+use crate::record::{PartitionId, TopicPartition};
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, DeleteTopicsRequest};
-use std::sync::Arc;
+use kafka_protocol::messages::{ApiKey, BrokerId, CreateTopicsRequest, DeleteTopicsRequest};
 
 impl Cluster {
     async fn describe(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
@@ -21,9 +20,9 @@ impl Cluster {
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         let led = infos.iter().flat_map(|info| {
             let led = info.partitions.iter().enumerate().filter(|(_, p)| p.leader.is_some());
-            led.map(|(index, _)| (info.name.clone(), index as PartitionId))
+            led.map(|(index, _)| TopicPartition::new(info.name.clone(), index as PartitionId))
         });
-        let led: Vec<(Arc<str>, PartitionId)> = if offsets { led.collect() } else { Vec::new() };
+        let led: Vec<TopicPartition> = if offsets { led.collect() } else { Vec::new() };
         let (first, next) = self.bounds(&led, false).await?;
         Ok(infos
             .into_iter()
@@ -35,9 +34,9 @@ impl Cluster {
                     .into_iter()
                     .enumerate()
                     .map(|(index, p)| {
-                        let key = (info.name.clone(), index as PartitionId);
+                        let key = TopicPartition::new(info.name.clone(), index as PartitionId);
                         Partition {
-                            partition: key.1,
+                            partition: key.partition,
                             leader: p.leader,
                             replicas: Some(p.replicas),
                             in_sync_replicas: Some(p.in_sync),
@@ -76,11 +75,11 @@ impl Cluster {
             .with_topics(vec![creatable])
             .with_validate_only(only_check)
             .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
-        let what = format!("creating topic {}", topic.name);
+        let subject = Subject::topic_named(&topic.name);
         self.ask_controller(async |controller| {
             let response = controller.request(&request).await?;
-            let first = response.topics.first().ok_or_else(|| empty(&what))?;
-            refusal(&what, first.error_code, first.error_message.as_ref())
+            let first = response.topics.first().ok_or_else(|| empty(&controller, ApiKey::CreateTopics))?;
+            refusal(Action::CreateTopic, subject.clone(), first.error_code, first.error_message.as_ref())
         })
         .await?;
         if only_check {
@@ -100,7 +99,7 @@ impl Cluster {
             .with_topic_names(vec![topic_name(name)])
             .with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(name)))])
             .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
-        let what = format!("deleting topic {name}");
+        let subject = Subject::topic_named(name);
         self.ask_controller(async |controller| {
             // Up to v5 names stand in one field, from v6 in another; the schema refuses the one not in use.
             let version = controller.version::<DeleteTopicsRequest>(i16::MAX)?;
@@ -110,16 +109,16 @@ impl Cluster {
                 request.clone().with_topics(Vec::new())
             };
             let response = controller.request(&request).await?;
-            let first = response.responses.first().ok_or_else(|| empty(&what))?;
-            refusal(&what, first.error_code, first.error_message.as_ref())
+            let first = response.responses.first().ok_or_else(|| empty(&controller, ApiKey::DeleteTopics))?;
+            refusal(Action::DeleteTopic, subject.clone(), first.error_code, first.error_message.as_ref())
         })
         .await
     }
 }
 
-/// An answer that tells nothing of what was asked.
-fn empty(what: &str) -> Error {
-    Error::Network(format!("{what}: the controller's answer was empty"))
+/// An answer without what was asked for.
+pub(super) fn empty(connection: &Connection, api: ApiKey) -> Error {
+    Error::Malformed { node: connection.node().clone(), api, why: "it lacks what was asked for".to_owned() }
 }
 
 impl Admin for ClusterAdmin {

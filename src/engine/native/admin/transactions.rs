@@ -1,9 +1,11 @@
 //! Transactions: which there are, and those that nobody will end (KIP-664).
 
 use super::{Cluster, ClusterAdmin, refusal};
+use crate::engine::native::cluster::Lane;
 use crate::engine::native::cluster::{Coordinated, text, topic_name};
-use crate::engine::{Place, place};
-use crate::error::{Error, Result};
+use crate::error::{Action, Result, Subject};
+use crate::record::TopicPartition;
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
@@ -83,7 +85,7 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// A leader did not answer, or refused.
-    pub fn open_transactions(&self, places: &[Place]) -> Result<Vec<OpenTransaction>> {
+    pub fn open_transactions(&self, places: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
         self.run(self.cluster().open_transactions(places))
     }
 
@@ -103,7 +105,7 @@ impl Cluster {
             let request = ListTransactionsRequest::default();
             // Later versions filter by what is not asked for here.
             let answer = self.broker(broker).await?.request_capped(&request, 0).await?;
-            refusal(format!("listing transactions of {}", self.label(broker)), answer.error_code, None)?;
+            refusal(Action::ListTransactions, Subject::Broker(self.node(broker)), answer.error_code, None)?;
             found.extend(answer.transaction_states.iter().map(|state| ListedTransaction {
                 transactional_id: state.transactional_id.to_string(),
                 state: state.transaction_state.to_string(),
@@ -117,20 +119,20 @@ impl Cluster {
 
     async fn transaction(&self, id: &str) -> Result<Transaction> {
         let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text(id))]);
-        let what = format!("transactional id {id}");
+        let subject = Subject::TransactionalId(id.to_owned());
         let refused = |answer: &kafka_protocol::messages::DescribeTransactionsResponse| {
             let code = answer.transaction_states.first().map_or(0, |state| state.error_code);
-            refusal(&what, code, None).err()
+            refusal(Action::LookUp, subject.clone(), code, None).err()
         };
         let answer =
             self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), refused).await?;
         let Some(state) = answer.transaction_states.into_iter().next() else {
-            return Err(Error::Network(format!("{what}: the coordinator's answer was empty")));
+            let coordinator = self.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
+            return Err(super::topics::empty(&coordinator, ApiKey::DescribeTransactions));
         };
-        let partitions = state
-            .topics
-            .iter()
-            .flat_map(|topic| topic.partitions.iter().map(|partition| place(&topic.topic, *partition)));
+        let partitions = state.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|partition| TopicPartition::new(topic.topic.as_str(), *partition).to_string())
+        });
         Ok(Transaction {
             partitions: partitions.collect(),
             transactional_id: id.to_owned(),
@@ -142,18 +144,18 @@ impl Cluster {
         })
     }
 
-    async fn open_transactions(&self, places: &[Place]) -> Result<Vec<OpenTransaction>> {
+    async fn open_transactions(&self, places: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
         let mut found = Vec::new();
         for (leader, places) in self.by_leader(places).await? {
-            let topic = |(topic, partition): &Place| {
-                TopicRequest::default().with_name(topic_name(topic)).with_partition_indexes(vec![*partition])
+            let topic = |of: &TopicPartition| {
+                TopicRequest::default().with_name(topic_name(&of.topic)).with_partition_indexes(vec![of.partition])
             };
             let request = DescribeProducersRequest::default().with_topics(places.iter().map(topic).collect());
             let answer = self.broker(leader).await?.request(&request).await?;
             for topic in answer.topics {
                 for partition in topic.partitions {
-                    let of = place(&topic.name, partition.partition_index);
-                    refusal(format!("producers of {of}"), partition.error_code, partition.error_message.as_ref())?;
+                    let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+                    refusal(Action::DescribeProducers, of, partition.error_code, partition.error_message.as_ref())?;
                     let open = partition.active_producers.iter().filter(|p| p.current_txn_start_offset >= 0);
                     found.extend(open.map(|producer| OpenTransaction {
                         topic: topic.name.to_string(),
@@ -171,7 +173,7 @@ impl Cluster {
     }
 
     async fn abort(&self, open: &OpenTransaction) -> Result<()> {
-        let of: Place = (open.topic.as_str().into(), open.partition);
+        let of = TopicPartition::new(open.topic.as_str(), open.partition);
         let topic = WritableTxnMarkerTopic::default()
             .with_name(topic_name(&open.topic))
             .with_partition_indexes(vec![open.partition]);
@@ -186,8 +188,9 @@ impl Cluster {
         for leader in self.by_leader(std::slice::from_ref(&of)).await?.into_keys() {
             let answer = self.broker(leader).await?.request(&request).await?;
             let partitions = answer.markers.iter().flat_map(|m| &m.topics).flat_map(|t| &t.partitions);
-            let what = format!("ending the transaction in {}", place(&of.0, of.1));
-            partitions.into_iter().try_for_each(|partition| refusal(&what, partition.error_code, None))?;
+            partitions
+                .into_iter()
+                .try_for_each(|partition| refusal(Action::AbortHanging, &of, partition.error_code, None))?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::config::Secret;
 use crate::engine::Credential;
 use crate::engine::native::cluster::text;
 use crate::engine::native::net::Hash;
-use crate::error::{Error, Result};
+use crate::error::{Action, Error, Result, Subject};
 use bytes::Bytes;
 use kafka_protocol::messages::alter_user_scram_credentials_request::{
     ScramCredentialDeletion, ScramCredentialUpsertion,
@@ -40,7 +40,7 @@ impl ClusterAdmin {
             .with_salt(Bytes::copy_from_slice(&salt))
             .with_salted_password(Bytes::from(salted));
         let request = AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion]);
-        self.run(self.cluster().alter_user(&format!("user {user}"), &request))
+        self.run(self.cluster().alter_user(user, &request))
     }
 
     /// Takes a credential from `user`.
@@ -50,7 +50,7 @@ impl ClusterAdmin {
     pub fn delete_password(&self, user: &str, hash: Hash) -> Result<()> {
         let deletion = ScramCredentialDeletion::default().with_name(text(user)).with_mechanism(hash.number());
         let request = AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]);
-        self.run(self.cluster().alter_user(&format!("user {user}"), &request))
+        self.run(self.cluster().alter_user(user, &request))
     }
 }
 
@@ -61,14 +61,21 @@ impl Cluster {
         let request = DescribeUserScramCredentialsRequest::default().with_users(Some(named));
         // With KRaft only the controller's view is complete at once.
         let answer = self.controller().await?.request(&request).await?;
-        refusal("listing users", answer.error_code, answer.error_message.as_ref())?;
+        refusal(Action::ListUsers, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
         let mut found = Vec::new();
         for result in &answer.results {
-            let what = format!("user {}", result.user);
             if result.error_code == NO_SUCH_USER {
-                return Err(Error::Usage(format!("{what} has no SCRAM credentials: see `kpipe cluster users list`")));
+                return Err(Error::Usage(format!(
+                    "user {} has no SCRAM credentials: see `kpipe cluster users list`",
+                    result.user
+                )));
             }
-            refusal(what, result.error_code, result.error_message.as_ref())?;
+            refusal(
+                Action::ListUsers,
+                Subject::User(result.user.to_string()),
+                result.error_code,
+                result.error_message.as_ref(),
+            )?;
             found.extend(result.credential_infos.iter().map(|info| Credential {
                 user: result.user.to_string(),
                 mechanism: Hash::of(info.mechanism).map_or("unknown", Hash::mechanism).to_owned(),
@@ -79,10 +86,12 @@ impl Cluster {
         Ok(found)
     }
 
-    async fn alter_user(&self, what: &str, request: &AlterUserScramCredentialsRequest) -> Result<()> {
+    async fn alter_user(&self, user: &str, request: &AlterUserScramCredentialsRequest) -> Result<()> {
         self.ask_controller(async |controller| {
             let answer = controller.request(request).await?;
-            answer.results.iter().try_for_each(|r| refusal(what, r.error_code, r.error_message.as_ref()))
+            answer.results.iter().try_for_each(|r| {
+                refusal(Action::AlterUser, Subject::User(user.to_owned()), r.error_code, r.error_message.as_ref())
+            })
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! The fetches: one in flight to each leader, ahead of what was handled, within a memory budget.
 
-use super::super::cluster::{Cluster, UNKNOWN_TOPIC};
+use super::super::cluster::Cluster;
 use super::super::group::Change;
 use super::super::net::sleep_until;
 use super::super::wire::{Codec, Decoder, batches};
@@ -8,9 +8,9 @@ use super::budget::{Budget, Held};
 use super::fetch::{Answer, fetch};
 use super::positions::{Plan, Positions, Target, TargetId};
 use super::{News, start};
-use crate::engine::{ConsumerConfig, Event, Isolation, Offsets, Place, Start, out_of_range, place};
-use crate::error::{Code, Error, Result};
-use crate::record::Batch;
+use crate::engine::{ConsumerConfig, Event, Isolation, Offsets, Start, out_of_range};
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::{Batch, LeaderEpoch, Position, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// Kafka's OFFSET_OUT_OF_RANGE.
-const OFFSET_OUT_OF_RANGE: i16 = 1;
 /// A topic that stays unknown this long was deleted.
 const DELETED_AFTER: Duration = Duration::from_secs(10);
 /// A reader with an end gives up when a partition fails this long; a tail goes on trying.
@@ -70,7 +68,7 @@ pub(super) struct Fetcher {
     news: Arc<News>,
     config: ConsumerConfig,
     /// What a group has given, with the round of it: where to begin in it may still be looked up.
-    given: BTreeMap<Place, u64>,
+    given: BTreeMap<TopicPartition, u64>,
     round: u64,
     /// Whether all partitions are known that an end is asked for.
     settled: bool,
@@ -80,7 +78,7 @@ pub(super) struct Fetcher {
 }
 
 /// Where to begin in what a group gave in a round.
-type Resolved = (u64, BTreeSet<Place>, Result<Vec<Target>>);
+type Resolved = (u64, BTreeSet<TopicPartition>, Result<Vec<Target>>);
 
 impl Fetcher {
     /// Fetches what stands in `positions`, and with `joins` what a group gives.
@@ -169,7 +167,7 @@ impl Fetcher {
                 self.given.extend(places.iter().map(|place| (place.clone(), self.round)));
                 let (cluster, config, round) = (self.cluster.clone(), self.config.clone(), self.round);
                 resolving.spawn(async move {
-                    let all: Vec<Place> = places.iter().cloned().collect();
+                    let all: Vec<TopicPartition> = places.iter().cloned().collect();
                     let targets = start::resolve(&cluster, &config, &all).await;
                     (round, places, targets)
                 });
@@ -189,8 +187,8 @@ impl Fetcher {
         Ok(())
     }
 
-    fn let_go(&mut self, places: &BTreeSet<Place>) {
-        let goes = |target: &Target| places.contains(&(target.topic.clone(), target.partition));
+    fn let_go(&mut self, places: &BTreeSet<TopicPartition>) {
+        let goes = |target: &Target| places.contains(&target.of);
         for place in places {
             self.given.remove(place);
         }
@@ -235,7 +233,7 @@ impl Fetcher {
         if missing.is_empty() {
             return Ok(());
         }
-        let topics = missing.iter().filter_map(|id| self.positions.target(*id)).map(|target| target.topic.clone());
+        let topics = missing.iter().filter_map(|id| self.positions.target(*id)).map(|target| target.of.topic.clone());
         let names: BTreeSet<Arc<str>> = topics.collect();
         let names: Vec<&str> = names.iter().map(|name| &**name).collect();
         let topics = match self.cluster.metadata(Some(&names), false).await {
@@ -249,11 +247,11 @@ impl Fetcher {
         };
         for index in missing {
             let Some(target) = self.positions.target(index) else { continue };
-            let found = topics.iter().find(|(name, _)| **name == *target.topic).map(|(_, topic)| topic);
-            let what = place(&target.topic, target.partition);
+            let found = topics.iter().find(|(name, _)| **name == *target.of.topic).map(|(_, topic)| topic);
+            let of = &target.of;
             let partition = match found {
-                Some(Ok(topic)) => topic.partitions.get(target.partition as usize).map(|p| (topic.id, p)),
-                Some(Err(code)) if !code.is_retriable() => return Err(Error::kafka(what, code.0)),
+                Some(Ok(topic)) => topic.partitions.get(of.partition as usize).map(|p| (topic.id, p)),
+                Some(Err(code)) if !code.is_transient() => return Err(Error::kafka(Action::LookUp, of, *code)),
                 _ => None,
             };
             match partition {
@@ -261,11 +259,11 @@ impl Fetcher {
                     self.positions.set_leader(index, id, p.leader, p.leader_epoch);
                 }
                 Some(_) => {
-                    let error = Error::kafka(what, super::super::cluster::LEADER_NOT_AVAILABLE);
+                    let error = Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable);
                     self.retry_later(index, &error)?;
                 }
                 None => {
-                    let error = Error::kafka(what, UNKNOWN_TOPIC);
+                    let error = Error::kafka(Action::LookUp, of, ResponseError::UnknownTopicOrPartition);
                     if self.positions.failed(index, now, RETRY_WAIT) > DELETED_AFTER {
                         return Err(error);
                     }
@@ -278,7 +276,7 @@ impl Fetcher {
     /// Notes a failure that may pass, and warns of the first; an error once it has lasted too long.
     fn retry_later(&mut self, index: TargetId, error: &Error) -> Result<()> {
         if self.note_failure(index, error, RETRY_WAIT)?.is_zero() {
-            tracing::warn!(error_name = error.name(), %error, "fetching fails; trying on");
+            tracing::warn!(error_name = error.name(), %error, "fetching fails; retrying");
         }
         Ok(())
     }
@@ -296,15 +294,15 @@ impl Fetcher {
         for &index in &plan.partitions {
             let Some(target) = self.positions.target(index) else { continue };
             let partition = FetchPartition::default()
-                .with_partition(target.partition)
-                .with_current_leader_epoch(self.positions.leader_epoch(index))
+                .with_partition(target.of.partition)
+                .with_current_leader_epoch(LeaderEpoch::to_wire(self.positions.leader_epoch(index)))
                 .with_fetch_offset(target.position)
-                .with_last_fetched_epoch(target.last_epoch)
+                .with_last_fetched_epoch(LeaderEpoch::to_wire(target.last_epoch))
                 .with_log_start_offset(-1)
                 .with_partition_max_bytes(self.config.fetch_bytes as i32);
-            let topic = topics.entry(&target.topic).or_insert_with(|| {
+            let topic = topics.entry(&target.of.topic).or_insert_with(|| {
                 FetchTopic::default()
-                    .with_topic(super::super::cluster::topic_name(&target.topic))
+                    .with_topic(super::super::cluster::topic_name(&target.of.topic))
                     .with_topic_id(target.id)
             });
             topic.partitions.push(partition);
@@ -333,9 +331,9 @@ impl Fetcher {
                 return Ok(());
             }
             Ok(response) => {
-                let what = format!("fetching from {}", self.cluster.label(plan.broker));
-                let error = Error::kafka(what, response.error_code);
-                if !is_passing(response.error_code) {
+                let code = error_code(response.error_code).unwrap_or(ResponseError::UnknownServerError);
+                let error = Error::kafka(Action::Fetch, Subject::Broker(self.cluster.node(plan.broker)), code);
+                if !is_transient(code) {
                     return self.fail(error);
                 }
                 error
@@ -366,9 +364,9 @@ impl Fetcher {
             let Some(index) = found else { continue }; // never asked for, or let go meanwhile
             answered.push(index);
             let Some(target) = self.positions.target(index).cloned() else { continue };
-            let code = data.error_code;
-            if is_passing(code) {
-                let error = Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code);
+            let code = error_code(data.error_code);
+            if let Some(code) = code.filter(|code| is_transient(*code)) {
+                let error = Error::kafka(Action::Fetch, &target.of, code);
                 // The leader moved: that is no news for the user.
                 tracing::info!(error_name = error.name(), %error, "looking for the leader");
                 if let Err(error) = self.note_failure(index, &error, RETRY_WAIT / 4) {
@@ -376,13 +374,13 @@ impl Fetcher {
                 }
                 continue;
             }
-            if code == OFFSET_OUT_OF_RANGE {
+            if code == Some(ResponseError::OffsetOutOfRange) {
                 self.out_of_range(index, &target).await?;
                 continue;
             }
             if data.diverging_epoch.end_offset >= 0 {
                 // Its leader has lost what this consumer has read: an unclean election (KIP-320).
-                let (end, what) = (data.diverging_epoch.end_offset, place(&target.topic, target.partition));
+                let (end, what) = (data.diverging_epoch.end_offset, &target.of);
                 let read = target.position;
                 tracing::warn!(
                     "{what}: the log was truncated: the records from {end} to {} that were read are gone; going on from {end}",
@@ -392,12 +390,12 @@ impl Fetcher {
                 continue;
             }
             if data.preferred_read_replica.0 >= 0 {
-                let (what, broker) = (place(&target.topic, target.partition), data.preferred_read_replica.0);
-                tracing::info!(partition = what, broker, "reading from the nearest replica");
+                let broker = data.preferred_read_replica.0;
+                tracing::info!(partition = %target.of, broker, "reading from the nearest replica");
                 self.positions.follow(index, broker, Instant::now());
             }
-            if code != 0 {
-                return self.fail(Error::kafka(format!("fetching {}", place(&target.topic, target.partition)), code));
+            if let Some(code) = code {
+                return self.fail(Error::kafka(Action::Fetch, &target.of, code));
             }
             self.deliver(index, data)?;
         }
@@ -406,18 +404,18 @@ impl Fetcher {
 
     /// The position is not in the log: retention was faster, or the broker cannot tell for the epoch asked for.
     async fn out_of_range(&mut self, id: TargetId, target: &Target) -> Result<(), Gone> {
-        if target.last_epoch >= 0 {
+        if target.last_epoch.is_some() {
             self.positions.reset(id, target.position); // asked again without an epoch
             return Ok(());
         }
-        let one = [(target.topic.clone(), target.partition)];
+        let one = [target.of.clone()];
         let (first, next) = match self.cluster.bounds(&one, false).await {
             Ok((first, next)) => (first[&one[0]], next[&one[0]]),
             Err(error) => {
                 return self.retry_later(id, &error).or_else(|error| self.fail(error));
             }
         };
-        let error = out_of_range(&target.topic, target.partition, target.position, first, next);
+        let error = out_of_range(&target.of, target.position, first, next);
         if self.config.group.is_none() {
             return self.fail(error);
         }
@@ -432,31 +430,39 @@ impl Fetcher {
     fn deliver(&mut self, index: TargetId, data: PartitionData) -> Result<(), Gone> {
         let Some(target) = self.positions.target(index).cloned() else { return Ok(()) };
         let metrics = &self.cluster.config.metrics;
-        metrics.ends_at(&target.topic, target.partition, target.position, data.high_watermark);
-        let what = place(&target.topic, target.partition);
+        metrics.ends_at(&target.of, target.position, data.high_watermark);
+        let of = target.of.clone();
         let raw = match batches(data.records.unwrap_or_default()) {
             Ok(raw) => raw,
-            Err(corrupt) => return self.fail(Error::Network(format!("{what}: {corrupt}"))),
+            Err(corrupt) => {
+                return self.fail(Error::Corrupt { partition: of, offset: target.position, why: corrupt.to_string() });
+            }
         };
-        self.positions.fetched(index, raw.last().map(|batch| (batch.next_offset(), batch.leader_epoch())));
+        let after = |batch: &super::super::wire::RawBatch| Position {
+            offset: batch.next_offset(),
+            leader_epoch: LeaderEpoch::from_wire(batch.leader_epoch()),
+        };
+        self.positions.fetched(index, raw.last().map(after));
         if raw.is_empty() {
             return Ok(());
         }
         let aborted = data.aborted_transactions.unwrap_or_default();
         let decoder = Decoder {
-            topic: target.topic,
-            partition: target.partition,
+            topic: target.of.topic,
+            partition: target.of.partition,
             from: target.position,
             until: target.until,
             isolation: self.config.isolation,
             aborted: aborted.into_iter().map(|a| (a.producer_id.0, a.first_offset)).collect(),
         };
         let compressed = raw.iter().any(|batch| batch.codec() != Some(Codec::None));
+        let from = target.position;
         let mut held = self.budget.hold(raw.iter().map(|batch| batch.len()).sum());
         let decode = move || {
             let (batches, corrupt) = decoder.decode(raw);
             held.grow(batches.iter().map(|batch| batch.records.len()).sum());
-            let failed = corrupt.map(|corrupt| Error::Network(format!("{what}: {corrupt}")));
+            let failed =
+                corrupt.map(|corrupt| Error::Corrupt { partition: of.clone(), offset: from, why: corrupt.to_string() });
             Decoded { id: index, batches, failed, held }
         };
         let delivery = if compressed {
@@ -473,7 +479,7 @@ impl Fetcher {
 }
 
 /// Whether another leader or another moment may mend it.
-fn is_passing(code: i16) -> bool {
+fn is_transient(code: ResponseError) -> bool {
     // A corrupt batch stays corrupt: the schemas call that retriable, for a producer.
-    Code(code).is_retriable() && Code(code).response_error() != Some(ResponseError::CorruptMessage)
+    code.is_transient() && code != ResponseError::CorruptMessage
 }

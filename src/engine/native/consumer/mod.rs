@@ -10,7 +10,7 @@ use super::Client;
 use super::group::{Change, Member, offsets, wanted};
 use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
 use crate::error::{Error, Result};
-use crate::record::Batch;
+use crate::record::{Batch, TopicPartition};
 use budget::{Budget, Held};
 use fetcher::{Delivery, Fetcher};
 use positions::{Positions, Target, TargetId};
@@ -158,7 +158,7 @@ impl NativeConsumer {
                 Ok(delivery) => delivery,
                 Err(RecvTimeoutError::Timeout) => return Ok(Event::Timeout),
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::Network("the fetching task ended unexpectedly".to_owned()));
+                    return Err(Error::TaskEnded("the fetching task"));
                 }
             };
             let decoded = match delivery {
@@ -167,9 +167,9 @@ impl NativeConsumer {
                 Delivery::End => return Ok(Event::End),
                 Delivery::Failed(error) => return Err(error),
                 Delivery::Decoded(decoded) => decoded,
-                Delivery::Decoding(pending) => pending
-                    .blocking_recv()
-                    .map_err(|_| Error::Network("decompression ended unexpectedly".to_owned()))?,
+                Delivery::Decoding(pending) => {
+                    pending.blocking_recv().map_err(|_| Error::TaskEnded("decompression"))?
+                }
             };
             let id = decoded.id;
             self.ready = decoded.batches.into_iter().map(|batch| (id, batch)).collect();
@@ -184,7 +184,7 @@ impl NativeConsumer {
 async fn watch(
     cluster: Arc<super::cluster::Cluster>,
     config: ConsumerConfig,
-    mut known: BTreeSet<crate::engine::Place>,
+    mut known: BTreeSet<TopicPartition>,
     tell: mpsc::UnboundedSender<Change>,
 ) {
     loop {
@@ -196,7 +196,9 @@ async fn watch(
                 continue;
             }
         };
-        let all = counts.into_iter().flat_map(|(topic, count)| (0..count).map(move |p| (topic.clone(), p)));
+        let all = counts
+            .into_iter()
+            .flat_map(|(topic, count)| (0..count).map(move |p| TopicPartition::new(topic.clone(), p)));
         let new: BTreeSet<_> = all.filter(|place| !known.contains(place)).collect();
         known.extend(new.iter().cloned());
         if !new.is_empty() && tell.send(Change::Assigned(new)).is_err() {

@@ -1,9 +1,7 @@
 //! Where each partition's fetching stands: a state machine without sockets or a clock of its own.
 
-use crate::engine::{Place, Position};
-use crate::record::{Offset, PartitionId};
+use crate::record::{LeaderEpoch, Offset, Position, TopicPartition};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -13,22 +11,21 @@ const FOLLOWER_FOR: Duration = Duration::from_secs(300);
 /// A partition to be read, from `position` up to `until`.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub(super) topic: Arc<str>,
+    pub(super) of: TopicPartition,
     /// Nil when the broker has no topic ids.
     pub(super) id: Uuid,
-    pub(super) partition: PartitionId,
     pub(super) position: Offset,
     /// [`Offset::MAX`] for no end.
     pub(super) until: Offset,
-    /// Epoch of the leader that wrote the record before `position`; -1 when unknown (KIP-320).
-    pub(super) last_epoch: i32,
+    /// Epoch of the leader that wrote the record before `position` (KIP-320).
+    pub(super) last_epoch: Option<LeaderEpoch>,
 }
 
 impl Target {
     /// The partition, and where it begins.
-    pub(super) fn begins(&self) -> (Place, Position) {
+    pub(super) fn begins(&self) -> (TopicPartition, Position) {
         let begins = Position { offset: self.position, leader_epoch: self.last_epoch };
-        ((self.topic.clone(), self.partition), begins)
+        (self.of.clone(), begins)
     }
 }
 
@@ -39,7 +36,7 @@ pub(super) type TargetId = u64;
 struct Partition {
     target: Target,
     leader: Option<i32>,
-    leader_epoch: i32,
+    leader_epoch: Option<LeaderEpoch>,
     /// A follower that the leader has sent us to, and until when to believe it.
     follower: Option<(i32, Instant)>,
     /// The broker that a fetch of it is in flight to.
@@ -83,7 +80,7 @@ impl Positions {
         let partition = Partition {
             target,
             leader: None,
-            leader_epoch: -1,
+            leader_epoch: None,
             follower: None,
             in_flight: None,
             retry_at: None,
@@ -103,8 +100,8 @@ impl Positions {
         self.partitions.get(&id).map(|partition| &partition.target)
     }
 
-    pub(super) fn leader_epoch(&self, id: TargetId) -> i32 {
-        self.partitions.get(&id).map_or(-1, |partition| partition.leader_epoch)
+    pub(super) fn leader_epoch(&self, id: TargetId) -> Option<LeaderEpoch> {
+        self.partitions.get(&id)?.leader_epoch
     }
 
     /// Whether all partitions are read up to their ends.
@@ -113,10 +110,10 @@ impl Positions {
     }
 
     /// The one of `among` that is a partition of `topic`, or of the topic with this id where the name is empty.
-    pub(super) fn find(&self, among: &[TargetId], topic: &str, id: Uuid, partition: PartitionId) -> Option<TargetId> {
+    pub(super) fn find(&self, among: &[TargetId], topic: &str, id: Uuid, partition: i32) -> Option<TargetId> {
         among.iter().copied().find(|of| {
             self.target(*of).is_some_and(|t| {
-                t.partition == partition && if topic.is_empty() { t.id == id } else { &*t.topic == topic }
+                t.of.partition == partition && if topic.is_empty() { t.id == id } else { &*t.of.topic == topic }
             })
         })
     }
@@ -128,11 +125,11 @@ impl Positions {
     }
 
     /// The leader as metadata tells it; an older epoch than known is stale and ignored (KIP-320).
-    pub(super) fn set_leader(&mut self, of: TargetId, id: Uuid, leader: Option<i32>, epoch: i32) {
+    pub(super) fn set_leader(&mut self, of: TargetId, id: Uuid, leader: Option<i32>, epoch: Option<LeaderEpoch>) {
         let Some(partition) = self.partitions.get_mut(&of) else { return };
-        if epoch < 0 || epoch >= partition.leader_epoch {
+        if epoch.is_none() || epoch >= partition.leader_epoch {
             if partition.leader.is_some() && partition.leader != leader {
-                let (Target { topic, partition: number, .. }, before) = (&partition.target, partition.leader);
+                let (TopicPartition { topic, partition: number }, before) = (&partition.target.of, partition.leader);
                 tracing::info!(topic = &**topic, partition = number, before, leader, "the leader changed");
             }
             partition.leader = leader;
@@ -172,15 +169,15 @@ impl Positions {
         by_broker.into_iter().map(|(broker, partitions)| Plan { broker, partitions }).collect()
     }
 
-    /// The fetch is answered; what was got ends before `next` and is of `epoch`, when anything was.
-    pub(super) fn fetched(&mut self, id: TargetId, next: Option<(Offset, i32)>) {
+    /// The fetch is answered; what was got ends before `next`, when anything was.
+    pub(super) fn fetched(&mut self, id: TargetId, next: Option<Position>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.in_flight = None;
         partition.retry_at = None;
         partition.failing_since = None;
-        if let Some((next, epoch)) = next {
-            partition.target.position = next.max(partition.target.position);
-            partition.target.last_epoch = epoch;
+        if let Some(next) = next {
+            partition.target.position = next.offset.max(partition.target.position);
+            partition.target.last_epoch = next.leader_epoch;
         }
     }
 
@@ -189,7 +186,7 @@ impl Positions {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.in_flight = None;
         partition.target.position = position;
-        partition.target.last_epoch = -1;
+        partition.target.last_epoch = None;
     }
 
     /// The fetch failed in a way that another leader or another moment may mend. Returns for how long it has failed.
@@ -213,8 +210,12 @@ impl Positions {
 mod tests {
     use super::*;
 
-    fn target(partition: PartitionId, position: Offset, until: Offset) -> Target {
-        Target { topic: "t".into(), id: Uuid::nil(), partition, position, until, last_epoch: -1 }
+    fn target(partition: i32, position: Offset, until: Offset) -> Target {
+        Target { of: TopicPartition::new("t", partition), id: Uuid::nil(), position, until, last_epoch: None }
+    }
+
+    fn next(offset: Offset) -> Option<Position> {
+        Some(Position { offset, leader_epoch: LeaderEpoch::from_wire(5) })
     }
 
     #[test]
@@ -223,15 +224,15 @@ mod tests {
         let mut positions = Positions::default();
         let [a, _, c] = [target(0, 0, 9), target(1, 9, 9), target(2, 0, 9)].map(|target| positions.add(target));
         assert_eq!(positions.leaderless(now), [a, c]);
-        positions.set_leader(a, Uuid::nil(), Some(1), 5);
-        positions.set_leader(c, Uuid::nil(), Some(2), 5);
+        positions.set_leader(a, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
+        positions.set_leader(c, Uuid::nil(), Some(2), LeaderEpoch::from_wire(5));
         let brokers = |plans: Vec<Plan>| plans.into_iter().map(|p| (p.broker, p.partitions)).collect::<Vec<_>>();
         assert_eq!(brokers(positions.plan(now)), [(1, vec![a]), (2, vec![c])]);
         assert_eq!(brokers(positions.plan(now)), []);
-        positions.fetched(a, Some((9, 5)));
-        positions.fetched(c, Some((4, 5)));
+        positions.fetched(a, next(9));
+        positions.fetched(c, next(4));
         assert_eq!(brokers(positions.plan(now)), [(2, vec![c])]);
-        positions.fetched(c, Some((9, 5)));
+        positions.fetched(c, next(9));
         assert!(positions.ended());
     }
 
@@ -241,15 +242,15 @@ mod tests {
         let wait = Duration::from_millis(100);
         let mut positions = Positions::default();
         let id = positions.add(target(0, 0, 9));
-        positions.set_leader(id, Uuid::nil(), Some(1), 5);
+        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
         positions.plan(now);
         positions.failed(id, now, wait);
         assert!(positions.leaderless(now).is_empty());
         assert_eq!(positions.next_retry(), Some(now + wait));
         assert_eq!(positions.leaderless(now + wait), [id]);
-        positions.set_leader(id, Uuid::nil(), Some(1), 4);
+        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(4));
         assert!(positions.plan(now + wait).is_empty(), "an older epoch is stale");
-        positions.set_leader(id, Uuid::nil(), Some(2), 6);
+        positions.set_leader(id, Uuid::nil(), Some(2), LeaderEpoch::from_wire(6));
         assert_eq!(positions.plan(now + wait).len(), 1);
     }
 
@@ -258,13 +259,13 @@ mod tests {
         let now = Instant::now();
         let mut positions = Positions::default();
         let first = positions.add(target(0, 0, 9));
-        positions.set_leader(first, Uuid::nil(), Some(1), 5);
+        positions.set_leader(first, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
         positions.plan(now);
-        assert_eq!(positions.remove(|target| target.partition == 0), [first]);
+        assert_eq!(positions.remove(|target| target.of.partition == 0), [first]);
         assert_eq!(positions.find(&[first], "t", Uuid::nil(), 0), None);
         let second = positions.add(target(0, 3, 9));
         assert_ne!(first, second);
-        positions.fetched(first, Some((7, 5)));
+        positions.fetched(first, next(7));
         assert_eq!(positions.target(second).map(|target| target.position), Some(3));
     }
 
@@ -273,11 +274,11 @@ mod tests {
         let now = Instant::now();
         let mut positions = Positions::default();
         let id = positions.add(target(0, 0, 9));
-        positions.set_leader(id, Uuid::nil(), Some(1), 5);
+        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
         positions.follow(id, 3, now);
         assert_eq!(positions.plan(now)[0].broker, 3);
         positions.failed(id, now, Duration::ZERO);
-        positions.set_leader(id, Uuid::nil(), Some(1), 5);
+        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
         assert_eq!(positions.plan(now)[0].broker, 1);
     }
 }

@@ -3,26 +3,27 @@
 use super::super::cluster::{Cluster, TopicInfo};
 use super::super::group::offsets;
 use super::positions::Target;
-use crate::engine::{ConsumerConfig, Isolation, Place, Start, Subscription, no_such_partition, out_of_range, place};
-use crate::error::{Error, Result};
-use crate::record::{Offset, PartitionId};
+use crate::engine::{ConsumerConfig, Isolation, Start, Subscription, no_such_partition, out_of_range};
+use crate::error::{Action, Error, Result};
+use crate::record::{Offset, PartitionId, TopicPartition};
+use kafka_protocol::error::ResponseError;
 use std::collections::HashMap;
 
 /// All partitions that `config` names.
 ///
 /// # Errors
 /// A topic or partition does not exist, or the cluster does not answer.
-pub(super) async fn places(cluster: &Cluster, config: &ConsumerConfig) -> Result<Vec<Place>> {
-    let mut places: Vec<Place> = Vec::new();
+pub(super) async fn places(cluster: &Cluster, config: &ConsumerConfig) -> Result<Vec<TopicPartition>> {
+    let mut places: Vec<TopicPartition> = Vec::new();
     for topic in &topics(cluster, &config.subscription).await? {
         let count = topic.partitions.len();
         match &config.partitions {
-            None => places.extend((0..count as PartitionId).map(|p| (topic.name.clone(), p))),
+            None => places.extend((0..count as PartitionId).map(|p| TopicPartition::new(topic.name.clone(), p))),
             Some(wanted) => {
                 if let Some(&none) = wanted.iter().find(|&&p| p < 0 || p as usize >= count) {
-                    return Err(no_such_partition(&topic.name, none, count));
+                    return Err(no_such_partition(&TopicPartition::new(topic.name.clone(), none), count));
                 }
-                places.extend(wanted.iter().map(|&p| (topic.name.clone(), p)));
+                places.extend(wanted.iter().map(|&p| TopicPartition::new(topic.name.clone(), p)));
             }
         }
     }
@@ -46,7 +47,11 @@ async fn topics(cluster: &Cluster, subscription: &Subscription) -> Result<Vec<To
 ///
 /// # Errors
 /// A partition does not exist, an offset is out of range, or the cluster does not answer.
-pub(super) async fn resolve(cluster: &Cluster, config: &ConsumerConfig, places: &[Place]) -> Result<Vec<Target>> {
+pub(super) async fn resolve(
+    cluster: &Cluster,
+    config: &ConsumerConfig,
+    places: &[TopicPartition],
+) -> Result<Vec<Target>> {
     if places.is_empty() {
         return Ok(Vec::new());
     }
@@ -64,9 +69,8 @@ pub(super) async fn resolve(cluster: &Cluster, config: &ConsumerConfig, places: 
         Some(timestamp) => cluster.list_offsets(places, timestamp, committed).await?,
         None => HashMap::new(),
     };
-    let resolve_one = |of: &Place| -> Result<Target> {
-        let (topic, partition) = of;
-        let unknown = || Error::Network(format!("no offsets for {}", place(topic, *partition)));
+    let resolve_one = |of: &TopicPartition| -> Result<Target> {
+        let unknown = || Error::kafka(Action::LookUp, of, ResponseError::UnknownTopicOrPartition);
         let (first, next) = (*first.get(of).ok_or_else(unknown)?, *next.get(of).ok_or_else(unknown)?);
         let from = |start| -> Option<Offset> {
             Some(match start {
@@ -80,21 +84,21 @@ pub(super) async fn resolve(cluster: &Cluster, config: &ConsumerConfig, places: 
             })
         };
         let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
-        let mut last_epoch = stored.get(of).map_or(-1, |stored| stored.leader_epoch);
+        let mut last_epoch = stored.get(of).and_then(|stored| stored.leader_epoch);
         if position < first || position > next {
             if config.start != Start::Stored {
-                return Err(out_of_range(topic, *partition, position, first, next));
+                return Err(out_of_range(of, position, first, next));
             }
             // Retention, or a topic made anew, took what the group had not read.
             let from = from(config.fallback).unwrap_or(first);
-            let lost = out_of_range(topic, *partition, position, first, next);
+            let lost = out_of_range(of, position, first, next);
             tracing::warn!("committed {lost}; going on from {from}");
             position = from;
-            last_epoch = -1;
+            last_epoch = None;
         }
         let id = uuid::Uuid::nil(); // known with the leader
         let until = if config.stop_at_end { next } else { Offset::MAX };
-        Ok(Target { topic: topic.clone(), id, partition: *partition, position, until, last_epoch })
+        Ok(Target { of: of.clone(), id, position, until, last_epoch })
     };
     places.iter().map(resolve_one).collect()
 }

@@ -3,9 +3,9 @@
 use super::super::Client;
 use super::super::cluster::{Coordinated, EARLIEST, LATEST, group_id, topic_name};
 use super::{messages, offsets};
-use crate::engine::{Offsets, Place, Position, Start, place};
-use crate::error::{Code, Error, Result};
-use crate::record::Offset;
+use crate::engine::{Offsets, Start};
+use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::record::{Offset, Position, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
@@ -63,7 +63,7 @@ pub struct GroupMember {
     /// Where it is, as the coordinator sees it.
     pub host: String,
     /// What it has.
-    pub assigned: Vec<Place>,
+    pub assigned: Vec<TopicPartition>,
 }
 
 /// How far a group is in a partition.
@@ -112,7 +112,8 @@ impl GroupAdmin {
                     let error = match answer.await {
                         Ok(response) if response.error_code == 0 => break response,
                         Ok(response) => {
-                            Error::kafka(format!("groups of {}", cluster.label(broker)), response.error_code)
+                            let code = error_code(response.error_code).unwrap_or(E::UnknownServerError);
+                            Error::kafka(Action::ListGroups, Subject::Broker(cluster.node(broker)), code)
                         }
                         Err(error) => error,
                     };
@@ -155,10 +156,10 @@ impl GroupAdmin {
             return Ok(None);
         }
         let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
-        let foreign = [E::GroupIdNotFound, E::UnsupportedVersion].map(|error| error.code());
+        let foreign = [E::GroupIdNotFound, E::UnsupportedVersion];
         let refusal = |response: &<ConsumerGroupDescribeRequest as Request>::Response| {
-            let code = response.groups.first().map_or(0, |group| group.error_code);
-            (code != 0 && !foreign.contains(&code)).then(|| Error::kafka(format!("group {group}"), code))
+            let code = error_code(response.groups.first()?.error_code).filter(|code| !foreign.contains(code))?;
+            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
         };
         let retry = cluster.retry();
         let response = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await?;
@@ -174,7 +175,7 @@ impl GroupAdmin {
                 .iter()
                 .flat_map(|topic| {
                     let name: Arc<str> = topic.topic_name.as_str().into();
-                    topic.partitions.iter().map(move |partition| (name.clone(), *partition))
+                    topic.partitions.iter().map(move |partition| TopicPartition::new(name.clone(), *partition))
                 })
                 .collect(),
         });
@@ -192,15 +193,15 @@ impl GroupAdmin {
         let cluster = &self.client.cluster;
         let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
         let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
-            let code = response.groups.first().map_or(0, |group| group.error_code);
-            (code != 0).then(|| Error::kafka(format!("group {group}"), code))
+            let code = error_code(response.groups.first()?.error_code)?;
+            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
         };
         // Up to version 5 a group that there is not is a dead one.
         let response =
             cluster.ask_coordinator(Coordinated::Group, group, &request, 5, cluster.retry(), refusal).await?;
         let found = response.groups.into_iter().find(|group| group.group_state.as_str() != "Dead");
         let Some(found) = found else {
-            return Err(Error::kafka(format!("group {group}"), E::GroupIdNotFound.code()));
+            return Err(Error::kafka(Action::LookUp, Subject::group_named(group), E::GroupIdNotFound));
         };
         let members = found.members.into_iter().map(|member| GroupMember {
             member_id: member.member_id.to_string(),
@@ -224,7 +225,7 @@ impl GroupAdmin {
     ///
     /// # Errors
     /// The coordinator refused, or did not answer.
-    pub fn committed(&self, group: &str) -> Result<BTreeMap<Place, offsets::Kept>> {
+    pub fn committed(&self, group: &str) -> Result<BTreeMap<TopicPartition, offsets::Kept>> {
         self.client.network.run(1, offsets::all(&self.client.cluster, group))
     }
 
@@ -232,14 +233,14 @@ impl GroupAdmin {
     ///
     /// # Errors
     /// As [`GroupAdmin::committed`]; or a partition has no leader. Partitions that are gone are left out.
-    pub fn progress(&self, group: &str, also: &[Place]) -> Result<BTreeMap<Place, Progress>> {
+    pub fn progress(&self, group: &str, also: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Progress>> {
         let committed = self.committed(group)?;
         self.client.network.run(1, async {
             let cluster = &self.client.cluster;
             let wanted = committed.keys().cloned().chain(also.iter().cloned()).collect();
             let places = self.existing(wanted).await?;
             let (first, end) = cluster.bounds(&places, false).await?;
-            let progress = |place: Place| {
+            let progress = |place: TopicPartition| {
                 let committed = committed.get(&place).map(|kept| kept.position);
                 let (first, end) = (*first.get(&place)?, *end.get(&place)?);
                 Some((place, Progress { committed, first, end }))
@@ -252,7 +253,7 @@ impl GroupAdmin {
     ///
     /// # Errors
     /// As [`GroupAdmin::progress`]. A group that goes meanwhile is left out.
-    pub fn progress_of_all(&self) -> Result<BTreeMap<String, BTreeMap<Place, Progress>>> {
+    pub fn progress_of_all(&self) -> Result<BTreeMap<String, BTreeMap<TopicPartition, Progress>>> {
         let groups = self.list()?;
         self.client.network.run(1, async {
             let cluster = &self.client.cluster;
@@ -273,18 +274,18 @@ impl GroupAdmin {
                         committed.insert(group, kept);
                     }
                     Some(Ok((Err(error), _))) => {
-                        if !matches!(&error, Error::Kafka { code, .. } if code.0 == E::GroupIdNotFound.code()) {
+                        if error.code() != Some(E::GroupIdNotFound) {
                             return Err(error);
                         }
                     }
-                    Some(Err(error)) => return Err(Error::Network(format!("asking for offsets: {error}"))),
+                    Some(Err(_)) => return Err(Error::TaskEnded("asking for offsets")),
                 }
             }
             let wanted = committed.values().flat_map(BTreeMap::keys).cloned().collect();
             let places = self.existing(wanted).await?;
             let (first, end) = cluster.bounds(&places, false).await?;
-            let of_group = |kept: BTreeMap<Place, offsets::Kept>| {
-                let progress = |(place, kept): (Place, offsets::Kept)| {
+            let of_group = |kept: BTreeMap<TopicPartition, offsets::Kept>| {
+                let progress = |(place, kept): (TopicPartition, offsets::Kept)| {
                     let (first, end) = (*first.get(&place)?, *end.get(&place)?);
                     Some((place, Progress { committed: Some(kept.position), first, end }))
                 };
@@ -295,13 +296,13 @@ impl GroupAdmin {
     }
 
     /// Those that there are, in order.
-    async fn existing(&self, mut wanted: Vec<Place>) -> Result<Vec<Place>> {
+    async fn existing(&self, mut wanted: Vec<TopicPartition>) -> Result<Vec<TopicPartition>> {
         wanted.sort();
         wanted.dedup();
         if wanted.is_empty() {
             return Ok(wanted);
         }
-        let mut names: Vec<&str> = wanted.iter().map(|(topic, _)| &**topic).collect();
+        let mut names: Vec<&str> = wanted.iter().map(|of| &*of.topic).collect();
         names.dedup();
         let mut counts: HashMap<Arc<str>, usize> = HashMap::new();
         for (_, topic) in self.client.cluster.metadata(Some(&names), false).await? {
@@ -309,7 +310,8 @@ impl GroupAdmin {
                 counts.insert(topic.name, topic.partitions.len());
             }
         }
-        let there = |place: &Place| counts.get(&place.0).is_some_and(|count| (place.1 as usize) < *count);
+        let there =
+            |place: &TopicPartition| counts.get(&place.topic).is_some_and(|count| (place.partition as usize) < *count);
         let is_there: Vec<bool> = wanted.iter().map(there).collect();
         let mut is_there = is_there.into_iter();
         wanted.retain(|_| is_there.next().unwrap_or(false));
@@ -320,9 +322,11 @@ impl GroupAdmin {
     ///
     /// # Errors
     /// There is no such topic.
-    pub fn partitions(&self, topic: &str) -> Result<Vec<Place>> {
+    pub fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>> {
         let topics = self.client.network.run(1, self.client.cluster.topics(&[topic], false))?;
-        let all = topics.into_iter().flat_map(|t| (0..t.partitions.len()).map(move |p| (t.name.clone(), p as i32)));
+        let all = topics
+            .into_iter()
+            .flat_map(|t| (0..t.partitions.len()).map(move |p| TopicPartition::new(t.name.clone(), p as i32)));
         Ok(all.collect())
     }
 
@@ -330,7 +334,7 @@ impl GroupAdmin {
     ///
     /// # Errors
     /// A partition does not exist, or has no leader.
-    pub fn offsets(&self, places: &[Place], to: Start) -> Result<HashMap<Place, Offset>> {
+    pub fn offsets(&self, places: &[TopicPartition], to: Start) -> Result<HashMap<TopicPartition, Offset>> {
         let cluster = &self.client.cluster;
         self.client.network.run(1, async {
             Ok(match to {
@@ -364,8 +368,8 @@ impl GroupAdmin {
     pub fn delete(&self, group: &str) -> Result<()> {
         let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
         let refusal = |response: &<DeleteGroupsRequest as Request>::Response| {
-            let code = response.results.first().map_or(0, |result| result.error_code);
-            (code != 0).then(|| Error::kafka(format!("deleting group {group}"), code))
+            let code = error_code(response.results.first()?.error_code)?;
+            Some(Error::kafka(Action::DeleteGroup, Subject::group_named(group), code))
         };
         let cluster = &self.client.cluster;
         let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, cluster.retry(), refusal);
@@ -376,24 +380,24 @@ impl GroupAdmin {
     ///
     /// # Errors
     /// The group is not there, or a member reads one of the topics.
-    pub fn delete_offsets(&self, group: &str, places: &[Place]) -> Result<()> {
-        let mut topics: BTreeMap<&str, Vec<OffsetDeleteRequestPartition>> = BTreeMap::new();
-        for (topic, partition) in places {
-            let partition = OffsetDeleteRequestPartition::default().with_partition_index(*partition);
-            topics.entry(topic).or_default().push(partition);
-        }
-        let topics = topics.into_iter().map(|(topic, partitions)| {
-            OffsetDeleteRequestTopic::default().with_name(topic_name(topic)).with_partitions(partitions)
+    pub fn delete_offsets(&self, group: &str, places: &[TopicPartition]) -> Result<()> {
+        let entry = |partition| OffsetDeleteRequestPartition::default().with_partition_index(partition);
+        let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(topic, partitions)| {
+            OffsetDeleteRequestTopic::default()
+                .with_name(topic_name(&topic))
+                .with_partitions(partitions.into_iter().map(entry).collect())
         });
         let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
         let refusal = |response: &OffsetDeleteResponse| {
-            if response.error_code != 0 {
-                return Some(Error::kafka(format!("deleting offsets of group {group}"), response.error_code));
-            }
-            response.topics.iter().find_map(|topic| {
-                let failed = topic.partitions.iter().find(|partition| partition.error_code != 0)?;
-                let what = format!("deleting {} of group {group}", place(&topic.name, failed.partition_index));
-                Some(Error::Kafka { what, code: Code(failed.error_code), message: None })
+            let failed = |subject, code| Some(Error::kafka(Action::DeleteOffsets, subject, error_code(code)?));
+            failed(Subject::group_named(group), response.error_code).or_else(|| {
+                response.topics.iter().find_map(|topic| {
+                    topic.partitions.iter().find_map(|partition| {
+                        let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+                        let subject = Subject::GroupPartition { group: group.to_owned(), partition: of };
+                        failed(subject, partition.error_code)
+                    })
+                })
             })
         };
         let cluster = &self.client.cluster;

@@ -1,6 +1,6 @@
 //! How a group's leader shares the partitions out (classic protocol): pure functions of who is there and what there is.
 
-use super::Place;
+use crate::record::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Assignor {
         self,
         members: &[Subscriber],
         counts: &BTreeMap<Arc<str>, i32>,
-    ) -> HashMap<String, BTreeSet<Place>> {
+    ) -> HashMap<String, BTreeSet<TopicPartition>> {
         let mut sorted: Vec<&Subscriber> = members.iter().collect();
         // As the Java client sorts: static members first, by their instance id.
         sorted.sort_by_key(|member| (member.instance_id.is_none(), member.instance_id.clone(), member.id.clone()));
@@ -69,11 +69,11 @@ pub(super) struct Subscriber {
     pub(super) instance_id: Option<String>,
     pub(super) topics: BTreeSet<Arc<str>>,
     /// What it has, or had, as of `generation`.
-    pub(super) owned: BTreeSet<Place>,
+    pub(super) owned: BTreeSet<TopicPartition>,
     pub(super) generation: i32,
 }
 
-type Shares = HashMap<String, BTreeSet<Place>>;
+type Shares = HashMap<String, BTreeSet<TopicPartition>>;
 
 fn empty(members: &[&Subscriber]) -> Shares {
     members.iter().map(|member| (member.id.clone(), BTreeSet::new())).collect()
@@ -91,7 +91,7 @@ fn range(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
         for (index, taker) in takers.iter().enumerate() {
             let end = next + each + usize::from(index < more);
             let share = shares.entry(taker.id.clone()).or_default();
-            share.extend((next..end).map(|partition| (topic.clone(), partition as i32)));
+            share.extend((next..end).map(|partition| TopicPartition::new(topic.clone(), partition as i32)));
             next = end;
         }
     }
@@ -109,7 +109,8 @@ fn round_robin(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Sha
             while !members[turn % members.len()].topics.contains(topic) {
                 turn += 1;
             }
-            shares.entry(members[turn % members.len()].id.clone()).or_default().insert((topic.clone(), partition));
+            let share = shares.entry(members[turn % members.len()].id.clone()).or_default();
+            share.insert(TopicPartition::new(topic.clone(), partition));
             turn += 1;
         }
     }
@@ -117,12 +118,12 @@ fn round_robin(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Sha
 }
 
 /// Who has what of that which still exists and is still wanted; of two who claim the same, the later generation.
-fn owners(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> BTreeMap<Place, usize> {
-    let mut owners: BTreeMap<Place, usize> = BTreeMap::new();
+fn owners(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> BTreeMap<TopicPartition, usize> {
+    let mut owners: BTreeMap<TopicPartition, usize> = BTreeMap::new();
     for (index, member) in members.iter().enumerate() {
         for place in &member.owned {
-            let exists = counts.get(&place.0).is_some_and(|count| place.1 < *count);
-            if !exists || !member.topics.contains(&place.0) {
+            let exists = counts.get(&place.topic).is_some_and(|count| place.partition < *count);
+            if !exists || !member.topics.contains(&place.topic) {
                 continue;
             }
             let newer = owners.get(place).is_none_or(|other| members[*other].generation < member.generation);
@@ -146,7 +147,7 @@ fn sticky(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
     // What nobody has goes to whoever has the least.
     for (topic, count) in counts {
         for partition in 0..*count {
-            let place = (topic.clone(), partition);
+            let place = TopicPartition::new(topic.clone(), partition);
             if owner.contains_key(&place) {
                 continue;
             }
@@ -159,7 +160,7 @@ fn sticky(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
     // Then partitions move, one at a time, from who has two more than another who may have them.
     loop {
         let uneven = owner.iter().filter_map(|(place, from)| {
-            let to = takers[&place.0].iter().copied().min_by_key(|index| load[*index])?;
+            let to = takers[&place.topic].iter().copied().min_by_key(|index| load[*index])?;
             (load[*from] > load[to] + 1).then(|| (load[*from] - load[to], place.clone(), *from, to))
         });
         // The largest difference first; of equal ones the last partition.
@@ -195,7 +196,7 @@ mod tests {
             id: id.to_owned(),
             instance_id: None,
             topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
-            owned: owned.iter().map(|(topic, partition)| (Arc::from(*topic), *partition)).collect(),
+            owned: owned.iter().map(|(topic, partition)| TopicPartition::new(*topic, *partition)).collect(),
             generation: 1,
         }
     }
@@ -205,7 +206,7 @@ mod tests {
     }
 
     fn shown(shares: &Shares, id: &str) -> Vec<String> {
-        shares[id].iter().map(|(topic, partition)| format!("{topic}{partition}")).collect()
+        shares[id].iter().map(|of| format!("{}{}", of.topic, of.partition)).collect()
     }
 
     /// The examples in the Java client's documentation of each assignor.
@@ -240,7 +241,7 @@ mod tests {
         let members = [subscriber("a", &["t"], &all), subscriber("b", &["t"], &[])];
         let shares = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
         assert_eq!((shares["a"].len(), shares["b"].len()), (2, 0));
-        let kept: Vec<(&str, i32)> = shares["a"].iter().map(|(_, p)| ("t", *p)).collect();
+        let kept: Vec<(&str, i32)> = shares["a"].iter().map(|of| ("t", of.partition)).collect();
         let members = [subscriber("a", &["t"], &kept), subscriber("b", &["t"], &[])];
         let shares = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
         assert_eq!((shares["a"].len(), shares["b"].len()), (2, 2));
@@ -258,7 +259,7 @@ mod tests {
                 id: format!("m{n}"),
                 instance_id: None,
                 topics: topics.into_iter().map(topic).collect(),
-                owned: owned.into_iter().map(|(t, p)| (topic(t), p)).collect(),
+                owned: owned.into_iter().map(|(t, p)| TopicPartition::new(topic(t), p)).collect(),
                 generation,
             });
             (members.collect(), sizes.into_iter().enumerate().map(|(n, count)| (topic(n), count)).collect())
@@ -270,7 +271,7 @@ mod tests {
         fn every_partition_goes_to_one_member_that_wants_it((members, counts) in groups()) {
             for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky] {
                 let shares = assignor.assign(&members, &counts);
-                let mut given: Vec<&Place> = shares.values().flatten().collect();
+                let mut given: Vec<&TopicPartition> = shares.values().flatten().collect();
                 let all = given.len();
                 given.sort();
                 given.dedup();
@@ -278,7 +279,7 @@ mod tests {
                 let wanted = counts.iter().filter(|(t, _)| members.iter().any(|m| m.topics.contains(*t)));
                 prop_assert_eq!(all as i32, wanted.map(|(_, count)| count).sum::<i32>());
                 for member in &members {
-                    prop_assert!(shares[&member.id].iter().all(|(topic, _)| member.topics.contains(topic)));
+                    prop_assert!(shares[&member.id].iter().all(|of| member.topics.contains(&of.topic)));
                 }
             }
         }

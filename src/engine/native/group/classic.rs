@@ -1,9 +1,10 @@
 //! The classic protocol: members join, a leader shares out, all sync; a change begins it anew
 //! (<https://kafka.apache.org/protocol#The_Messages_JoinGroup>, KIP-62, KIP-345, KIP-394, KIP-429).
 
-use super::machine::{Action, Beat, Counts, Event, Joined, Machine, Terms, is_coordinators, kafka_error};
-use super::{Place, messages};
+use super::machine::{Action, Beat, Counts, Event, Joined, Machine, Terms, is_coordinators};
+use super::messages;
 use crate::error::Error;
+use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(super) struct Classic {
     assignor: Option<super::Assignor>,
     leads: bool,
     wanted: Counts,
-    owned: BTreeSet<Place>,
+    owned: BTreeSet<TopicPartition>,
     /// Everybody, while their topics are counted.
     members: Vec<super::assignors::Subscriber>,
     beat_at: Instant,
@@ -64,6 +65,10 @@ impl Classic {
             heard_at: now,
             changed: false,
         }
+    }
+
+    fn broken(&self, why: String) -> Error {
+        Error::Group { group: self.terms.group.clone(), why }
     }
 
     /// Joins, after letting go of all where the assignor wants that.
@@ -99,7 +104,7 @@ impl Classic {
 
     /// An answer that is none of the good ones.
     fn refused(&mut self, error: Error, now: Instant) -> Vec<Action> {
-        match kafka_error(&error) {
+        match error.code() {
             Some(E::UnknownMemberId) => {
                 self.member_id.clear();
                 self.generation = -1;
@@ -155,16 +160,16 @@ impl Classic {
         self.phase = Phase::Syncing;
         match assignments {
             Ok(assignments) => vec![Action::Sync(assignments)],
-            Err(why) => vec![Action::Fail(Error::Network(format!("an assignment cannot be put into bytes: {why}")))],
+            Err(why) => vec![Action::Fail(self.broken(format!("an assignment cannot be encoded: {why}")))],
         }
     }
 
-    fn synced(&mut self, share: BTreeSet<Place>, now: Instant) -> Vec<Action> {
+    fn synced(&mut self, share: BTreeSet<TopicPartition>, now: Instant) -> Vec<Action> {
         self.heard_at = now;
         self.phase = Phase::Stable;
         self.beat_at = now + self.terms.beat_every;
-        let gone: BTreeSet<Place> = self.owned.difference(&share).cloned().collect();
-        let new: BTreeSet<Place> = share.difference(&self.owned).cloned().collect();
+        let gone: BTreeSet<TopicPartition> = self.owned.difference(&share).cloned().collect();
+        let new: BTreeSet<TopicPartition> = share.difference(&self.owned).cloned().collect();
         self.owned = share;
         let mut actions = vec![Action::Assign(new)];
         if gone.is_empty() {
@@ -179,8 +184,8 @@ impl Classic {
             actions.push(Action::Revoke(gone));
         } else {
             // The group has turned to an assignor that lets others have them at once.
-            let why = "the group now shares out without waiting for who has a partition";
-            actions.push(Action::Lose(gone, Error::Network(why.to_owned())));
+            let why = "its assignor now reassigns partitions without waiting for their members";
+            actions.push(Action::Lose(gone, self.broken(why.to_owned())));
         }
         actions
     }
@@ -213,7 +218,7 @@ impl Classic {
             }
             Err(error) => error,
         };
-        match (self.phase, kafka_error(&error)) {
+        match (self.phase, error.code()) {
             (Phase::Stable, _) if is_coordinators(&error) => {
                 self.beat_at = now + self.terms.retry;
                 let mut actions = vec![Action::Forget];
@@ -249,7 +254,7 @@ impl Machine for Classic {
                 self.member_id = id;
                 self.join()
             }
-            (Event::Joined(Err(error)), Phase::Joining) => match kafka_error(&error) {
+            (Event::Joined(Err(error)), Phase::Joining) => match error.code() {
                 Some(E::RebalanceInProgress) => self.later(now),
                 _ => self.refused(error, now),
             },
@@ -263,7 +268,6 @@ impl Machine for Classic {
             (Event::Stalled, _) => {
                 self.phase = Phase::Out;
                 self.beating = false;
-                let why = format!("no record was taken for {:?}: --max-poll-interval", self.terms.rebalance);
                 let lost = std::mem::take(&mut self.owned);
                 let member_id = std::mem::take(&mut self.member_id);
                 self.generation = -1;
@@ -271,7 +275,7 @@ impl Machine for Classic {
                 if !member_id.is_empty() {
                     actions.push(Action::Leave(member_id));
                 }
-                actions.push(Action::Lose(lost, Error::Network(why)));
+                actions.push(Action::Lose(lost, Error::Stalled(self.terms.rebalance)));
                 actions
             }
             (Event::Moving, Phase::Out) if !self.wanted.is_empty() => self.join(),
@@ -297,7 +301,7 @@ impl Machine for Classic {
         (self.member_id.clone(), self.generation)
     }
 
-    fn owned(&self) -> &BTreeSet<Place> {
+    fn owned(&self) -> &BTreeSet<TopicPartition> {
         &self.owned
     }
 

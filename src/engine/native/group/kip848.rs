@@ -1,8 +1,8 @@
 //! The consumer protocol: the coordinator shares out, and tells each member by its heartbeats (KIP-848).
 
-use super::Place;
-use super::machine::{Action, Beat, Event, Machine, Terms, is_coordinators, kafka_error};
+use super::machine::{Action, Beat, Event, Machine, Terms, is_coordinators};
 use crate::error::Error;
+use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ pub(super) struct Kip848 {
     /// 0 until the coordinator has given one.
     epoch: i32,
     wanted: BTreeSet<Arc<str>>,
-    owned: BTreeSet<Place>,
+    owned: BTreeSet<TopicPartition>,
     /// What the coordinator wants this member to have, while that differs.
-    target: Option<BTreeSet<Place>>,
+    target: Option<BTreeSet<TopicPartition>>,
     /// Whether the command has heard of an assignment since the member joined.
     told: bool,
     /// Whether the coordinator has to hear everything, as its state or ours may be behind.
@@ -94,7 +94,7 @@ impl Kip848 {
     /// Lets go first; takes what is new when that is done, and says so.
     fn reconcile(&mut self, now: Instant) -> Vec<Action> {
         let Some(target) = self.target.take() else { return Vec::new() };
-        let gone: BTreeSet<Place> = self.owned.difference(&target).cloned().collect();
+        let gone: BTreeSet<TopicPartition> = self.owned.difference(&target).cloned().collect();
         if !gone.is_empty() {
             self.owned.retain(|place| target.contains(place));
             self.target = Some(target);
@@ -105,7 +105,7 @@ impl Kip848 {
             return Vec::new();
         }
         self.told = true;
-        let new: BTreeSet<Place> = target.difference(&self.owned).cloned().collect();
+        let new: BTreeSet<TopicPartition> = target.difference(&self.owned).cloned().collect();
         self.owned = target;
         let mut actions = vec![Action::Assign(new)];
         self.full = true;
@@ -115,7 +115,7 @@ impl Kip848 {
 
     fn refused(&mut self, error: Error, now: Instant) -> Vec<Action> {
         self.full = true;
-        match kafka_error(&error) {
+        match error.code() {
             Some(E::UnknownMemberId | E::FencedMemberEpoch) => {
                 let mut actions = self.lose(error);
                 actions.extend(self.join(now));
@@ -187,9 +187,8 @@ impl Machine for Kip848 {
             (Event::Stalled, Phase::Member | Phase::Releasing) => {
                 self.phase = Phase::Out;
                 self.beating = false;
-                let why = format!("no record was taken for {:?}: --max-poll-interval", self.terms.rebalance);
                 let lost = std::mem::take(&mut self.owned);
-                vec![Action::Leave(self.member_id.clone()), Action::Lose(lost, Error::Network(why))]
+                vec![Action::Leave(self.member_id.clone()), Action::Lose(lost, Error::Stalled(self.terms.rebalance))]
             }
             (Event::Moving, Phase::Out) if !self.wanted.is_empty() => self.join(now),
             (Event::Due, Phase::Member | Phase::Releasing) if self.beat_at <= now && !self.beating => self.beat(now),
@@ -208,7 +207,7 @@ impl Machine for Kip848 {
         (self.member_id.clone(), self.epoch)
     }
 
-    fn owned(&self) -> &BTreeSet<Place> {
+    fn owned(&self) -> &BTreeSet<TopicPartition> {
         &self.owned
     }
 

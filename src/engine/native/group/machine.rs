@@ -1,9 +1,9 @@
 //! What both group protocols have in common: what happens to a member, and what it then wants done. Their state
 //! machines know no sockets and no clock.
 
-use super::Place;
 use super::assignors::Subscriber;
 use crate::error::Error;
+use crate::record::TopicPartition;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ pub(super) type Counts = BTreeMap<Arc<str>, i32>;
 /// What a member of any protocol is told at its start.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
+    pub(super) group: String,
     pub(super) instance_id: Option<String>,
     /// A member silent this long is thought dead.
     pub(super) session: Duration,
@@ -37,7 +38,7 @@ pub(super) enum Event {
     /// The leader has learned of all topics that members want (classic).
     Counted(Result<Counts, Error>),
     /// The assignment came (classic).
-    Synced(Result<BTreeSet<Place>, Error>),
+    Synced(Result<BTreeSet<TopicPartition>, Error>),
     /// A heartbeat was answered; with an assignment, when KIP-848's coordinator had one.
     Beat(Result<Beat, Error>),
     /// The command has let go of what it was asked to.
@@ -66,7 +67,7 @@ pub(super) struct Joined {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Beat {
     pub(super) epoch: i32,
-    pub(super) assignment: Option<BTreeSet<Place>>,
+    pub(super) assignment: Option<BTreeSet<TopicPartition>>,
 }
 
 /// Something to be done.
@@ -83,11 +84,11 @@ pub(super) enum Action {
     /// Tell the coordinator that the member of this id leaves; nobody waits for the answer.
     Leave(String),
     /// The member has these from now on.
-    Assign(BTreeSet<Place>),
+    Assign(BTreeSet<TopicPartition>),
     /// The member is to let go of these, and say so.
-    Revoke(BTreeSet<Place>),
+    Revoke(BTreeSet<TopicPartition>),
     /// The member has these no more: others may read them already.
-    Lose(BTreeSet<Place>, Error),
+    Lose(BTreeSet<TopicPartition>, Error),
     /// Look the coordinator up anew before the next request.
     Forget,
     /// The membership cannot go on.
@@ -108,24 +109,16 @@ pub(super) trait Machine: Send {
     fn identity(&self) -> (String, i32);
 
     /// What the member has.
-    fn owned(&self) -> &BTreeSet<Place>;
+    fn owned(&self) -> &BTreeSet<TopicPartition>;
 
     /// What it wants.
     fn wanted(&self) -> BTreeSet<Arc<str>>;
 }
 
-/// Kafka's error in an answer, when it is one.
-pub(super) fn kafka_error(error: &Error) -> Option<E> {
-    match error {
-        Error::Kafka { code, .. } => code.response_error(),
-        _ => None,
-    }
-}
-
 /// Whether to look for the coordinator elsewhere and try again.
 pub(super) fn is_coordinators(error: &Error) -> bool {
-    match kafka_error(error) {
-        None => matches!(error, Error::Network(_)),
+    match error.code() {
+        None => error.is_connection(),
         Some(error) => matches!(
             error,
             E::CoordinatorLoadInProgress
@@ -133,6 +126,7 @@ pub(super) fn is_coordinators(error: &Error) -> bool {
                 | E::NotCoordinator
                 | E::RequestTimedOut
                 | E::UnknownServerError
+                | E::UnknownTopicId
         ),
     }
 }

@@ -3,31 +3,23 @@
 
 use super::super::cluster::topic_name;
 use super::super::wire::message;
-use super::Place;
 use super::assignors::{Assignor, Subscriber};
+use crate::record::{TopicPartition, partitions_by_topic};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as AssignedPartitions;
 use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition as OwnedPartitions;
 use kafka_protocol::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 use kafka_protocol::protocol::{Encodable, StrBytes};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Version 3 brings the rack (KIP-881); all clients read the fields they know of a later one.
 const NEWEST: i16 = 3;
 
-fn by_topic(places: &BTreeSet<Place>) -> BTreeMap<&Arc<str>, Vec<i32>> {
-    let mut topics: BTreeMap<&Arc<str>, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in places {
-        topics.entry(topic).or_default().push(*partition);
-    }
-    topics
-}
-
-fn places<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> BTreeSet<Place> {
+fn places<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> BTreeSet<TopicPartition> {
     let each = topics.flat_map(|(topic, partitions)| {
         let topic: Arc<str> = topic.into();
-        partitions.iter().map(move |partition| (topic.clone(), *partition))
+        partitions.iter().map(move |partition| TopicPartition::new(topic.clone(), *partition))
     });
     each.collect()
 }
@@ -36,13 +28,13 @@ fn places<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> BTreeSet<Pl
 pub(super) fn subscription(
     assignor: Assignor,
     topics: &BTreeSet<Arc<str>>,
-    owned: &BTreeSet<Place>,
+    owned: &BTreeSet<TopicPartition>,
     generation: i32,
     rack: Option<&str>,
 ) -> Result<Bytes, String> {
     let names = topics.iter().map(|topic| StrBytes::from_string(topic.to_string()));
-    let partitions = by_topic(owned).into_iter().map(|(topic, partitions)| {
-        OwnedPartitions::default().with_topic(topic_name(topic)).with_partitions(partitions)
+    let partitions = partitions_by_topic(owned.iter().cloned()).into_iter().map(|(topic, partitions)| {
+        OwnedPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
     });
     let user_data = match assignor {
         Assignor::Sticky => Some(sticky_data(owned, generation)),
@@ -58,9 +50,9 @@ pub(super) fn subscription(
 }
 
 /// The Java StickyAssignor's own: what the member had, and as of which generation.
-fn sticky_data(owned: &BTreeSet<Place>, generation: i32) -> Bytes {
+fn sticky_data(owned: &BTreeSet<TopicPartition>, generation: i32) -> Bytes {
     let mut data = BytesMut::new();
-    let topics = by_topic(owned);
+    let topics = partitions_by_topic(owned.iter().cloned());
     data.put_i32(topics.len() as i32);
     for (topic, partitions) in topics {
         data.put_i16(topic.len() as i16);
@@ -73,13 +65,13 @@ fn sticky_data(owned: &BTreeSet<Place>, generation: i32) -> Bytes {
 }
 
 /// Reads [`sticky_data`]; `None` when it is something else.
-fn read_sticky_data(mut data: Bytes) -> Option<(BTreeSet<Place>, i32)> {
+fn read_sticky_data(mut data: Bytes) -> Option<(BTreeSet<TopicPartition>, i32)> {
     let mut owned = BTreeSet::new();
     for _ in 0..data.try_get_i32().ok()? {
         let len = usize::try_from(data.try_get_i16().ok()?).ok().filter(|len| *len <= data.len())?;
         let topic: Arc<str> = std::str::from_utf8(&data.split_to(len)).ok()?.into();
         for _ in 0..data.try_get_i32().ok()? {
-            owned.insert((topic.clone(), data.try_get_i32().ok()?));
+            owned.insert(TopicPartition::new(topic.clone(), data.try_get_i32().ok()?));
         }
     }
     // The first version of it had no generation.
@@ -117,15 +109,15 @@ pub(super) fn read_subscription(
 }
 
 /// A member's assignment.
-pub(super) fn assignment(share: &BTreeSet<Place>) -> Result<Bytes, String> {
-    let partitions = by_topic(share).into_iter().map(|(topic, partitions)| {
-        AssignedPartitions::default().with_topic(topic_name(topic)).with_partitions(partitions)
+pub(super) fn assignment(share: &BTreeSet<TopicPartition>) -> Result<Bytes, String> {
+    let partitions = partitions_by_topic(share.iter().cloned()).into_iter().map(|(topic, partitions)| {
+        AssignedPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
     });
     versioned(&ConsumerProtocolAssignment::default().with_assigned_partitions(partitions.collect()))
 }
 
 /// Reads the assignment that the leader made; an empty one is none.
-pub(super) fn read_assignment(mut bytes: Bytes) -> Result<BTreeSet<Place>, String> {
+pub(super) fn read_assignment(mut bytes: Bytes) -> Result<BTreeSet<TopicPartition>, String> {
     if bytes.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -146,8 +138,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(owned: Vec<(u8, u8)>, generation in -1i32..99) {
-            let owned: BTreeSet<Place> =
-                owned.into_iter().map(|(topic, partition)| (format!("t{topic}").into(), i32::from(partition))).collect();
+            let owned: BTreeSet<TopicPartition> =
+                owned.into_iter().map(|(topic, partition)| TopicPartition::new(format!("t{topic}"), i32::from(partition))).collect();
             prop_assert_eq!(&read_assignment(assignment(&owned).unwrap()).unwrap(), &owned);
             for assignor in [Assignor::CooperativeSticky, Assignor::Range, Assignor::Sticky] {
                 let bytes = subscription(assignor, &set(&["a", "b"]), &owned, generation, Some("r")).unwrap();

@@ -18,12 +18,13 @@ pub(super) use requests::wanted;
 
 use super::cluster::{Cluster, Coordinated};
 use super::net::sleep_until;
-use crate::engine::{GroupConfig, GroupProtocol, Offsets, Place, Subscription};
-use crate::error::{Error, Result};
+use crate::engine::{GroupConfig, GroupProtocol, Offsets, Subscription};
+use crate::error::{Action as Attempt, Error, Result, Subject};
+use crate::record::TopicPartition;
 use classic::Classic;
 use kafka_protocol::error::ResponseError as E;
 use kip848::Kip848;
-use machine::{Action, Counts, Event, Machine, Terms, is_coordinators, kafka_error};
+use machine::{Action, Counts, Event, Machine, Terms, is_coordinators};
 use requests::Requests;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,11 +38,11 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub(super) enum Change {
     /// These are to be read from now on; none is a change too.
-    Assigned(BTreeSet<Place>),
+    Assigned(BTreeSet<TopicPartition>),
     /// These are to be let go: written, committed, and then [`Member::released`].
-    Revoking(BTreeSet<Place>),
+    Revoking(BTreeSet<TopicPartition>),
     /// These are others' by now, perhaps: nothing can be committed for them.
-    Lost(BTreeSet<Place>, Error),
+    Lost(BTreeSet<TopicPartition>, Error),
     /// The membership has ended.
     Failed(Error),
 }
@@ -93,11 +94,12 @@ impl Member {
         if let Subscription::Topics(names) = &wanted
             && let Some(missing) = names.iter().find(|name| !counts.contains_key(name.as_str()))
         {
-            return Err(Error::kafka(format!("topic {missing}"), E::UnknownTopicOrPartition.code()));
+            return Err(Error::kafka(Attempt::LookUp, Subject::topic_named(missing), E::UnknownTopicOrPartition));
         }
         let protocol = if modern { "consumer" } else { "classic" };
         tracing::info!(group = config.id, protocol, "joining");
         let terms = Terms {
+            group: config.id.clone(),
             instance_id: config.instance_id.clone(),
             session: config.session_timeout,
             rebalance: config.max_poll_interval,
@@ -168,7 +170,7 @@ impl Member {
                 return Ok(true);
             };
             let moving = matches!(
-                kafka_error(&error),
+                error.code(),
                 Some(
                     E::RebalanceInProgress
                         | E::IllegalGeneration
@@ -181,8 +183,7 @@ impl Member {
                 // The membership finds out by itself: then there is another generation, or a loss.
                 tracing::info!(group = self.group, error_name = error.name(), %error, "committing again");
                 cluster.config.metrics.commit_failed(&error);
-                let waited = retry.after(Error::Network(error.to_string())).await;
-                waited.map_err(|_| error)?;
+                retry.again(error).await?;
                 continue;
             }
             if is_coordinators(&error) {

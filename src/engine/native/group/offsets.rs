@@ -1,9 +1,9 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
 use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
-use crate::engine::Place;
-use crate::engine::{Offsets, Position, place};
-use crate::error::{Error, Result};
+use crate::engine::Offsets;
+use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::record::{LeaderEpoch, Position, TopicPartition, by_topic, partitions_by_topic};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse};
@@ -27,21 +27,17 @@ pub struct Kept {
 pub(in super::super) async fn fetch(
     cluster: &Cluster,
     group: &str,
-    places: &[Place],
-) -> Result<HashMap<Place, Position>> {
-    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in places {
-        topics.entry(topic).or_default().push(*partition);
-    }
-    let topics = topics.into_iter().map(|(name, partitions)| {
-        OffsetFetchRequestTopic::default().with_name(topic_name(name)).with_partition_indexes(partitions)
+    places: &[TopicPartition],
+) -> Result<HashMap<TopicPartition, Position>> {
+    let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(name, partitions)| {
+        OffsetFetchRequestTopic::default().with_name(topic_name(&name)).with_partition_indexes(partitions)
     });
     let found = ask(cluster, group, Some(topics.collect())).await?;
     Ok(found.into_iter().map(|(place, kept)| (place, kept.position)).collect())
 }
 
 /// All that the group has committed.
-pub(super) async fn all(cluster: &Cluster, group: &str) -> Result<BTreeMap<Place, Kept>> {
+pub(super) async fn all(cluster: &Cluster, group: &str) -> Result<BTreeMap<TopicPartition, Kept>> {
     ask(cluster, group, None).await
 }
 
@@ -49,13 +45,12 @@ async fn ask(
     cluster: &Cluster,
     group: &str,
     topics: Option<Vec<OffsetFetchRequestTopic>>,
-) -> Result<BTreeMap<Place, Kept>> {
+) -> Result<BTreeMap<TopicPartition, Kept>> {
     let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(topics);
-    let what = format!("offsets of group {group}");
     let refusal = |response: &OffsetFetchResponse| {
         let partitions = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
-        let code = std::iter::once(response.error_code).chain(partitions).find(|&code| code != 0)?;
-        Some(Error::kafka(&what, code))
+        let code = std::iter::once(response.error_code).chain(partitions).find_map(error_code)?;
+        Some(Error::kafka(Action::FetchOffsets, Subject::group_named(group), code))
     };
     // From v8 on it asks for several groups at once (KIP-709); one is all we need.
     let response = cluster.ask_coordinator(Coordinated::Group, group, &request, 7, cluster.retry(), refusal).await?;
@@ -63,10 +58,12 @@ async fn ask(
     for topic in response.topics {
         let name: Arc<str> = topic.name.as_str().into();
         for partition in topic.partitions.into_iter().filter(|p| p.committed_offset >= 0) {
-            let position =
-                Position { offset: partition.committed_offset, leader_epoch: partition.committed_leader_epoch };
+            let position = Position {
+                offset: partition.committed_offset,
+                leader_epoch: LeaderEpoch::from_wire(partition.committed_leader_epoch),
+            };
             let metadata = partition.metadata.map(|text| text.to_string()).unwrap_or_default();
-            found.insert((name.clone(), partition.partition_index), Kept { position, metadata });
+            found.insert(TopicPartition::new(name.clone(), partition.partition_index), Kept { position, metadata });
         }
     }
     Ok(found)
@@ -81,25 +78,25 @@ pub(in super::super) struct By<'a> {
     pub(in super::super) generation: i32,
 }
 
-/// Offsets as messages name them.
-pub(in super::super) fn named(offsets: &Offsets) -> String {
-    let each: Vec<_> =
-        offsets.iter().map(|((topic, p), position)| format!("{}@{}", place(topic, *p), position.offset)).collect();
-    each.join(", ")
+/// A group's offsets, as errors name them.
+fn subject(group: &str, offsets: &Offsets) -> Subject {
+    let partitions = offsets.iter().map(|(of, position)| (of.clone(), position.offset)).collect();
+    Subject::GroupPartitions { group: group.to_owned(), partitions }
 }
 
 fn request(group: &str, by: Option<By<'_>>, written: &Offsets) -> OffsetCommitRequest {
-    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-    for ((topic, partition), position) in written {
-        let entry = OffsetCommitRequestPartition::default()
-            .with_partition_index(*partition)
+    let entry = |(partition, position): (i32, &Position)| {
+        OffsetCommitRequestPartition::default()
+            .with_partition_index(partition)
             .with_committed_offset(position.offset)
-            .with_committed_leader_epoch(position.leader_epoch)
-            .with_committed_metadata(Some(StrBytes::from_static_str(METADATA)));
-        topics.entry(topic).or_default().push(entry);
-    }
+            .with_committed_leader_epoch(LeaderEpoch::to_wire(position.leader_epoch))
+            .with_committed_metadata(Some(StrBytes::from_static_str(METADATA)))
+    };
+    let topics = by_topic(written.iter().map(|(of, position)| (of.clone(), position)));
     let topics = topics.into_iter().map(|(name, partitions)| {
-        OffsetCommitRequestTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+        OffsetCommitRequestTopic::default()
+            .with_name(topic_name(&name))
+            .with_partitions(partitions.into_iter().map(entry).collect())
     });
     OffsetCommitRequest::default()
         .with_group_id(group_id(group))
@@ -112,8 +109,8 @@ fn request(group: &str, by: Option<By<'_>>, written: &Offsets) -> OffsetCommitRe
 
 /// The first error in an answer to a commit of `written`.
 fn refusal(group: &str, written: &Offsets, response: &OffsetCommitResponse) -> Option<Error> {
-    let code = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).find(|&code| code != 0)?;
-    Some(Error::kafka(format!("committing {} for group {group}", named(written)), code))
+    let code = response.topics.iter().flat_map(|t| &t.partitions).find_map(|p| error_code(p.error_code))?;
+    Some(Error::kafka(Action::CommitOffsets, subject(group, written), code))
 }
 
 /// Commits as a member, or with `None` for a group without members; asks once.
@@ -127,10 +124,8 @@ pub(in super::super) async fn commit_once(
         let coordinator = cluster.coordinator_on(Coordinated::Group, group, Lane::Main).await?;
         coordinator.request(&request(group, by, written)).await
     };
-    let response = response.await.map_err(|error| match error {
-        Error::Network(text) => Error::Network(format!("committing {} for group {group}: {text}", named(written))),
-        other => other,
-    })?;
+    let response =
+        response.await.map_err(|error: Error| error.during(Action::CommitOffsets, subject(group, written)))?;
     refusal(group, written, &response).map_or(Ok(()), Err)
 }
 

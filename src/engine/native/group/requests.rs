@@ -4,11 +4,13 @@ use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_na
 use super::super::net::Connection;
 use super::assignors::{Assignor, Subscriber};
 use super::machine::{Beat, Counts, Event, Joined};
-use super::{Place, messages};
+use super::messages;
 use crate::engine::{GroupConfig, Subscription};
-use crate::error::{Code, Error, Result};
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::TopicPartition;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -60,10 +62,6 @@ impl Requests {
         self.config.instance_id.as_deref().map(text)
     }
 
-    fn what(&self, request: &str) -> String {
-        format!("{request} of group {}", self.config.id)
-    }
-
     async fn coordinator(&self, lane: Lane) -> Result<Arc<Connection>> {
         self.cluster.coordinator_on(Coordinated::Group, &self.config.id, lane).await
     }
@@ -81,7 +79,7 @@ impl Requests {
         &self,
         tasks: &mut JoinSet<Event>,
         identity: Identity,
-        owned: BTreeSet<Place>,
+        owned: BTreeSet<TopicPartition>,
         wanted: BTreeSet<Arc<str>>,
     ) {
         let me = self.clone();
@@ -99,13 +97,13 @@ impl Requests {
     async fn send_join(
         &self,
         identity: Identity,
-        owned: &BTreeSet<Place>,
+        owned: &BTreeSet<TopicPartition>,
         wanted: &BTreeSet<Arc<str>>,
     ) -> Result<JoinGroupResponse> {
         let rack = self.rack.as_deref();
         let protocols = self.config.assignors.iter().map(|assignor| {
             let metadata =
-                messages::subscription(*assignor, wanted, owned, identity.1, rack).map_err(Error::Network)?;
+                messages::subscription(*assignor, wanted, owned, identity.1, rack).map_err(|why| self.broken(why))?;
             Ok(JoinGroupRequestProtocol::default().with_name(text(assignor.name())).with_metadata(metadata))
         });
         let request = JoinGroupRequest::default()
@@ -120,11 +118,10 @@ impl Requests {
     }
 
     fn read_join(&self, response: JoinGroupResponse) -> Result<Joined> {
-        self.refuse("joining", response.error_code, None)?;
+        self.refuse(Action::JoinGroup, response.error_code, None)?;
         let name = response.protocol_name.as_ref().map_or("", |name| name.as_str());
-        let assignor = Assignor::named(name).ok_or_else(|| {
-            Error::Network(format!("group {} uses assignor {name}, which kpipe has not", self.config.id))
-        })?;
+        let assignor = Assignor::named(name)
+            .ok_or_else(|| self.broken(format!("it uses assignor {name}, which kpipe does not have")))?;
         let leads = response.leader == response.member_id;
         let members = response.members.into_iter().map(|member| {
             let (id, instance) = (member.member_id.to_string(), member.group_instance_id.map(|id| id.to_string()));
@@ -146,11 +143,13 @@ impl Requests {
         })
     }
 
-    fn refuse(&self, request: &str, code: i16, message: Option<String>) -> Result<()> {
-        if code == 0 {
-            return Ok(());
-        }
-        Err(Error::Kafka { what: self.what(request), code: Code(code), message })
+    fn refuse(&self, action: Action, code: i16, detail: Option<String>) -> Result<()> {
+        let Some(code) = error_code(code) else { return Ok(()) };
+        Err(Error::Kafka { action, subject: Subject::group_named(&self.config.id), code, detail })
+    }
+
+    fn broken(&self, why: String) -> Error {
+        Error::Group { group: self.config.id.clone(), why }
     }
 
     pub(super) fn sync(&self, tasks: &mut JoinSet<Event>, identity: Identity, assignments: Vec<(String, Bytes)>) {
@@ -167,9 +166,8 @@ impl Requests {
                 .with_assignments(assignments.collect());
             let share = async {
                 let response = me.ask(&request, LAST_SYNC_WITHOUT_PROTOCOL, me.patience()).await?;
-                me.refuse("syncing", response.error_code, None)?;
-                let unreadable =
-                    |why| Error::Network(format!("{}: the assignment is malformed: {why}", me.what("syncing")));
+                me.refuse(Action::SyncGroup, response.error_code, None)?;
+                let unreadable = |why| me.broken(format!("the assignment is malformed: {why}"));
                 messages::read_assignment(response.assignment).map_err(unreadable)
             };
             Event::Synced(share.await)
@@ -181,7 +179,7 @@ impl Requests {
         tasks: &mut JoinSet<Event>,
         identity: Identity,
         full: bool,
-        owned: BTreeSet<Place>,
+        owned: BTreeSet<TopicPartition>,
         wanted: BTreeSet<Arc<str>>,
     ) {
         let me = self.clone();
@@ -196,7 +194,7 @@ impl Requests {
                 .with_group_instance_id(me.instance());
             let answer = me.ask(&request, i16::MAX, me.cluster.config.request_timeout).await;
             Event::Beat(answer.and_then(|response| {
-                me.refuse("heartbeat", response.error_code, None)?;
+                me.refuse(Action::Heartbeat, response.error_code, None)?;
                 Ok(Beat::default())
             }))
         });
@@ -206,7 +204,7 @@ impl Requests {
         &self,
         identity: Identity,
         full: bool,
-        owned: &BTreeSet<Place>,
+        owned: &BTreeSet<TopicPartition>,
         wanted: &BTreeSet<Arc<str>>,
     ) -> Result<Beat> {
         let mut request = ConsumerGroupHeartbeatRequest::default()
@@ -225,7 +223,7 @@ impl Requests {
         }
         let response = self.ask(&request, i16::MAX, self.cluster.config.request_timeout).await?;
         let words = response.error_message.map(|words| words.to_string());
-        self.refuse("heartbeat", response.error_code, words)?;
+        self.refuse(Action::Heartbeat, response.error_code, words)?;
         let assignment = match response.assignment {
             None => None,
             Some(assignment) => {
@@ -236,12 +234,12 @@ impl Requests {
         Ok(Beat { epoch: response.member_epoch, assignment })
     }
 
-    fn with_ids(&self, places: &BTreeSet<Place>) -> Vec<TopicPartitions> {
+    fn with_ids(&self, places: &BTreeSet<TopicPartition>) -> Vec<TopicPartitions> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-        for (topic, partition) in places {
-            if let Some((id, _)) = names.iter().find(|(_, name)| *name == topic) {
-                topics.entry(*id).or_default().push(*partition);
+        for of in places {
+            if let Some((id, _)) = names.iter().find(|(_, name)| **name == of.topic) {
+                topics.entry(*id).or_default().push(of.partition);
             }
         }
         let each = topics.into_iter();
@@ -249,7 +247,11 @@ impl Requests {
     }
 
     /// The partitions by their topics' names.
-    async fn named(&self, given: Vec<(Uuid, Vec<i32>)>, wanted: &BTreeSet<Arc<str>>) -> Result<BTreeSet<Place>> {
+    async fn named(
+        &self,
+        given: Vec<(Uuid, Vec<i32>)>,
+        wanted: &BTreeSet<Arc<str>>,
+    ) -> Result<BTreeSet<TopicPartition>> {
         let known = |id: &Uuid| self.names.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         if given.iter().any(|(id, _)| known(id).is_none()) {
             let topics: Vec<&str> = wanted.iter().map(|topic| &**topic).collect();
@@ -261,8 +263,11 @@ impl Requests {
         }
         let mut places = BTreeSet::new();
         for (id, partitions) in given {
-            let name = known(&id).ok_or_else(|| Error::Network(format!("topic id {id} is not known yet")))?;
-            places.extend(partitions.into_iter().map(|partition| (name.clone(), partition)));
+            let name = known(&id).ok_or_else(|| {
+                let subject = Subject::group_named(&self.config.id);
+                Error::kafka(Action::Heartbeat, subject, ResponseError::UnknownTopicId)
+            })?;
+            places.extend(partitions.into_iter().map(|partition| TopicPartition::new(name.clone(), partition)));
         }
         Ok(places)
     }
@@ -304,9 +309,9 @@ impl Requests {
             } else {
                 me.leave_classic(&member_id).await
             };
-            match told {
-                Ok(0) => {}
-                Ok(code) => tracing::info!(group = me.config.id, error = %Code(code), "leaving"),
+            match told.map(error_code) {
+                Ok(None) => {}
+                Ok(Some(code)) => tracing::info!(group = me.config.id, error = code.name(), "leaving"),
                 Err(error) => tracing::info!(group = me.config.id, error_name = error.name(), %error, "leaving"),
             }
             Event::Due
@@ -345,8 +350,8 @@ pub(in super::super) async fn wanted(cluster: &Cluster, subscription: &Subscript
             (Ok(topic), _) if subscription.wants(&topic.name, topic.internal) => {
                 counts.insert(topic.name, topic.partitions.len() as i32);
             }
-            (Err(code), Subscription::Topics(_)) if !code.is_retriable() => {
-                return Err(Error::kafka(format!("topic {name}"), code.0));
+            (Err(code), Subscription::Topics(_)) if !code.is_transient() => {
+                return Err(Error::kafka(Action::LookUp, Subject::topic_named(&name), code));
             }
             _ => {}
         }
@@ -377,7 +382,7 @@ pub(super) async fn is_live_classic(cluster: &Cluster, group: &str) -> Result<bo
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
     let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
         let code = response.groups.first().map_or(0, |group| group.error_code);
-        (code != 0).then(|| Error::kafka(format!("describing group {group}"), code))
+        error_code(code).map(|code| Error::kafka(Action::DescribeGroup, Subject::group_named(group), code))
     };
     // From version 6 on a group of the other kind is an error.
     let answer = cluster.ask_coordinator(Coordinated::Group, group, &request, 5, cluster.retry(), refusal).await?;

@@ -5,10 +5,12 @@ use super::frame::{Broken, read_frame};
 use super::versions::Versions;
 use super::{Secured, sasl, tls};
 use crate::config::Config;
-use crate::error::{Code, Error, Result, describe_io};
+use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
 use crate::metrics::{Metrics, Timer};
+use crate::record::Node;
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -25,8 +27,6 @@ const MAX_ANSWER: usize = 256 << 20;
 const SMALL_PART: usize = 16 << 10;
 /// How much of an authenticated session is used before another connection takes its place.
 const SESSION_USED: f32 = 0.8;
-/// Kafka's UNSUPPORTED_VERSION.
-const UNSUPPORTED_VERSION: i16 = 35;
 
 /// A request's parts, in order, after its header: big ones are written from where they are.
 pub type Frame = Vec<Bytes>;
@@ -47,10 +47,7 @@ struct Outgoing {
 /// A connection; cheap to share, closes when the last share is dropped.
 #[derive(Debug)]
 pub struct Connection {
-    /// How messages name the broker.
-    label: String,
-    /// Its id, as metrics name it.
-    broker: String,
+    node: Node,
     metrics: Metrics,
     requests: mpsc::UnboundedSender<Outgoing>,
     versions: OnceLock<Versions>,
@@ -77,8 +74,38 @@ pub struct Sent {
 pub enum Opened {
     /// A broker that takes record batches v2.
     Modern(Arc<Connection>),
-    /// A broker, perhaps, but an older one: why that is thought.
-    Old(String),
+    /// A broker, perhaps, but an older one.
+    Old(OldBroker),
+}
+
+/// A broker that seems to be older than Kafka 0.11.
+#[derive(Debug, Clone)]
+pub struct OldBroker {
+    node: Node,
+    found: Age,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Age {
+    /// Before Kafka 0.10.
+    ClosesOnApiVersions,
+    /// Kafka 0.10.
+    OldVersions,
+}
+
+impl From<OldBroker> for Error {
+    fn from(old: OldBroker) -> Self {
+        Self::OldBroker(old.to_string())
+    }
+}
+
+impl std::fmt::Display for OldBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.found {
+            Age::ClosesOnApiVersions => write!(f, "{} closed the connection on ApiVersions", self.node),
+            Age::OldVersions => write!(f, "{} does not offer Produce v3 and Fetch v4 (before Kafka 0.11)", self.node),
+        }
+    }
 }
 
 impl Drop for Connection {
@@ -88,20 +115,20 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to `address`, secured as `config` wants it, and asks what the broker offers; messages call it `label`.
-    /// `secured` was prepared from `config`.
+    /// Connects to `node`, secured as `config` has it, and asks what the broker offers. `secured` was prepared from
+    /// `config`.
     ///
     /// # Errors
     /// Nobody is there, or what is there is no broker.
-    pub async fn open(address: &str, label: String, config: &Config, secured: &Secured) -> Result<Opened> {
-        let broker = broker_of(&label);
-        let opened = Self::open_as(address, label, config, secured).await;
-        config.metrics.connected(&broker, opened.is_ok());
+    pub async fn open(node: &Node, config: &Config, secured: &Secured) -> Result<Opened> {
+        let opened = Self::open_unobserved(node, config, secured).await;
+        config.metrics.connected(&metrics_label(node), opened.is_ok());
         opened
     }
 
-    async fn open_as(address: &str, label: String, config: &Config, secured: &Secured) -> Result<Opened> {
-        let cannot = |why: String| Error::Network(format!("cannot reach {label}: {why}"));
+    async fn open_unobserved(node: &Node, config: &Config, secured: &Secured) -> Result<Opened> {
+        let address = &*node.address;
+        let cannot = |why: String| Error::Unreachable { node: node.clone(), why };
         let limit = config.connect_timeout;
         let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
             Err(_) => return Err(cannot(format!("no connection within {limit:?}"))),
@@ -112,17 +139,17 @@ impl Connection {
         let connection = match &secured.tls {
             None => {
                 let (read, write) = stream.into_split();
-                Self::over(Box::new(read), Box::new(write), label.clone(), config)
+                Self::over(Box::new(read), Box::new(write), node.clone(), config)
             }
             Some(tls) => {
-                let shaken = tls::connect(tls.clone(), stream, address, &label);
+                let shaken = tls::connect(tls.clone(), stream, node);
                 let stream = tokio::time::timeout(limit, shaken).await;
                 let stream = stream.map_err(|_| cannot(format!("no TLS handshake within {limit:?}")))??;
                 let (read, write) = tokio::io::split(stream);
-                Self::over(Box::new(read), Box::new(write), label.clone(), config)
+                Self::over(Box::new(read), Box::new(write), node.clone(), config)
             }
         };
-        tracing::debug!(broker = %label, "connected");
+        tracing::debug!(broker = %node, "connected");
 
         // A broker older than the version asked for answers in version 0 that it is.
         let mut version = 3;
@@ -132,18 +159,18 @@ impl Connection {
                 .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
             let answer = match connection.exchange(&request, version, config.request_timeout).await {
                 Ok(answer) => answer,
-                Err(e) if connection.heard_nothing() => {
-                    return Ok(Opened::Old(format!("{label} closed the connection on ApiVersions: {e}")));
+                Err(Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. }) => {
+                    return Ok(Opened::Old(OldBroker { node: node.clone(), found: Age::ClosesOnApiVersions }));
                 }
                 Err(e) => return Err(e),
             };
             match Versions::parse(answer, version) {
-                Err(UNSUPPORTED_VERSION) if version > 0 => version = 0,
+                Err(Some(ResponseError::UnsupportedVersion)) if version > 0 => version = 0,
                 // Not even an error code of Kafka's.
-                Err(code) if code == -1 || !Code(code).is_known() => {
-                    return Err(Error::Network(format!("{label} is no Kafka broker: its first answer is malformed")));
+                Err(None | Some(ResponseError::Unknown(_))) => {
+                    return Err(Error::NotKafka { node: node.clone(), found: Foreign::FirstAnswer });
                 }
-                Err(code) => return Err(Error::kafka(format!("ApiVersions to {label}"), code)),
+                Err(Some(code)) => return Err(Error::kafka(Action::ApiVersions, Subject::Broker(node.clone()), code)),
                 Ok(versions) if versions.is_modern() => {
                     // Set once, here.
                     let _ = connection.versions.set(versions);
@@ -154,21 +181,19 @@ impl Connection {
                     }
                     return Ok(Opened::Modern(Arc::new(connection)));
                 }
-                Ok(_) => {
-                    return Ok(Opened::Old(format!("{label} offers no Produce v3 and Fetch v4 (before Kafka 0.11)")));
-                }
+                Ok(_) => return Ok(Opened::Old(OldBroker { node: node.clone(), found: Age::OldVersions })),
             }
         }
     }
 
-    fn over(read: Reading, write: Writing, label: String, config: &Config) -> Self {
+    fn over(read: Reading, write: Writing, node: Node, config: &Config) -> Self {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let pending = Pending::default();
         let closed = Arc::new(OnceLock::new());
         let close = {
-            let (pending, closed, label) = (pending.clone(), closed.clone(), label.clone());
+            let (pending, closed, node) = (pending.clone(), closed.clone(), node.clone());
             move |error: Error| {
-                tracing::debug!(broker = %label, %error, "connection closed");
+                tracing::debug!(broker = %node, %error, "connection closed");
                 let error = closed.get_or_init(|| error).clone();
                 for (_, reply) in drain(&pending) {
                     // Err: nobody waits for it any more.
@@ -177,21 +202,20 @@ impl Connection {
             }
         };
         let writer = tokio::spawn({
-            let (pending, label, close) = (pending.clone(), label.clone(), close.clone());
+            let (pending, node, close) = (pending.clone(), node.clone(), close.clone());
             async move {
                 if let Err(e) = write_requests(write, outgoing, pending).await {
-                    close(Error::Network(format!("sending to {label} failed: {}", describe_io(&e))));
+                    close(Error::Disconnected { node, why: Disconnect::Sending(describe_io(&e)) });
                 }
             }
         });
         let reader = tokio::spawn({
-            let label = label.clone();
-            async move { close(read_answers(read, pending, &label).await) }
+            let node = node.clone();
+            async move { close(read_answers(read, pending, &node).await) }
         });
         Self {
-            broker: broker_of(&label),
             metrics: config.metrics.clone(),
-            label,
+            node,
             requests,
             versions: OnceLock::new(),
             retires_at: OnceLock::new(),
@@ -213,14 +237,9 @@ impl Connection {
         self.closed.get().is_none() && self.retires_at.get().is_none_or(|at| Instant::now() < *at)
     }
 
-    /// How messages name the broker.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// Whether it was closed without a byte of an answer: how brokers before 0.10 meet ApiVersions.
-    fn heard_nothing(&self) -> bool {
-        matches!(self.closed.get(), Some(Error::Network(text)) if text.ends_with(HUNG_UP))
+    /// The broker.
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The newest version of `R` that the broker and kpipe know, no newer than `cap`.
@@ -228,11 +247,10 @@ impl Connection {
     /// # Errors
     /// There is none.
     pub fn version<R: Request>(&self, cap: i16) -> Result<i16> {
-        self.versions.get().and_then(|versions| versions.pick::<R>(cap)).ok_or_else(|| {
-            let api = kafka_protocol::messages::ApiKey::try_from(R::KEY);
-            let name = api.map_or_else(|_| R::KEY.to_string(), |api| format!("{api:?}"));
-            Error::Network(format!("{} offers no version of {name} that kpipe knows", self.label))
-        })
+        self.versions
+            .get()
+            .and_then(|versions| versions.pick::<R>(cap))
+            .ok_or_else(|| Error::Unsupported { node: self.node.clone(), api: api::<R>() })
     }
 
     /// Sends `request` in the newest common version and waits for the answer.
@@ -267,19 +285,18 @@ impl Connection {
     /// It is malformed.
     pub fn decode<R: Request>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
         let flexible = R::Response::header_version(version) > 0;
-        message::decode(&mut answer, version, flexible)
-            .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))
+        message::decode(&mut answer, version, flexible).map_err(|e| self.malformed::<R>(&e))
+    }
+
+    fn malformed<R: Request>(&self, why: &dyn std::fmt::Display) -> Error {
+        Error::Malformed { node: self.node.clone(), api: api::<R>(), why: why.to_string() }
     }
 
     async fn exchange<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<Bytes> {
         let mut body = BytesMut::new();
-        request.encode(&mut body, version).map_err(|e| self.unencodable(&e))?;
+        request.encode(&mut body, version).map_err(|e| unencodable::<R>(&e))?;
         let sent = self.begin::<R>(vec![body.freeze()], version)?;
         self.answer::<R>(sent, version, limit).await
-    }
-
-    fn unencodable(&self, why: &dyn std::fmt::Display) -> Error {
-        Error::Network(format!("cannot put a request for {} into bytes: {why}", self.label))
     }
 
     /// Queues a request whose body is already in bytes, behind those queued before; [`Connection::answer`] waits for what it brings.
@@ -299,19 +316,18 @@ impl Connection {
     pub async fn answer<R: Request>(&self, sent: Sent, version: i16, limit: Duration) -> Result<Bytes> {
         let mut answer = self.wait(sent, limit).await?;
         let header = R::Response::header_version(version);
-        ResponseHeader::decode(&mut answer, header)
-            .map_err(|e| Error::Network(format!("{} sent a malformed answer: {e}", self.label)))?;
+        ResponseHeader::decode(&mut answer, header).map_err(|e| self.malformed::<R>(&e))?;
         Ok(answer)
     }
 
     async fn wait(&self, sent: Sent, limit: Duration) -> Result<Bytes> {
         let Sent { correlation, answer, timer } = sent;
         let answer = tokio::time::timeout(limit, answer).await;
-        let broker = &*self.label;
+        let broker = &self.node;
         match &answer {
-            Ok(Ok(Ok(answer))) => tracing::trace!(broker, correlation, bytes = answer.len(), "answer"),
-            Ok(Ok(Err(error))) => tracing::debug!(broker, correlation, error_name = error.name(), %error, "no answer"),
-            _ => tracing::debug!(broker, correlation, "no answer"),
+            Ok(Ok(Ok(answer))) => tracing::trace!(%broker, correlation, bytes = answer.len(), "answer"),
+            Ok(Ok(Err(error))) => tracing::debug!(%broker, correlation, error_name = error.name(), %error, "no answer"),
+            _ => tracing::debug!(%broker, correlation, "no answer"),
         }
         match answer {
             Ok(Ok(answer)) => {
@@ -321,7 +337,7 @@ impl Connection {
             Ok(Err(_)) => Err(self.why_closed()),
             Err(_) => {
                 // An answer may still come; nobody could tell it from the next one's delay. Start anew.
-                let error = Error::Network(format!("{} did not answer within {limit:?}", self.label));
+                let error = Error::TimedOut { node: self.node.clone(), limit };
                 let error = self.closed.get_or_init(|| error).clone();
                 self.tasks.iter().for_each(AbortHandle::abort);
                 Err(error)
@@ -349,8 +365,7 @@ impl Connection {
     }
 
     fn timer<R: Request>(&self) -> Timer {
-        let api = kafka_protocol::messages::ApiKey::try_from(R::KEY);
-        self.metrics.request(&self.broker, &api.map_or_else(|_| R::KEY.to_string(), |api| format!("{api:?}")))
+        self.metrics.request(&metrics_label(&self.node), &format!("{:?}", api::<R>()))
     }
 
     fn post<R: Request>(&self, body: Frame, version: i16, reply: Reply, answered: bool) -> Result<i32> {
@@ -365,26 +380,35 @@ impl Connection {
             .with_client_id(Some(self.client_id.clone()));
         let mut head = BytesMut::with_capacity(64);
         head.put_i32(0);
-        header.encode(&mut head, R::header_version(version)).map_err(|e| self.unencodable(&e))?;
+        header.encode(&mut head, R::header_version(version)).map_err(|e| unencodable::<R>(&e))?;
         let len = head.len() - 4 + body.iter().map(Bytes::len).sum::<usize>();
         let len = i32::try_from(len).map_err(|_| Error::Usage("a request of 2 GiB: use smaller batches".to_owned()))?;
         head[..4].copy_from_slice(&len.to_be_bytes());
         let mut parts = body;
         parts.insert(0, head.freeze());
-        tracing::trace!(broker = %self.label, key = R::KEY, version, correlation, bytes = len, "request");
+        tracing::trace!(broker = %self.node, key = R::KEY, version, correlation, bytes = len, "request");
         self.requests.send(Outgoing { parts, correlation, reply, answered }).map_err(|_| self.why_closed())?;
         Ok(correlation)
     }
 
     fn why_closed(&self) -> Error {
-        self.closed.get().cloned().unwrap_or_else(|| Error::Network(format!("the connection to {} broke", self.label)))
+        let local = || Error::Disconnected { node: self.node.clone(), why: Disconnect::Local };
+        self.closed.get().cloned().unwrap_or_else(local)
     }
 }
 
-/// `1` of `broker 1 at host:port`; an address before the broker's id is known.
-fn broker_of(label: &str) -> String {
-    let id = label.strip_prefix("broker ").and_then(|rest| rest.split(' ').next());
-    id.unwrap_or("bootstrap").to_owned()
+/// A broker as metrics name it: by its ID, once that is known.
+fn metrics_label(node: &Node) -> String {
+    node.id.map_or_else(|| "bootstrap".to_owned(), |id| id.to_string())
+}
+
+fn api<R: Request>() -> ApiKey {
+    // The schemas implement `Request` for keys of their own enum only.
+    ApiKey::try_from(R::KEY).unwrap_or(ApiKey::ApiVersions)
+}
+
+fn unencodable<R: Request>(why: &dyn std::fmt::Display) -> Error {
+    Error::Usage(format!("a request of {:?} cannot be encoded: {why}", api::<R>()))
 }
 
 fn drain(pending: &Pending) -> VecDeque<(i32, Reply)> {
@@ -426,10 +450,9 @@ async fn write_requests(
     Ok(())
 }
 
-const HUNG_UP: &str = "closed the connection";
-
 /// Hands each answer to who waits for it; returns why that ended.
-async fn read_answers(socket: Reading, pending: Pending, label: &str) -> Error {
+async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Error {
+    let disconnected = |why| Error::Disconnected { node: node.clone(), why };
     let mut socket = BufReader::with_capacity(16 << 10, socket);
     let mut answers = 0;
     loop {
@@ -438,21 +461,20 @@ async fn read_answers(socket: Reading, pending: Pending, label: &str) -> Error {
             Err(Broken::HungUp)
                 if answers == 1 && !pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>
             {
-                return Error::Network(format!(
-                    "{label} {HUNG_UP} after ApiVersions (a listener that wants SASL does that: security.protocol, sasl.mechanism)"
-                ));
+                return disconnected(Disconnect::AfterApiVersions);
             }
-            Err(broken) => return explain(&broken, label),
+            Err(Broken::HungUp) if answers == 0 => return disconnected(Disconnect::BeforeFirstAnswer),
+            Err(broken) => return explain(&broken, node),
         };
         let next = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some((correlation, reply)) = next else {
-            return Error::Network(format!("{label} sent an answer to no request"));
+            return disconnected(Disconnect::Unasked);
         };
         let got = answer.first_chunk().map(|id| i32::from_be_bytes(*id));
         if got != Some(correlation) {
             // Who waits for it shall hear why, like all others.
             pending.lock().unwrap_or_else(PoisonError::into_inner).push_front((correlation, reply));
-            return Error::Network(format!("{label} sent an answer to another request"));
+            return disconnected(Disconnect::Unasked);
         }
         // Err: nobody waits for it any more.
         let _ = reply.send(Ok(answer));
@@ -460,21 +482,20 @@ async fn read_answers(socket: Reading, pending: Pending, label: &str) -> Error {
     }
 }
 
-/// What to say of a connection that brought no answer.
-fn explain(broken: &Broken, label: &str) -> Error {
+/// Why a connection brought no answer.
+fn explain(broken: &Broken, node: &Node) -> Error {
+    let foreign = |found| Error::NotKafka { node: node.clone(), found };
     let why = match broken {
-        Broken::HungUp => HUNG_UP.to_owned(),
-        Broken::Amid => "closed the connection amid an answer".to_owned(),
-        Broken::Length([b'H', b'T', b'T', b'P']) => "speaks HTTP: it is no Kafka broker".to_owned(),
-        Broken::Length([0x15, 3, _, _]) => "speaks TLS: this listener needs security.protocol=SSL".to_owned(),
-        Broken::Length(len) => {
-            format!("announced an answer of {} bytes: it is no Kafka broker", u32::from_be_bytes(*len))
-        }
+        Broken::HungUp => Disconnect::Closed,
+        Broken::MidFrame => Disconnect::MidFrame,
+        Broken::Length([b'H', b'T', b'T', b'P']) => return foreign(Foreign::Http),
+        Broken::Length([0x15, 3, _, _]) => return foreign(Foreign::Tls),
+        Broken::Length(len) => return foreign(Foreign::Length(u32::from_be_bytes(*len))),
         Broken::Io(e) => match tls::explain(e) {
             // With TLS 1.3 a broker refuses a client's certificate only now.
-            Some(why) => return Error::Security(format!("TLS with {label}: {why}")),
-            None => format!("broke the connection: {}", describe_io(e)),
+            Some(why) => return Error::Security(format!("TLS with {node}: {why}")),
+            None => Disconnect::Receiving(describe_io(e)),
         },
     };
-    Error::Network(format!("{label} {why}"))
+    Error::Disconnected { node: node.clone(), why }
 }

@@ -13,7 +13,7 @@ pub enum Broken {
     /// The other side closed the connection between two frames.
     HungUp,
     /// The other side closed it within a frame.
-    Amid,
+    MidFrame,
     /// The length is negative or too large: perhaps these four bytes are no length at all.
     Length([u8; 4]),
     /// The socket failed.
@@ -30,7 +30,7 @@ pub async fn read_frame(socket: &mut (impl AsyncRead + Unpin), longest: usize) -
     while have < head.len() {
         match socket.read(&mut head[have..]).await {
             Ok(0) if have == 0 => return Err(Broken::HungUp),
-            Ok(0) => return Err(Broken::Amid),
+            Ok(0) => return Err(Broken::MidFrame),
             Ok(n) => have += n,
             // A broker before 0.10 may reset instead of closing.
             Err(e) if have == 0 && e.kind() == io::ErrorKind::ConnectionReset => return Err(Broken::HungUp),
@@ -44,7 +44,7 @@ pub async fn read_frame(socket: &mut (impl AsyncRead + Unpin), longest: usize) -
     while frame.len() < len {
         let missing = len - frame.len();
         match socket.read_buf(&mut (&mut frame).limit(missing)).await {
-            Ok(0) => return Err(Broken::Amid),
+            Ok(0) => return Err(Broken::MidFrame),
             Ok(_) => {}
             Err(e) => return Err(Broken::Io(e)),
         }

@@ -8,7 +8,7 @@ mod scram;
 mod tls;
 mod versions;
 
-pub use connection::{Connection, Frame, Opened};
+pub use connection::{Connection, Frame, OldBroker, Opened};
 pub use frame::read_frame;
 pub use scram::Hash;
 
@@ -138,10 +138,18 @@ impl Retry {
     /// # Errors
     /// `error`, when not.
     pub async fn after(&mut self, error: Error) -> Result<()> {
-        if !error.is_passing() || Instant::now() >= self.deadline {
+        if error.is_transient() { self.again(error).await } else { Err(error) }
+    }
+
+    /// Waits, when there is time: the caller knows that `error` passes.
+    ///
+    /// # Errors
+    /// `error`, when there is not.
+    pub async fn again(&mut self, error: Error) -> Result<()> {
+        if Instant::now() >= self.deadline {
             return Err(error);
         }
-        tracing::info!(error_name = error.name(), %error, "trying again");
+        tracing::info!(error_name = error.name(), %error, "retrying");
         self.metrics.retried(&error);
         tokio::time::sleep(backoff(self.first, self.attempt)).await;
         self.attempt += 1;

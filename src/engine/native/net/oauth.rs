@@ -3,6 +3,7 @@
 use super::tls;
 use crate::config::{Bearer, Claims, Oidc, Secret, Tls, Token, look_up};
 use crate::error::{Error, Result, describe_io};
+use crate::record::Node;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Full, Limited};
@@ -92,17 +93,11 @@ impl Tokens {
             tracing::debug!(for_s = (*until - Instant::now()).as_secs(), "the token is still good");
             return Ok(token.clone());
         }
-        let url = &oidc.endpoint;
         let asked = tokio::time::timeout(self.limit, ask(oidc, self.tls.clone())).await;
         let granted = match asked {
-            Err(_) => Err(Error::Network(format!("no answer within {:?}", self.limit))),
-            Ok(answer) => answer,
+            Err(_) => return Err(oidc.failed(format!("no answer within {:?}", self.limit))),
+            Ok(answer) => answer?,
         };
-        let granted = granted.map_err(|e| match e {
-            Error::Network(why) => Error::Network(format!("token endpoint {url}: {why}")),
-            Error::Security(why) => Error::Security(format!("token endpoint {url}: {why}")),
-            other => other,
-        })?;
         let token = Secret::from(granted.access_token.as_str());
         // A token may say more exactly than its giver when it ends.
         let life = granted.expires_in.into_iter().chain(seconds_left(&token)).reduce(f64::min).unwrap_or_default();
@@ -142,12 +137,13 @@ async fn ask(oidc: &Oidc, tls: Option<Arc<ClientConfig>>) -> Result<Granted> {
         .header(header::ACCEPT, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|e| usage(&e.to_string()))?;
-    let network = |e: std::io::Error| Error::Network(describe_io(&e));
+    let network = |e: std::io::Error| oidc.failed(describe_io(&e));
     let address = format!("{host}:{port}");
+    let node = Node::bootstrap(&address);
     let stream = TcpStream::connect(&address).await.map_err(network)?;
     let answer = match tls {
-        None => exchange(stream, request).await?,
-        Some(tls) => exchange(tls::connect(tls, stream, &address, &address).await?, request).await?,
+        None => exchange(oidc, stream, request).await?,
+        Some(tls) => exchange(oidc, tls::connect(tls, stream, &node).await?, request).await?,
     };
     let (status, body) = answer;
     if !status.is_success() {
@@ -156,22 +152,35 @@ async fn ask(oidc: &Oidc, tls: Option<Arc<ClientConfig>>) -> Result<Granted> {
         let why = why.collect::<Vec<_>>().join(", ");
         let colon = if why.is_empty() { "" } else { ": " };
         let text = format!("{status}{colon}{why} (check the client's id and secret, and the scope)");
-        return Err(if status.is_server_error() { Error::Network(text) } else { Error::Security(text) });
+        return Err(if status.is_server_error() { oidc.failed(text) } else { oidc.refused(&text) });
     }
-    serde_json::from_slice(&body).map_err(|_| Error::Security("answered with no access_token".to_owned()))
+    serde_json::from_slice(&body).map_err(|_| oidc.refused("answered with no access_token"))
+}
+
+impl Oidc {
+    /// A failure that may pass.
+    fn failed(&self, why: String) -> Error {
+        Error::TokenEndpoint { url: self.endpoint.clone(), why }
+    }
+
+    /// A failure that asking again does not mend.
+    fn refused(&self, why: &str) -> Error {
+        Error::Security(format!("token endpoint {}: {why}", self.endpoint))
+    }
 }
 
 async fn exchange(
+    oidc: &Oidc,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<Full<Bytes>>,
 ) -> Result<(hyper::StatusCode, Bytes)> {
-    let network = |e: hyper::Error| Error::Network(e.to_string());
+    let network = |e: hyper::Error| oidc.failed(e.to_string());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(network)?;
     let talk = async move {
         let answer = sender.send_request(request).await.map_err(network)?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| Error::Network(e.to_string()))?;
+        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| oidc.failed(e.to_string()))?;
         Ok((head.status, body.to_bytes()))
     };
     // What the connection ends with, the talk has heard.

@@ -1,7 +1,8 @@
 //! TLS by rustls, with graviola's cryptography: no C.
 
 use crate::config::{Identity, Tls};
-use crate::error::{Error, Result, describe_io};
+use crate::error::{Disconnect, Error, Result, describe_io};
+use crate::record::Node;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -88,25 +89,18 @@ fn no_cryptography() -> Error {
     )
 }
 
-/// Shakes hands with the broker at `address`, which messages call `label`.
+/// Shakes hands with `node`, whose certificate has to be for the host of its address.
 ///
 /// # Errors
-/// [`Error::Security`], when trying again would not help, else [`Error::Network`].
-pub async fn connect(
-    config: Arc<ClientConfig>,
-    stream: TcpStream,
-    address: &str,
-    label: &str,
-) -> Result<TlsStream<TcpStream>> {
+/// [`Error::Security`], when trying again would not help, else [`Error::Disconnected`].
+pub async fn connect(config: Arc<ClientConfig>, stream: TcpStream, node: &Node) -> Result<TlsStream<TcpStream>> {
+    let address = &*node.address;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Error::Usage(format!("{host} is no name that a certificate can be for")))?;
     TlsConnector::from(config).connect(name, stream).await.map_err(|e| match explain(&e) {
-        Some(why) => Error::Security(format!("TLS with {label}: {why}")),
-        None => Error::Network(format!(
-            "TLS with {label}: {} during the handshake (a listener without TLS does that: security.protocol)",
-            describe_io(&e)
-        )),
+        Some(why) => Error::Security(format!("TLS with {node}: {why}")),
+        None => Error::Disconnected { node: node.clone(), why: Disconnect::DuringHandshake(describe_io(&e)) },
     })
 }
 

@@ -1,7 +1,9 @@
 //! Which versions of which requests a broker offers (KIP-35).
 
 use super::super::wire::message;
+use crate::error::error_code;
 use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use kafka_protocol::protocol::{Request, VersionRange};
@@ -14,15 +16,15 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// Parses an ApiVersions response; `Err` is Kafka's error code, -1 when it is malformed.
-    pub fn parse(mut answer: Bytes, version: i16) -> Result<Self, i16> {
+    /// Parses an ApiVersions response; `Err` is the broker's error, `None` when the answer is malformed.
+    pub fn parse(mut answer: Bytes, version: i16) -> Result<Self, Option<ResponseError>> {
         // A broker that does not know `version` says so in version 0.
         match answer.first_chunk().map(|code| i16::from_be_bytes(*code)) {
-            None => return Err(-1),
+            None => return Err(None),
             Some(0) => {}
-            Some(code) => return Err(code),
+            Some(code) => return Err(error_code(code)),
         }
-        let response: ApiVersionsResponse = message::decode(&mut answer, version, version >= 3).map_err(|_| -1i16)?;
+        let response: ApiVersionsResponse = message::decode(&mut answer, version, version >= 3).map_err(|_| None)?;
         let range = |api: &ApiVersion| (api.api_key, VersionRange { min: api.min_version, max: api.max_version });
         Ok(Self { ranges: response.api_keys.iter().map(range).collect() })
     }

@@ -7,7 +7,7 @@ use super::super::cluster::{Cluster, Coordinated, text, topic_name};
 use super::super::net::Retry;
 use super::queue::ProducerId;
 use crate::engine::TransactionConfig;
-use crate::error::{Code, Error, Result};
+use crate::error::{Action, Error, Result, Subject, error_code};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
@@ -40,15 +40,9 @@ pub(super) async fn take(
         .with_transaction_timeout_ms(timeout)
         .with_producer_id(WireProducerId(-1))
         .with_producer_epoch(-1);
-    let what = match transaction {
-        Some(t) => format!("a producer id for transactional id {}", t.id),
-        None => "a producer id for idempotence".to_owned(),
-    };
+    let subject = transaction.map_or(Subject::Producer, |t| Subject::TransactionalId(t.id.clone()));
     let refusal = |response: &InitProducerIdResponse| {
-        let code = Code(response.error_code);
-        let message = (code.response_error() == Some(ResponseError::ClusterAuthorizationFailed))
-            .then(|| "the brokers deny IDEMPOTENT_WRITE; --idempotent false does without".to_owned());
-        (code.0 != 0).then(|| Error::Kafka { what: what.clone(), code, message })
+        Some(Error::kafka(Action::InitProducerId, subject.clone(), error_code(response.error_code)?))
     };
     let mut retry = retry(cluster, deadline);
     let response = match transaction {
@@ -98,9 +92,9 @@ pub(super) async fn add_partitions(
     let refusal = |response: &AddPartitionsToTxnResponse| {
         let results = response.results_by_topic_v3_and_below.iter().flat_map(|t| &t.results_by_partition);
         // Partitions that are fine fail with OPERATION_NOT_ATTEMPTED beside one that is not.
-        let mut codes: Vec<i16> = results.map(|p| p.partition_error_code).filter(|&code| code != 0).collect();
-        codes.sort_by_key(|&code| Code(code).response_error() == Some(ResponseError::OperationNotAttempted));
-        codes.first().map(|&code| Error::kafka(format!("the transaction of {id}"), code))
+        let mut codes: Vec<ResponseError> = results.filter_map(|p| error_code(p.partition_error_code)).collect();
+        codes.sort_by_key(|&code| code == ResponseError::OperationNotAttempted);
+        codes.first().map(|&code| Error::kafka(Action::AddPartitions, Subject::TransactionalId(id.to_owned()), code))
     };
     let retry = retry(cluster, deadline);
     cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_ADD_PARTITIONS, retry, refusal).await.map(drop)
@@ -122,12 +116,12 @@ pub(super) async fn end(
         .with_producer_id(WireProducerId(producer.id))
         .with_producer_epoch(producer.epoch)
         .with_committed(commit);
-    let what = format!("{} the transaction of {id}", if commit { "committing" } else { "aborting" });
+    let action = if commit { Action::CommitTransaction } else { Action::AbortTransaction };
     let refusal = |response: &EndTxnResponse| {
-        let code = Code(response.error_code);
+        let code = error_code(response.error_code)?;
         // Nothing to be aborted: it was not begun, or the brokers aborted it themselves.
-        let gone = !commit && code.response_error() == Some(ResponseError::InvalidTxnState);
-        (code.0 != 0 && !gone).then(|| Error::kafka(&what, code.0))
+        let gone = !commit && code == ResponseError::InvalidTxnState;
+        (!gone).then(|| Error::kafka(action, Subject::TransactionalId(id.to_owned()), code))
     };
     let retry = retry(cluster, deadline);
     cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_END_TXN, retry, refusal).await.map(drop)

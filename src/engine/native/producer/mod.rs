@@ -8,12 +8,14 @@ mod request;
 mod sender;
 
 use super::Client;
-use super::cluster::{Cluster, TopicInfo, UNKNOWN_TOPIC};
+use super::cluster::{Cluster, TopicInfo};
 use super::wire::{BatchBuilder, Sealed};
 use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, no_such_partition};
 use crate::error::{Error, Result};
+use crate::record::TopicPartition;
 use crate::record::{PartitionId, RecordRef, Timestamp};
 use bytes::BytesMut;
+use kafka_protocol::error::ResponseError;
 use queue::ProducerId;
 use sender::{Feedback, Outgoing, Sender, ToSender};
 use std::sync::Arc;
@@ -26,9 +28,6 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 const MAX_QUEUED: usize = 16;
 /// A batch that a busy input fills this slowly is sent as it is.
 const MAX_OPEN: Duration = Duration::from_millis(100);
-
-/// Kafka's code of that name.
-const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// What is kept of a record beside its bytes while it is on its way: chiefly its place in the input's order.
 const RECORD_OVERHEAD: usize = 16;
@@ -160,7 +159,7 @@ impl NativeProducer {
     }
 
     fn tell(&self, message: ToSender) -> Result<()> {
-        self.sender.send(message).map_err(|_| Error::Network("the sending task ended unexpectedly".to_owned()))
+        self.sender.send(message).map_err(|_| Error::TaskEnded("the sending task"))
     }
 
     /// The index of a topic; looks it up, and has the brokers make it, when it is new.
@@ -228,7 +227,7 @@ impl NativeProducer {
             return Err(Error::Stopped);
         }
         let feedback = self.feedback.recv();
-        self.note(feedback.map_err(|_| Error::Network("the sending task ended unexpectedly".to_owned()))?);
+        self.note(feedback.map_err(|_| Error::TaskEnded("the sending task"))?);
         Ok(())
     }
 
@@ -249,11 +248,11 @@ impl NativeProducer {
 async fn find_topics(cluster: &Cluster, names: &[&str], create: Option<(i32, Option<i16>)>) -> Result<Vec<TopicInfo>> {
     if let Some((partitions, replication_factor)) = create {
         for (name, topic) in cluster.metadata(Some(names), false).await? {
-            if topic.is_err_and(|code| code.0 == UNKNOWN_TOPIC) {
+            if topic.is_err_and(|code| code == ResponseError::UnknownTopicOrPartition) {
                 let topic = NewTopic { name, partitions: Some(partitions), replication_factor, ..NewTopic::default() };
                 match cluster.create_topic(&topic, false).await {
                     // Another producer was faster.
-                    Err(Error::Kafka { code, .. }) if code.0 == TOPIC_ALREADY_EXISTS => {}
+                    Err(error) if error.code() == Some(ResponseError::TopicAlreadyExists) => {}
                     created => created?,
                 }
             }
@@ -281,7 +280,8 @@ impl Producer for NativeProducer {
         let keyless = asked.is_none();
         let chosen = asked.unwrap_or(*sticky);
         let Some(accumulator) = partitions.get(chosen) else {
-            return Err(no_such_partition(name, partition.unwrap_or_default(), count));
+            let of = TopicPartition::new(name.clone(), partition.unwrap_or_default());
+            return Err(no_such_partition(&of, count));
         };
         let mut chosen = chosen;
         if !accumulator.builder.is_empty() && accumulator.builder.len() + size > self.config.batch_size {

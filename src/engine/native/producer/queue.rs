@@ -5,7 +5,7 @@
 //! what failed goes out again, in order, under the same numbers. Without numbers one batch is in flight at a time.
 
 use super::super::wire::{Codec, ProducerStamp, Sealed, split};
-use crate::error::{Code, Error};
+use crate::error::{Error, ErrorCode};
 use crate::record::{Offset, Timestamp};
 use kafka_protocol::error::ResponseError;
 use std::collections::VecDeque;
@@ -66,7 +66,7 @@ pub(super) enum Answer {
     /// It has the batch, from this offset on, under its own time if that counts; -1 where it does not say.
     Written { offset: Offset, append_time: Timestamp },
     /// It said no.
-    Refused(Error, Code),
+    Refused(Error, ResponseError),
     /// It said nothing: the connection broke, or time ran out.
     Lost(Error),
 }
@@ -299,7 +299,7 @@ impl Queue {
         {
             let Some(batch) = self.waiting.pop_front() else { break };
             let error = batch.last_error.clone();
-            let error = error.unwrap_or_else(|| Error::Network("no broker took it in time".to_owned()));
+            let error = error.unwrap_or(Error::NotTaken);
             done.push(self.give_up(batch, error));
         }
         if !done.is_empty() {
@@ -387,14 +387,14 @@ enum Verdict {
     Permanent,
 }
 
-fn verdict(code: Code) -> Verdict {
+fn verdict(code: ResponseError) -> Verdict {
     use ResponseError as E;
-    match code.response_error() {
-        Some(E::DuplicateSequenceNumber) => Verdict::Written,
-        Some(E::OutOfOrderSequenceNumber | E::UnknownProducerId) => Verdict::Sequence,
-        Some(E::MessageTooLarge | E::RecordListTooLarge) => Verdict::Split,
-        Some(E::RequestTimedOut | E::NotEnoughReplicasAfterAppend) => Verdict::Retry { maybe_written: true },
-        Some(_) if code.is_retriable() => Verdict::Retry { maybe_written: false },
+    match code {
+        E::DuplicateSequenceNumber => Verdict::Written,
+        E::OutOfOrderSequenceNumber | E::UnknownProducerId => Verdict::Sequence,
+        E::MessageTooLarge | E::RecordListTooLarge => Verdict::Split,
+        E::RequestTimedOut | E::NotEnoughReplicasAfterAppend => Verdict::Retry { maybe_written: true },
+        _ if code.is_transient() => Verdict::Retry { maybe_written: false },
         _ => Verdict::Permanent,
     }
 }

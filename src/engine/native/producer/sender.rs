@@ -10,9 +10,11 @@ use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
 use super::{Wake, cost};
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
+use crate::error::{Action, Subject};
 use crate::error::{Error, Result};
 use crate::record::PartitionId;
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,8 +28,6 @@ use uuid::Uuid;
 const MAX_REQUEST: usize = 4 << 20;
 /// Leaders are looked up this often even when nothing fails, as Java's `metadata.max.age.ms` has it.
 const METADATA_AGE: Duration = Duration::from_secs(300);
-/// Kafka's code of that name.
-const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 /// What a slow disk may add to the time that the broker waits for its replicas.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
 
@@ -375,9 +375,12 @@ impl Sender {
         if self.asking_identity || !self.slots.iter().any(|slot| slot.queue.wants_producer()) {
             return;
         }
-        if self.config.transaction.is_some() {
+        if let Some(transaction) = &self.config.transaction {
             // A part of the transaction may be lost: all that can be done is to abort it.
-            return self.abandon(Error::kafka("the transaction", OUT_OF_ORDER_SEQUENCE_NUMBER));
+            return self.abandon({
+                let subject = Subject::TransactionalId(transaction.id.clone());
+                Error::kafka(Action::Produce, subject, ResponseError::OutOfOrderSequenceNumber)
+            });
         }
         self.asking_identity = true;
         tracing::warn!("the broker lost track of this producer's sequences: taking a new producer id");

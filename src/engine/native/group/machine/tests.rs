@@ -2,11 +2,13 @@ use super::super::Assignor;
 use super::super::classic::Classic;
 use super::super::kip848::Kip848;
 use super::*;
-use crate::error::Code;
+use crate::error::{Action as Attempt, Subject};
+use crate::record::TopicPartition;
 use proptest::prelude::*;
 
 fn terms(instance_id: Option<&str>) -> Terms {
     Terms {
+        group: "g".to_owned(),
         instance_id: instance_id.map(str::to_owned),
         session: Duration::from_secs(10),
         rebalance: Duration::from_secs(60),
@@ -15,8 +17,8 @@ fn terms(instance_id: Option<&str>) -> Terms {
     }
 }
 
-fn places(partitions: &[i32]) -> BTreeSet<Place> {
-    partitions.iter().map(|partition| (Arc::from("t"), *partition)).collect()
+fn places(partitions: &[i32]) -> BTreeSet<TopicPartition> {
+    partitions.iter().map(|partition| TopicPartition::new("t", *partition)).collect()
 }
 
 fn wanted() -> Event {
@@ -24,12 +26,14 @@ fn wanted() -> Event {
 }
 
 fn refused(error: E) -> Error {
-    Error::Kafka { what: "asked".to_owned(), code: Code(error.code()), message: None }
+    Error::kafka(Attempt::LookUp, Subject::Cluster, error)
 }
 
 /// What a test has to look at, without what it does not.
 fn shown(actions: &[Action]) -> Vec<String> {
-    let some = |places: &BTreeSet<Place>| places.iter().map(|(_, p)| p.to_string()).collect::<Vec<_>>().join(",");
+    let some = |places: &BTreeSet<TopicPartition>| {
+        places.iter().map(|of| of.partition.to_string()).collect::<Vec<_>>().join(",")
+    };
     let show = |action: &Action| match action {
         Action::Assign(places) => format!("assign {}", some(places)),
         Action::Revoke(places) => format!("revoke {}", some(places)),
@@ -111,7 +115,7 @@ fn a_coordinator_out_of_reach_costs_the_partitions_when_the_session_is_over() {
     let mut member = Classic::new(terms(None), now);
     member.handle(wanted(), now);
     join(&mut member, Assignor::Range, 1, &[0], now);
-    let lost = || Event::Beat(Err(Error::Network("gone".to_owned())));
+    let lost = || Event::Beat(Err(Error::NotTaken));
     assert_eq!(shown(&member.handle(lost(), now + Duration::from_secs(9))), ["forget"]);
     assert_eq!(shown(&member.handle(lost(), now + Duration::from_secs(11))), ["forget", "lose 0", "join"]);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::native::wire::BatchBuilder;
+use crate::error::{Action, Subject};
 use crate::record::{Headers, RecordRef};
 use proptest::prelude::*;
 
@@ -74,7 +75,7 @@ impl Log {
 }
 
 fn refused(error: ResponseError) -> Answer {
-    Answer::Refused(Error::kafka("t/0", error.code()), Code(error.code()))
+    Answer::Refused(Error::kafka(Action::Produce, Subject::topic_named("t"), error), error)
 }
 
 fn sealed(count: i32) -> Sealed {
@@ -117,7 +118,7 @@ fn run(batches: &[i32], fates: &[Fate], window: usize, idempotent: bool) -> Run 
         while wire.len() < window {
             let Some((batch, stamp)) = queue.next(now, window, identity) else { break };
             let (first, count) = (batch.first_record, batch.sealed.count);
-            let lost = || Answer::Lost(Error::Network("lost".into()));
+            let lost = || Answer::Lost(Error::NotTaken);
             let answer = match fates.next().unwrap_or(Fate::Answered) {
                 Fate::Answered => run.log.append(stamp, first, count),
                 Fate::RequestLost => lost(),
@@ -208,7 +209,7 @@ fn a_batch_given_up_after_it_may_have_been_written_says_so() {
     queue.push(Batch::new(0, sealed(1), false, now + Duration::from_secs(1)));
     let producer = Some(ProducerId { id: 1, epoch: 0 });
     queue.next(now, 5, producer);
-    assert!(queue.answered(0, Answer::Lost(Error::Network("lost".into())), now, |_| Duration::ZERO).is_empty());
+    assert!(queue.answered(0, Answer::Lost(Error::NotTaken), now, |_| Duration::ZERO).is_empty());
     let done = queue.expire(now + Duration::from_secs(2));
     assert!(matches!(done[0].outcome, Err((_, true))));
     queue.push(Batch::new(1, sealed(1), false, now + Duration::from_secs(9)));

@@ -4,9 +4,10 @@ use super::{Feedback, Sender};
 use crate::engine::native::net::backoff;
 use crate::engine::native::producer::queue::{Answer, Done};
 use crate::engine::native::wire::view;
-use crate::engine::{Failure, Receipt, place};
-use crate::error::{Code, Error, Result};
-use kafka_protocol::messages::ProduceResponse;
+use crate::engine::{Failure, Receipt};
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::TopicPartition;
+use kafka_protocol::messages::{ApiKey, ProduceResponse};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ impl Sender {
         };
         if response.throttle_time_ms > 0 {
             let wait = Duration::from_millis(response.throttle_time_ms as u64);
-            tracing::info!(broker = %self.cluster.label(broker), ?wait, "throttled by a quota");
+            tracing::info!(broker = %self.cluster.node(broker), ?wait, "throttled by a quota");
             self.brokers.entry(broker).or_default().throttled_until = Some(now + wait);
         }
         let mut answers = HashMap::new();
@@ -62,19 +63,24 @@ impl Sender {
             }
         }
         for (slot, first_record) in sent {
-            let label = || place(&self.slots[slot].topic, self.slots[slot].partition);
-            let answer = match answers.remove(&slot) {
-                Some((0, _, (offset, append_time))) => Answer::Written { offset, append_time },
-                Some((code, message, _)) => {
-                    let what = format!("{} on {}", label(), self.cluster.label(broker));
-                    Answer::Refused(Error::Kafka { what, code: Code(code), message }, Code(code))
+            let of = || TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
+            let answer = match answers.remove(&slot).map(|(code, detail, written)| (error_code(code), detail, written))
+            {
+                Some((None, _, (offset, append_time))) => Answer::Written { offset, append_time },
+                Some((Some(code), detail, _)) => {
+                    let subject = Subject::Replica(of(), self.cluster.node(broker));
+                    Answer::Refused(Error::Kafka { action: Action::Produce, subject, code, detail }, code)
                 }
-                None => Answer::Lost(Error::Network(format!("the answer left out {}", label()))),
+                None => Answer::Lost(Error::Malformed {
+                    node: self.cluster.node(broker),
+                    api: ApiKey::Produce,
+                    why: format!("it lacks {}", of()),
+                }),
             };
             if let Answer::Refused(error, code) = &answer
-                && code.is_retriable()
+                && code.is_transient()
             {
-                tracing::info!(error_name = error.name(), %error, "sending again");
+                tracing::info!(error_name = error.name(), %error, "retrying");
                 self.cluster.config.metrics.retried(error);
                 self.look_soon(now);
             }
@@ -96,8 +102,8 @@ impl Sender {
                 let limit = self.config.delivery_timeout;
                 let timed_out = |mut done: Done| {
                     if let Err((error, _)) = &mut done.outcome {
-                        let what = place(&self.slots[slot].topic, self.slots[slot].partition);
-                        *error = Error::Network(format!("{what}: not delivered within {limit:?}; last: {error}"));
+                        let partition = TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
+                        *error = Error::Undelivered { partition, limit, last: Box::new(error.clone()) };
                     }
                     done
                 };
