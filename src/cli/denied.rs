@@ -1,7 +1,7 @@
 //! What to say when the cluster denies something: who lacks what, and the command that allows it.
 
-use crate::config::Security;
 use crate::engine::acl::Numbered;
+use crate::engine::security::Security;
 use crate::engine::{Operation, ResourceType};
 use crate::error::Error;
 use kafka_protocol::error::ResponseError as E;

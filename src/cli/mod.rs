@@ -13,13 +13,15 @@ mod places;
 mod produce;
 mod topics;
 
-use crate::config::{Config, EngineChoice, Properties, Security, Sources, config_file};
-use crate::engine::{Engine, Operation, ResourceType};
+use crate::config::{Properties, Sources, config_file};
+use crate::engine::security::Security;
+use crate::engine::{Engine, EngineChoice, Operation, Options, ResourceType};
 use crate::error::{Action, EXIT_OK, Error, Result};
-use crate::metrics::Messages;
+use crate::metrics::{Messages, Metrics};
 use crate::signal::Stop;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Joins the shell and Apache Kafka: lines in, records out; records in, JSON out.
 #[derive(Debug, Parser)]
@@ -51,7 +53,7 @@ struct Global {
     properties: Vec<String>,
     /// Which client speaks to the brokers: native for Kafka 0.11 and newer, kafka for older
     #[arg(long, global = true, value_enum, default_value_t)]
-    engine: EngineChoice,
+    engine: EngineArg,
     /// Says more on stderr; twice and three times even more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
@@ -61,6 +63,27 @@ struct Global {
     /// How messages on stderr look
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum EngineArg {
+    /// Ask the brokers
+    #[default]
+    Auto,
+    /// This project's own client: Kafka 0.11 to today
+    Native,
+    /// The kafka crate: Kafka 0.8.2 to 3.9
+    Kafka,
+}
+
+impl From<EngineArg> for EngineChoice {
+    fn from(typed: EngineArg) -> Self {
+        match typed {
+            EngineArg::Auto => Self::Auto,
+            EngineArg::Native => Self::Native,
+            EngineArg::Kafka => Self::Kafka,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -146,14 +169,16 @@ impl Command {
 /// What a command's run stands on.
 #[derive(Clone)]
 struct Context {
-    config: Config,
+    options: Options,
+    properties: Properties,
+    metrics: Metrics,
     stop: Stop,
     quiet: bool,
 }
 
 impl Context {
     fn connect(&self) -> Result<Engine> {
-        Engine::connect(&self.config, &self.stop)
+        Engine::connect(&self.options, &self.stop)
     }
 }
 
@@ -216,8 +241,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     if let Command::Config(config) = &command {
         return Ok(config.run(&properties)?);
     }
-    let config = Config::resolve(global.engine, properties.looked_up()?)?;
-    let context = Context { config, stop: Stop::on_signals()?, quiet: global.quiet };
+    let (properties, metrics) = (properties.looked_up()?, Metrics::default());
+    let options = crate::config::options(global.engine.into(), &properties, Arc::new(metrics.clone()))?;
+    let context = Context { options, properties, metrics, stop: Stop::on_signals()?, quiet: global.quiet };
     let reads_only = matches!(command, Command::Consume(_));
     let mut command = command;
     let done = match &mut command {
@@ -237,7 +263,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
             Ok(if reads_only { EXIT_OK } else { context.stop.exit_code() })
         }
         Err(failure) => {
-            let advice = failure.downcast_ref().and_then(|error| command.advice(error, &context.config.security));
+            let advice = failure.downcast_ref().and_then(|error| command.advice(error, &context.options.security));
             Err(Failure { advice, error: failure })
         }
         Ok(code) => Ok(code),

@@ -5,84 +5,43 @@ mod properties;
 mod security;
 mod sources;
 mod stores;
-mod token;
 
+use crate::engine::{EngineChoice, Observer, Options};
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
 pub use properties::{PROPERTIES, Properties, Sources, Value};
-pub use security::{Mechanism, Sasl, Secret, Security, Tls, jaas_options};
-pub(crate) use sources::look_up;
+pub use security::jaas_options;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
-pub use stores::Identity;
-pub use token::{Bearer, Claims, Oidc, Token};
 
 /// Where brokers are looked for when nobody says.
 pub const DEFAULT_BROKERS: &str = "localhost:9092";
 
-/// Which engine speaks to the brokers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum EngineChoice {
-    /// Ask the brokers.
-    #[default]
-    Auto,
-    /// This project's own client: Kafka 0.11 to today.
-    Native,
-    /// The `kafka` crate: Kafka 0.8.2 to 3.9.
-    Kafka,
-}
-
-/// What every command needs to reach a cluster.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// `host:port`, at least one.
-    pub brokers: Vec<String>,
-    /// Sent with each request, shown in the brokers' logs and quotas.
-    pub client_id: String,
-    /// Which engine to use.
-    pub engine: EngineChoice,
-    /// How long to wait for a connection.
-    pub connect_timeout: Duration,
-    /// How long to wait for an answer.
-    pub request_timeout: Duration,
-    /// Wait before the first retry; doubles up to 1 s.
-    pub retry_backoff: Duration,
-    /// TLS and SASL.
-    pub security: Security,
-    /// All properties that were set.
-    pub properties: Properties,
-    /// What the run counts.
-    pub metrics: Metrics,
-}
-
-impl Config {
-    /// Resolves what `properties` say, and the defaults of what they do not.
-    ///
-    /// # Errors
-    /// A broker's address or a property is malformed.
-    pub fn resolve(engine: EngineChoice, properties: Properties) -> Result<Self> {
-        let listed = properties.text("bootstrap.servers").unwrap_or(DEFAULT_BROKERS);
-        let brokers = listed
-            .split(',')
-            .map(str::trim)
-            .filter(|address| !address.is_empty())
-            .map(with_port)
-            .collect::<Result<Vec<_>>>()?;
-        if brokers.is_empty() {
-            return Err(Error::Usage("no broker given: -b HOST:PORT".to_owned()));
-        }
-        Ok(Self {
-            brokers,
-            client_id: properties.text("client.id").unwrap_or("kpipe").to_owned(),
-            engine,
-            connect_timeout: properties.millis("socket.connection.setup.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
-            request_timeout: properties.millis("request.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
-            retry_backoff: properties.millis("retry.backoff.ms")?.unwrap_or(Duration::from_millis(100)),
-            security: Security::resolve(&properties)?,
-            properties,
-            metrics: Metrics::default(),
-        })
+/// What `properties` tell an engine, and the defaults of what they do not.
+///
+/// # Errors
+/// A broker's address or a property is malformed.
+pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn Observer>) -> Result<Options> {
+    let listed = properties.text("bootstrap.servers").unwrap_or(DEFAULT_BROKERS);
+    let brokers = listed
+        .split(',')
+        .map(str::trim)
+        .filter(|address| !address.is_empty())
+        .map(with_port)
+        .collect::<Result<Vec<_>>>()?;
+    if brokers.is_empty() {
+        return Err(Error::Usage("no broker given: -b HOST:PORT".to_owned()));
     }
+    Ok(Options {
+        brokers,
+        client_id: properties.text("client.id").unwrap_or("kpipe").to_owned(),
+        engine,
+        connect_timeout: properties.millis("socket.connection.setup.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
+        request_timeout: properties.millis("request.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
+        retry_backoff: properties.millis("retry.backoff.ms")?.unwrap_or(Duration::from_millis(100)),
+        security: security::resolve(properties)?,
+        observer,
+    })
 }
 
 /// Where `config.toml` is looked for: `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`;

@@ -1,207 +1,107 @@
 //! How a cluster is secured, as the Java client's and librdkafka's properties say it.
 
 use super::Properties;
-use super::stores::{self, Identity};
-use super::token::{Bearer, Oidc, Token};
+use super::sources::look_up;
+use super::stores;
+use crate::engine::security::{Bearer, Mechanism, Oidc, Sasl, Secret, Security, Tls, Token, TokenSource};
 use crate::error::{Error, Result};
-use rustls::pki_types::CertificateDer;
-use std::fmt;
 
-/// Text that must not be seen: its `Debug` shows none of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// What a connection is secured with.
-#[derive(Debug, Clone, Default)]
-pub struct Security {
-    /// TLS, where the listener wants it.
-    pub tls: Option<Tls>,
-    /// SASL, where the listener wants it.
-    pub sasl: Option<Sasl>,
-}
-
-/// TLS as the client wants it.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// The CAs to trust; `None` is the system's.
-    pub authorities: Option<Vec<CertificateDer<'static>>>,
-    /// The client's certificate and key.
-    pub identity: Option<Identity>,
-    /// Whether the certificate has to be for the broker's name.
-    pub check_name: bool,
-}
-
-/// Who the client is, and how it proves that.
-#[derive(Debug, Clone)]
-pub enum Sasl {
-    /// By a password.
-    Password {
-        /// How that is shown.
-        mechanism: Mechanism,
-        /// Whose it is.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
-    /// OAUTHBEARER (RFC 7628): by a token that somebody else signed.
-    Bearer(Bearer),
-}
-
-/// A SASL mechanism with a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// The password itself (RFC 4616): for TLS only.
-    Plain,
-    /// A proof of the password (RFC 5802, RFC 7677).
-    ScramSha256,
-    /// The same with a longer hash.
-    ScramSha512,
-}
-
-impl Mechanism {
-    /// Its registered name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
+/// What `properties` ask for.
+///
+/// # Errors
+/// A value is none of those it can have, a file cannot be read, or something is missing.
+pub(super) fn resolve(properties: &Properties) -> Result<Security> {
+    let protocol = properties.text("security.protocol").unwrap_or("PLAINTEXT").to_ascii_uppercase();
+    let (tls, sasl) = match protocol.as_str() {
+        "PLAINTEXT" => (false, false),
+        "SSL" => (true, false),
+        "SASL_PLAINTEXT" => (false, true),
+        "SASL_SSL" => (true, true),
+        _ => {
+            return Err(
+                properties.malformed("security.protocol", "expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+            );
         }
-    }
+    };
+    Ok(Security {
+        tls: if tls { Some(resolve_tls(properties)?) } else { None },
+        sasl: if sasl { Some(resolve_sasl(properties)?) } else { None },
+    })
 }
 
-impl Security {
-    /// What `properties` ask for.
-    ///
-    /// # Errors
-    /// A value is none of those it can have, a file cannot be read, or something is missing.
-    pub fn resolve(properties: &Properties) -> Result<Self> {
-        let protocol = properties.text("security.protocol").unwrap_or("PLAINTEXT").to_ascii_uppercase();
-        let (tls, sasl) = match protocol.as_str() {
-            "PLAINTEXT" => (false, false),
-            "SSL" => (true, false),
-            "SASL_PLAINTEXT" => (false, true),
-            "SASL_SSL" => (true, true),
-            _ => {
-                return Err(
-                    properties.malformed("security.protocol", "expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
-                );
-            }
-        };
-        Ok(Self {
-            tls: if tls { Some(Tls::resolve(properties)?) } else { None },
-            sasl: if sasl { Some(Sasl::resolve(properties)?) } else { None },
-        })
-    }
-
-    /// How brokers call the client, as ACLs name it (`User:alice`), as far as that is known here: brokers may map
-    /// names, and a token tells its own.
-    pub fn principal(&self) -> Option<String> {
-        match (&self.sasl, &self.tls) {
-            (Some(Sasl::Password { username, .. }), _) => Some(format!("User:{username}")),
-            (Some(Sasl::Bearer(bearer)), _) => bearer.principal(),
-            (None, Some(Tls { identity: Some(identity), .. })) => identity.subject().map(|name| format!("User:{name}")),
-            (None, _) => Some("User:ANONYMOUS".to_owned()),
+fn resolve_tls(properties: &Properties) -> Result<Tls> {
+    let algorithm = properties.text("ssl.endpoint.identification.algorithm").unwrap_or("https");
+    let check_name = match algorithm.to_ascii_lowercase().as_str() {
+        "https" => true,
+        "" | "none" => false,
+        _ => {
+            let expected = "expected https, or nothing for no check of the broker's name";
+            return Err(properties.malformed("ssl.endpoint.identification.algorithm", expected));
         }
-    }
-
-    /// Whether there is any.
-    pub fn is_some(&self) -> bool {
-        self.tls.is_some() || self.sasl.is_some()
-    }
-}
-
-impl Tls {
-    fn resolve(properties: &Properties) -> Result<Self> {
-        let algorithm = properties.text("ssl.endpoint.identification.algorithm").unwrap_or("https");
-        let check_name = match algorithm.to_ascii_lowercase().as_str() {
-            "https" => true,
-            "" | "none" => false,
-            _ => {
-                let expected = "expected https, or nothing for no check of the broker's name";
-                return Err(properties.malformed("ssl.endpoint.identification.algorithm", expected));
-            }
-        };
-        Ok(Self { authorities: stores::authorities(properties)?, identity: stores::identity(properties)?, check_name })
-    }
+    };
+    Ok(Tls { authorities: stores::authorities(properties)?, identity: stores::identity(properties)?, check_name })
 }
 
 /// What `sasl.mechanism` may be.
 const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER";
 
-impl Sasl {
-    fn resolve(properties: &Properties) -> Result<Self> {
-        let named = properties.text("sasl.mechanism").ok_or_else(|| {
-            Error::Usage(format!("security.protocol=SASL_… needs sasl.mechanism: one of {MECHANISMS}"))
-        })?;
-        let jaas = match properties.text("sasl.jaas.config") {
-            Some(text) => jaas_options(text).ok_or_else(|| {
-                properties.malformed("sasl.jaas.config", "expected CLASS required username=\"…\" password=\"…\";")
-            })?,
-            None => Vec::new(),
-        };
-        let option = |name: &str| jaas.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        let either = |name: &str, property: &str| option(name).or_else(|| properties.text(property).map(str::to_owned));
-        let needed = |name: &str, property: &str| {
-            either(name, property).ok_or_else(|| {
-                Error::Usage(format!("sasl.mechanism={named} needs {property}, or {name} in sasl.jaas.config"))
-            })
-        };
-        if named == "OAUTHBEARER" {
-            let endpoint = properties.text("sasl.oauthbearer.token.endpoint.url");
-            let token = match (properties.text("sasl.oauthbearer.token"), endpoint) {
-                (Some(text), _) => Token::Text(Secret::from(text)),
-                // The Java client's way to name a file.
-                (None, Some(file)) if file.starts_with("file:") => {
-                    let path = file.trim_start_matches("file:");
-                    let path = path.strip_prefix("//").unwrap_or(path);
-                    Token::Text(Secret(format!("${{file:{path}}}")))
-                }
-                (None, Some(url)) => Token::Oidc(Oidc {
-                    endpoint: url.to_owned(),
-                    client_id: needed("clientId", "sasl.oauthbearer.client.id")?,
-                    client_secret: Secret(needed("clientSecret", "sasl.oauthbearer.client.secret")?),
-                    scope: either("scope", "sasl.oauthbearer.scope"),
-                    authorities: stores::pem_file(properties, "https.ca.location")?,
-                }),
-                (None, None) => {
-                    return Err(Error::Usage(
+fn resolve_sasl(properties: &Properties) -> Result<Sasl> {
+    let named = properties
+        .text("sasl.mechanism")
+        .ok_or_else(|| Error::Usage(format!("security.protocol=SASL_… needs sasl.mechanism: one of {MECHANISMS}")))?;
+    let jaas = match properties.text("sasl.jaas.config") {
+        Some(text) => jaas_options(text).ok_or_else(|| {
+            properties.malformed("sasl.jaas.config", "expected CLASS required username=\"…\" password=\"…\";")
+        })?,
+        None => Vec::new(),
+    };
+    let option = |name: &str| jaas.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let either = |name: &str, property: &str| option(name).or_else(|| properties.text(property).map(str::to_owned));
+    let needed = |name: &str, property: &str| {
+        either(name, property).ok_or_else(|| {
+            Error::Usage(format!("sasl.mechanism={named} needs {property}, or {name} in sasl.jaas.config"))
+        })
+    };
+    if named == "OAUTHBEARER" {
+        let endpoint = properties.text("sasl.oauthbearer.token.endpoint.url");
+        let token = match (properties.text("sasl.oauthbearer.token"), endpoint) {
+            (Some(text), _) => supplied(text.to_owned()),
+            // The Java client's way to name a file.
+            (None, Some(file)) if file.starts_with("file:") => {
+                let path = file.trim_start_matches("file:");
+                let path = path.strip_prefix("//").unwrap_or(path);
+                supplied(format!("${{file:{path}}}"))
+            }
+            (None, Some(url)) => Token::Oidc(Oidc {
+                endpoint: url.to_owned(),
+                client_id: needed("clientId", "sasl.oauthbearer.client.id")?,
+                client_secret: Secret::from(needed("clientSecret", "sasl.oauthbearer.client.secret")?),
+                scope: either("scope", "sasl.oauthbearer.scope"),
+                authorities: stores::pem_file(properties, "https.ca.location")?,
+            }),
+            (None, None) => {
+                return Err(Error::Usage(
                         "sasl.mechanism=OAUTHBEARER needs sasl.oauthbearer.token (${file:PATH} and ${command:LINE} are looked up for each connection) or sasl.oauthbearer.token.endpoint.url".to_owned(),
                     ));
-                }
-            };
-            let listed = properties.parsed("sasl.oauthbearer.extensions", parse_extensions)?.unwrap_or_default();
-            let in_jaas = jaas
-                .iter()
-                .filter_map(|(key, value)| Some((key.strip_prefix("extension_")?.to_owned(), value.clone())));
-            return Ok(Self::Bearer(Bearer { token, extensions: in_jaas.chain(listed).collect() }));
-        }
-        let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
-        let mechanism = all
-            .into_iter()
-            .find(|mechanism| mechanism.name() == named)
-            .ok_or_else(|| properties.malformed("sasl.mechanism", &format!("kpipe has {MECHANISMS}")))?;
-        let username = needed("username", "sasl.username")?;
-        Ok(Self::Password { mechanism, username, password: Secret(needed("password", "sasl.password")?) })
+            }
+        };
+        let listed = properties.parsed("sasl.oauthbearer.extensions", parse_extensions)?.unwrap_or_default();
+        let in_jaas =
+            jaas.iter().filter_map(|(key, value)| Some((key.strip_prefix("extension_")?.to_owned(), value.clone())));
+        return Ok(Sasl::Bearer(Bearer { token, extensions: in_jaas.chain(listed).collect() }));
     }
+    let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
+    let mechanism = all
+        .into_iter()
+        .find(|mechanism| mechanism.name() == named)
+        .ok_or_else(|| properties.malformed("sasl.mechanism", &format!("kpipe has {MECHANISMS}")))?;
+    let username = needed("username", "sasl.username")?;
+    Ok(Sasl::Password { mechanism, username, password: Secret::from(needed("password", "sasl.password")?) })
+}
+
+/// A token, or a reference to one.
+fn supplied(text: String) -> Token {
+    Token::Supplied(TokenSource::new(move || look_up(&text)))
 }
 
 /// `name=value,…`, as librdkafka has them.
@@ -251,7 +151,7 @@ mod tests {
     use super::*;
 
     fn resolve(settings: &[&str]) -> Result<Security> {
-        Security::resolve(&Properties::of(settings).unwrap())
+        super::resolve(&Properties::of(settings).unwrap())
     }
 
     fn password(settings: &[&str]) -> (Mechanism, String, String) {
@@ -301,8 +201,11 @@ mod tests {
         ]);
         assert!(!format!("{librdkafka:?}").contains("s3"));
         assert_eq!(format!("{java:?}"), format!("{librdkafka:?}"));
-        let file = bearer(&["sasl.oauthbearer.token.endpoint.url=file:///run/token"]);
-        assert!(matches!(&file.token, Token::Text(text) if text.reveal() == "${file:/run/token}"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "abc\n").unwrap();
+        let file = bearer(&[&format!("sasl.oauthbearer.token.endpoint.url=file://{}", path.display())]);
+        assert!(matches!(&file.token, Token::Supplied(source) if source.token().unwrap().reveal() == "abc"));
     }
 
     #[test]

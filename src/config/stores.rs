@@ -1,6 +1,7 @@
 //! Certificates and keys: PEM, inline or in files, and PKCS#12 stores, which Java's are since Java 9.
 
-use super::{Properties, Secret};
+use super::Properties;
+use crate::engine::security::{Identity, Secret};
 use crate::error::{Error, Result, describe_io};
 use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
 use pkcs8::EncryptedPrivateKeyInfoRef;
@@ -8,30 +9,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::Path;
 use std::sync::Arc;
-
-/// A client's certificate, with those that lead to its CA, and its key.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The client's own comes first.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key; its `Debug` does not show it.
-    pub key: Arc<PrivateKeyDer<'static>>,
-}
-
-impl Identity {
-    /// The subject of the client's certificate, written as Java does (RFC 2253): brokers call the client so.
-    pub(super) fn subject(&self) -> Option<String> {
-        let (_, certificate) = x509_parser::parse_x509_certificate(self.chain.first()?).ok()?;
-        let attributes = certificate.subject().iter_attributes().map(|attribute| {
-            let short = x509_parser::objects::oid2abbrev(attribute.attr_type(), x509_parser::objects::oid_registry());
-            let value = attribute.as_str().unwrap_or_default();
-            format!("{}={}", short.unwrap_or("?"), value.replace(',', "\\,"))
-        });
-        let mut attributes: Vec<String> = attributes.collect();
-        attributes.reverse();
-        Some(attributes.join(","))
-    }
-}
 
 /// The CAs to trust, when `properties` name any.
 pub(super) fn authorities(properties: &Properties) -> Result<Option<Vec<CertificateDer<'static>>>> {

@@ -6,9 +6,11 @@ mod admin;
 mod consumer;
 mod kafka_crate;
 pub mod native;
+mod observer;
+mod options;
 mod producer;
+pub mod security;
 
-use crate::config::{Config, EngineChoice};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
@@ -22,6 +24,8 @@ pub use native::{
     PartitionInfo, Quorum, QuorumReplica, Reassignment, Transaction,
 };
 pub use native::{Assignor, ClusterAdmin, DescribedGroup, GroupAdmin, Hash, ListedGroup, Progress, Wake};
+pub use observer::Observer;
+pub use options::{EngineChoice, Options};
 pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
 
 /// A connection to a cluster through the engine that speaks to it.
@@ -34,22 +38,22 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Connects with the engine that `config` names, or with the one that fits the brokers.
+    /// Connects with the engine that `options` name, or with the one that fits the brokers.
     ///
     /// # Errors
     /// No broker can be reached, or it is none.
-    pub fn connect(config: &Config, stop: &Stop) -> Result<Self> {
-        let native = || native::Client::connect(config, stop);
+    pub fn connect(options: &Options, stop: &Stop) -> Result<Self> {
+        let native = || native::Client::connect(options, stop);
         let kafka = || {
-            if config.security.is_some() {
+            if options.security.is_some() {
                 return Err(unsupported_by_kafka_crate(
                     "security.protocol",
                     "the kafka crate has no SASL, and its TLS is OpenSSL's C",
                 ));
             }
-            kafka_crate::Client::connect(config, stop).map(|client| Self::Kafka(Box::new(client)))
+            kafka_crate::Client::connect(options, stop).map(|client| Self::Kafka(Box::new(client)))
         };
-        match config.engine {
+        match options.engine {
             EngineChoice::Kafka => match native()? {
                 native::Found::Modern(client) if !client.is_legacy()? => Err(Error::Usage(
                     "--engine kafka: Kafka 4.0 removed the requests that the kafka crate sends; it works with 0.8.2 to 3.9; use --engine native"

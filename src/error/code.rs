@@ -8,15 +8,15 @@ pub fn error_code(code: i16) -> Option<ResponseError> {
 }
 
 /// What the schemas' enum does not tell of a code.
-pub trait ErrorCode {
+pub trait ErrorCode: Copy {
     /// Kafka's own name, as its protocol page spells it.
     fn name(self) -> String;
 
     /// Whether the same request may succeed later, perhaps at another broker.
-    fn is_transient(self) -> bool;
+    fn is_transient(&self) -> bool;
 
     /// Whether an ACL is missing.
-    fn is_denied(self) -> bool;
+    fn is_denied(&self) -> bool;
 }
 
 impl ErrorCode for ResponseError {
@@ -27,12 +27,12 @@ impl ErrorCode for ResponseError {
         }
     }
 
-    fn is_transient(self) -> bool {
+    fn is_transient(&self) -> bool {
         // The transaction before is still being ended: Kafka calls that retriable, the schemas do not.
-        self.is_retriable() || self == Self::ConcurrentTransactions
+        self.is_retriable() || *self == Self::ConcurrentTransactions
     }
 
-    fn is_denied(self) -> bool {
+    fn is_denied(&self) -> bool {
         matches!(
             self,
             Self::TopicAuthorizationFailed

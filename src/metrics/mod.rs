@@ -10,12 +10,14 @@ mod stats;
 pub use progress::Messages;
 pub use reporter::{Observe, Reporter};
 
+use crate::engine::Observer;
 use crate::error::Error;
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, Offset, TopicPartition};
+use kafka_protocol::messages::ApiKey;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,46 +185,47 @@ impl Default for Metrics {
     }
 }
 
-/// Times one request; counts when it is answered.
-#[derive(Debug)]
-pub struct Timer {
-    latency: Histogram,
-    since: std::time::Instant,
+/// A broker as labels name it: by its ID, once that is known.
+fn label(broker: Option<BrokerId>) -> String {
+    broker.map_or_else(|| "bootstrap".to_owned(), |id| id.to_string())
 }
 
-impl Timer {
-    /// The answer is there.
-    pub fn answered(self) {
-        self.latency.observe(self.since.elapsed().as_secs_f64());
+impl Observer for Metrics {
+    fn connected(&self, broker: Option<BrokerId>, reached: bool) {
+        let outcome = if reached { "opened" } else { "failed" };
+        self.0.connections.with_label_values(&[label(broker).as_str(), outcome]).inc();
+    }
+
+    fn answered(&self, broker: Option<BrokerId>, api: ApiKey, after: Duration) {
+        let labels = [label(broker), format!("{api:?}")];
+        self.0.requests.with_label_values(&labels).observe(after.as_secs_f64());
+    }
+
+    fn retried(&self, error: &Error) {
+        self.0.retries.with_label_values(&[error.name()]).inc();
+    }
+
+    fn batch_filled(&self, bytes: usize) {
+        self.0.batch_bytes.with_label_values(&["raw"]).inc_by(bytes as u64);
+    }
+
+    fn batch_ready(&self, bytes: usize) {
+        self.0.batch_bytes.with_label_values(&["compressed"]).inc_by(bytes as u64);
+    }
+
+    fn fetched(&self, of: &TopicPartition, position: Offset, high_watermark: Offset) {
+        let mut progress = self.progress();
+        let progress = progress.entry(of.clone()).or_default();
+        progress.end = Some(high_watermark);
+        progress.position.get_or_insert(position);
+    }
+
+    fn commit_failed(&self, error: &Error) {
+        self.0.commit_failures.with_label_values(&[error.name()]).inc();
     }
 }
 
 impl Metrics {
-    /// A connection to `broker` was tried.
-    pub fn connected(&self, broker: &str, reached: bool) {
-        self.0.connections.with_label_values(&[broker, if reached { "opened" } else { "failed" }]).inc();
-    }
-
-    /// A request goes to `broker` now.
-    pub fn request(&self, broker: &str, api: &str) -> Timer {
-        Timer { latency: self.0.requests.with_label_values(&[broker, api]), since: std::time::Instant::now() }
-    }
-
-    /// Something is tried again because of `error`.
-    pub fn retried(&self, error: &Error) {
-        self.0.retries.with_label_values(&[error.name()]).inc();
-    }
-
-    /// A batch was filled, of so many bytes.
-    pub fn batch_filled(&self, bytes: usize) {
-        self.0.batch_bytes.with_label_values(&["raw"]).inc_by(bytes as u64);
-    }
-
-    /// A batch is ready to be sent, compressed if it shall be.
-    pub fn batch_ready(&self, bytes: usize) {
-        self.0.batch_bytes.with_label_values(&["compressed"]).inc_by(bytes as u64);
-    }
-
     /// A batch was acknowledged.
     pub fn delivered(&self, records: u64) {
         self.0.records_delivered.inc_by(records);
@@ -242,14 +245,6 @@ impl Metrics {
     /// The input has so many bytes, all in all.
     pub fn expect(&self, bytes: u64) {
         self.0.expected.store(bytes, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    /// A fetch from `position` told where the partition ends.
-    pub fn ends_at(&self, of: &TopicPartition, position: i64, end: i64) {
-        let mut progress = self.progress();
-        let of = progress.entry(of.clone()).or_default();
-        of.end = Some(end);
-        of.position.get_or_insert(position);
     }
 
     /// Records of a batch were handed to the output, which goes on at `position`.
@@ -280,11 +275,6 @@ impl Metrics {
     /// The coordinator took a commit.
     pub fn committed(&self) {
         self.0.commits.inc();
-    }
-
-    /// It did not.
-    pub fn commit_failed(&self, error: &Error) {
-        self.0.commit_failures.with_label_values(&[error.name()]).inc();
     }
 
     /// The cluster is reached and the command at work, or not any more.
@@ -387,7 +377,7 @@ mod tests {
         let of = |partition| TopicPartition::new("t", partition);
         metrics.assigned(2);
         for partition in 0..2 {
-            metrics.ends_at(&of(partition), 0, 10);
+            metrics.fetched(&of(partition), 0, 10);
         }
         metrics.consumed(&of(0), 4, 4);
         assert_eq!(metrics.lags().iter().map(|(_, lag)| *lag).collect::<Vec<_>>(), [6, 10]);

@@ -124,9 +124,11 @@ fn round(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Observer;
     use crate::error::Action;
-    use crate::record::TopicPartition;
+    use crate::record::{BrokerId, TopicPartition};
     use kafka_protocol::error::ResponseError;
+    use kafka_protocol::messages::ApiKey;
 
     #[test]
     fn a_quantile_lies_in_its_bucket() {
@@ -145,9 +147,9 @@ mod tests {
         metrics.batch_filled(3_000);
         metrics.batch_ready(1_000);
         metrics.failed(2, &crate::error::Error::kafka(Action::Produce, &of, ResponseError::MessageTooLarge));
-        metrics.ends_at(&of, 0, 100);
+        metrics.fetched(&of, 0, 100);
         metrics.consumed(&of, 40, 40);
-        metrics.request("1", "Produce").answered();
+        metrics.answered(Some(BrokerId(1)), ApiKey::Produce, Duration::from_millis(1));
         let mut before = Before::default();
         let second = Duration::from_secs(1);
         let line = metrics.stats(&mut before, second, second);

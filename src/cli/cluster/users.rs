@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::listing::{confirm, print, print_lines, right_align, say, table};
-use crate::config::Secret;
+use crate::engine::security::Secret;
 use crate::engine::{Hash, Operation};
 use crate::error::{EXIT_OK, Error, Result};
 use clap::{Args, Subcommand, ValueEnum};

@@ -163,9 +163,9 @@ impl Consume {
             (Some(_), None) => return Err(Error::Usage("--commit needs a group: -g".to_owned()).into()),
             (asked, Some(_)) => asked.unwrap_or(Commit::Batch),
         };
-        let properties = &context.config.properties;
+        let properties = &context.properties;
         let interval = self.commit_interval.or(properties.millis("auto.commit.interval.ms")?);
-        let metrics = &context.config.metrics;
+        let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
         let reporter = Reporter::start(&self.observe, metrics, draws)?;
@@ -235,7 +235,7 @@ impl Consume {
     }
 
     fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
-        let properties = &context.config.properties;
+        let properties = &context.properties;
         let group = self.group.config(properties, self.partitions.is_some())?;
         let asked = self.offset.or(properties.parsed("auto.offset.reset", parse_start)?);
         let (start, fallback) = match (&group, asked) {

@@ -1,6 +1,7 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what goes is let go.
 
 use super::Commit;
+use crate::engine::Observer;
 use crate::engine::{Consumer, Event, Offsets};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;

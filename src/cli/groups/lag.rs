@@ -52,7 +52,7 @@ impl Lag {
             let _ = wake.send(()); // Err: the command has ended
         });
         if self.metrics.is_some() {
-            return self.export(&context.config.metrics, admin, &woken);
+            return self.export(&context.metrics, admin, &woken);
         }
         loop {
             let groups = self.look(admin)?;

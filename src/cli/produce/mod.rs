@@ -236,7 +236,7 @@ impl Produce {
 
     pub(super) fn run(&mut self, context: &Context) -> anyhow::Result<u8> {
         if self.transactional_id.is_none() {
-            self.transactional_id = context.config.properties.text("transactional.id").map(str::to_owned);
+            self.transactional_id = context.properties.text("transactional.id").map(str::to_owned);
         }
         let config = self.producer_config(context)?;
         let sources = match &self.files[..] {
@@ -248,10 +248,10 @@ impl Produce {
         let reader = self.reader()?;
         let mut context = context.clone();
         if let Some(limit) = self.request_timeout {
-            context.config.request_timeout = limit;
+            context.options.request_timeout = limit;
         }
         let context = &context;
-        let metrics = &context.config.metrics;
+        let metrics = &context.metrics;
         metrics.expect(crate::input::size(&sources).unwrap_or_default());
         // What is typed and what is shown on the terminal would get mixed up.
         let typed = sources.iter().any(|source| matches!(source, Source::Stdin)) && std::io::stdin().is_terminal();
@@ -286,7 +286,7 @@ impl Produce {
     }
 
     fn producer_config(&self, context: &Context) -> Result<ProducerConfig> {
-        let properties = &context.config.properties;
+        let properties = &context.properties;
         let compression = match self.compression {
             Some(compression) => compression,
             None => {

@@ -147,12 +147,12 @@ impl<'a> Work<'a> {
         let ended = self.feed();
         let finished = self.finish(&ended);
         let whole = matches!(ended, Ok(Ended::AllRead));
-        self.context.config.metrics.ready(false);
+        self.context.metrics.ready(false);
         drop(reporter);
         let told = self.delivery.report.close(self.context.quiet, started.elapsed(), whole);
         let Delivery { producer, report, .. } = &self.delivery;
         if let Some(error) = report.denied() {
-            let advice = denied::explain(error, &self.context.config.security, |_| Operation::Write, |_| None);
+            let advice = denied::explain(error, &self.context.options.security, |_| Operation::Write, |_| None);
             eprint!("{}", advice.unwrap_or_default());
         }
         if let (Ok(_), Ok(()), Err(error)) = (&ended, &finished, told) {
@@ -209,7 +209,7 @@ impl<'a> Work<'a> {
     fn handle(&mut self, message: Message) -> Result<Option<Ended>> {
         match message {
             Message::Chunk(chunk) => {
-                self.context.config.metrics.read(chunk.len());
+                self.context.metrics.read(chunk.len());
                 self.delivery.set_now(now());
                 if let Some(ended) = self.take(&chunk)? {
                     return Ok(Some(ended));

@@ -167,7 +167,7 @@ impl KafkaConsumer {
             return Err(error);
         }
         tracing::warn!(%error, "fetching fails; retrying");
-        std::thread::sleep(self.client.config.retry_backoff);
+        std::thread::sleep(self.client.options.retry_backoff);
         if let Err(error) = self.client.refresh() {
             tracing::debug!(%error, "asking for metadata again");
         }
@@ -238,7 +238,7 @@ impl Consumer for KafkaConsumer {
         if offsets.is_empty() {
             return Ok(true);
         }
-        let deadline = Instant::now() + self.client.config.request_timeout.saturating_mul(4);
+        let deadline = Instant::now() + self.client.options.request_timeout.saturating_mul(4);
         loop {
             let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(true) };
             let partitions = written.iter().map(|(of, at)| (of.clone(), at.offset)).collect();
@@ -248,7 +248,7 @@ impl Consumer for KafkaConsumer {
                 return Err(error);
             }
             tracing::warn!(%error, "retrying");
-            std::thread::sleep(self.client.config.retry_backoff);
+            std::thread::sleep(self.client.options.retry_backoff);
             if let Err(error) = self.client.refresh() {
                 tracing::debug!(%error, "asking for metadata again");
             }

@@ -10,7 +10,7 @@ pub use consumer::KafkaConsumer;
 pub use producer::KafkaProducer;
 
 use super::{Admin, NewTopic, Partition, Topic, unsupported_by_kafka_crate};
-use crate::config::Config;
+use crate::engine::Options;
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::{Offset, PartitionId, TopicPartition};
 use crate::signal::Stop;
@@ -23,13 +23,13 @@ use std::time::Instant;
 /// A connection to a cluster.
 pub struct Client {
     inner: KafkaClient,
-    config: Config,
+    options: Options,
     stop: Stop,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("brokers", &self.config.brokers).finish_non_exhaustive()
+        f.debug_struct("Client").field("brokers", &self.options.brokers).finish_non_exhaustive()
     }
 }
 
@@ -38,16 +38,16 @@ impl Client {
     ///
     /// # Errors
     /// None does in time.
-    pub fn connect(config: &Config, stop: &Stop) -> Result<Self> {
-        let mut inner = crate_client(config);
+    pub fn connect(options: &Options, stop: &Stop) -> Result<Self> {
+        let mut inner = crate_client(options);
         // The crate waits two minutes for an answer; who never answers is no broker.
         let (done, answer) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let loaded = inner.load_metadata_all();
             let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, nobody waits
         });
-        let limit = config.connect_timeout + config.request_timeout;
-        let brokers = config.brokers.join(", ");
+        let limit = options.connect_timeout + options.request_timeout;
+        let brokers = options.brokers.join(", ");
         let cannot = |why: String| {
             Error::KafkaCrate(format!(
                 "cannot reach {brokers} with the kafka crate: {why} (it supports Kafka 0.8.2 to 3.9, without TLS)"
@@ -58,7 +58,7 @@ impl Client {
             Ok(Err(error)) => return Err(cannot(describe(&error))),
             Err(_) => return Err(cannot(format!("no answer within {limit:?}"))),
         };
-        Ok(Self { inner, config: config.clone(), stop: stop.clone() })
+        Ok(Self { inner, options: options.clone(), stop: stop.clone() })
     }
 
     fn partitions(&self, topic: &str) -> Vec<(PartitionId, Option<i32>)> {
@@ -72,7 +72,7 @@ impl Client {
 
     /// Looks the leaders up anew, over new connections: the crate never drops one that broke.
     fn refresh(&mut self) -> Result<()> {
-        let mut fresh = crate_client(&self.config);
+        let mut fresh = crate_client(&self.options);
         fresh.set_compression(self.inner.compression());
         fresh.set_fetch_min_bytes(self.inner.fetch_min_bytes());
         let wait = self.inner.fetch_max_wait_time();
@@ -84,7 +84,7 @@ impl Client {
 
     /// The topic's partition count; with `create` the brokers may make it.
     fn count(&mut self, topic: &str, create: bool) -> Result<usize> {
-        let deadline = Instant::now() + self.config.request_timeout;
+        let deadline = Instant::now() + self.options.request_timeout;
         loop {
             let partitions = self.partitions(topic);
             let ready = !partitions.is_empty() && partitions.iter().all(|(_, leader)| leader.is_some());
@@ -102,7 +102,7 @@ impl Client {
             if let Err(error) = self.inner.load_metadata(&[topic]) {
                 tracing::debug!(%error, topic, "asking again");
             }
-            std::thread::sleep(self.config.retry_backoff);
+            std::thread::sleep(self.options.retry_backoff);
         }
     }
 
@@ -113,12 +113,12 @@ impl Client {
     }
 }
 
-fn crate_client(config: &Config) -> KafkaClient {
-    let mut client = KafkaClient::new(config.brokers.clone());
-    client.set_client_id(config.client_id.clone());
+fn crate_client(options: &Options) -> KafkaClient {
+    let mut client = KafkaClient::new(options.brokers.clone());
+    client.set_client_id(options.client_id.clone());
     client.set_group_offset_storage(Some(GroupOffsetStorage::Kafka));
-    client.set_retry_backoff_time(config.retry_backoff);
-    let tries = config.request_timeout.as_millis() / config.retry_backoff.as_millis().max(1);
+    client.set_retry_backoff_time(options.retry_backoff);
+    let tries = options.request_timeout.as_millis() / options.retry_backoff.as_millis().max(1);
     client.set_retry_max_attempts(tries as u32);
     client
 }
@@ -179,14 +179,14 @@ impl Admin for Client {
 
     fn create_topic(&mut self, topic: &NewTopic, _only_check: bool) -> Result<()> {
         Err(unsupported_by_kafka_crate(
-            &format!("creating topic {}", topic.name),
+            format!("creating topic {}", topic.name),
             "the kafka crate cannot; use the brokers' own kafka-topics.sh, or produce to it where they make topics on first use",
         ))
     }
 
     fn delete_topic(&mut self, name: &str) -> Result<()> {
         Err(unsupported_by_kafka_crate(
-            &format!("deleting topic {name}"),
+            format!("deleting topic {name}"),
             "the kafka crate cannot; use the brokers' own kafka-topics.sh",
         ))
     }

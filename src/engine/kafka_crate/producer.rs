@@ -55,12 +55,12 @@ impl KafkaProducer {
         client.inner.set_compression(match (config.compression.codec, config.compression.level) {
             (codec @ (Codec::Lz4 | Codec::Zstd), _) => {
                 return Err(unsupported_by_kafka_crate(
-                    &format!("-z {}", codec.name()),
+                    format!("-z {}", codec.name()),
                     "the kafka crate has no such codec",
                 ));
             }
             (_, Some(level)) => {
-                return Err(unsupported_by_kafka_crate(&format!("-z level {level}"), "the kafka crate has no levels"));
+                return Err(unsupported_by_kafka_crate(format!("-z level {level}"), "the kafka crate has no levels"));
             }
             (Codec::None, _) => Compression::NONE,
             (Codec::Gzip, _) => Compression::GZIP,
@@ -125,7 +125,7 @@ impl KafkaProducer {
                 break;
             }
             tracing::warn!(%error, "retrying");
-            std::thread::sleep(self.client.config.retry_backoff);
+            std::thread::sleep(self.client.options.retry_backoff);
             if let Err(error) = self.client.refresh() {
                 tracing::debug!(%error, "asking for metadata again");
             }
@@ -172,7 +172,7 @@ impl KafkaProducer {
             Acks::Leader => RequiredAcks::One,
             Acks::All => RequiredAcks::All,
         };
-        let confirms = match self.client.inner.produce_messages(acks, self.client.config.request_timeout, messages) {
+        let confirms = match self.client.inner.produce_messages(acks, self.client.options.request_timeout, messages) {
             Ok(confirms) => confirms,
             Err(error) => {
                 let error = crate_error(Action::Produce, Subject::Cluster, &error);

@@ -1,7 +1,7 @@
 //! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
 
 use super::net::{Connection, OldBroker, Opened, Retry, Secured, backoff};
-use crate::config::Config;
+use crate::engine::Options;
 use crate::engine::no_such_partition;
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::{BrokerId as Broker, LeaderEpoch, Node, Offset, TopicPartition, by_topic};
@@ -84,7 +84,7 @@ type Slot = Arc<AsyncMutex<Option<Arc<Connection>>>>;
 /// The cluster as it is known.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    pub(super) config: Config,
+    pub(super) options: Options,
     secured: Secured,
     state: Mutex<State>,
     /// To whoever of the bootstrap list answered.
@@ -108,11 +108,11 @@ pub(super) enum Found {
 
 impl Cluster {
     /// Connects to the first of the bootstrap list that answers.
-    pub(super) async fn connect(config: Config) -> Result<Found> {
-        let secured = Secured::prepare(&config)?;
-        Ok(match bootstrap(&config, &secured).await? {
+    pub(super) async fn connect(options: Options) -> Result<Found> {
+        let secured = Secured::prepare(&options)?;
+        Ok(match bootstrap(&options, &secured).await? {
             Opened::Modern(connection) => Found::Modern(Box::new(Self {
-                config,
+                options,
                 secured,
                 state: Mutex::default(),
                 bootstrap: Arc::new(AsyncMutex::new(Some(connection))),
@@ -176,7 +176,7 @@ impl Cluster {
         if let Some(open) = slot.as_ref().filter(|c| c.is_open()) {
             return Ok(open.clone());
         }
-        match Connection::open(&node, &self.config, &self.secured).await? {
+        match Connection::open(&node, &self.options, &self.secured).await? {
             Opened::Modern(connection) => Ok(slot.insert(connection).clone()),
             Opened::Old(old) => Err(old.into()),
         }
@@ -204,7 +204,7 @@ impl Cluster {
                 return Ok(connection);
             }
         }
-        match bootstrap(&self.config, &self.secured).await? {
+        match bootstrap(&self.options, &self.secured).await? {
             Opened::Modern(connection) => Ok(first.insert(connection).clone()),
             Opened::Old(old) => Err(old.into()),
         }
@@ -237,7 +237,7 @@ impl Cluster {
     /// # Errors
     /// A topic does not exist, or is denied.
     pub(super) async fn topics(&self, names: &[&str], create: bool) -> Result<Vec<TopicInfo>> {
-        let deadline = Instant::now() + self.config.request_timeout;
+        let deadline = Instant::now() + self.options.request_timeout;
         let mut lost = self.retry();
         let mut attempt = 0;
         loop {
@@ -266,7 +266,7 @@ impl Cluster {
                     None => Ok(answer.into_iter().filter_map(|(_, topic)| topic.ok()).collect()),
                 };
             }
-            tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
+            tokio::time::sleep(backoff(self.options.retry_backoff, attempt)).await;
             attempt += 1;
         }
     }
@@ -336,7 +336,7 @@ impl Cluster {
 
     /// Trying again for as long as a leader or coordinator may take to move: four request timeouts.
     pub(super) fn retry(&self) -> Retry {
-        Retry::until(Instant::now() + self.config.request_timeout.saturating_mul(4), &self.config)
+        Retry::until(Instant::now() + self.options.request_timeout.saturating_mul(4), &self.options)
     }
 
     /// The offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`], or milliseconds); -1 where there
@@ -436,7 +436,7 @@ impl Cluster {
             let request = ListOffsetsRequest::default()
                 .with_replica_id(BrokerId(-1))
                 .with_isolation_level(i8::from(committed))
-                .with_timeout_ms(self.config.request_timeout.as_millis() as i32)
+                .with_timeout_ms(self.options.request_timeout.as_millis() as i32)
                 .with_topics(topics.collect());
             let response = self.broker(leader).await?.request(&request).await?;
             for topic in response.topics {
@@ -496,11 +496,11 @@ fn topic_info(topic: &MetadataResponseTopic) -> TopicAnswer {
     (name, Ok(info))
 }
 
-async fn bootstrap(config: &Config, secured: &Secured) -> Result<Opened> {
+async fn bootstrap(options: &Options, secured: &Secured) -> Result<Opened> {
     let mut failures = Vec::new();
     let mut old = None;
-    for address in &config.brokers {
-        match Connection::open(&Node::bootstrap(address), config, secured).await {
+    for address in &options.brokers {
+        match Connection::open(&Node::bootstrap(address), options, secured).await {
             Ok(modern @ Opened::Modern(_)) => return Ok(modern),
             Ok(Opened::Old(found)) => old = Some(found),
             // The next would say the same.

@@ -19,7 +19,7 @@ pub use net::Hash;
 pub(crate) use net::{Network, read_frame, sleep_until};
 pub use producer::{NativeProducer, Wake};
 
-use crate::config::Config;
+use crate::engine::Options;
 use crate::error::Result;
 use crate::signal::Stop;
 use cluster::Cluster;
@@ -55,9 +55,9 @@ impl Client {
     ///
     /// # Errors
     /// None does, or what answers is no broker.
-    pub fn connect(config: &Config, stop: &Stop) -> Result<Found> {
+    pub fn connect(options: &Options, stop: &Stop) -> Result<Found> {
         let network = Network::start(stop)?;
-        let cluster = network.run(1, Cluster::connect(config.clone()))?;
+        let cluster = network.run(1, Cluster::connect(options.clone()))?;
         Ok(match cluster {
             cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster: Arc::from(cluster) }),
             cluster::Found::Old(reason) => Found::Old(reason),

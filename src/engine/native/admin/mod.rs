@@ -80,7 +80,7 @@ impl Cluster {
         loop {
             match ask(self.controller().await?).await {
                 Err(Error::Kafka { code: ResponseError::NotController, .. }) if attempt < 5 => {
-                    tokio::time::sleep(backoff(self.config.retry_backoff, attempt)).await;
+                    tokio::time::sleep(backoff(self.options.retry_backoff, attempt)).await;
                     attempt += 1;
                 }
                 answer => return answer,

@@ -105,7 +105,7 @@ impl ClusterAdmin {
 
 impl Cluster {
     fn timeout_ms(&self) -> i32 {
-        i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX)
+        i32::try_from(self.options.request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
     pub(super) async fn partition_infos(
@@ -151,10 +151,10 @@ impl Cluster {
 
     /// Waits until the brokers know what the controller has taken, up to the request timeout.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + self.config.request_timeout;
+        let deadline = Instant::now() + self.options.request_timeout;
         let mut attempt = 0;
         while !known().await? && Instant::now() < deadline {
-            tokio::time::sleep(backoff(self.config.retry_backoff / 4, attempt)).await;
+            tokio::time::sleep(backoff(self.options.retry_backoff / 4, attempt)).await;
             attempt += 1;
         }
         Ok(())

@@ -74,7 +74,7 @@ impl Cluster {
         let request = CreateTopicsRequest::default()
             .with_topics(vec![creatable])
             .with_validate_only(only_check)
-            .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
+            .with_timeout_ms(self.options.request_timeout.as_millis() as i32);
         let subject = Subject::topic_named(&topic.name);
         self.ask_controller(async |controller| {
             let response = controller.request(&request).await?;
@@ -98,7 +98,7 @@ impl Cluster {
         let request = DeleteTopicsRequest::default()
             .with_topic_names(vec![topic_name(name)])
             .with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(name)))])
-            .with_timeout_ms(self.config.request_timeout.as_millis() as i32);
+            .with_timeout_ms(self.options.request_timeout.as_millis() as i32);
         let subject = Subject::topic_named(name);
         self.ask_controller(async |controller| {
             // Up to v5 names stand in one field, from v6 in another; the schema refuses the one not in use.

@@ -1,10 +1,10 @@
 //! Users with SCRAM credentials (KIP-554).
 
 use super::{Cluster, ClusterAdmin, refusal};
-use crate::config::Secret;
 use crate::engine::Credential;
 use crate::engine::native::cluster::text;
 use crate::engine::native::net::Hash;
+use crate::engine::security::Secret;
 use crate::error::{Action, Error, Result, Subject};
 use bytes::Bytes;
 use kafka_protocol::messages::alter_user_scram_credentials_request::{

@@ -28,7 +28,7 @@ pub(super) async fn fetch(
 ) -> Answer {
     let ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
     let newest = if ids { i16::MAX } else { LAST_FETCH_BY_NAME };
-    let limit = wait + cluster.config.request_timeout;
+    let limit = wait + cluster.options.request_timeout;
     let response = async {
         let connection = cluster.broker_on(plan.broker, Lane::Fetch).await?;
         let version = connection.version::<FetchRequest>(newest)?;

@@ -284,7 +284,7 @@ impl Fetcher {
     /// Notes a failure; for how long there has been no success, or an error where that is too long for a reader
     /// with an end.
     fn note_failure(&mut self, index: TargetId, error: &Error, wait: Duration) -> Result<Duration> {
-        self.cluster.config.metrics.retried(error);
+        self.cluster.options.observer.retried(error);
         let failing = self.positions.failed(index, Instant::now(), wait);
         if self.config.stop_at_end && failing > OUTAGE_LIMIT { Err(error.clone()) } else { Ok(failing) }
     }
@@ -429,8 +429,8 @@ impl Fetcher {
     /// Passes on what was fetched of a partition; decompresses on the blocking pool.
     fn deliver(&mut self, index: TargetId, data: PartitionData) -> Result<(), Gone> {
         let Some(target) = self.positions.target(index).cloned() else { return Ok(()) };
-        let metrics = &self.cluster.config.metrics;
-        metrics.ends_at(&target.of, target.position, data.high_watermark);
+        let observer = &self.cluster.options.observer;
+        observer.fetched(&target.of, target.position, data.high_watermark);
         let of = target.of.clone();
         let raw = match batches(data.records.unwrap_or_default()) {
             Ok(raw) => raw,

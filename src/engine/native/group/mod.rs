@@ -104,7 +104,7 @@ impl Member {
             session: config.session_timeout,
             rebalance: config.max_poll_interval,
             beat_every: config.heartbeat_interval,
-            retry: cluster.config.retry_backoff,
+            retry: cluster.options.retry_backoff,
         };
         let now = Instant::now();
         let machine: Box<dyn Machine> =
@@ -182,7 +182,7 @@ impl Member {
             if moving {
                 // The membership finds out by itself: then there is another generation, or a loss.
                 tracing::info!(group = self.group, error_name = error.name(), %error, "committing again");
-                cluster.config.metrics.commit_failed(&error);
+                cluster.options.observer.commit_failed(&error);
                 retry.again(error).await?;
                 continue;
             }
@@ -236,7 +236,7 @@ impl Task {
                     Action::Left => {
                         // Who waits for the member's end waits for the word of it to be out, but not long.
                         let all = async { while in_flight.join_next().await.is_some() {} };
-                        let _ = tokio::time::timeout(self.requests.cluster.config.request_timeout, all).await;
+                        let _ = tokio::time::timeout(self.requests.cluster.options.request_timeout, all).await;
                         drop(left);
                         return;
                     }

@@ -68,7 +68,7 @@ impl Requests {
 
     /// How long the answer to a join or a sync may take: it waits for all other members.
     fn patience(&self) -> Duration {
-        self.config.max_poll_interval + self.cluster.config.request_timeout
+        self.config.max_poll_interval + self.cluster.options.request_timeout
     }
 
     async fn ask<R: Request>(&self, request: &R, cap: i16, limit: Duration) -> Result<R::Response> {
@@ -192,7 +192,7 @@ impl Requests {
                 .with_generation_id(identity.1)
                 .with_member_id(text(&identity.0))
                 .with_group_instance_id(me.instance());
-            let answer = me.ask(&request, i16::MAX, me.cluster.config.request_timeout).await;
+            let answer = me.ask(&request, i16::MAX, me.cluster.options.request_timeout).await;
             Event::Beat(answer.and_then(|response| {
                 me.refuse(Action::Heartbeat, response.error_code, None)?;
                 Ok(Beat::default())
@@ -221,7 +221,7 @@ impl Requests {
                 .with_server_assignor(self.config.server_assignor.as_deref().map(text))
                 .with_topic_partitions(Some(self.with_ids(owned)));
         }
-        let response = self.ask(&request, i16::MAX, self.cluster.config.request_timeout).await?;
+        let response = self.ask(&request, i16::MAX, self.cluster.options.request_timeout).await?;
         let words = response.error_message.map(|words| words.to_string());
         self.refuse(Action::Heartbeat, response.error_code, words)?;
         let assignment = match response.assignment {

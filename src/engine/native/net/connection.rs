@@ -4,9 +4,8 @@ use super::super::wire::message;
 use super::frame::{Broken, read_frame};
 use super::versions::Versions;
 use super::{Secured, sasl, tls};
-use crate::config::Config;
+use crate::engine::{Observer, Options};
 use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
-use crate::metrics::{Metrics, Timer};
 use crate::record::Node;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
@@ -48,7 +47,7 @@ struct Outgoing {
 #[derive(Debug)]
 pub struct Connection {
     node: Node,
-    metrics: Metrics,
+    observer: Arc<dyn Observer>,
     requests: mpsc::UnboundedSender<Outgoing>,
     versions: OnceLock<Versions>,
     /// When to use another one, for the broker ends this one's session soon after (KIP-368).
@@ -66,7 +65,8 @@ pub struct Connection {
 pub struct Sent {
     correlation: i32,
     answer: oneshot::Receiver<Result<Bytes>>,
-    timer: Timer,
+    api: ApiKey,
+    since: Instant,
 }
 
 /// What answered at an address.
@@ -120,16 +120,16 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody is there, or what is there is no broker.
-    pub async fn open(node: &Node, config: &Config, secured: &Secured) -> Result<Opened> {
-        let opened = Self::open_unobserved(node, config, secured).await;
-        config.metrics.connected(&metrics_label(node), opened.is_ok());
+    pub async fn open(node: &Node, options: &Options, secured: &Secured) -> Result<Opened> {
+        let opened = Self::open_unobserved(node, options, secured).await;
+        options.observer.connected(node.id, opened.is_ok());
         opened
     }
 
-    async fn open_unobserved(node: &Node, config: &Config, secured: &Secured) -> Result<Opened> {
+    async fn open_unobserved(node: &Node, options: &Options, secured: &Secured) -> Result<Opened> {
         let address = &*node.address;
         let cannot = |why: String| Error::Unreachable { node: node.clone(), why };
-        let limit = config.connect_timeout;
+        let limit = options.connect_timeout;
         let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
             Err(_) => return Err(cannot(format!("no connection within {limit:?}"))),
             Ok(Err(e)) => return Err(cannot(describe_io(&e))),
@@ -139,14 +139,14 @@ impl Connection {
         let connection = match &secured.tls {
             None => {
                 let (read, write) = stream.into_split();
-                Self::over(Box::new(read), Box::new(write), node.clone(), config)
+                Self::over(Box::new(read), Box::new(write), node.clone(), options)
             }
             Some(tls) => {
                 let shaken = tls::connect(tls.clone(), stream, node);
                 let stream = tokio::time::timeout(limit, shaken).await;
                 let stream = stream.map_err(|_| cannot(format!("no TLS handshake within {limit:?}")))??;
                 let (read, write) = tokio::io::split(stream);
-                Self::over(Box::new(read), Box::new(write), node.clone(), config)
+                Self::over(Box::new(read), Box::new(write), node.clone(), options)
             }
         };
         tracing::debug!(broker = %node, "connected");
@@ -157,7 +157,7 @@ impl Connection {
             let request = ApiVersionsRequest::default()
                 .with_client_software_name(StrBytes::from_static_str("kpipe"))
                 .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-            let answer = match connection.exchange(&request, version, config.request_timeout).await {
+            let answer = match connection.exchange(&request, version, options.request_timeout).await {
                 Ok(answer) => answer,
                 Err(Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. }) => {
                     return Ok(Opened::Old(OldBroker { node: node.clone(), found: Age::ClosesOnApiVersions }));
@@ -174,7 +174,7 @@ impl Connection {
                 Ok(versions) if versions.is_modern() => {
                     // Set once, here.
                     let _ = connection.versions.set(versions);
-                    if let Some(sasl) = &config.security.sasl
+                    if let Some(sasl) = &options.security.sasl
                         && let Some(lifetime) = sasl::authenticate(&connection, sasl, secured.tokens.as_ref()).await?
                     {
                         let _ = connection.retires_at.set(Instant::now() + lifetime.mul_f32(SESSION_USED)); // as above
@@ -186,7 +186,7 @@ impl Connection {
         }
     }
 
-    fn over(read: Reading, write: Writing, node: Node, config: &Config) -> Self {
+    fn over(read: Reading, write: Writing, node: Node, options: &Options) -> Self {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let pending = Pending::default();
         let closed = Arc::new(OnceLock::new());
@@ -214,14 +214,14 @@ impl Connection {
             async move { close(read_answers(read, pending, &node).await) }
         });
         Self {
-            metrics: config.metrics.clone(),
+            observer: options.observer.clone(),
             node,
             requests,
             versions: OnceLock::new(),
             retires_at: OnceLock::new(),
             next_correlation: AtomicI32::new(1),
-            client_id: StrBytes::from_string(config.client_id.clone()),
-            timeout: config.request_timeout,
+            client_id: StrBytes::from_string(options.client_id.clone()),
+            timeout: options.request_timeout,
             closed,
             tasks: [writer.abort_handle(), reader.abort_handle()],
         }
@@ -306,7 +306,7 @@ impl Connection {
     pub fn begin<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, answer) = oneshot::channel();
         let correlation = self.post::<R>(body, version, reply, true)?;
-        Ok(Sent { correlation, answer, timer: self.timer::<R>() })
+        Ok(Sent { correlation, answer, api: api::<R>(), since: Instant::now() })
     }
 
     /// Waits for the body of the answer to `sent`.
@@ -321,7 +321,7 @@ impl Connection {
     }
 
     async fn wait(&self, sent: Sent, limit: Duration) -> Result<Bytes> {
-        let Sent { correlation, answer, timer } = sent;
+        let Sent { correlation, answer, api, since } = sent;
         let answer = tokio::time::timeout(limit, answer).await;
         let broker = &self.node;
         match &answer {
@@ -331,7 +331,7 @@ impl Connection {
         }
         match answer {
             Ok(Ok(answer)) => {
-                timer.answered();
+                self.observer.answered(self.node.id, api, since.elapsed());
                 answer
             }
             Ok(Err(_)) => Err(self.why_closed()),
@@ -353,7 +353,7 @@ impl Connection {
     pub fn begin_unanswered<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, written) = oneshot::channel();
         let correlation = self.post::<R>(body, version, reply, false)?;
-        Ok(Sent { correlation, answer: written, timer: self.timer::<R>() })
+        Ok(Sent { correlation, answer: written, api: api::<R>(), since: Instant::now() })
     }
 
     /// Waits until the socket has taken `sent`.
@@ -362,10 +362,6 @@ impl Connection {
     /// The connection broke, or the broker took nothing within `limit`.
     pub async fn written(&self, sent: Sent, limit: Duration) -> Result<()> {
         self.wait(sent, limit).await.map(drop)
-    }
-
-    fn timer<R: Request>(&self) -> Timer {
-        self.metrics.request(&metrics_label(&self.node), &format!("{:?}", api::<R>()))
     }
 
     fn post<R: Request>(&self, body: Frame, version: i16, reply: Reply, answered: bool) -> Result<i32> {
@@ -395,11 +391,6 @@ impl Connection {
         let local = || Error::Disconnected { node: self.node.clone(), why: Disconnect::Local };
         self.closed.get().cloned().unwrap_or_else(local)
     }
-}
-
-/// A broker as metrics name it: by its ID, once that is known.
-fn metrics_label(node: &Node) -> String {
-    node.id.map_or_else(|| "bootstrap".to_owned(), |id| id.to_string())
 }
 
 fn api<R: Request>() -> ApiKey {

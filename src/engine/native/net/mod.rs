@@ -12,9 +12,9 @@ pub use connection::{Connection, Frame, OldBroker, Opened};
 pub use frame::read_frame;
 pub use scram::Hash;
 
-use crate::config::{Config, Sasl, Security};
+use crate::engine::security::{Sasl, Security};
+use crate::engine::{Observer, Options};
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
 use crate::signal::Stop;
 use std::future::Future;
 use std::sync::Arc;
@@ -34,10 +34,10 @@ impl Secured {
     ///
     /// # Errors
     /// A certificate or key is of no use.
-    pub fn prepare(config: &Config) -> Result<Self> {
-        let Security { tls, sasl } = &config.security;
+    pub fn prepare(options: &Options) -> Result<Self> {
+        let Security { tls, sasl } = &options.security;
         let tokens = match sasl {
-            Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, config.request_timeout)?),
+            Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, options.request_timeout)?),
             _ => None,
         };
         Ok(Self { tls: tls.as_ref().map(tls::prepare).transpose()?, tokens })
@@ -114,7 +114,7 @@ impl Network {
 /// Trying again, with longer and longer waits, until a deadline.
 #[derive(Debug)]
 pub struct Retry {
-    metrics: Metrics,
+    observer: Arc<dyn Observer>,
     first: Duration,
     deadline: Instant,
     attempt: u32,
@@ -122,9 +122,9 @@ pub struct Retry {
 
 impl Retry {
     /// Waits as `config` has it before the first retry; none begins after `deadline`.
-    pub fn until(deadline: Instant, config: &Config) -> Self {
-        let (metrics, first) = (config.metrics.clone(), config.retry_backoff);
-        Self { metrics, first, deadline, attempt: 0 }
+    pub fn until(deadline: Instant, options: &Options) -> Self {
+        let (observer, first) = (options.observer.clone(), options.retry_backoff);
+        Self { observer, first, deadline, attempt: 0 }
     }
 
     /// The first wait is a part of what the configuration has.
@@ -150,7 +150,7 @@ impl Retry {
             return Err(error);
         }
         tracing::info!(error_name = error.name(), %error, "retrying");
-        self.metrics.retried(&error);
+        self.observer.retried(&error);
         tokio::time::sleep(backoff(self.first, self.attempt)).await;
         self.attempt += 1;
         Ok(())

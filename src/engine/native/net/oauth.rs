@@ -1,7 +1,7 @@
 //! Tokens for OAUTHBEARER: looked up, or asked of an OpenID provider (KIP-768) and kept until they grow old.
 
 use super::tls;
-use crate::config::{Bearer, Claims, Oidc, Secret, Tls, Token, look_up};
+use crate::engine::security::{Bearer, Claims, Oidc, Secret, Tls, Token};
 use crate::error::{Error, Result, describe_io};
 use crate::record::Node;
 use base64::Engine;
@@ -69,12 +69,12 @@ impl Tokens {
     /// There is no token, or it has ended.
     pub async fn first(&self) -> Result<Secret> {
         let token = match &self.bearer.token {
-            Token::Text(text) => {
-                let text = text.clone();
+            Token::Supplied(source) => {
+                let source = source.clone();
                 // A command may take its time.
-                let found = tokio::task::spawn_blocking(move || look_up(text.reveal())).await;
-                let found = found.map_err(|e| Error::Security(format!("sasl.oauthbearer.token: {e}")))?;
-                Secret::from(found.map_err(|why| Error::Security(format!("sasl.oauthbearer.token: {why}")))?.trim())
+                let found = tokio::task::spawn_blocking(move || source.token()).await;
+                let found = found.map_err(|_| Error::TaskEnded("looking up a token"))?;
+                found.map_err(|why| Error::Security(format!("sasl.oauthbearer.token: {why}")))?
             }
             Token::Oidc(oidc) => self.of_provider(oidc).await?,
         };

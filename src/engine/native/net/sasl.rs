@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::oauth::Tokens;
 use super::scram::{Hash, Scram};
-use crate::config::{Mechanism, Sasl, Secret};
+use crate::engine::security::{Mechanism, Sasl, Secret};
 use crate::error::{Error, ErrorCode, Result, error_code};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;

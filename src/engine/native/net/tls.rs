@@ -1,6 +1,6 @@
 //! TLS by rustls, with graviola's cryptography: no C.
 
-use crate::config::{Identity, Tls};
+use crate::engine::security::{Identity, Tls};
 use crate::error::{Disconnect, Error, Result, describe_io};
 use crate::record::Node;
 use rustls::client::WebPkiServerVerifier;

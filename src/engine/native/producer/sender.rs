@@ -218,9 +218,9 @@ impl Sender {
                 let Outgoing { slot, sealed, first_record, opened } = outgoing;
                 let deadline = opened + self.config.delivery_timeout;
                 let compress = self.config.compression.codec != Codec::None;
-                self.cluster.config.metrics.batch_filled(sealed.records.len());
+                self.cluster.options.observer.batch_filled(sealed.records.len());
                 if !compress {
-                    self.cluster.config.metrics.batch_ready(sealed.records.len());
+                    self.cluster.options.observer.batch_ready(sealed.records.len());
                 }
                 let entry = &mut self.slots[slot];
                 entry.sizes.insert(first_record, (sealed.count as u64, cost(&sealed)));
@@ -281,7 +281,7 @@ impl Sender {
         let now = Instant::now();
         match event {
             Event::Compressed { slot, first_record, sealed } => {
-                self.cluster.config.metrics.batch_ready(sealed.records.len());
+                self.cluster.options.observer.batch_ready(sealed.records.len());
                 self.slots[slot].queue.compressed(first_record, sealed);
             }
             Event::Connected { broker, connection } => {
@@ -296,7 +296,7 @@ impl Sender {
                             tracing::warn!(error_name = error.name(), %error, "trying on");
                         }
                         entry.link = None;
-                        entry.retry_at = Some(now + backoff(self.cluster.config.retry_backoff, entry.attempts));
+                        entry.retry_at = Some(now + backoff(self.cluster.options.retry_backoff, entry.attempts));
                         entry.attempts += 1;
                         self.look_soon(now);
                     }
@@ -352,7 +352,7 @@ impl Sender {
     }
 
     fn look_soon(&mut self, now: Instant) {
-        let soon = now + self.cluster.config.retry_backoff;
+        let soon = now + self.cluster.options.retry_backoff;
         self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
     }
 
@@ -462,8 +462,8 @@ impl Sender {
         };
         let entries: Vec<Entry<'_>> = batches.into_iter().map(entry).collect();
         let id = self.config.transaction.as_ref().map(|t| &t.id[..]);
-        let body = request::encode(&entries, self.config.acks, self.cluster.config.request_timeout, id, version);
-        let limit = self.cluster.config.request_timeout + ANSWER_SLACK;
+        let body = request::encode(&entries, self.config.acks, self.cluster.options.request_timeout, id, version);
+        let limit = self.cluster.options.request_timeout + ANSWER_SLACK;
         let connection = connection.clone();
         self.brokers.entry(broker).or_default().in_flight += 1;
         if self.config.acks == Acks::None {

@@ -32,7 +32,7 @@ impl Sender {
             }
             Err(error) => {
                 tracing::info!(error_name = error.name(), %error, "a produce request was lost; its batches are sent again");
-                self.cluster.config.metrics.retried(&error);
+                self.cluster.options.observer.retried(&error);
                 self.look_soon(now);
                 for (slot, first_record) in sent {
                     self.settle(slot, first_record, Answer::Lost(error.clone()), now);
@@ -81,7 +81,7 @@ impl Sender {
                 && code.is_transient()
             {
                 tracing::info!(error_name = error.name(), %error, "retrying");
-                self.cluster.config.metrics.retried(error);
+                self.cluster.options.observer.retried(error);
                 self.look_soon(now);
             }
             self.settle(slot, first_record, answer, now);
@@ -89,7 +89,7 @@ impl Sender {
     }
 
     pub(super) fn settle(&mut self, slot: usize, first_record: u64, answer: Answer, now: Instant) {
-        let first = self.cluster.config.retry_backoff;
+        let first = self.cluster.options.retry_backoff;
         let done = self.slots[slot].queue.answered(first_record, answer, now, |attempt| backoff(first, attempt));
         self.finish(slot, done);
         self.compress(slot); // halves of a batch that was too large
