@@ -4,11 +4,11 @@ use clap::CommandFactory;
 use kpipe::cli::Cli;
 use std::fmt::Write;
 
-/// The variable that has the file written anew instead of compared.
+/// The variable that has the file rewritten instead of compared.
 const UPDATE: &str = "KPIPE_UPDATE_REFERENCE";
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
 
-/// Appends the help of `command` and of all its subcommands.
+/// Appends the help of `command` and of all its subcommands; global options only at the top.
 fn describe(command: &mut clap::Command, out: &mut String) {
     let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
     let help = command.render_long_help().to_string();
@@ -16,6 +16,10 @@ fn describe(command: &mut clap::Command, out: &mut String) {
     // Writing to a String cannot fail.
     let _ = write!(out, "\n## {name}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
     for subcommand in command.get_subcommands_mut().filter(|subcommand| subcommand.get_name() != "help") {
+        *subcommand = std::mem::take(subcommand).mut_args(|arg| {
+            let hidden = arg.is_global_set();
+            arg.hide(hidden)
+        });
         describe(subcommand, out);
     }
 }
@@ -23,8 +27,8 @@ fn describe(command: &mut clap::Command, out: &mut String) {
 /// The whole help, 100 columns wide, without color.
 fn reference() -> String {
     let mut out = String::from(
-        "# Command-line reference\n\nThe `--help` of every command. This file is generated; \
-         [CONTRIBUTING.md](../CONTRIBUTING.md) says how to update it.\n",
+        "# Command-line reference\n\nThe `--help` of every command. Global options are listed once, under `kpipe`; every \
+         command accepts them. This\nfile is generated: [CONTRIBUTING.md](../CONTRIBUTING.md) says how to update it.\n",
     );
     let mut command = Cli::command().term_width(100);
     command.build();
