@@ -97,13 +97,15 @@ impl Block {
         std::fs::create_dir(&work).unwrap();
         std::fs::write(&script, self.script()).unwrap();
         let done = shell(&format!(
-            "cd {} && unset XDG_CONFIG_HOME && HOME={} KPIPE_BROKERS={bootstrap} bash {}",
+            "cd {} && unset XDG_CONFIG_HOME && HOME={} KPIPE_BROKERS={bootstrap} timeout 60 bash {}",
             work.display(),
             home.path().display(),
             script.display()
         ));
         if done.code != 0 {
-            return Err(format!("{}: exit code {}: {}{}", self.at, done.code, done.stdout, done.stderr));
+            let end = done.stdout.len().saturating_sub(500);
+            let printed = String::from_utf8_lossy(&done.bytes[end..]);
+            return Err(format!("{}: exit code {}: …{printed}{}", self.at, done.code, done.stderr));
         }
         match self.language {
             Language::Sh => Ok(()),
