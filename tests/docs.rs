@@ -7,23 +7,30 @@
 //! - `<!-- test: setup COMMANDS -->` runs COMMANDS first.
 //! - `<!-- test: interrupt once COMMAND -->` runs the block until COMMAND has ended, then interrupts it as Ctrl-C does.
 //!   COMMAND finds the block's output in `$OUT`.
-//! - `<!-- test: real -->` runs it on a real broker.
+//! - `<!-- test: real -->` runs it on a real broker, `<!-- test: secured -->` on one with an authorizer.
 //! - `<!-- test: skip REASON -->` does not run it.
 
-use crate::support::{Cluster, Done, brokers, shell};
+use crate::support::{Cluster, Done, brokers, secured, shell};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// More blocks than these must not be skipped.
-const MOST_SKIPPED: usize = 16;
+const MOST_SKIPPED: usize = 10;
 /// Programs that examples use and that may be missing.
-const OPTIONAL: [&str; 1] = ["jq"];
+const OPTIONAL: [&str; 2] = ["jq", "curl"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Language {
     Sh,
     Console,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Local,
+    Real,
+    Secured,
 }
 
 /// A fenced block of a page, and the comments above it.
@@ -35,20 +42,21 @@ struct Block {
     setup: String,
     /// The command whose end interrupts the block.
     interrupt: Option<String>,
-    is_real: bool,
+    cluster: Needs,
     skip: Option<String>,
 }
 
 impl Block {
     fn new(at: String, language: Language, directives: &[String]) -> Self {
         let (text, setup) = (String::new(), String::new());
-        let mut block = Self { at, language, text, setup, interrupt: None, is_real: false, skip: None };
+        let mut block = Self { at, language, text, setup, interrupt: None, cluster: Needs::Local, skip: None };
         for directive in directives {
             let (verb, rest) = directive.split_once(' ').unwrap_or((directive, ""));
             match verb {
                 "setup" => block.setup = rest.to_owned(),
                 "interrupt" => block.interrupt = Some(rest.strip_prefix("once ").unwrap_or(rest).to_owned()),
-                "real" => block.is_real = true,
+                "real" => block.cluster = Needs::Real,
+                "secured" => block.cluster = Needs::Secured,
                 "skip" if !rest.is_empty() => block.skip = Some(rest.to_owned()),
                 _ => panic!("{}: unknown directive {directive:?}", block.at),
             }
@@ -187,22 +195,29 @@ fn blocks_of(page: &Path) -> Vec<Block> {
     blocks
 }
 
-fn all_blocks() -> Vec<Block> {
+/// README.md, CONTRIBUTING.md and the pages of docs/.
+fn pages() -> Vec<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
     for dir in ["docs", "docs/monitoring"] {
         let entries = std::fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     }
-    pages.iter().flat_map(|page| blocks_of(page)).collect()
+    pages
+}
+
+/// The blocks of all pages that need `cluster`.
+fn blocks_for(cluster: Needs) -> impl Iterator<Item = Block> {
+    pages().into_iter().flat_map(|page| blocks_of(&page)).filter(move |block| block.cluster == cluster)
 }
 
 /// Why a block is not run.
 fn reason_to_skip(block: &Block) -> Option<String> {
-    let missing = |tool: &&str| {
-        let is_used = block.text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == *tool);
-        is_used && shell(&format!("command -v {tool}")).code != 0
+    let scripts = [block.text.as_str(), block.interrupt.as_deref().unwrap_or_default()];
+    let uses = |tool: &str| {
+        scripts.iter().any(|script| script.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == tool))
     };
+    let missing = |tool: &&str| uses(tool) && shell(&format!("command -v {tool}")).code != 0;
     let missing = || OPTIONAL.into_iter().find(missing).map(|tool| format!("needs {tool}"));
     block.skip.clone().or_else(missing)
 }
@@ -210,7 +225,7 @@ fn reason_to_skip(block: &Block) -> Option<String> {
 #[test]
 fn commands_in_the_docs_run_on_a_local_cluster() {
     let (skipped, blocks): (Vec<_>, Vec<_>) =
-        all_blocks().into_iter().filter(|block| !block.is_real).partition(|block| reason_to_skip(block).is_some());
+        blocks_for(Needs::Local).partition(|block| reason_to_skip(block).is_some());
     for block in &skipped {
         println!("{}: skipped: {}", block.at, reason_to_skip(block).unwrap_or_default());
     }
@@ -235,14 +250,22 @@ fn commands_in_the_docs_run_on_a_local_cluster() {
     assert!(failures.is_empty(), "{} of the blocks:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// Runs all blocks that need `cluster`, which is at `bootstrap`.
+fn run_all(cluster: Needs, bootstrap: &str) {
+    let results: Vec<Result<(), String>> = blocks_for(cluster).map(|block| block.run(bootstrap)).collect();
+    assert!(!results.is_empty());
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 #[test]
 fn commands_in_the_docs_run_on_a_real_broker() {
-    let blocks: Vec<Block> = all_blocks().into_iter().filter(|block| block.is_real).collect();
-    assert!(!blocks.is_empty());
-    let kafka = brokers("4.3.1");
-    let run = |block: Block| block.run(&kafka.bootstrap).err();
-    let failures: Vec<String> = blocks.into_iter().filter_map(run).collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    run_all(Needs::Real, &brokers("4.3.1").bootstrap);
+}
+
+#[test]
+fn commands_in_the_docs_run_on_a_secured_broker() {
+    run_all(Needs::Secured, &secured()[0].kafka.bootstrap);
 }
 
 #[test]
@@ -260,4 +283,31 @@ fn what_varies_in_an_output_is_not_compared() {
         let found = regex_lite::Regex::new(&pattern(expected)).unwrap().is_match(printed);
         assert_eq!(found, matches, "{expected:?} against {printed:?}");
     }
+}
+
+/// The anchors that GitHub gives the headings of a page.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    headings
+        .map(|heading| heading.to_lowercase().chars().filter(is_kept).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let link = regex_lite::Regex::new(r"\]\(([^)#:]*)(?:#([^)]*))?\)").unwrap();
+    let mut checked = 0;
+    for page in pages() {
+        for found in link.captures_iter(&std::fs::read_to_string(&page).unwrap()) {
+            let target = if found[1].is_empty() { page.clone() } else { page.parent().unwrap().join(&found[1]) };
+            assert!(target.exists(), "{}: {} does not exist", page.display(), &found[1]);
+            if let Some(anchor) = found.get(2) {
+                assert!(anchors(&target).iter().any(|a| a == anchor.as_str()), "{}: {}", page.display(), &found[0]);
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 20);
 }
