@@ -60,11 +60,11 @@ pub struct GroupConfig {
     /// Its name.
     pub id: String,
     /// Whether to be no member of it, only to read and commit its offsets.
-    pub lone: bool,
+    pub standalone: bool,
     /// How members agree.
     pub protocol: GroupProtocol,
     /// The flag that the newer protocol has no place for, if one was given.
-    pub only_classic: Option<&'static str>,
+    pub classic_only_flag: Option<&'static str>,
     /// The name of a static member (KIP-345).
     pub instance_id: Option<String>,
     /// A member silent this long is thought dead.
@@ -147,7 +147,7 @@ pub trait Consumer {
 
     /// Whether partitions are to be let go: who is at work on a batch should soon call [`Consumer::next`], and may go
     /// on with the batch afterwards. Asking says that the work moves.
-    fn has_news(&self) -> bool {
+    fn poll_news(&self) -> bool {
         false
     }
 

@@ -54,7 +54,7 @@ impl Faults {
     }
 
     /// Counts a request; what is to go wrong with it.
-    pub(super) fn meet(&self, api: ApiKey) -> Option<Fault> {
+    pub(super) fn take_next(&self, api: ApiKey) -> Option<Fault> {
         let mut state = self.state();
         *state.requests.entry(api as i16).or_default() += 1;
         let index = state.coming.iter().position(|(of, ..)| *of == api)?;

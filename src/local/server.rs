@@ -99,7 +99,7 @@ async fn serve_requests(shared: &Arc<Shared>, broker: i32, socket: TcpStream, ho
         };
         let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
         tracing::info!(broker, request = ?api, version, client = client_id, bytes = frame.len(), "request");
-        let fault = shared.faults.meet(api);
+        let fault = shared.faults.take_next(api);
         let refusal = match fault {
             Some(Fault::DropBefore) => return Err("a fault was ordered".to_owned()),
             Some(Fault::Error(code)) => E::try_from_code(code),

@@ -92,12 +92,12 @@ impl Group {
             Some(names) => names.iter().filter_map(|name| Assignor::named(name)).collect(),
             None => vec![Assignor::CooperativeSticky, Assignor::Range, Assignor::RoundRobin],
         };
-        let only_classic = match (session, &assignors) {
+        let classic_only_flag = match (session, &assignors) {
             (Some(_), _) => Some("--session-timeout"),
             (None, Some(_)) if server.is_none() => Some("--assignor"),
             _ => None,
         };
-        match (protocol, only_classic) {
+        match (protocol, classic_only_flag) {
             (GroupProtocol::Consumer, Some("--session-timeout")) => {
                 return Err(Error::Usage(
                     "--session-timeout: with --group-protocol consumer it is a setting of the group, consumer.session.timeout.ms".to_owned(),
@@ -123,9 +123,9 @@ impl Group {
         let heartbeat = properties.millis("heartbeat.interval.ms")?.unwrap_or(HEARTBEAT_INTERVAL);
         Ok(Some(GroupConfig {
             id,
-            lone: assigned,
+            standalone: assigned,
             protocol,
-            only_classic,
+            classic_only_flag,
             instance_id: text(&self.instance_id, "group.instance.id"),
             session_timeout,
             heartbeat_interval: heartbeat.min(session_timeout / 3),

@@ -1,7 +1,7 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
 mod group;
-mod work;
+mod run;
 
 use super::Context;
 use super::produce::{Bytes, parse_delimiter};
@@ -12,9 +12,9 @@ use crate::metrics::{Observe, Reporter};
 use crate::output::{Encoding, Format, Writer};
 use crate::record::PartitionId;
 use clap::{Args, ValueEnum};
+use run::ConsumeRun;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant, SystemTime};
-use work::Work;
 
 /// How often to look for new topics and partitions.
 const REFRESH: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ impl Consume {
             Output::Value => Format::Value,
             Output::None => Format::None,
         };
-        let mut work = Work {
+        let mut work = ConsumeRun {
             consumer,
             writer: Writer::stdout()?,
             format,
@@ -228,7 +228,7 @@ impl Consume {
                 return Err(unsupported_by_kafka_crate(flag, why));
             }
         }
-        if let Some(group) = group.filter(|group| !group.lone) {
+        if let Some(group) = group.filter(|group| !group.standalone) {
             tracing::warn!("group {}: {no_group}: let one reader at a time use it", group.id);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 mod ledger;
 mod report;
-mod work;
+mod run;
 
 use super::Context;
 use crate::config::{parse_duration, parse_size};
@@ -17,10 +17,10 @@ use crate::record::{HeaderBuf, PartitionId, Timestamp};
 use clap::{Args, ValueEnum};
 use ledger::Ledger;
 use report::Report;
+use run::{CommitEvery, Plan, ProduceRun};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
-use work::{Plan, Steps, Work};
 
 /// Sends each line as a record; keyless records spread over partitions, keyed ones go where the Java client
 /// puts them. A slow input is sent as it comes. Ends when the input has ended and every record is delivered.
@@ -273,16 +273,16 @@ impl Produce {
         inbox.start()?;
         metrics.ready(true);
         let splitter = Splitter::new(&self.delimiter.0, limit);
-        let steps = Steps { records: self.transaction_records, interval: self.transaction_interval };
+        let commit_every = CommitEvery { records: self.transaction_records, interval: self.transaction_interval };
         let plan = Plan {
             topic: self.only_topic(),
             partition: self.partition,
             skip: self.skip,
             go_on: self.on_error == OnError::Continue,
             rate: self.rate,
-            transaction: self.transactional_id.as_ref().map(|_| steps),
+            transaction: self.transactional_id.as_ref().map(|_| commit_every),
         };
-        Work::new(context, work::Input { inbox, splitter, reader, names }, producer, report, &plan).run(reporter)
+        ProduceRun::new(context, run::Input { inbox, splitter, reader, names }, producer, report, &plan).run(reporter)
     }
 
     fn producer_config(&self, context: &Context) -> Result<ProducerConfig> {

@@ -37,10 +37,10 @@ pub(super) struct Report {
     denied: Option<Error>,
     /// Records before the first that failed, counting skipped ones.
     leading: Option<u64>,
-    /// Where transactions are committed in steps: the input's records up to the last commit.
+    /// Where transactions are committed in commit_every: the input's records up to the last commit.
     committed: Option<u64>,
     /// Failures of neighbours for the same reason, told as one: first, count, why.
-    untold: Option<(u64, u64, String)>,
+    pending_failure: Option<(u64, u64, String)>,
 }
 
 impl Report {
@@ -63,7 +63,7 @@ impl Report {
             denied: None,
             leading: None,
             committed: None,
-            untold: None,
+            pending_failure: None,
         }
     }
 
@@ -141,18 +141,18 @@ impl Report {
     /// # Errors
     /// Nobody reads the receipts any more, or they cannot be written.
     pub(super) fn settle(&mut self) -> Result<()> {
-        let Self { ledger, receipts, leading, untold, .. } = self;
+        let Self { ledger, receipts, leading, pending_failure, .. } = self;
         let Some(ledger) = ledger else { return Ok(()) };
         ledger.settle(|settled| {
             if let Err(failure) = &settled.result {
                 leading.get_or_insert(settled.record - 1);
                 let possibly = if failure.possibly_written { "; perhaps written all the same" } else { "" };
                 let why = format!("{}{possibly}", WithHint(&failure.error));
-                match untold {
+                match pending_failure {
                     Some((first, count, same)) if *same == why && *first + *count == settled.record => {
                         *count += settled.count;
                     }
-                    _ => tell(untold.replace((settled.record, settled.count, why))),
+                    _ => tell(pending_failure.replace((settled.record, settled.count, why))),
                 }
             }
             match receipts {
@@ -178,7 +178,7 @@ impl Report {
 
     /// Writes the receipts that wait.
     pub(super) fn flush(&mut self) -> Result<()> {
-        tell(self.untold.take());
+        tell(self.pending_failure.take());
         self.receipts.as_mut().map_or(Ok(()), Writer::flush).map_err(gone)
     }
 

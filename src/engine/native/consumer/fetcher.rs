@@ -147,7 +147,7 @@ impl Fetcher {
                         Ok(())
                     }
                 },
-                Some(Ok(resolved)) = resolving.join_next() => self.take_up(resolved),
+                Some(Ok(resolved)) = resolving.join_next() => self.on_assigned(resolved),
                 // Err: the task was cancelled, which only happens when the runtime ends.
                 Some(Ok((plan, response))) = in_flight.join_next() => self.handle(plan, response).await,
                 () = self.budget.freed() => Ok(()),
@@ -173,12 +173,12 @@ impl Fetcher {
                 });
             }
             Change::Revoking(places) => {
-                self.let_go(&places);
+                self.on_revoked(&places);
                 self.news.tell(Event::Revoking(places.into_iter().collect()));
                 return self.deliver.send(Delivery::Woken).map_err(|_| Gone);
             }
             Change::Lost(places, error) => {
-                self.let_go(&places);
+                self.on_revoked(&places);
                 self.news.tell(Event::Lost(places.into_iter().collect(), error));
                 return self.deliver.send(Delivery::Woken).map_err(|_| Gone);
             }
@@ -187,7 +187,7 @@ impl Fetcher {
         Ok(())
     }
 
-    fn let_go(&mut self, places: &BTreeSet<TopicPartition>) {
+    fn on_revoked(&mut self, places: &BTreeSet<TopicPartition>) {
         let goes = |target: &Target| places.contains(&target.of);
         for place in places {
             self.given.remove(place);
@@ -201,7 +201,7 @@ impl Fetcher {
     }
 
     /// Begins to read what was looked up, as far as it is still this consumer's.
-    fn take_up(&mut self, (round, places, targets): Resolved) -> Result<(), Gone> {
+    fn on_assigned(&mut self, (round, places, targets): Resolved) -> Result<(), Gone> {
         let targets = match targets {
             Ok(targets) => targets,
             // It was taken back meanwhile, or the topic was: what is wrong with it is not ours to say.

@@ -7,7 +7,7 @@ mod positions;
 mod start;
 
 use super::Client;
-use super::group::{Change, Member, offsets, wanted};
+use super::group::{Change, Member, offsets, partition_counts};
 use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
 use crate::error::{Error, Result};
 use crate::record::{Batch, TopicPartition};
@@ -90,7 +90,7 @@ impl NativeConsumer {
         let cluster = &client.cluster;
         let mut positions = Positions::default();
         let news = Arc::new(News::default());
-        let member = match config.group.as_ref().filter(|group| !group.lone) {
+        let member = match config.group.as_ref().filter(|group| !group.standalone) {
             Some(group) => {
                 let (wanted, refresh) = (config.subscription.clone(), config.refresh);
                 let member = Member::join(cluster, handle, group, config.rack.clone(), wanted, refresh, tell);
@@ -152,7 +152,7 @@ impl NativeConsumer {
             // All of the last delivery is handled: its memory may be fetched into again.
             self.held = None;
             if let Some(member) = &self.member {
-                member.is_busy(false);
+                member.set_busy(false);
             }
             let delivery = match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(delivery) => delivery,
@@ -189,7 +189,7 @@ async fn watch(
 ) {
     loop {
         tokio::time::sleep(config.refresh).await;
-        let counts = match wanted(&cluster, &config.subscription).await {
+        let counts = match partition_counts(&cluster, &config.subscription).await {
             Ok(counts) => counts,
             Err(error) => {
                 tracing::info!(error_name = error.name(), %error, "cannot look for new partitions now");
@@ -221,11 +221,11 @@ impl Consumer for NativeConsumer {
             if std::mem::take(&mut self.releasing) {
                 member.released();
             }
-            member.is_busy(true);
+            member.set_busy(true);
         }
         let event = self.next_event(deadline);
         if let Some(member) = &self.member {
-            member.is_busy(true);
+            member.set_busy(true);
         }
         event
     }
@@ -245,9 +245,9 @@ impl Consumer for NativeConsumer {
         }
     }
 
-    fn has_news(&self) -> bool {
+    fn poll_news(&self) -> bool {
         if let Some(member) = &self.member {
-            member.is_busy(true);
+            member.set_busy(true);
         }
         self.news.some.load(Ordering::Acquire)
     }

@@ -225,7 +225,7 @@ impl GroupAdmin {
     ///
     /// # Errors
     /// The coordinator refused, or did not answer.
-    pub fn committed(&self, group: &str) -> Result<BTreeMap<TopicPartition, offsets::Kept>> {
+    pub fn committed(&self, group: &str) -> Result<BTreeMap<TopicPartition, offsets::CommittedOffset>> {
         self.client.network.run(1, offsets::all(&self.client.cluster, group))
     }
 
@@ -284,8 +284,8 @@ impl GroupAdmin {
             let wanted = committed.values().flat_map(BTreeMap::keys).cloned().collect();
             let places = self.existing(wanted).await?;
             let (first, end) = cluster.bounds(&places, false).await?;
-            let of_group = |kept: BTreeMap<TopicPartition, offsets::Kept>| {
-                let progress = |(place, kept): (TopicPartition, offsets::Kept)| {
+            let of_group = |kept: BTreeMap<TopicPartition, offsets::CommittedOffset>| {
+                let progress = |(place, kept): (TopicPartition, offsets::CommittedOffset)| {
                     let (first, end) = (*first.get(&place)?, *end.get(&place)?);
                     Some((place, Progress { committed: Some(kept.position), first, end }))
                 };

@@ -1,7 +1,7 @@
 //! The classic protocol: members join, a leader shares out, all sync; a change begins it anew
 //! (<https://kafka.apache.org/protocol#The_Messages_JoinGroup>, KIP-62, KIP-345, KIP-394, KIP-429).
 
-use super::machine::{Action, Beat, Counts, Event, Joined, Machine, Terms, is_coordinators};
+use super::membership::{Action, Beat, Counts, Event, Joined, MemberConfig, Membership, is_coordinators};
 use super::messages;
 use crate::error::Error;
 use crate::record::TopicPartition;
@@ -29,7 +29,7 @@ enum Phase {
 /// A member.
 #[derive(Debug)]
 pub(super) struct Classic {
-    terms: Terms,
+    config: MemberConfig,
     phase: Phase,
     member_id: String,
     generation: i32,
@@ -49,9 +49,9 @@ pub(super) struct Classic {
 }
 
 impl Classic {
-    pub(super) fn new(terms: Terms, now: Instant) -> Self {
+    pub(super) fn new(config: MemberConfig, now: Instant) -> Self {
         Self {
-            terms,
+            config,
             phase: Phase::Out,
             member_id: String::new(),
             generation: -1,
@@ -68,7 +68,7 @@ impl Classic {
     }
 
     fn broken(&self, why: String) -> Error {
-        Error::Group { group: self.terms.group.clone(), why }
+        Error::Group { group: self.config.group.clone(), why }
     }
 
     /// Joins, after letting go of all where the assignor wants that.
@@ -98,7 +98,7 @@ impl Classic {
 
     /// Tries to join again in a moment, perhaps at another broker.
     fn later(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Waiting(now + self.terms.retry);
+        self.phase = Phase::Waiting(now + self.config.retry);
         vec![Action::Forget]
     }
 
@@ -117,7 +117,7 @@ impl Classic {
             Some(E::RebalanceInProgress) => self.rejoin(),
             _ if is_coordinators(&error) => {
                 let mut actions = self.later(now);
-                if now.saturating_duration_since(self.heard_at) > self.terms.session && !self.owned.is_empty() {
+                if now.saturating_duration_since(self.heard_at) > self.config.session && !self.owned.is_empty() {
                     actions.push(Action::Lose(std::mem::take(&mut self.owned), error));
                 }
                 actions
@@ -167,7 +167,7 @@ impl Classic {
     fn synced(&mut self, share: BTreeSet<TopicPartition>, now: Instant) -> Vec<Action> {
         self.heard_at = now;
         self.phase = Phase::Stable;
-        self.beat_at = now + self.terms.beat_every;
+        self.beat_at = now + self.config.beat_every;
         let gone: BTreeSet<TopicPartition> = self.owned.difference(&share).cloned().collect();
         let new: BTreeSet<TopicPartition> = share.difference(&self.owned).cloned().collect();
         self.owned = share;
@@ -220,9 +220,9 @@ impl Classic {
         };
         match (self.phase, error.code()) {
             (Phase::Stable, _) if is_coordinators(&error) => {
-                self.beat_at = now + self.terms.retry;
+                self.beat_at = now + self.config.retry;
                 let mut actions = vec![Action::Forget];
-                if now.saturating_duration_since(self.heard_at) > self.terms.session {
+                if now.saturating_duration_since(self.heard_at) > self.config.session {
                     actions.extend(self.lost(error));
                 }
                 actions
@@ -236,7 +236,7 @@ impl Classic {
     }
 }
 
-impl Machine for Classic {
+impl Membership for Classic {
     fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match (event, self.phase) {
             (Event::Leave, Phase::Left) => vec![Action::Left],
@@ -244,7 +244,7 @@ impl Machine for Classic {
             (Event::Leave, _) => {
                 self.phase = Phase::Left;
                 // A static member comes back to what it had, and does not say that it goes (KIP-345).
-                let tells = !self.member_id.is_empty() && self.terms.instance_id.is_none();
+                let tells = !self.member_id.is_empty() && self.config.instance_id.is_none();
                 let leave = tells.then(|| Action::Leave(self.member_id.clone()));
                 leave.into_iter().chain([Action::Left]).collect()
             }
@@ -275,14 +275,14 @@ impl Machine for Classic {
                 if !member_id.is_empty() {
                     actions.push(Action::Leave(member_id));
                 }
-                actions.push(Action::Lose(lost, Error::Stalled(self.terms.rebalance)));
+                actions.push(Action::Lose(lost, Error::Stalled(self.config.rebalance)));
                 actions
             }
             (Event::Moving, Phase::Out) if !self.wanted.is_empty() => self.join(),
             (Event::Due, Phase::Waiting(until)) if until <= now => self.join(),
             (Event::Due, Phase::Stable | Phase::Releasing) if self.beat_at <= now && !self.beating => {
                 self.beating = true;
-                self.beat_at = now + self.terms.beat_every;
+                self.beat_at = now + self.config.beat_every;
                 vec![Action::Beat { full: false }]
             }
             _ => Vec::new(), // an answer to something given up meanwhile
@@ -305,7 +305,7 @@ impl Machine for Classic {
         &self.owned
     }
 
-    fn wanted(&self) -> BTreeSet<Arc<str>> {
+    fn subscribed(&self) -> BTreeSet<Arc<str>> {
         self.wanted.keys().cloned().collect()
     }
 }

@@ -1,6 +1,6 @@
 //! The consumer protocol: the coordinator shares out, and tells each member by its heartbeats (KIP-848).
 
-use super::machine::{Action, Beat, Event, Machine, Terms, is_coordinators};
+use super::membership::{Action, Beat, Event, MemberConfig, Membership, is_coordinators};
 use crate::error::Error;
 use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError as E;
@@ -21,7 +21,7 @@ enum Phase {
 /// A member.
 #[derive(Debug)]
 pub(super) struct Kip848 {
-    terms: Terms,
+    config: MemberConfig,
     phase: Phase,
     member_id: String,
     /// 0 until the coordinator has given one.
@@ -40,9 +40,9 @@ pub(super) struct Kip848 {
 }
 
 impl Kip848 {
-    pub(super) fn new(terms: Terms, now: Instant) -> Self {
+    pub(super) fn new(config: MemberConfig, now: Instant) -> Self {
         Self {
-            terms,
+            config,
             phase: Phase::Out,
             // The member names itself, since version 1 of the heartbeat.
             member_id: uuid::Uuid::from_u128(fastrand::u128(..)).to_string(),
@@ -74,7 +74,7 @@ impl Kip848 {
             return Vec::new();
         }
         self.beating = true;
-        self.beat_at = now + self.terms.beat_every;
+        self.beat_at = now + self.config.beat_every;
         vec![Action::Beat { full: std::mem::take(&mut self.full) }]
     }
 
@@ -122,9 +122,9 @@ impl Kip848 {
                 actions
             }
             _ if is_coordinators(&error) => {
-                self.beat_at = now + self.terms.retry;
+                self.beat_at = now + self.config.retry;
                 let mut actions = vec![Action::Forget];
-                if now.saturating_duration_since(self.heard_at) > self.terms.session {
+                if now.saturating_duration_since(self.heard_at) > self.config.session {
                     actions.extend(self.lose(error));
                     self.epoch = 0;
                     self.target = None;
@@ -133,8 +133,8 @@ impl Kip848 {
                 actions
             }
             // The static member before this one may be thought alive for a while.
-            Some(E::UnreleasedInstanceId) if now.saturating_duration_since(self.heard_at) < self.terms.session => {
-                self.beat_at = now + self.terms.beat_every;
+            Some(E::UnreleasedInstanceId) if now.saturating_duration_since(self.heard_at) < self.config.session => {
+                self.beat_at = now + self.config.beat_every;
                 Vec::new()
             }
             _ => {
@@ -145,7 +145,7 @@ impl Kip848 {
     }
 }
 
-impl Machine for Kip848 {
+impl Membership for Kip848 {
     fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match (event, self.phase) {
             (Event::Leave, Phase::Left) => vec![Action::Left],
@@ -188,7 +188,7 @@ impl Machine for Kip848 {
                 self.phase = Phase::Out;
                 self.beating = false;
                 let lost = std::mem::take(&mut self.owned);
-                vec![Action::Leave(self.member_id.clone()), Action::Lose(lost, Error::Stalled(self.terms.rebalance))]
+                vec![Action::Leave(self.member_id.clone()), Action::Lose(lost, Error::Stalled(self.config.rebalance))]
             }
             (Event::Moving, Phase::Out) if !self.wanted.is_empty() => self.join(now),
             (Event::Due, Phase::Member | Phase::Releasing) if self.beat_at <= now && !self.beating => self.beat(now),
@@ -211,7 +211,7 @@ impl Machine for Kip848 {
         &self.owned
     }
 
-    fn wanted(&self) -> BTreeSet<Arc<str>> {
+    fn subscribed(&self) -> BTreeSet<Arc<str>> {
         self.wanted.clone()
     }
 }

@@ -7,14 +7,14 @@ mod admin;
 mod assignors;
 mod classic;
 mod kip848;
-mod machine;
+mod membership;
 mod messages;
 pub(super) mod offsets;
 mod requests;
 
 pub use admin::{DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
 pub use assignors::Assignor;
-pub(super) use requests::wanted;
+pub(super) use requests::partition_counts;
 
 use super::cluster::{Cluster, Coordinated};
 use super::net::sleep_until;
@@ -24,7 +24,7 @@ use crate::record::TopicPartition;
 use classic::Classic;
 use kafka_protocol::error::ResponseError as E;
 use kip848::Kip848;
-use machine::{Action, Counts, Event, Machine, Terms, is_coordinators};
+use membership::{Action, Counts, Event, MemberConfig, Membership, is_coordinators};
 use requests::Requests;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,7 +90,7 @@ impl Member {
         changes: mpsc::UnboundedSender<Change>,
     ) -> Result<Self> {
         let modern = speaks_kip848(cluster, config).await?;
-        let counts = requests::wanted(cluster, &wanted).await?;
+        let counts = requests::partition_counts(cluster, &wanted).await?;
         if let Subscription::Topics(names) = &wanted
             && let Some(missing) = names.iter().find(|name| !counts.contains_key(name.as_str()))
         {
@@ -98,7 +98,7 @@ impl Member {
         }
         let protocol = if modern { "consumer" } else { "classic" };
         tracing::info!(group = config.id, protocol, "joining");
-        let terms = Terms {
+        let member = MemberConfig {
             group: config.id.clone(),
             instance_id: config.instance_id.clone(),
             session: config.session_timeout,
@@ -107,8 +107,8 @@ impl Member {
             retry: cluster.options.retry_backoff,
         };
         let now = Instant::now();
-        let machine: Box<dyn Machine> =
-            if modern { Box::new(Kip848::new(terms, now)) } else { Box::new(Classic::new(terms, now)) };
+        let membership: Box<dyn Membership> =
+            if modern { Box::new(Kip848::new(member, now)) } else { Box::new(Classic::new(member, now)) };
         let (commands, orders) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared { identity: Mutex::default(), began: now, busy_since: AtomicU64::new(0) });
         let requests = Requests {
@@ -119,7 +119,7 @@ impl Member {
             names: Arc::new(Mutex::new(HashMap::new())),
         };
         let task = Task {
-            machine,
+            membership,
             requests,
             wanted,
             shared: shared.clone(),
@@ -139,7 +139,7 @@ impl Member {
     }
 
     /// The command is at work on records, and moves; or it waits for more.
-    pub(super) fn is_busy(&self, busy: bool) {
+    pub(super) fn set_busy(&self, busy: bool) {
         let since = if busy { self.shared.began.elapsed().as_millis() as u64 + 1 } else { 0 };
         self.shared.busy_since.store(since, Ordering::Release);
     }
@@ -207,13 +207,13 @@ async fn speaks_kip848(cluster: &Cluster, config: &GroupConfig) -> Result<bool> 
             "--group-protocol consumer: the brokers do not have it (Kafka 4.0 and newer do); use classic".to_owned(),
         )),
         GroupProtocol::Consumer => Ok(true),
-        _ => Ok(has && config.only_classic.is_none() && !requests::is_live_classic(cluster, &config.id).await?),
+        _ => Ok(has && config.classic_only_flag.is_none() && !requests::is_live_classic(cluster, &config.id).await?),
     }
 }
 
 /// The task that does what the machine wants.
 struct Task {
-    machine: Box<dyn Machine>,
+    membership: Box<dyn Membership>,
     requests: Requests,
     wanted: Subscription,
     shared: Arc<Shared>,
@@ -231,7 +231,7 @@ impl Task {
         let mut event = Event::Wanted(counts);
         let mut left = None;
         loop {
-            for action in self.machine.handle(event, Instant::now()) {
+            for action in self.membership.handle(event, Instant::now()) {
                 match action {
                     Action::Left => {
                         // Who waits for the member's end waits for the word of it to be out, but not long.
@@ -264,7 +264,7 @@ impl Task {
                 },
                 // Err: it was aborted.
                 Some(Ok(event)) = in_flight.join_next() => event,
-                () = sleep_until(self.machine.due()) => Event::Due,
+                () = sleep_until(self.membership.due()) => Event::Due,
                 () = sleep_until(Some(self.next_look())) => self.look(&mut in_flight),
             };
         }
@@ -272,7 +272,7 @@ impl Task {
 
     /// Tells who commits.
     fn publish(&self) {
-        let (member_id, generation) = self.machine.identity();
+        let (member_id, generation) = self.membership.identity();
         let identity = Identity { member_id, generation, losses: self.losses };
         *self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
@@ -309,10 +309,10 @@ impl Task {
     }
 
     fn perform(&mut self, action: Action, in_flight: &mut JoinSet<Event>) -> Result<(), ()> {
-        let identity = self.machine.identity();
+        let identity = self.membership.identity();
         let change = match action {
             Action::Join => {
-                let (owned, wanted) = (self.machine.owned().clone(), self.machine.wanted());
+                let (owned, wanted) = (self.membership.owned().clone(), self.membership.subscribed());
                 self.requests.join(in_flight, identity, owned, wanted);
                 return Ok(());
             }
@@ -325,7 +325,7 @@ impl Task {
                 return Ok(());
             }
             Action::Beat { full } => {
-                let (owned, wanted) = (self.machine.owned().clone(), self.machine.wanted());
+                let (owned, wanted) = (self.membership.owned().clone(), self.membership.subscribed());
                 self.requests.beat(in_flight, identity, full, owned, wanted);
                 return Ok(());
             }

@@ -11,12 +11,12 @@ use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Kept beside each offset, for who wonders where it came from.
+/// CommittedOffset beside each offset, for who wonders where it came from.
 const METADATA: &str = concat!("kpipe ", env!("CARGO_PKG_VERSION"));
 
 /// A committed offset, with what stands beside it.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct CommittedOffset {
     /// The offset to go on from.
     pub position: Position,
     /// What whoever committed it wrote beside it.
@@ -37,7 +37,7 @@ pub(in super::super) async fn fetch(
 }
 
 /// All that the group has committed.
-pub(super) async fn all(cluster: &Cluster, group: &str) -> Result<BTreeMap<TopicPartition, Kept>> {
+pub(super) async fn all(cluster: &Cluster, group: &str) -> Result<BTreeMap<TopicPartition, CommittedOffset>> {
     ask(cluster, group, None).await
 }
 
@@ -45,7 +45,7 @@ async fn ask(
     cluster: &Cluster,
     group: &str,
     topics: Option<Vec<OffsetFetchRequestTopic>>,
-) -> Result<BTreeMap<TopicPartition, Kept>> {
+) -> Result<BTreeMap<TopicPartition, CommittedOffset>> {
     let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(topics);
     let refusal = |response: &OffsetFetchResponse| {
         let partitions = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
@@ -63,7 +63,10 @@ async fn ask(
                 leader_epoch: LeaderEpoch::from_wire(partition.committed_leader_epoch),
             };
             let metadata = partition.metadata.map(|text| text.to_string()).unwrap_or_default();
-            found.insert(TopicPartition::new(name.clone(), partition.partition_index), Kept { position, metadata });
+            found.insert(
+                TopicPartition::new(name.clone(), partition.partition_index),
+                CommittedOffset { position, metadata },
+            );
         }
     }
     Ok(found)

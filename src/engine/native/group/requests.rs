@@ -3,7 +3,7 @@
 use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
 use super::super::net::Connection;
 use super::assignors::{Assignor, Subscriber};
-use super::machine::{Beat, Counts, Event, Joined};
+use super::membership::{Beat, Counts, Event, Joined};
 use super::messages;
 use crate::engine::{GroupConfig, Subscription};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
@@ -276,7 +276,7 @@ impl Requests {
         let me = self.clone();
         tasks.spawn(async move {
             let names: Vec<String> = topics.iter().map(|topic| topic.to_string()).collect();
-            Event::Counted(wanted(&me.cluster, &Subscription::Topics(names)).await)
+            Event::Counted(partition_counts(&me.cluster, &Subscription::Topics(names)).await)
         });
     }
 
@@ -284,7 +284,7 @@ impl Requests {
     pub(super) fn look(&self, tasks: &mut JoinSet<Event>, subscription: Subscription) {
         let me = self.clone();
         tasks.spawn(async move {
-            match wanted(&me.cluster, &subscription).await {
+            match partition_counts(&me.cluster, &subscription).await {
                 Ok(counts) => Event::Wanted(counts),
                 Err(error) => {
                     tracing::info!(error_name = error.name(), %error, "cannot look for new partitions now");
@@ -332,7 +332,7 @@ impl Requests {
 }
 
 /// The topics of `subscription` that there are, and how many partitions each has.
-pub(in super::super) async fn wanted(cluster: &Cluster, subscription: &Subscription) -> Result<Counts> {
+pub(in super::super) async fn partition_counts(cluster: &Cluster, subscription: &Subscription) -> Result<Counts> {
     let names: Option<Vec<&str>> = match subscription {
         Subscription::Topics(names) => Some(names.iter().map(String::as_str).collect()),
         Subscription::Pattern(_) => None,

@@ -127,8 +127,8 @@ impl Retry {
         Self { observer, first, deadline, attempt: 0 }
     }
 
-    /// The first wait is a part of what the configuration has.
-    pub fn sooner(mut self, parts: u32) -> Self {
+    /// Begins with a part of `retry.backoff.ms`, where the first answer is known to come soon.
+    pub fn divided_by(mut self, parts: u32) -> Self {
         self.first /= parts;
         self
     }

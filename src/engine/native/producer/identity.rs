@@ -67,7 +67,7 @@ pub(super) async fn take(
 }
 
 fn retry(cluster: &Cluster, deadline: Instant) -> Retry {
-    Retry::until(deadline, &cluster.options).sooner(4)
+    Retry::until(deadline, &cluster.options).divided_by(4)
 }
 
 /// Announces that the transaction will write to `topics`.

@@ -200,13 +200,13 @@ impl NativeProducer {
 
     /// Notes one answer.
     fn note(&mut self, feedback: Feedback) {
-        let Feedback::Answered { slot, sealed_len, receipt, buffer } = feedback else { return };
-        self.outstanding = self.outstanding.saturating_sub(sealed_len);
+        let Feedback::Answered { slot, freed_bytes, receipt, buffer } = feedback else { return };
+        self.outstanding = self.outstanding.saturating_sub(freed_bytes);
         self.answered += receipt.records;
         if let Some(topic) = self.topics.iter_mut().rfind(|topic| topic.first_slot <= slot) {
             let accumulator = &mut topic.partitions[slot - topic.first_slot];
             // A batch that was split is answered more than once; only its last part ends it.
-            accumulator.unanswered = accumulator.unanswered.saturating_sub(usize::from(sealed_len > 0));
+            accumulator.unanswered = accumulator.unanswered.saturating_sub(usize::from(freed_bytes > 0));
         }
         // Two spare buffers a core are plenty: one is filled while another is sent.
         if let Some(buffer) = buffer.filter(|_| self.spare.len() < 4) {

@@ -56,7 +56,7 @@ pub(super) enum Feedback {
     Answered {
         slot: SlotId,
         /// Bytes of the buffer that are free now; 0 while a part of the batch is still on its way.
-        sealed_len: usize,
+        freed_bytes: usize,
         receipt: Box<Receipt>,
         /// The batch's memory, to be used again.
         buffer: Option<BytesMut>,

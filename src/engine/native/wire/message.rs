@@ -15,8 +15,8 @@ pub fn decode<M: Decodable>(bytes: &mut Bytes, version: i16, flexible: bool) -> 
     if !flexible {
         // Counts look like any other 32-bit number here. A number that no count can be is read as one too many:
         // that changes nothing for a number, and ends an array before anything was allocated for it.
-        let mut rehearsal = Guarded { bytes: bytes.clone(), varint: 0, shift: 0, clamp: true };
-        M::decode(&mut rehearsal, version).map_err(|e| e.to_string())?;
+        let mut dry_run = Guarded { bytes: bytes.clone(), varint: 0, shift: 0, clamp: true };
+        M::decode(&mut dry_run, version).map_err(|e| e.to_string())?;
     }
     let mut guarded = Guarded { bytes: std::mem::take(bytes), varint: 0, shift: 0, clamp: false };
     let decoded = M::decode(&mut guarded, version).map_err(|e| e.to_string());

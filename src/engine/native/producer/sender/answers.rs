@@ -166,7 +166,7 @@ impl Sender {
             // Err: the producer is gone, nobody wants to know.
             let _ = self.report.send(Feedback::Answered {
                 slot: index,
-                sealed_len: freed,
+                freed_bytes: freed,
                 receipt: Box::new(receipt),
                 buffer,
             });

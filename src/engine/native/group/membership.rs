@@ -15,7 +15,7 @@ pub(super) type Counts = BTreeMap<Arc<str>, i32>;
 
 /// What a member of any protocol is told at its start.
 #[derive(Debug, Clone)]
-pub(super) struct Terms {
+pub(super) struct MemberConfig {
     pub(super) group: String,
     pub(super) instance_id: Option<String>,
     /// A member silent this long is thought dead.
@@ -49,7 +49,7 @@ pub(super) enum Event {
     Moving,
     /// The member is to leave.
     Leave,
-    /// A moment that the machine asked for with [`Machine::due`].
+    /// A moment that the machine asked for with [`Membership::due`].
     Due,
 }
 
@@ -98,7 +98,7 @@ pub(super) enum Action {
 }
 
 /// A membership as a state machine.
-pub(super) trait Machine: Send {
+pub(super) trait Membership: Send {
     /// What is to be done about `event`.
     fn handle(&mut self, event: Event, now: Instant) -> Vec<Action>;
 
@@ -112,7 +112,7 @@ pub(super) trait Machine: Send {
     fn owned(&self) -> &BTreeSet<TopicPartition>;
 
     /// What it wants.
-    fn wanted(&self) -> BTreeSet<Arc<str>>;
+    fn subscribed(&self) -> BTreeSet<Arc<str>>;
 }
 
 /// Whether to look for the coordinator elsewhere and try again.

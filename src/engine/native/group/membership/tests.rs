@@ -6,8 +6,8 @@ use crate::error::{Action as Attempt, Subject};
 use crate::record::TopicPartition;
 use proptest::prelude::*;
 
-fn terms(instance_id: Option<&str>) -> Terms {
-    Terms {
+fn config(instance_id: Option<&str>) -> MemberConfig {
+    MemberConfig {
         group: "g".to_owned(),
         instance_id: instance_id.map(str::to_owned),
         session: Duration::from_secs(10),
@@ -60,7 +60,7 @@ fn join(member: &mut Classic, assignor: Assignor, generation: i32, share: &[i32]
 #[test]
 fn an_eager_member_lets_go_of_all_before_it_joins_again() {
     let now = Instant::now();
-    let mut member = Classic::new(terms(None), now);
+    let mut member = Classic::new(config(None), now);
     assert_eq!(shown(&member.handle(wanted(), now)), ["join"]);
     assert_eq!(shown(&member.handle(Event::Named("m".to_owned()), now)), ["join"]);
     assert_eq!(join(&mut member, Assignor::Range, 1, &[0, 1], now), ["assign 0,1"]);
@@ -78,7 +78,7 @@ fn an_eager_member_lets_go_of_all_before_it_joins_again() {
 #[test]
 fn a_cooperative_member_lets_go_of_what_moves_alone() {
     let now = Instant::now();
-    let mut member = Classic::new(terms(None), now);
+    let mut member = Classic::new(config(None), now);
     member.handle(wanted(), now);
     assert_eq!(join(&mut member, Assignor::CooperativeSticky, 1, &[0, 1, 2, 3], now), ["assign 0,1,2,3"]);
     let rebalance = Event::Beat(Err(refused(E::RebalanceInProgress)));
@@ -96,13 +96,13 @@ fn a_cooperative_member_lets_go_of_what_moves_alone() {
 fn a_member_that_the_coordinator_forgot_loses_all_and_begins_anew() {
     let now = Instant::now();
     for (error, id) in [(E::UnknownMemberId, ""), (E::IllegalGeneration, "m")] {
-        let mut member = Classic::new(terms(None), now);
+        let mut member = Classic::new(config(None), now);
         member.handle(wanted(), now);
         join(&mut member, Assignor::CooperativeSticky, 1, &[0], now);
         assert_eq!(shown(&member.handle(Event::Beat(Err(refused(error))), now)), ["lose 0", "join"]);
         assert_eq!(member.identity(), (id.to_owned(), -1));
     }
-    let mut member = Classic::new(terms(Some("i")), now);
+    let mut member = Classic::new(config(Some("i")), now);
     member.handle(wanted(), now);
     join(&mut member, Assignor::Range, 1, &[0], now);
     assert_eq!(shown(&member.handle(Event::Beat(Err(refused(E::FencedInstanceId))), now)), ["fail"]);
@@ -112,7 +112,7 @@ fn a_member_that_the_coordinator_forgot_loses_all_and_begins_anew() {
 #[test]
 fn a_coordinator_out_of_reach_costs_the_partitions_when_the_session_is_over() {
     let now = Instant::now();
-    let mut member = Classic::new(terms(None), now);
+    let mut member = Classic::new(config(None), now);
     member.handle(wanted(), now);
     join(&mut member, Assignor::Range, 1, &[0], now);
     let lost = || Event::Beat(Err(Error::NotTaken));
@@ -123,7 +123,7 @@ fn a_coordinator_out_of_reach_costs_the_partitions_when_the_session_is_over() {
 #[test]
 fn a_stalled_member_leaves_and_joins_again_when_it_moves() {
     let now = Instant::now();
-    let mut member = Classic::new(terms(None), now);
+    let mut member = Classic::new(config(None), now);
     member.handle(wanted(), now);
     join(&mut member, Assignor::Range, 1, &[0], now);
     assert_eq!(shown(&member.handle(Event::Stalled, now)), ["leave m", "lose 0"]);
@@ -138,7 +138,7 @@ fn beat(epoch: i32, assignment: Option<&[i32]>) -> Event {
 #[test]
 fn a_member_of_kip848_lets_go_before_it_takes() {
     let now = Instant::now();
-    let mut member = Kip848::new(terms(None), now);
+    let mut member = Kip848::new(config(None), now);
     assert_eq!(shown(&member.handle(wanted(), now)), ["beat in full"]);
     assert_eq!(shown(&member.handle(beat(1, Some(&[0, 1])), now)), ["assign 0,1", "beat in full"]);
     assert!(member.handle(beat(1, Some(&[0, 1])), now).is_empty(), "nothing is new");
@@ -180,16 +180,16 @@ fn event(kind: u8, share: &[i32]) -> Event {
 
 proptest! {
     /// Whatever comes in whatever order: what is taken was not had, what is let go was, and both add up to what the
-    /// machine says that the member has.
+    /// membership says that the member has.
     #[test]
     fn what_is_assigned_and_taken_adds_up(events in events(), kip848: bool) {
         let mut now = Instant::now();
-        let mut machine: Box<dyn Machine> =
-            if kip848 { Box::new(Kip848::new(terms(None), now)) } else { Box::new(Classic::new(terms(None), now)) };
+        let mut membership: Box<dyn Membership> =
+            if kip848 { Box::new(Kip848::new(config(None), now)) } else { Box::new(Classic::new(config(None), now)) };
         let mut has = BTreeSet::new();
         for (kind, share) in events {
             now += Duration::from_millis(300);
-            for action in machine.handle(event(kind, &share), now) {
+            for action in membership.handle(event(kind, &share), now) {
                 match action {
                     Action::Assign(new) => for place in new {
                         prop_assert!(has.insert(place), "assigned twice");
@@ -200,8 +200,8 @@ proptest! {
                     _ => {}
                 }
             }
-            prop_assert_eq!(&has, machine.owned());
-            prop_assert!(machine.due().is_none_or(|due| due < now + Duration::from_secs(2)), "it would sleep too long");
+            prop_assert_eq!(&has, membership.owned());
+            prop_assert!(membership.due().is_none_or(|due| due < now + Duration::from_secs(2)), "it would sleep too long");
         }
     }
 }

@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 /// When a transaction is committed before the input ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Steps {
+pub(super) struct CommitEvery {
     pub(super) records: Option<u64>,
     pub(super) interval: Option<Duration>,
 }
 
 /// The open transaction.
 struct Transaction {
-    steps: Steps,
+    commit_every: CommitEvery,
     records: u64,
     began: Instant,
 }
@@ -48,7 +48,7 @@ impl Pace {
     }
 }
 
-pub(super) struct Work<'a> {
+pub(super) struct ProduceRun<'a> {
     context: &'a Context,
     inbox: Inbox,
     splitter: Splitter,
@@ -88,7 +88,7 @@ enum Bad {
     Line(BadLine),
     Record(Error),
     /// The work is over: a signal, or something else than the record.
-    Over(Error),
+    Fatal(Error),
 }
 
 /// Where records come from.
@@ -111,11 +111,11 @@ pub(super) struct Plan<'a> {
     pub(super) go_on: bool,
     /// No more than so many a second.
     pub(super) rate: Option<f64>,
-    /// Everything is part of a transaction, committed in these steps.
-    pub(super) transaction: Option<Steps>,
+    /// Everything is part of a transaction, committed in these commit_every.
+    pub(super) transaction: Option<CommitEvery>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> ProduceRun<'a> {
     pub(super) fn new(
         context: &'a Context,
         input: Input,
@@ -134,7 +134,11 @@ impl<'a> Work<'a> {
             skip: plan.skip,
             go_on: plan.go_on,
             pace: plan.rate.map(|a_second| Pace::keep(a_second, context)),
-            transaction: plan.transaction.map(|steps| Transaction { steps, records: 0, began: Instant::now() }),
+            transaction: plan.transaction.map(|commit_every| Transaction {
+                commit_every,
+                records: 0,
+                began: Instant::now(),
+            }),
             now: 0,
         };
         let Input { inbox, splitter, reader, names } = input;
@@ -243,7 +247,7 @@ impl<'a> Work<'a> {
             *line += 1;
             match delivery.append(reader, bytes) {
                 Ok(()) => ControlFlow::Continue(()),
-                Err(Bad::Over(error)) => ControlFlow::Break(error),
+                Err(Bad::Fatal(error)) => ControlFlow::Break(error),
                 Err(bad) => match delivery.refuse(locate(bad, names, *source, *line), reader, bytes) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => ControlFlow::Break(error),
@@ -264,7 +268,7 @@ impl<'a> Work<'a> {
 
     fn bad(&mut self, bad: Bad, line: &[u8]) -> Result<()> {
         match bad {
-            Bad::Over(error) => Err(error),
+            Bad::Fatal(error) => Err(error),
             bad => {
                 let error = locate(bad, &self.names, self.source, self.line);
                 self.delivery.refuse(error, &mut self.reader, line)
@@ -296,18 +300,18 @@ impl Delivery<'_> {
             return Err(Bad::Record(Error::Usage("the record names no topic".to_owned())));
         };
         if self.pace.is_some() {
-            self.wait_for_pace().map_err(Bad::Over)?;
+            self.wait_for_pace().map_err(Bad::Fatal)?;
         }
         let slot = match self.producer.append(topic, self.partition.or(read.partition), &read.record) {
             Ok(slot) => slot,
             Err(error @ (Error::Usage(_) | Error::Kafka { .. })) => return Err(Bad::Record(error)),
-            Err(error) => return Err(Bad::Over(error)),
+            Err(error) => return Err(Bad::Fatal(error)),
         };
         self.report.appended(slot, read.record.timestamp.unwrap_or(self.now));
         if let Some(transaction) = &mut self.transaction {
             transaction.records += 1;
-            if transaction.steps.records.is_some_and(|limit| transaction.records >= limit) {
-                self.commit().map_err(Bad::Over)?;
+            if transaction.commit_every.records.is_some_and(|limit| transaction.records >= limit) {
+                self.commit().map_err(Bad::Fatal)?;
             }
         }
         Ok(())
@@ -347,7 +351,7 @@ impl Delivery<'_> {
         let again = self.producer.idle()?;
         self.settle()?;
         self.report.flush()?;
-        let step = self.transaction.as_ref().and_then(|t| Some((t, t.steps.interval?)));
+        let step = self.transaction.as_ref().and_then(|t| Some((t, t.commit_every.interval?)));
         let due = step.filter(|(t, _)| t.records > 0).map(|(t, interval)| t.began + interval);
         Ok([again, due].into_iter().flatten().min())
     }
@@ -357,7 +361,9 @@ impl Delivery<'_> {
         self.report.take(&mut *self.producer)?;
         match &self.transaction {
             None => self.report.settle(),
-            Some(t) if t.records > 0 && t.steps.interval.is_some_and(|interval| t.began.elapsed() >= interval) => {
+            Some(t)
+                if t.records > 0 && t.commit_every.interval.is_some_and(|interval| t.began.elapsed() >= interval) =>
+            {
                 self.commit()
             }
             Some(_) => Ok(()),
@@ -417,6 +423,6 @@ fn locate(bad: Bad, names: &[String], source: usize, line: u64) -> Error {
         Bad::Line(bad) => Error::Input { source_name, line, byte: bad.byte, what: bad.what },
         Bad::Record(Error::Usage(what)) => Error::Input { source_name, line, byte: None, what },
         Bad::Record(error) => Error::Input { source_name, line, byte: None, what: error.to_string() },
-        Bad::Over(error) => error,
+        Bad::Fatal(error) => error,
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// What waits for no deadline waits this long.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
-pub(super) struct Work<'a> {
+pub(super) struct ConsumeRun<'a> {
     pub(super) consumer: Box<dyn Consumer>,
     pub(super) writer: Writer,
     pub(super) format: Format,
@@ -31,7 +31,7 @@ pub(super) struct Work<'a> {
     pub(super) counted: u64,
 }
 
-impl Work<'_> {
+impl ConsumeRun<'_> {
     /// Reads to the end asked for, or a signal.
     pub(super) fn read(&mut self) -> Result<()> {
         while self.left > 0 {
@@ -42,7 +42,7 @@ impl Work<'_> {
                 Commit::Batch => self.commit_at.max(now),
                 _ => now + FOREVER,
             };
-            if let Some(rest) = self.rest.take_if(|_| !self.consumer.has_news()) {
+            if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
             } else {
                 match self.consumer.next(deadline)? {
@@ -52,9 +52,9 @@ impl Work<'_> {
                         self.writer.flush()?;
                         self.count_output();
                     }
-                    Event::Assigned(begins) => self.take_up(&begins),
-                    Event::Revoking(places) => self.let_go(&places)?,
-                    Event::Lost(places, why) => self.lose(&places, &why)?,
+                    Event::Assigned(begins) => self.on_assigned(&begins),
+                    Event::Revoking(places) => self.on_revoked(&places)?,
+                    Event::Lost(places, why) => self.on_lost(&places, &why)?,
                 }
             }
             if self.commit == Commit::Batch && Instant::now() >= self.commit_at {
@@ -90,7 +90,7 @@ impl Work<'_> {
                 self.count(&batch, left, record.offset + 1);
                 return Ok(());
             }
-            if flushed && self.consumer.has_news() {
+            if flushed && self.consumer.poll_news() {
                 stopped = Some(record.offset + 1);
                 break;
             }
@@ -121,7 +121,7 @@ impl Work<'_> {
 
     /// Where a partition begins is committed with the first commit, so that what comes while nobody reads is not
     /// taken for old by a later run.
-    fn take_up(&mut self, begins: &Offsets) {
+    fn on_assigned(&mut self, begins: &Offsets) {
         for (of, position) in begins {
             self.writer.begin_at(of, *position);
         }
@@ -131,7 +131,7 @@ impl Work<'_> {
     }
 
     /// Writes and commits what there is of `places`, which others will read from there on.
-    fn let_go(&mut self, places: &[TopicPartition]) -> Result<()> {
+    fn on_revoked(&mut self, places: &[TopicPartition]) -> Result<()> {
         self.writer.flush()?;
         if self.commit != Commit::None {
             self.commit_written()?;
@@ -142,7 +142,7 @@ impl Work<'_> {
     }
 
     /// Others read `places` by now: from what was committed last.
-    fn lose(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
+    fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
         self.writer.flush()?;
         let again: Vec<String> = self
             .writer
@@ -198,10 +198,10 @@ impl Work<'_> {
         let flushed = self.writer.flush();
         self.count_output();
         // What was lost meanwhile is not to be committed.
-        while self.consumer.has_news() {
+        while self.consumer.poll_news() {
             match self.consumer.next(Instant::now()) {
-                Ok(Event::Revoking(places)) => self.let_go(&places)?,
-                Ok(Event::Lost(places, why)) => self.lose(&places, &why)?,
+                Ok(Event::Revoking(places)) => self.on_revoked(&places)?,
+                Ok(Event::Lost(places, why)) => self.on_lost(&places, &why)?,
                 _ => break,
             }
         }
