@@ -1,6 +1,6 @@
 //! ACLs and users: what is denied names what is lacking, and the command it names helps.
 
-use crate::support::{Done, Secured, fresh, json_lines, kpipe, python, secured, shell};
+use crate::support::{Done, Kafka, Secured, Tool, fresh, json_lines, kpipe, python, require, secured, shell};
 
 /// `kpipe` as carol, who may do only what ACLs allow.
 fn carol(secured: &Secured, args: &[&str], stdin: &[u8]) -> Done {
@@ -30,6 +30,7 @@ fn allowed_step_by_step(secured: &Secured, args: &[&str], stdin: &[u8]) -> Vec<S
 
 #[test]
 fn what_is_denied_names_the_command_that_allows_it() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
         let topic = secured.kafka.topic("denied", 1);
         let (made, group, id) = (fresh("denied-made"), fresh("denied group"), fresh("denied-id"));
@@ -76,13 +77,10 @@ fn what_is_denied_names_the_command_that_allows_it() {
 /// What kpipe makes Kafka's own tool lists, and the reverse.
 #[test]
 fn acls_are_exported_reviewed_and_applied() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
         let kafka = &secured.kafka;
-        let tool = |args: &[&str]| {
-            let class =
-                if kafka.version == "4.3.1" { "org.apache.kafka.tools.AclCommand" } else { "kafka.admin.AclCommand" };
-            kafka.java_tool(class, args)
-        };
+        let tool = |args: &[&str]| kafka.tool(Tool::AclCommand, args);
         let (one, many) = (fresh("acl-one"), fresh("acl-many"));
         let principal = format!("User:{}", fresh("frank"));
         let make = ["acls", "create", "--principal", &principal, "--operation", "read,describe", "--topic"];
@@ -123,6 +121,7 @@ fn acls_are_exported_reviewed_and_applied() {
 
 #[test]
 fn what_is_wrong_with_an_acl_is_named() {
+    require!(Kafka, OpenSsl);
     let kafka = &secured()[0].kafka;
     for (args, stdin, says) in [
         (&["create", "--principal", "alice", "--topic", "t", "--operation", "read"][..], "", "expected User:alice"),
@@ -134,13 +133,14 @@ fn what_is_wrong_with_an_acl_is_named() {
         let done = kafka.try_kpipe(&[&["acls"], args].concat(), stdin.as_bytes());
         assert!(done.code > 0 && done.stderr.contains(says), "{args:?}: {}", done.stderr);
     }
-    let plain = crate::support::brokers("4.3.1").try_kpipe(&["acls", "list"], b"");
+    let plain = crate::support::shared(Kafka::LATEST).try_kpipe(&["acls", "list"], b"");
     assert!(plain.stderr.contains("SECURITY_DISABLED"), "{}", plain.stderr);
 }
 
 /// A user that kpipe makes logs in with kpipe and with librdkafka.
 #[test]
 fn users_come_and_go() {
+    require!(Kafka, OpenSsl, Python);
     for secured in secured() {
         let kafka = &secured.kafka;
         let user = fresh("erin");
@@ -192,8 +192,7 @@ print(c.get_watermark_offsets(k.TopicPartition("{topic}", 0), timeout=20)[0])
             ));
             assert_eq!(other.stdout, "0\n", "{}", other.stderr);
         }
-        let tool = kafka
-            .java_tool("kafka.admin.ConfigCommand", &["--describe", "--entity-type", "users", "--entity-name", &user]);
+        let tool = kafka.tool(Tool::ConfigCommand, &["--describe", "--entity-type", "users", "--entity-name", &user]);
         assert!(tool.contains("SCRAM-SHA-256=iterations=5000"), "{tool}");
         kafka.kpipe(&["cluster", "users", "delete", &user, "--mechanism", "SCRAM-SHA-256", "--yes"], b"");
         assert_eq!(list().len(), 1);

@@ -1,10 +1,10 @@
 //! Bad input: a clear message, the right exit code, and nothing lost before it.
 
-use crate::support::{brokers, kpipe};
+use crate::support::{Kafka, kpipe, shared};
 
 #[test]
 fn a_malformed_json_line_is_named_and_what_stands_before_it_is_delivered() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("bad", 1);
     let done = kafka.try_kpipe(
         &["produce", &topic, "--input", "json"],
@@ -18,7 +18,7 @@ fn a_malformed_json_line_is_named_and_what_stands_before_it_is_delivered() {
 
 #[test]
 fn a_record_over_the_brokers_limit_fails_alone() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = crate::support::fresh("limit");
     kafka.kpipe(&["topics", "create", &topic, "--config", "max.message.bytes=5000"], b"");
     // Batches over the limit of records under it are split.
@@ -42,7 +42,7 @@ fn a_record_over_the_brokers_limit_fails_alone() {
 
 #[test]
 fn a_line_of_50_mb_goes_through_where_the_topic_takes_it() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = crate::support::fresh("huge");
     kafka.kpipe(&["topics", "create", &topic, "--config", "max.message.bytes=60000000"], b"");
     let mut line: Vec<u8> = (0..50_000_000u32).map(|n| b'a' + (n % 26) as u8).collect();
@@ -59,7 +59,7 @@ fn a_line_of_50_mb_goes_through_where_the_topic_takes_it() {
 
 #[test]
 fn files_that_cannot_be_read_fail_before_anything_is_sent() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("files", 1);
     let good = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(good.path(), "a\nno newline").unwrap();
@@ -96,7 +96,7 @@ fn what_is_mistyped_gets_the_nearest_known() {
 
 #[test]
 fn properties_files_and_the_environment_say_where_the_brokers_are() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("# made by a test\nbootstrap.servers={}\nclient.id : me\n", kafka.bootstrap))
         .unwrap();

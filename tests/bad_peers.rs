@@ -1,6 +1,6 @@
 //! Peers that are no broker, or one that misbehaves: a clear message, soon, and no panic.
 
-use crate::support::{brokers, kpipe};
+use crate::support::{kpipe, latest_or_local};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ fn a_peer_that_closes_or_never_answers_is_named() {
 
 #[test]
 fn a_bootstrap_list_whose_first_hosts_are_down_works() {
-    let kafka = brokers("4.3.1");
+    let kafka = latest_or_local();
     let topic = kafka.topic("down", 1);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let list = format!("{free},{},{}", peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", true), kafka.bootstrap);

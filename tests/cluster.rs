@@ -1,18 +1,10 @@
 //! `cluster`, and what `topics` changes: held against Kafka's own tools on the same cluster.
 
-use crate::support::{Cluster, Running, brokers, fresh, json_lines, python_running, shell, wait_until};
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Version, each, fresh, json_lines, python_running, require, shared, shell, wait_until,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// Kafka's tools have moved between versions.
-fn tool(kafka: &Cluster, name: &str, args: &[&str]) -> String {
-    let class = match name {
-        "ConfigCommand" => format!("kafka.admin.{name}"),
-        "BrokerApiVersionsCommand" if kafka.version == "3.9.2" => format!("kafka.admin.{name}"),
-        name => format!("org.apache.kafka.tools.{name}"),
-    };
-    kafka.java_tool(&class, args)
-}
 
 fn lines(kafka: &Cluster, args: &[&str]) -> Vec<Value> {
     json_lines(&kafka.kpipe(&[args, &["-J"]].concat(), b"").stdout)
@@ -21,7 +13,7 @@ fn lines(kafka: &Cluster, args: &[&str]) -> Vec<Value> {
 /// The partitions of a topic as kpipe and as TopicCommand describe them.
 fn agreed_partitions(kafka: &Cluster, topic: &str) -> Vec<Value> {
     let described = lines(kafka, &["topics", "describe", topic]).remove(0);
-    let told = tool(kafka, "TopicCommand", &["--describe", "--topic", topic]);
+    let told = kafka.tool(Tool::TopicCommand, &["--describe", "--topic", topic]);
     let ids = |v: &Value| v.as_array().unwrap().iter().map(|id| id.to_string()).collect::<Vec<_>>().join(",");
     let field = |line: &str, name: &str| {
         let rest = line.split(&format!("{name}: ")).nth(1).unwrap_or_default();
@@ -41,8 +33,8 @@ fn agreed_partitions(kafka: &Cluster, topic: &str) -> Vec<Value> {
 
 #[test]
 fn a_topic_is_changed_and_kafkas_tools_see_it() {
-    for version in ["4.3.1", "3.9.2"] {
-        let kafka = brokers(version);
+    require!(Kafka);
+    for kafka in each(Kafka::MODERN) {
         let topic = fresh("changed");
         kafka.kpipe(&["topics", "create", &topic, "--assignment", "1,1", "--config", "retention.ms=60000"], b"");
         let again = kafka.kpipe(&["topics", "create", &topic, "--if-not-exists"], b"");
@@ -58,7 +50,7 @@ fn a_topic_is_changed_and_kafkas_tools_see_it() {
         assert_eq!(configs(), json!({ "retention.ms": "60000" }));
         kafka.kpipe(&change, b"");
         assert_eq!(configs(), json!({ "max.message.bytes": "2000000" }));
-        let told = tool(&kafka, "ConfigCommand", &["--describe", "--entity-type", "topics", "--entity-name", &topic]);
+        let told = kafka.tool(Tool::ConfigCommand, &["--describe", "--entity-type", "topics", "--entity-name", &topic]);
         assert!(told.contains("max.message.bytes=2000000") && !told.contains("retention.ms=60000"), "{told}");
         let wrong = kafka.try_kpipe(&["topics", "alter", &topic, "--config", "max.mesage.bytes=1"], b"");
         assert!(wrong.stderr.contains("INVALID_CONFIG"), "{}", wrong.stderr);
@@ -85,7 +77,7 @@ fn a_topic_is_changed_and_kafkas_tools_see_it() {
         };
         assert_eq!(offsets("end"), [json!(11), json!(11), json!(0)]);
         assert_eq!(offsets(&between), [json!(10), json!(10), Value::Null]);
-        let told = tool(&kafka, "GetOffsetShell", &["--topic", &topic, "--time", &between[1..]]);
+        let told = kafka.tool(Tool::GetOffsetShell, &["--topic", &topic, "--time", &between[1..]]);
         assert!(told.contains(&format!("{topic}:0:10")), "{told}");
         let delete = ["topics", "delete-records", &format!("{topic}:0"), "--before", "4"];
         kafka.kpipe(&[&delete[..], &["--dry-run"]].concat(), b"");
@@ -98,14 +90,14 @@ fn a_topic_is_changed_and_kafkas_tools_see_it() {
         kafka.kpipe(&["topics", "delete-records", &topic, "--before", &between, "--yes"], b"");
         assert_eq!(offsets("beginning"), [json!(10), json!(10), json!(0)]);
         assert_eq!(kafka.values(&topic), ["late", "late"]);
-        let told = tool(&kafka, "GetOffsetShell", &["--topic", &topic, "--time", "-2"]);
+        let told = kafka.tool(Tool::GetOffsetShell, &["--topic", &topic, "--time", "-2"]);
         assert!(told.contains(&format!("{topic}:1:10")), "{told}");
         let beyond = kafka.try_kpipe(&["topics", "delete-records", &topic, "--before", "99", "--yes"], b"");
         assert!(beyond.stderr.contains("OFFSET_OUT_OF_RANGE"), "{}", beyond.stderr);
 
         // Sizes, as the log directories have them.
         let size = |p: usize| agreed_partitions(&kafka, &topic)[p]["bytes"].as_i64().unwrap();
-        let told = tool(&kafka, "LogDirsCommand", &["--describe", "--topic-list", &topic]);
+        let told = kafka.tool(Tool::LogDirsCommand, &["--describe", "--topic-list", &topic]);
         let told: Value = serde_json::from_str(told.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
         for partition in told["brokers"][0]["logDirs"][0]["partitions"].as_array().unwrap() {
             let name = partition["partition"].as_str().unwrap();
@@ -120,8 +112,8 @@ fn a_topic_is_changed_and_kafkas_tools_see_it() {
 
 #[test]
 fn what_a_cluster_is_made_of_is_what_kafkas_tools_tell() {
-    for version in ["4.3.1", "3.9.2"] {
-        let kafka = brokers(version);
+    require!(Kafka);
+    for kafka in each(Kafka::MODERN) {
         let found = &lines(&kafka, &["cluster", "brokers"])[0];
         assert_eq!(
             (&found["broker"], &found["rack"], &found["controller"]),
@@ -130,17 +122,17 @@ fn what_a_cluster_is_made_of_is_what_kafkas_tools_tell() {
         assert_eq!(found["cluster"], "kpipe-cluster-0000000w", "as scripts/kafka formats it");
 
         let quorum = lines(&kafka, &["cluster", "quorum"]);
-        let told = tool(&kafka, "MetadataQuorumCommand", &["describe", "--status"]);
+        let told = kafka.tool(Tool::MetadataQuorumCommand, &["describe", "--status"]);
         let epoch = told.lines().find_map(|line| line.strip_prefix("LeaderEpoch:")).unwrap().trim().to_owned();
         assert_eq!((&quorum[0]["role"], quorum[0]["epoch"].to_string()), (&json!("leader"), epoch), "{told}");
 
         let features = lines(&kafka, &["cluster", "features"]);
-        let told = tool(&kafka, "FeatureCommand", &["describe"]);
+        let told = kafka.tool(Tool::FeatureCommand, &["describe"]);
         for feature in &features {
             assert!(told.contains(feature["feature"].as_str().unwrap()), "{feature}: {told}");
         }
         let apis = lines(&kafka, &["cluster", "apis"]);
-        let told = tool(&kafka, "BrokerApiVersionsCommand", &[]);
+        let told = kafka.tool(Tool::BrokerApiVersionsCommand, &[]);
         let produce = apis.iter().find(|api| api["api"] == "Produce").unwrap();
         let (min, max) = (&produce["broker"][0], &produce["broker"][1]);
         assert!(told.contains(&format!("Produce(0): {min} to {max} ")), "{told}");
@@ -162,7 +154,7 @@ fn what_a_cluster_is_made_of_is_what_kafkas_tools_tell() {
         assert_eq!(threads().1, json!("default"));
         kafka.kpipe(&set, b"");
         wait_until("the config", || threads() == (json!("2"), json!("broker")));
-        let told = tool(&kafka, "ConfigCommand", &["--describe", "--entity-type", "brokers", "--entity-name", "1"]);
+        let told = kafka.tool(Tool::ConfigCommand, &["--describe", "--entity-type", "brokers", "--entity-name", "1"]);
         assert!(told.contains("log.cleaner.threads=2"), "{told}");
         kafka.kpipe(&["cluster", "configs", "set", "--broker", "1", "--unset", "log.cleaner.threads"], b"");
         wait_until("the default", || threads().1 == json!("default"));
@@ -170,19 +162,20 @@ fn what_a_cluster_is_made_of_is_what_kafkas_tools_tell() {
         assert!(unknown.stderr.contains("did you mean log.cleaner.threads?"), "{}", unknown.stderr);
         assert_eq!(kafka.kpipe(&["cluster", "health"], b"").stderr, "kpipe: healthy\n");
     }
-    let old = brokers("2.8.2");
+    let old = shared(Kafka::Real(Version::V2_8));
     let quorum = old.try_kpipe(&["cluster", "quorum"], b"");
     assert!(quorum.code == 2 && quorum.stderr.contains("ZooKeeper"), "{}", quorum.stderr);
     assert_eq!(lines(&old, &["cluster", "brokers"])[0]["controller"], true);
     assert_eq!(old.kpipe(&["cluster", "health"], b"").stderr, "kpipe: healthy\n");
-    let ancient = brokers("0.10.2.2").try_kpipe(&["cluster", "brokers"], b"");
+    let ancient = shared(Kafka::Real(Version::V0_10_2)).try_kpipe(&["cluster", "brokers"], b"");
     assert!(ancient.code == 2 && ancient.stderr.contains("--engine native can"), "{}", ancient.stderr);
 }
 
 /// Three brokers: partitions move, leaders are elected, a broker goes and comes back.
 #[test]
 fn a_broker_that_goes_shows_in_health_and_partitions_move() {
-    let kafka = Cluster::start("4.3.1", 3, &["min.insync.replicas=2"]);
+    require!(Kafka);
+    let kafka = Cluster::start(Version::LATEST, 3, &["min.insync.replicas=2"]);
     let topic = fresh("moved");
     kafka.kpipe(&["topics", "create", &topic, "--assignment", "1:2,1:2,1:2"], b"");
     kafka.kpipe(&["produce", &topic, "-K", ":"], (0..300).map(|n| format!("{n}:x\n")).collect::<String>().as_bytes());
@@ -194,7 +187,7 @@ fn a_broker_that_goes_shows_in_health_and_partitions_move() {
     assert!(would.stdout.is_empty() && would.stderr.contains("would move"), "{}", would.stderr);
     let undo = reassign(&["execute", "-", "--yes"], plan.as_bytes()).stdout;
     assert_eq!(reassign(&["progress", "--wait", "30s", "-J"], b"").stdout, "");
-    let told = tool(&kafka, "reassign.ReassignPartitionsCommand", &["--list"]);
+    let told = kafka.tool(Tool::ReassignPartitionsCommand, &["--list"]);
     assert!(told.contains("No partition reassignments found"), "{told}");
     let now = agreed_partitions(&kafka, &topic);
     for step in json_lines(&plan) {
@@ -226,7 +219,7 @@ fn a_broker_that_goes_shows_in_health_and_partitions_move() {
     // From a broker that answers: Kafka's tool does not go on from one that stands still.
     let first = kafka.bootstrap.split(',').next().unwrap();
     let under_replicated = ["--describe", "--under-replicated-partitions"];
-    let told = kafka.try_java_tool(first, "org.apache.kafka.tools.TopicCommand", &under_replicated);
+    let told = kafka.try_tool_at(first, Tool::TopicCommand, &under_replicated);
     assert_eq!(told.code, 0, "{}", told.stdout);
     let told = told.stdout;
     let count: usize = under.iter().map(|topic| topic["partitions"].as_array().unwrap().len()).sum();
@@ -305,8 +298,8 @@ sys.stdin.read()
 /// An open transaction is seen, and one that nobody ends is ended in its partition.
 #[test]
 fn a_transaction_that_hangs_is_found_and_aborted() {
-    for version in ["4.3.1", "3.9.2"] {
-        let kafka = brokers(version);
+    require!(Kafka, Python);
+    for kafka in each(Kafka::MODERN) {
         let (topic, id) = (kafka.topic("hanging", 1), fresh("hanging"));
         let open = open_transaction(&kafka, &topic, &id);
         let described = lines(&kafka, &["cluster", "transactions", "describe", &id]).remove(0);
@@ -316,7 +309,7 @@ fn a_transaction_that_hangs_is_found_and_aborted() {
         );
         let listed = lines(&kafka, &["cluster", "transactions", "list"]);
         assert!(listed.iter().any(|t| t["transactional_id"] == id.as_str() && t["state"] == "Ongoing"), "{listed:?}");
-        let told = tool(&kafka, "TransactionsCommand", &["describe", "--transactional-id", &id]);
+        let told = kafka.tool(Tool::TransactionsCommand, &["describe", "--transactional-id", &id]);
         assert!(told.contains("Ongoing") && told.contains(&described["producer_id"].to_string()), "{told}");
         let none = kafka.kpipe(&["cluster", "transactions", "find-hanging", &topic, "-J"], b"");
         assert_eq!((none.code, none.stdout.as_str()), (0, ""), "it is young");
@@ -344,6 +337,7 @@ fn a_transaction_that_hangs_is_found_and_aborted() {
 /// Each row of docs/listings.md is what the command writes: no field more, none less.
 #[test]
 fn the_fields_in_the_docs_are_the_commands() {
+    require!(Kafka, OpenSsl, Python);
     let secured = crate::support::secured();
     let kafka = &secured[0].kafka;
     let (topic, group, id) = (kafka.topic("fields", 1), fresh("fields"), fresh("fields-id"));

@@ -1,10 +1,11 @@
 //! The files that other clients use work unchanged; what counts is shown with where it came from, secrets never.
 
-use crate::support::{json_lines, kpipe, secured, shell};
+use crate::support::{json_lines, kpipe, require, secured, shell};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn one_file_drives_kcat_and_kpipe() {
+    require!(Kafka, OpenSsl, Kcat);
     let secured = &secured()[0];
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("kcat.conf");
@@ -28,6 +29,7 @@ fn one_file_drives_kcat_and_kpipe() {
 
 #[test]
 fn a_profile_holds_what_a_cluster_and_a_topic_need() {
+    require!(Kafka, OpenSsl);
     let secured = &secured()[0];
     let dir = tempfile::tempdir().unwrap();
     let (config, password) = (dir.path().join("config.toml"), dir.path().join("password"));

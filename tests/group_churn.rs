@@ -1,7 +1,7 @@
 //! Members come and go, crash and stall while records flow: all are written by somebody, in order, and no more of them
 //! twice than was written and not committed.
 
-use crate::support::{Cluster, Running, json_lines, wait_until};
+use crate::support::{Cluster, Running, Version, json_lines, require, wait_until};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ impl Churn<'_> {
         for member in &mut self.members {
             if member.back_at.take_if(|at| *at <= now).is_some() {
                 member.running.signal(libc::SIGCONT);
-                member.running.pause(false);
+                member.running.set_paused(false);
             }
         }
         let count = self.members.len();
@@ -69,7 +69,7 @@ impl Churn<'_> {
                 if step == Step::Freeze {
                     member.running.signal(libc::SIGSTOP);
                 } else {
-                    member.running.pause(true);
+                    member.running.set_paused(true);
                 }
             }
         }
@@ -101,7 +101,7 @@ fn churn(kafka: &Cluster, protocol: &str, rough: bool, flags: &[&str], with_java
         ended: Vec::new(),
     };
     // It stays through all of it.
-    let java = with_java.then(|| kafka.java_member(&topic, &topic, &[]));
+    let java = with_java.then(|| kafka.console_member(&topic, &topic, &[]));
     let (b, out) = (kafka.bootstrap.clone(), topic.clone());
     let producer = std::thread::spawn(move || {
         let lines: String = (0..RECORDS).map(|n| format!("key-{}:{n}\n", n % 997)).collect();
@@ -128,7 +128,7 @@ fn churn(kafka: &Cluster, protocol: &str, rough: bool, flags: &[&str], with_java
     assert_eq!(producer.join().unwrap().code, 0);
     for member in &mut churn.members {
         member.running.signal(libc::SIGCONT);
-        member.running.pause(false);
+        member.running.set_paused(false);
     }
     if churn.members.is_empty() {
         churn.join();
@@ -178,7 +178,7 @@ fn lag(kafka: &Cluster, topic: &str) -> i64 {
     if done.code == 0 { json_lines(&done.stdout).iter().map(lag).sum() } else { i64::MAX }
 }
 
-fn quick_sessions(version: &'static str) -> Cluster {
+fn quick_sessions(version: Version) -> Cluster {
     let classic = ["group.min.session.timeout.ms=1000"];
     let modern = [
         "group.consumer.min.session.timeout.ms=1000",
@@ -186,31 +186,36 @@ fn quick_sessions(version: &'static str) -> Cluster {
         "group.consumer.min.heartbeat.interval.ms=100",
         "group.consumer.heartbeat.interval.ms=500",
     ];
-    let configs = if version == "4.3.1" { [&classic[..], &modern].concat() } else { classic.to_vec() };
+    let configs = if version.has_consumer_protocol() { [&classic[..], &modern].concat() } else { classic.to_vec() };
     Cluster::start(version, 1, &configs)
 }
 
 #[test]
 fn polite_members_of_the_consumer_protocol_lose_and_repeat_nothing() {
-    churn(&quick_sessions("4.3.1"), "consumer", false, &[], false);
+    require!(Kafka);
+    churn(&quick_sessions(Version::LATEST), "consumer", false, &[], false);
 }
 
 #[test]
 fn polite_members_of_the_classic_protocol_lose_and_repeat_nothing() {
-    churn(&quick_sessions("4.3.1"), "classic", false, &[], false);
+    require!(Kafka);
+    churn(&quick_sessions(Version::LATEST), "classic", false, &[], false);
 }
 
 #[test]
 fn polite_members_among_whom_is_one_of_java_lose_and_repeat_nothing() {
-    churn(&quick_sessions("3.9.2"), "classic", false, &["--assignor", "range"], true);
+    require!(Kafka);
+    churn(&quick_sessions(Version::V3_9), "classic", false, &["--assignor", "range"], true);
 }
 
 #[test]
 fn members_of_the_consumer_protocol_that_crash_and_stall_lose_nothing() {
-    churn(&quick_sessions("4.3.1"), "consumer", true, &[], false);
+    require!(Kafka);
+    churn(&quick_sessions(Version::LATEST), "consumer", true, &[], false);
 }
 
 #[test]
 fn members_of_the_classic_protocol_that_crash_and_stall_lose_nothing() {
-    churn(&quick_sessions("3.9.2"), "classic", true, &["--session-timeout", "3s"], false);
+    require!(Kafka);
+    churn(&quick_sessions(Version::V3_9), "classic", true, &["--session-timeout", "3s"], false);
 }

@@ -1,10 +1,24 @@
 //! Members of a group: they share, come and go, also with other clients, and what they tell of it is true.
 
-use crate::support::{Cluster, Running, brokers, json_lines, python_running, shell, wait_until};
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Version, json_lines, latest_or_local, python_running, require, shared, shell,
+    wait_until,
+};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const PROTOCOLS: [(&str, &str); 3] = [("4.3.1", "consumer"), ("4.3.1", "classic"), ("3.9.2", "classic")];
+/// Clusters, and the group protocols that they serve.
+const PROTOCOLS: [(Kafka, &str); 4] = [
+    (Kafka::LATEST, "consumer"),
+    (Kafka::LATEST, "classic"),
+    (Kafka::Real(Version::V3_9), "classic"),
+    (Kafka::Local, "classic"),
+];
+
+fn protocols() -> impl Iterator<Item = (Arc<Cluster>, &'static str)> {
+    PROTOCOLS.into_iter().filter(|(kafka, _)| kafka.is_asked_for()).map(|(kafka, protocol)| (shared(kafka), protocol))
+}
 
 fn member(kafka: &Cluster, topic: &str, flags: &[&str]) -> Running {
     let args = ["-b", &kafka.bootstrap, "consume", topic, "-g", topic, "--output", "value", "-v"];
@@ -33,8 +47,7 @@ fn shares(kafka: &Cluster, group: &str) -> Vec<usize> {
 
 #[test]
 fn members_share_and_whoever_leaves_is_replaced_at_once() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("share", 6);
         let flags = ["--group-protocol", protocol];
         let (first, second) = (member(&kafka, &topic, &flags), member(&kafka, &topic, &flags));
@@ -59,15 +72,14 @@ fn members_share_and_whoever_leaves_is_replaced_at_once() {
         let done = [first.ended().stdout, done.stdout].concat();
         let mut all = numbers(&done);
         all.sort_unstable();
-        assert_eq!(all, (0..1_200).collect::<Vec<_>>(), "{version} {protocol}: once each");
+        assert_eq!(all, (0..1_200).collect::<Vec<_>>(), "{kafka} {protocol}: once each");
     }
 }
 
 /// Whoever keeps a partition goes on reading it while others join: none of its records waits for a rebalance.
 #[test]
 fn partitions_that_stay_never_stop() {
-    for protocol in ["consumer", "classic"] {
-        let kafka = brokers("4.3.1");
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("stay", 4);
         let first = member(&kafka, &topic, &["--group-protocol", protocol]);
         wait_until("the first", || shares(&kafka, &topic) == [4]);
@@ -101,13 +113,13 @@ fn partitions_that_stay_never_stop() {
 
 #[test]
 fn one_group_with_a_member_of_java() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+    require!(KafkaTools);
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("java", 6);
         produce(&kafka, &topic, 0, 600);
-        let property = if version == "4.3.1" { "--command-property" } else { "--consumer-property" };
+        let property = kafka.version().consumer_property_flag();
         let as_protocol = format!("group.protocol={protocol}");
-        let java = kafka.java_member(&topic, &topic, &[property, &as_protocol]);
+        let java = kafka.console_member(&topic, &topic, &[property, &as_protocol]);
         wait_until("Java to read", || numbers(&java.seen()).len() == 600);
         let ours = member(&kafka, &topic, &["--group-protocol", protocol]);
         wait_until("the shares", || shares(&kafka, &topic) == [3, 3]);
@@ -116,7 +128,7 @@ fn one_group_with_a_member_of_java() {
         ours.signal(libc::SIGTERM);
         let done = ours.ended();
         assert_eq!(done.code, 0, "{}", done.stderr);
-        assert!(numbers(&done.stdout).len() > 100, "{version} {protocol}");
+        assert!(numbers(&done.stdout).len() > 100, "{kafka} {protocol}");
         produce(&kafka, &topic, 1_200, 1_300);
         let all = || [numbers(&java.seen()), numbers(&done.stdout)].concat().into_iter().collect::<BTreeSet<u32>>();
         wait_until("Java to have all again", || all().len() == 1_300);
@@ -126,13 +138,17 @@ fn one_group_with_a_member_of_java() {
 
 #[test]
 fn one_group_with_a_member_of_librdkafka() {
-    for (version, protocol, assignor) in [
-        ("4.3.1", "consumer", "uniform"),
-        ("4.3.1", "classic", "cooperative-sticky"),
-        ("3.9.2", "classic", "range"),
-        ("local", "classic", "roundrobin"),
+    require!(Python);
+    for (kafka, protocol, assignor) in [
+        (Kafka::LATEST, "consumer", "uniform"),
+        (Kafka::LATEST, "classic", "cooperative-sticky"),
+        (Kafka::Real(Version::V3_9), "classic", "range"),
+        (Kafka::Local, "classic", "roundrobin"),
     ] {
-        let kafka = brokers(version);
+        if !kafka.is_asked_for() {
+            continue;
+        }
+        let kafka = shared(kafka);
         let topic = kafka.topic("rdkafka", 6);
         let extra = match protocol {
             "consumer" => "'group.protocol': 'consumer'".to_owned(),
@@ -149,7 +165,7 @@ fn one_group_with_a_member_of_librdkafka() {
         wait_until("the shares", || shares(&kafka, &topic) == [3, 3]);
         produce(&kafka, &topic, 0, 1_000);
         wait_until("the records", || numbers(&theirs.seen()).len() + numbers(&ours.seen()).len() == 1_000);
-        assert!(numbers(&ours.seen()).len() > 100 && numbers(&theirs.seen()).len() > 100, "{version} {protocol}");
+        assert!(numbers(&ours.seen()).len() > 100 && numbers(&theirs.seen()).len() > 100, "{kafka} {protocol}");
         ours.signal(libc::SIGTERM);
         assert_eq!(ours.ended().code, 0);
         theirs.signal(libc::SIGTERM);
@@ -158,8 +174,7 @@ fn one_group_with_a_member_of_librdkafka() {
 
 #[test]
 fn head_and_a_second_run_lose_nothing() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("head", 4);
         produce(&kafka, &topic, 0, 20_000);
         let consume = format!(
@@ -172,14 +187,13 @@ fn head_and_a_second_run_lose_nothing() {
         let second = shell(&format!("{consume} -e"));
         let mut all = numbers(&(first.stdout + &second.stdout));
         all.sort_unstable();
-        assert_eq!(all, (0..20_000).collect::<Vec<_>>(), "{version} {protocol}: nothing lost, nothing twice");
+        assert_eq!(all, (0..20_000).collect::<Vec<_>>(), "{kafka} {protocol}: nothing lost, nothing twice");
     }
 }
 
 #[test]
 fn a_static_member_comes_back_to_its_partitions() {
-    for protocol in ["consumer", "classic"] {
-        let kafka = brokers("4.3.1");
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("static", 4);
         let start = |name: &str| member(&kafka, &topic, &["--group-protocol", protocol, "--instance-id", name]);
         let (a, b) = (start("a"), start("b"));
@@ -205,7 +219,7 @@ fn a_static_member_comes_back_to_its_partitions() {
 fn new_topics_and_partitions_are_picked_up() {
     for flags in [&["-g", "picked"][..], &["-g", "picked-classic", "--group-protocol", "classic"], &["-o", "beginning"]]
     {
-        let kafka = brokers("4.3.1");
+        let kafka = latest_or_local();
         let first = kafka.topic("pick", 1);
         let pattern = format!("{first}|{first}-later");
         let args = [
@@ -226,7 +240,7 @@ fn new_topics_and_partitions_are_picked_up() {
         kafka.kpipe(&["topics", "create", &later, "--partitions", "2"], b"");
         produce(&kafka, &later, 10, 30);
         wait_until("the new topic", || numbers(&reader.seen()).len() == 30);
-        kafka.java_tool("org.apache.kafka.tools.TopicCommand", &["--alter", "--topic", &later, "--partitions", "4"]);
+        kafka.kpipe(&["topics", "add-partitions", &later, "--to", "4"], b"");
         produce(&kafka, &later, 30, 90);
         wait_until("the new partitions", || numbers(&reader.seen()).len() == 90);
         reader.signal(libc::SIGTERM);
@@ -237,16 +251,15 @@ fn new_topics_and_partitions_are_picked_up() {
 
 #[test]
 fn a_reader_that_stalls_leaves_and_joins_again_when_it_moves() {
-    for (version, protocol) in [("4.3.1", "consumer"), ("local", "classic")] {
-        let kafka = brokers(version);
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("stall", 2);
         let flags = ["--group-protocol", protocol, "--max-poll-interval", "1s", "--commit-interval", "200ms"];
         let reader = member(&kafka, &topic, &flags);
         wait_until("the member", || shares(&kafka, &topic) == [2]);
-        reader.pause(true);
+        reader.set_paused(true);
         produce(&kafka, &topic, 0, 60_000);
         wait_until("the member to leave", || shares(&kafka, &topic).is_empty());
-        reader.pause(false);
+        reader.set_paused(false);
         wait_until("all to be read", || {
             let seen: BTreeSet<u32> = numbers(&reader.seen()).into_iter().collect();
             seen.len() == 60_000
@@ -262,7 +275,7 @@ fn a_reader_that_stalls_leaves_and_joins_again_when_it_moves() {
 /// A slow reader is not a stalled one: it takes a record now and then, and stays.
 #[test]
 fn a_slow_reader_stays_a_member() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("slow", 1);
     produce(&kafka, &topic, 0, 12);
     let line = format!(
@@ -276,7 +289,7 @@ fn a_slow_reader_stays_a_member() {
 
 #[test]
 fn rebalances_are_told_as_json() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("told", 2);
     let start =
         || Running::kpipe(&["-b", &kafka.bootstrap, "-v", "--log-format", "json", "consume", &topic, "-g", &topic]);
@@ -307,8 +320,9 @@ fn rebalances_are_told_as_json() {
 
 #[test]
 fn the_nearest_replica_is_read() {
+    require!(Kafka);
     let selector = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector";
-    let kafka = Cluster::start("4.3.1", 2, &[selector]);
+    let kafka = Cluster::start(Version::LATEST, 2, &[selector]);
     let topic = crate::support::fresh("near");
     kafka.kpipe(&["topics", "create", &topic, "--replication-factor", "2"], b"");
     produce(&kafka, &topic, 0, 100);
@@ -327,8 +341,7 @@ fn the_nearest_replica_is_read() {
 
 #[test]
 fn what_is_committed_bears_the_leaders_epoch_and_who_wrote_it() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("epoch", 1);
         produce(&kafka, &topic, 0, 10);
         kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "4", "--group-protocol", protocol], b"");
@@ -337,13 +350,13 @@ fn what_is_committed_bears_the_leaders_epoch_and_who_wrote_it() {
         let expected = serde_json::json!({
             "group": topic, "topic": topic, "partition": 0, "offset": 4, "leader_epoch": 0, "metadata": metadata,
         });
-        assert_eq!(exported, [expected], "{version} {protocol}");
+        assert_eq!(exported, [expected], "{kafka} {protocol}");
     }
 }
 
 #[test]
 fn lag_is_watched_until_a_signal() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("watched", 1);
     produce(&kafka, &topic, 0, 10);
     kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "4"], b"");
@@ -358,16 +371,15 @@ fn lag_is_watched_until_a_signal() {
 
 #[test]
 fn groups_are_shown_as_kafkas_own_tool_shows_them() {
-    const TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+    require!(KafkaTools);
+    for (kafka, protocol) in protocols() {
         let topic = kafka.topic("shown", 3);
         produce(&kafka, &topic, 0, 300);
         let group = topic.as_str();
         kafka.kpipe(&["consume", group, "-g", group, "-c", "120", "--group-protocol", protocol], b"");
         let reader = member(&kafka, &topic, &["--group-protocol", protocol, "--commit", "none"]);
         wait_until("the member", || shares(&kafka, group) == [3]);
-        let theirs = kafka.java_tool(TOOL, &["--describe", "--group", group]);
+        let theirs = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", group]);
         let mut expected: Vec<Vec<String>> = theirs
             .lines()
             .filter(|line| line.starts_with(group))
@@ -382,8 +394,8 @@ fn groups_are_shown_as_kafkas_own_tool_shows_them() {
             .collect();
         // Theirs has the client last; both else: topic, partition, committed, end, lag, member, host.
         let same: Vec<Vec<String>> = rows.iter().map(|r| [&r[..6], &[r[7].clone(), r[6].clone()]].concat()).collect();
-        assert_eq!(same, expected, "{version} {protocol}\n{ours}\n{theirs}");
-        let state = kafka.java_tool(TOOL, &["--describe", "--group", group, "--state"]);
+        assert_eq!(same, expected, "{kafka} {protocol}\n{ours}\n{theirs}");
+        let state = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", group, "--state"]);
         assert!(
             state.contains("Stable") && ours.starts_with(&format!("{group}: Stable, 1 members, {protocol}")),
             "{ours}{state}"
@@ -418,7 +430,7 @@ fn groups_are_shown_as_kafkas_own_tool_shows_them() {
         kafka.kpipe(&["groups", "reset", group, "--to", "shift:-2", "--execute"], b"");
         assert_eq!(lag(&[]), 6);
         kafka.kpipe(&["groups", "reset", group, "--topic", &format!("{topic}:1"), "--to", "@1000", "--execute"], b"");
-        let described = kafka.java_tool(TOOL, &["--describe", "--group", group]);
+        let described = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", group]);
         let row: Vec<&str> = described
             .lines()
             .filter_map(|l| {
@@ -432,7 +444,7 @@ fn groups_are_shown_as_kafkas_own_tool_shows_them() {
         kafka.kpipe(&["groups", "delete-offsets", group, "--topic", &topic, "--yes"], b"");
         assert_eq!(kafka.kpipe(&["groups", "export", group], b"").stdout, "");
         kafka.try_kpipe(&["groups", "delete", group, "--yes"], b"");
-        assert!(!kafka.java_tool(TOOL, &["--list"]).lines().any(|line| line == group));
+        assert!(!kafka.tool(Tool::ConsumerGroupCommand, &["--list"]).lines().any(|line| line == group));
         let gone = kafka.try_kpipe(&["groups", "describe", group], b"");
         assert!(gone.code == 1 && gone.stderr.contains("GROUP_ID_NOT_FOUND"), "{}", gone.stderr);
     }
@@ -440,7 +452,7 @@ fn groups_are_shown_as_kafkas_own_tool_shows_them() {
 
 #[test]
 fn what_cannot_be_is_refused_in_words() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     for (args, says) in [
         (&["consume", "t", "--instance-id", "x"][..], "need a group: -g"),
         (&["consume", "t", "-g", "g", "--assignor", "rang"], "did you mean range?"),
@@ -463,8 +475,14 @@ fn what_cannot_be_is_refused_in_words() {
     );
     assert_eq!(malformed.code, 1);
     assert!(malformed.stderr.contains("stdin, line 2, byte"), "{}", malformed.stderr);
-    let old = brokers("0.10.2.2").try_kpipe(&["groups", "list"], b"");
+}
+
+#[test]
+fn brokers_without_group_requests_are_named() {
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V0_10_2));
+    let old = kafka.try_kpipe(&["groups", "list"], b"");
     assert!(old.code == 2 && old.stderr.contains("--engine native can"), "{}", old.stderr);
-    let old = brokers("0.10.2.2").try_kpipe(&["consume", "t", "-g", "g", "--instance-id", "x"], b"");
+    let old = kafka.try_kpipe(&["consume", "t", "-g", "g", "--instance-id", "x"], b"");
     assert!(old.code == 2 && old.stderr.contains("cannot share a group"), "{}", old.stderr);
 }

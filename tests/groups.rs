@@ -1,11 +1,17 @@
 //! Groups: what is committed was written, and a second run goes on where the first ended.
 
-use crate::support::{Running, brokers, shell, values, wait_until};
+use crate::support::{Kafka, Running, Version, each, latest_or_local, require, shared, shell, values, wait_until};
 
 #[test]
 fn a_second_run_goes_on_where_the_first_ended() {
-    for version in ["4.3.1", "3.9.2", "1.1.1", "0.10.2.2", "0.8.2.2", "local"] {
-        let kafka = brokers(version);
+    for kafka in each([
+        Kafka::LATEST,
+        Kafka::Real(Version::V3_9),
+        Kafka::Real(Version::V1_1),
+        Kafka::Real(Version::V0_10_2),
+        Kafka::Real(Version::V0_8_2),
+        Kafka::Local,
+    ]) {
         let topic = kafka.topic("stored", 1);
         kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n");
         let group = topic.clone();
@@ -13,18 +19,18 @@ fn a_second_run_goes_on_where_the_first_ended() {
             let done = kafka.kpipe(&[&["consume", &topic, "-g", &group], args].concat(), b"");
             values(&done.stdout).concat()
         };
-        assert_eq!(read(&["-c", "2"]), "01", "{version}: from the beginning where nothing is stored");
-        assert_eq!(read(&["-e", "--commit", "none"]), "23", "{version}");
-        assert_eq!(read(&["-e", "--commit", "each"]), "23", "{version}: nothing was committed");
-        assert_eq!(read(&["-e"]), "", "{version}");
+        assert_eq!(read(&["-c", "2"]), "01", "{kafka}: from the beginning where nothing is stored");
+        assert_eq!(read(&["-e", "--commit", "none"]), "23", "{kafka}");
+        assert_eq!(read(&["-e", "--commit", "each"]), "23", "{kafka}: nothing was committed");
+        assert_eq!(read(&["-e"]), "", "{kafka}");
         kafka.kpipe(&["produce", &topic, "-p", "0"], b"4\n");
-        assert_eq!(read(&["-e", "-p", "0"]), "4", "{version}");
+        assert_eq!(read(&["-e", "-p", "0"]), "4", "{kafka}");
     }
 }
 
 #[test]
 fn a_new_group_begins_where_it_is_told() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("told", 1);
     kafka.kpipe(&["produce", &topic], b"0\n1\n2\n");
     let read = kafka.kpipe(&["consume", &topic, "-g", &topic, "-o", "-1", "-e"], b"");
@@ -33,7 +39,7 @@ fn a_new_group_begins_where_it_is_told() {
 
 #[test]
 fn head_gets_what_it_wants_and_nothing_it_did_not_take_is_committed() {
-    let kafka = brokers("4.3.1");
+    let kafka = latest_or_local();
     let topic = kafka.topic("head", 1);
     let lines: String = (0..50_000).map(|n| format!("{n:050}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
@@ -49,7 +55,7 @@ fn head_gets_what_it_wants_and_nothing_it_did_not_take_is_committed() {
 /// The reader goes while there is nothing more to write: within a second that is noticed, and what it left counts not.
 #[test]
 fn a_reader_that_leaves_records_in_the_pipe_leaves_them_to_the_next() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("left", 1);
     kafka.kpipe(&["produce", &topic], b"1\n2\n3\n");
     let consume = format!("kpipe -b {} consume {topic} -g {topic} --output value", kafka.bootstrap);
@@ -60,7 +66,7 @@ fn a_reader_that_leaves_records_in_the_pipe_leaves_them_to_the_next() {
 
 #[test]
 fn a_sigterm_commits_what_was_written() {
-    let kafka = brokers("4.3.1");
+    let kafka = latest_or_local();
     let topic = kafka.topic("term", 1);
     kafka.kpipe(&["produce", &topic], b"a\nb\n");
     for expected in ["a\nb\n", "c\n"] {
@@ -75,7 +81,7 @@ fn a_sigterm_commits_what_was_written() {
 
 #[test]
 fn with_commit_each_a_sigkill_repeats_one_record_at_most() {
-    let kafka = brokers("4.3.1");
+    let kafka = latest_or_local();
     let topic = kafka.topic("kill", 1);
     let lines: String = (0..2_000).map(|n| format!("{n}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
@@ -96,11 +102,12 @@ fn with_commit_each_a_sigkill_repeats_one_record_at_most() {
 
 #[test]
 fn kafkas_own_tool_sees_the_committed_offsets() {
-    let kafka = brokers("4.3.1");
+    require!(Kafka);
+    let kafka = shared(Kafka::LATEST);
     let topic = kafka.topic("seen", 1);
     kafka.kpipe(&["produce", &topic], b"a\nb\nc\n");
     kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "2"], b"");
     // Kafka's consumer in the same group goes on after it.
-    let rest = kafka.java_consume(&topic, 1, &["--group", &topic]);
+    let rest = kafka.console_consume(&topic, 1, &["--group", &topic]);
     assert_eq!(rest, "c\n");
 }

@@ -1,6 +1,8 @@
 //! `kpipe local`: other clients work against it, it misbehaves as told, and nothing that is sent to it brings it down.
 
-use crate::support::{Cluster, Running, Wire, brokers, json_lines, python, shell, wait_until};
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Wire, each, json_lines, python, require, shared, shell, wait_until,
+};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::Request;
 use kpipe::local::{Fault, OFFERED};
@@ -64,7 +66,8 @@ fn a_taken_port_and_wrong_flags_say_so() {
 
 #[test]
 fn kcat_works_against_it() {
-    let kafka = Cluster::local(2);
+    require!(Kcat);
+    let kafka = Cluster::start_local(2);
     let b = &kafka.bootstrap;
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let copied = shell(&format!(
@@ -79,25 +82,25 @@ fn kcat_works_against_it() {
 
 #[test]
 fn kafkas_own_tools_work_against_it() {
-    let kafka = Cluster::local(2);
+    require!(KafkaTools);
+    let kafka = Cluster::start_local(2);
     let topic = kafka.topic("java", 3);
-    kafka.java_produce(&topic, &[], b"a\nb\nc\n");
-    let mut read: Vec<_> = kafka.java_consume(&topic, 3, &["--group", "jg"]).lines().map(str::to_owned).collect();
+    kafka.console_produce(&topic, &[], b"a\nb\nc\n");
+    let mut read: Vec<_> = kafka.console_consume(&topic, 3, &["--group", "jg"]).lines().map(str::to_owned).collect();
     read.sort();
     assert_eq!(read, ["a", "b", "c"]);
-    let group = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-    let described = kafka.java_tool(group, &["--describe", "--group", "jg"]);
+    let described = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", "jg"]);
     let committed: i64 = described
         .lines()
         .filter(|l| l.starts_with("jg"))
         .map(|l| l.split_whitespace().nth(3).unwrap().parse::<i64>().unwrap())
         .sum();
     assert_eq!(committed, 3, "{described}");
-    assert!(kafka.java_tool(group, &["--list"]).lines().any(|line| line == "jg"));
-    let topics = kafka.java_tool("org.apache.kafka.tools.TopicCommand", &["--describe", "--topic", &topic]);
+    assert!(kafka.tool(Tool::ConsumerGroupCommand, &["--list"]).lines().any(|line| line == "jg"));
+    let topics = kafka.tool(Tool::TopicCommand, &["--describe", "--topic", &topic]);
     assert!(topics.contains("PartitionCount: 3"), "{topics}");
-    let perf = kafka.java_tool(
-        "org.apache.kafka.tools.ProducerPerformance",
+    let perf = kafka.tool(
+        Tool::ProducerPerformance,
         &["--topic", &topic, "--num-records", "50000", "--record-size", "100", "--throughput", "-1"],
     );
     assert!(perf.contains("50000 records sent"), "{perf}");
@@ -106,8 +109,8 @@ fn kafkas_own_tools_work_against_it() {
 /// Members of librdkafka come, go and die; each time the partitions are shared among those who are left.
 #[test]
 fn a_group_of_librdkafka_rebalances_on_it_as_on_kafka() {
-    for version in ["local", "4.3.1"] {
-        let kafka = brokers(version);
+    require!(Python);
+    for kafka in each([Kafka::Local, Kafka::LATEST]) {
         let topic = kafka.topic("shared", 6);
         let script = format!(
             r#"
@@ -136,7 +139,7 @@ print('shared')
             b = kafka.bootstrap
         );
         let done = python(&script);
-        assert_eq!((done.code, done.stdout.as_str()), (0, "shared\n"), "{version}: {}", done.stderr);
+        assert_eq!((done.code, done.stdout.as_str()), (0, "shared\n"), "{kafka}: {}", done.stderr);
     }
 }
 
@@ -159,14 +162,14 @@ fn the_oldest_batches_make_room() {
 
 #[test]
 fn a_transaction_is_refused_in_words() {
-    let done = brokers("local").try_kpipe(&["produce", "t", "--transactional-id", "x"], b"a\n");
+    let done = shared(Kafka::Local).try_kpipe(&["produce", "t", "--transactional-id", "x"], b"a\n");
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("transaction"), "{}", done.stderr);
 }
 
 #[test]
 fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     for (key, version) in [(24i16, 4i16), (68, 0), (1, 99), (1, 0), (9999, 0), (-1, -1)] {
         let mut wire = Wire::connect(&kafka.bootstrap);
         let mut frame = vec![0, 0, 0, 10];
@@ -175,7 +178,7 @@ fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
         frame.extend([0, 0, 0, 7, 0, 0]);
         wire.send(&frame);
         let answer = wire.frame().unwrap();
-        assert_eq!(&answer[..], [0, 0, 0, 7, 0, 35], "request {key} v{version}");
+        assert_eq!(&answer[..], [0, 0, 0, 7, 0, 35], "request {key} v{kafka}");
         assert!(wire.frame().is_none(), "closed");
     }
     // ApiVersions is asked again in a version that is offered.
@@ -189,7 +192,7 @@ fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
 /// Frames of every request with bytes changed, cut off and made up: each is answered or closes the connection.
 #[test]
 fn mutated_requests_bring_nothing_down() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let mut random = 88_172_645_463_325_252u64;
     let mut next = |below: usize| {
         random ^= random << 13;
@@ -259,9 +262,9 @@ fn request_bytes(api: ApiKey, version: i16) -> Vec<u8> {
 /// Every kind of fault while records go in: each is delivered once, in order.
 #[test]
 fn faults_lose_and_double_nothing() {
-    let kafka = Cluster::local(3);
+    let kafka = Cluster::start_local(3);
     let topic = kafka.topic("faults", 3);
-    let local = kafka.faulty();
+    let local = kafka.local();
     let mut input =
         Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "-K", ":", "-X", "request.timeout.ms=2000"]);
     let mut sent = 0;
@@ -306,9 +309,9 @@ fn faults_lose_and_double_nothing() {
 
 #[test]
 fn a_reader_goes_on_through_faults() {
-    let kafka = Cluster::local(2);
+    let kafka = Cluster::start_local(2);
     let topic = kafka.topic("reader", 2);
-    let local = kafka.faulty();
+    let local = kafka.local();
     let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning", "--output", "value"]);
     let mut expected = 0;
     for fault in [

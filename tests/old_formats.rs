@@ -1,10 +1,11 @@
 //! Message sets v0 and v1, as older segments still hold them, read by the native engine.
 
-use crate::support::{brokers, fresh, json_lines};
+use crate::support::{Kafka, Version, fresh, json_lines, require, shared};
 
 #[test]
 fn old_segments_are_read() {
-    let kafka = brokers("1.1.1");
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V1_1));
     for (format, codec) in
         [("0.9.0", "none"), ("0.9.0", "snappy"), ("0.10.2", "none"), ("0.10.2", "gzip"), ("0.10.2", "lz4")]
     {

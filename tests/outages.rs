@@ -1,11 +1,11 @@
 //! Brokers that die and come back, leaders that move: each record exactly once, in order.
 
-use crate::support::{Cluster, Proxy, Running, brokers, send_signal, values, wait_until};
+use crate::support::{Cluster, Proxy, Running, Version, latest_or_local, require, send_signal, values, wait_until};
 
 /// Whether a topic's one partition holds the numbers below `total`, each once and in order, as Kafka's own consumer
 /// reads it, and nothing after them.
 fn holds(kafka: &Cluster, topic: &str, total: u64) -> bool {
-    let read = kafka.java_consume(topic, total as usize, &["--timeout-ms", "20000"]);
+    let read = kafka.console_consume(topic, total as usize, &["--timeout-ms", "20000"]);
     let described = kafka.kpipe(&["topics", "describe", topic, "-J"], b"");
     let next = crate::support::json_lines(&described.stdout)[0]["partitions"][0]["next_offset"].clone();
     read.lines().map(|line| line.parse::<u64>().unwrap()).eq(0..total) && next == total
@@ -13,7 +13,8 @@ fn holds(kafka: &Cluster, topic: &str, total: u64) -> bool {
 
 #[test]
 fn many_leaders_share_the_work_and_nothing_is_lost() {
-    let kafka = Cluster::start("3.9.2", 3, &[]);
+    require!(Kafka);
+    let kafka = Cluster::start(Version::V3_9, 3, &[]);
     kafka.kpipe(&["topics", "create", "many", "--partitions", "7", "--replication-factor", "2"], b"");
     let lines: String = (0..100_000).map(|n| format!("k{}:{n}\n", n % 211)).collect();
     for acks in ["all", "1", "0"] {
@@ -31,7 +32,8 @@ fn many_leaders_share_the_work_and_nothing_is_lost() {
 
 #[test]
 fn a_leader_that_dies_amid_a_produce_loses_and_doubles_nothing() {
-    let kafka = Cluster::start("4.3.1", 3, &["min.insync.replicas=1"]);
+    require!(Kafka);
+    let kafka = Cluster::start(Version::LATEST, 3, &["min.insync.replicas=1"]);
     kafka.kpipe(&["topics", "create", "moved", "--partitions", "1", "--replication-factor", "3"], b"");
     let mut running =
         Running::kpipe(&["-v", "-b", &kafka.bootstrap, "produce", "moved", "--batch-size", "20k", "--timeout", "60s"]);
@@ -59,7 +61,8 @@ fn a_leader_that_dies_amid_a_produce_loses_and_doubles_nothing() {
 
 #[test]
 fn a_broker_killed_and_restarted_five_times_amid_a_produce_loses_and_doubles_nothing() {
-    let mut kafka = Cluster::start("4.3.1", 1, &[]);
+    require!(Kafka);
+    let mut kafka = Cluster::start(Version::LATEST, 1, &[]);
     kafka.kpipe(&["topics", "create", "crash", "--partitions", "1"], b"");
     let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", "crash", "--batch-size", "20k"]);
     let total = 500_000u64;
@@ -80,7 +83,7 @@ fn a_broker_killed_and_restarted_five_times_amid_a_produce_loses_and_doubles_not
 fn behind_a_proxy() -> (Cluster, std::sync::Arc<Proxy>) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}");
-    let mut kafka = Cluster::start("4.3.1", 1, &[&advertised]);
+    let mut kafka = Cluster::start(Version::LATEST, 1, &[&advertised]);
     let (proxy, _) = Proxy::start(port, &kafka.bootstrap);
     kafka.bootstrap = format!("127.0.0.1:{port}");
     (kafka, proxy)
@@ -98,6 +101,7 @@ impl Random {
 
 #[test]
 fn connections_cut_a_hundred_times_at_any_byte_lose_and_double_nothing() {
+    require!(Kafka);
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "cut"], b"");
     let mut running =
@@ -124,6 +128,7 @@ fn connections_cut_a_hundred_times_at_any_byte_lose_and_double_nothing() {
 
 #[test]
 fn compressed_keyed_batches_cut_on_their_way_are_there_once_and_in_order() {
+    require!(Kafka);
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "keyed", "--partitions", "5"], b"");
     let args = ["produce", "keyed", "-K", ":", "-z", "zstd", "--batch-size", "4k", "--receipts", "--timeout", "90s"];
@@ -169,6 +174,7 @@ fn compressed_keyed_batches_cut_on_their_way_are_there_once_and_in_order() {
 
 #[test]
 fn a_consumer_whose_connections_are_cut_writes_each_record_once() {
+    require!(Kafka);
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "read", "--partitions", "3"], b"");
     let lines: String = (0..200_000).map(|n| format!("{}:{n}\n", n % 29)).collect();
@@ -206,6 +212,7 @@ fn a_consumer_whose_connections_are_cut_writes_each_record_once() {
 
 #[test]
 fn a_transaction_whose_connections_are_cut_is_whole_or_nothing() {
+    require!(Kafka);
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "tx", "--partitions", "3"], b"");
     let mut random = Random(13);
@@ -235,7 +242,8 @@ fn a_transaction_whose_connections_are_cut_is_whole_or_nothing() {
 
 #[test]
 fn the_crate_engine_survives_a_restart_and_loses_nothing() {
-    let mut kafka = Cluster::start("0.10.2.2", 1, &["num.partitions=1"]);
+    require!(Kafka);
+    let mut kafka = Cluster::start(Version::V0_10_2, 1, &["num.partitions=1"]);
     kafka.kpipe(&["produce", "old"], b"first\n");
     let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", "old", "--batch-size", "5k"]);
     for part in 0..6 {
@@ -261,6 +269,7 @@ fn the_crate_engine_survives_a_restart_and_loses_nothing() {
 
 #[test]
 fn a_broker_that_stays_silent_fails_the_records_in_time() {
+    require!(Kafka);
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "silent"], b"");
     let mut running = Running::kpipe(&[
@@ -286,6 +295,7 @@ fn a_broker_that_stays_silent_fails_the_records_in_time() {
 
 #[test]
 fn a_tail_survives_a_connection_that_breaks() {
+    require!(Kafka);
     let (kafka, proxy) = behind_a_proxy();
     kafka.kpipe(&["topics", "create", "tail"], b"");
     let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", "tail", "-o", "beginning", "--output", "value"]);
@@ -302,7 +312,7 @@ fn a_tail_survives_a_connection_that_breaks() {
 
 #[test]
 fn a_deleted_topic_ends_a_tail_with_its_name() {
-    let kafka = brokers("4.3.1");
+    let kafka = latest_or_local();
     let topic = kafka.topic("deleted", 1);
     let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning"]);
     kafka.kpipe(&["produce", &topic], b"a\n");

@@ -1,10 +1,11 @@
 //! Secured clusters: the same properties file drives Kafka's own tools and kpipe; each thing that is wrong is named,
 //! and no secret is ever shown.
 
-use crate::support::{kpipe, no_secret_in, outlasts_its_session, secured, shell, wait_until};
+use crate::support::{assert_no_secret, kpipe, outlives_sessions, require, secured, shell, wait_until};
 
 #[test]
 fn one_file_drives_kafkas_tools_and_kpipe() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
         for listener in ["ssl", "sasl_plaintext", "sasl_ssl", "oauth"] {
             let topic = crate::support::fresh(&format!("secure-{listener}"));
@@ -13,9 +14,9 @@ fn one_file_drives_kafkas_tools_and_kpipe() {
             assert_eq!(made.code, 0, "{listener}: {}", made.stderr);
             let read = secured.kpipe(listener, &["consume", &topic, "-g", &topic, "-e", "--output", "value"], b"");
             assert_eq!(read.stdout, lines, "{listener}: {}", read.stderr);
-            let config = if secured.kafka.version == "4.3.1" { "--command-config" } else { "--consumer.config" };
+            let config = secured.kafka.version().consumer_config_flag();
             let file = secured.file(&format!("{listener}.properties"));
-            let java = secured.kafka.java_consume_at(secured.address(listener), &topic, 5_000, &[config, &file]);
+            let java = secured.kafka.console_consume_at(secured.address(listener), &topic, 5_000, &[config, &file]);
             assert_eq!(java, lines, "{listener}");
         }
     }
@@ -23,6 +24,7 @@ fn one_file_drives_kafkas_tools_and_kpipe() {
 
 #[test]
 fn every_mechanism_is_spoken() {
+    require!(Kafka, OpenSsl);
     let jaas = |class: &str, user: &str| {
         format!(
             "sasl.jaas.config=org.apache.kafka.common.security.{class} required username=\"{user}\" password=\"{user}-secret\";"
@@ -56,13 +58,15 @@ fn every_mechanism_is_spoken() {
 /// The brokers end a session after three seconds: whoever produces and consumes for longer notices nothing.
 #[test]
 fn a_session_is_renewed_before_it_ends() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
-        outlasts_its_session(secured, "sasl_ssl", &secured.file("sasl_ssl.properties"));
+        outlives_sessions(secured, "sasl_ssl", &secured.file("sasl_ssl.properties"));
     }
 }
 
 #[test]
 fn what_is_wrong_is_named_and_not_tried_again() {
+    require!(Kafka, OpenSsl);
     let secured = &secured()[0];
     let ca = format!("ssl.ca.location={}", secured.file("ca.pem"));
     let plain = &*secured.kafka.bootstrap;
@@ -116,7 +120,7 @@ fn what_is_wrong_is_named_and_not_tried_again() {
         let flags: Vec<&str> = settings.iter().flat_map(|setting| ["-X", setting]).collect();
         let started = std::time::Instant::now();
         let done = kpipe(&[&["-vv", "-b", address], &flags[..], &["produce", "t"]].concat(), b"x\n");
-        no_secret_in(&done);
+        assert_no_secret(&done);
         assert_eq!(done.code, 1, "{says}: {}", done.stderr);
         assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
         assert!(started.elapsed().as_secs() < 10, "{says}: it was tried again");
@@ -141,6 +145,7 @@ fn what_is_wrong_is_named_and_not_tried_again() {
 
 #[test]
 fn an_expired_certificate_and_old_tls_are_named() {
+    require!(OpenSsl);
     let dir = tempfile::tempdir().unwrap();
     let make = format!(
         "cd {} && openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=ca -keyout ca.key -out ca.pem && \

@@ -1,10 +1,10 @@
 //! Signals and pipes: nothing lost, the right exit code, no noise.
 
-use crate::support::{Running, brokers, send_signal, shell, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, require, send_signal, shared, shell, wait_until};
 
 #[test]
 fn a_signal_ends_produce_after_what_was_read_is_delivered() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     for (signal, code) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
         let topic = kafka.topic("signal", 1);
         let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--linger", "60s"]);
@@ -20,7 +20,8 @@ fn a_signal_ends_produce_after_what_was_read_is_delivered() {
 
 #[test]
 fn a_second_signal_ends_at_once_and_counts_what_is_unconfirmed() {
-    let own = crate::support::Cluster::start("4.3.1", 1, &[]);
+    require!(Kafka);
+    let own = Cluster::start(Version::LATEST, 1, &[]);
     let mut stuck = Running::kpipe(&["-b", &own.bootstrap, "produce", "stuck"]);
     stuck.write(b"first\n");
     wait_until("the first record", || {
@@ -41,7 +42,7 @@ fn a_second_signal_ends_at_once_and_counts_what_is_unconfirmed() {
 
 #[test]
 fn a_gone_reader_ends_consume_quietly() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("gone", 1);
     let lines: String = (0..200_000).map(|n| format!("{n}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
@@ -52,7 +53,7 @@ fn a_gone_reader_ends_consume_quietly() {
 
 #[test]
 fn a_full_disk_is_an_error_that_says_so() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("full", 1);
     kafka.kpipe(&["produce", &topic], b"a\n");
     let done = shell(&format!("kpipe -b {} consume {topic} -o beginning -e >/dev/full", kafka.bootstrap));

@@ -1,6 +1,6 @@
 //! Certificates and keys as people have them: PKCS#12 stores of keytool, encrypted keys, everything inline.
 
-use crate::support::{Secured, kpipe, secured, shell};
+use crate::support::{Secured, Tool, kpipe, require, secured, shell};
 
 /// Makes `client.p12`, `trust.p12`, `trust.jks` and encrypted keys beside the cluster's certificates, once.
 fn made(secured: &Secured) -> std::path::PathBuf {
@@ -22,6 +22,7 @@ fn made(secured: &Secured) -> std::path::PathBuf {
 
 #[test]
 fn stores_and_keys_of_every_kind_are_read() {
+    require!(Kafka, OpenSsl);
     let secured = &secured()[0];
     let dir = made(secured);
     let path = |name: &str| dir.join(name).display().to_string();
@@ -62,11 +63,7 @@ fn stores_and_keys_of_every_kind_are_read() {
         let file = secure(what, text);
         let done = kpipe(&["-b", at, "-F", &file, "topics", "list"], b"");
         assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{what}");
-        let java = secured.kafka.try_java_tool(
-            at,
-            "org.apache.kafka.tools.TopicCommand",
-            &["--command-config", &file, "--list"],
-        );
+        let java = secured.kafka.try_tool_at(at, Tool::TopicCommand, &["--command-config", &file, "--list"]);
         assert_eq!(java.code, 0, "{what}: {}", java.stderr);
     }
     // What Java does not read so: librdkafka's names, an old store, an encrypted key.

@@ -1,6 +1,6 @@
 //! OAUTHBEARER: tokens from files, commands and an OpenID provider.
 
-use crate::support::{Running, Secured, kpipe, outlasts_its_session, python_running, secured, shell, wait_until};
+use crate::support::{Running, Secured, kpipe, outlives_sessions, python_running, require, secured, shell, wait_until};
 
 /// The command that signs a token of the cluster.
 fn minting(secured: &Secured, more: &str) -> String {
@@ -16,6 +16,7 @@ fn list(secured: &Secured, settings: &[&str]) -> crate::support::Done {
 
 #[test]
 fn a_token_comes_from_a_file_a_command_or_the_environment() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
         let file = format!("sasl.oauthbearer.token=${{file:{}}}", secured.file("token"));
         let command = format!("sasl.oauthbearer.token=${{command:{}}}", minting(secured, ""));
@@ -29,6 +30,7 @@ fn a_token_comes_from_a_file_a_command_or_the_environment() {
 
 #[test]
 fn what_is_wrong_with_a_token_is_named() {
+    require!(Kafka, OpenSsl);
     let secured = &secured()[0];
     let old = format!("sasl.oauthbearer.token=${{command:{}}}", minting(secured, "--ttl -60"));
     for (setting, says) in [
@@ -96,6 +98,7 @@ server.serve_forever()
 
 #[test]
 fn an_openid_provider_is_asked_as_both_clients_say() {
+    require!(Kafka, OpenSsl, Python);
     for (secured, tls) in secured().iter().zip([true, false]) {
         let dir = tempfile::tempdir().unwrap();
         let (_server, url) = provider(secured, dir.path(), 3600, tls);
@@ -136,6 +139,7 @@ fn an_openid_provider_is_asked_as_both_clients_say() {
 /// Tokens of four seconds: a producer and a consumer go on for longer, with new ones.
 #[test]
 fn a_token_that_grows_old_is_replaced() {
+    require!(Kafka, OpenSsl, Python);
     let secured = &secured()[0];
     let dir = tempfile::tempdir().unwrap();
     let (_server, url) = provider(secured, dir.path(), 4, false);
@@ -146,7 +150,7 @@ fn a_token_that_grows_old_is_replaced() {
     );
     std::fs::write(&file, lines).unwrap();
     shell(&format!("chmod 600 {}", file.display()));
-    outlasts_its_session(secured, "oauth", &file.display().to_string());
+    outlives_sessions(secured, "oauth", &file.display().to_string());
     let asked = std::fs::read_to_string(dir.path().join("asked")).unwrap().len();
     assert!((4..60).contains(&asked), "kept while they were good, replaced before they ended: {asked}");
 }

@@ -1,11 +1,16 @@
 //! `topics`: made, seen, described, deleted.
 
-use crate::support::{brokers, json_lines};
+use crate::support::{Kafka, Version, each, json_lines, require, shared};
 
 #[test]
 fn a_topic_is_made_described_and_deleted() {
-    for version in ["4.3.1", "3.9.2", "2.8.2", "1.1.1", "local"] {
-        let kafka = brokers(version);
+    for kafka in each([
+        Kafka::LATEST,
+        Kafka::Real(Version::V3_9),
+        Kafka::Real(Version::V2_8),
+        Kafka::Real(Version::V1_1),
+        Kafka::Local,
+    ]) {
         let name = crate::support::fresh("made");
         let made =
             kafka.kpipe(&["topics", "create", &name, "--partitions", "3", "--config", "retention.ms=3600000"], b"");
@@ -37,7 +42,8 @@ fn a_topic_is_made_described_and_deleted() {
 
 #[test]
 fn on_a_terminal_deleting_asks() {
-    let kafka = brokers("local");
+    require!(Script);
+    let kafka = shared(Kafka::Local);
     let name = kafka.topic("asked", 1);
     // `script` gives the command a terminal.
     let on_terminal = |answer: &str| {
@@ -54,8 +60,8 @@ fn on_a_terminal_deleting_asks() {
 
 #[test]
 fn the_crate_engine_lists_and_describes() {
-    for version in ["0.10.2.2", "0.8.2.2"] {
-        let kafka = brokers(version);
+    require!(Kafka);
+    for kafka in each([Kafka::Real(Version::V0_10_2), Kafka::Real(Version::V0_8_2)]) {
         let name = crate::support::fresh("old");
         kafka.kpipe(&["produce", &name, "-p", "1"], b"a\nb\n");
         assert!(kafka.kpipe(&["topics", "list"], b"").stdout.contains(&name));
@@ -71,7 +77,6 @@ fn the_crate_engine_lists_and_describes() {
 
 #[test]
 fn what_a_broker_refuses_is_named() {
-    let [real, local] = [brokers("4.3.1"), brokers("local")];
     for (args, name) in [
         (&["topics", "create", "bad name"][..], "INVALID_TOPIC_EXCEPTION"),
         (&["topics", "create", "r", "--replication-factor", "9"], "INVALID_REPLICATION_FACTOR"),
@@ -79,7 +84,7 @@ fn what_a_broker_refuses_is_named() {
         (&["topics", "delete", "no-such-topic", "--yes"], "UNKNOWN_TOPIC_OR_PARTITION"),
         (&["consume", "no-such-topic", "-e"], "UNKNOWN_TOPIC_OR_PARTITION"),
     ] {
-        for kafka in [&real, &local] {
+        for kafka in each([Kafka::LATEST, Kafka::Local]) {
             let done = kafka.try_kpipe(args, b"");
             assert_eq!(done.code, 1, "{args:?}");
             assert!(done.stderr.contains(name), "{args:?}: {}", done.stderr);

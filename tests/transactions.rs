@@ -1,10 +1,10 @@
 //! A transaction: all of the input becomes visible, or nothing.
 
-use crate::support::{Cluster, Running, brokers, shell, values, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, each, require, shared, shell, values, wait_until};
 use std::sync::Arc;
 
 /// The broker's newest transaction version, an older broker, and one before KIP-360.
-const VERSIONS: [&str; 3] = ["4.3.1", "3.9.2", "1.1.1"];
+const VERSIONS: [Kafka; 3] = [Kafka::LATEST, Kafka::Real(Version::V3_9), Kafka::Real(Version::V1_1)];
 
 /// What a reader of committed records sees: kpipe, and librdkafka.
 fn visible(kafka: &Arc<Cluster>, topic: &str) -> Vec<String> {
@@ -29,18 +29,18 @@ fn becomes_visible(kafka: &Arc<Cluster>, topic: &str, expected: &[&str]) {
 
 #[test]
 fn a_committed_input_becomes_visible_as_a_whole() {
-    for version in VERSIONS {
-        let kafka = brokers(version);
+    require!(Kafka, Kcat);
+    for kafka in each(VERSIONS) {
         let topic = kafka.topic("whole", 1);
         let mut running =
             Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic, "--receipts"]);
         running.write(b"a\nb\n");
         is_written(&kafka, &topic, &["a", "b"]);
-        assert_eq!(visible(&kafka, &topic), [""; 0], "{version}: nothing before the commit");
-        assert_eq!(running.seen(), "", "{version}: no receipt before the commit");
+        assert_eq!(visible(&kafka, &topic), [""; 0], "{kafka}: nothing before the commit");
+        assert_eq!(running.seen(), "", "{kafka}: no receipt before the commit");
         running.write(b"c\n");
         let done = running.finish();
-        assert_eq!(done.code, 0, "{version}: {}", done.stderr);
+        assert_eq!(done.code, 0, "{kafka}: {}", done.stderr);
         assert_eq!(done.stdout.lines().count(), 3);
         becomes_visible(&kafka, &topic, &["a", "b", "c"]);
         // Another run with the same id.
@@ -51,12 +51,12 @@ fn a_committed_input_becomes_visible_as_a_whole() {
 
 #[test]
 fn what_goes_wrong_aborts_all_of_it() {
-    for version in VERSIONS {
-        let kafka = brokers(version);
+    require!(Kafka, Kcat);
+    for kafka in each(VERSIONS) {
         let topic = kafka.topic("aborted", 1);
         let args = ["produce", &topic, "--transactional-id", &topic, "--input", "json", "--receipts"];
         let done = kafka.try_kpipe(&args, b"{\"value\":\"a\"}\nnonsense\n");
-        assert_eq!(done.code, 1, "{version}");
+        assert_eq!(done.code, 1, "{kafka}");
         assert!(done.stderr.contains("line 2"), "{}", done.stderr);
         assert!(done.stderr.contains("the transaction is aborted"), "{}", done.stderr);
         assert!(done.stdout.starts_with("{\"record\":1,") && done.stdout.contains("\"error\":"), "{}", done.stdout);
@@ -68,13 +68,14 @@ fn what_goes_wrong_aborts_all_of_it() {
 
 #[test]
 fn a_signal_aborts_and_a_sigkill_shows_nothing() {
-    for (version, signal, code) in [
-        ("4.3.1", libc::SIGINT, 130),
-        ("3.9.2", libc::SIGTERM, 143),
-        ("4.3.1", libc::SIGKILL, 137),
-        ("3.9.2", libc::SIGKILL, 137),
+    require!(Kafka, Kcat);
+    for (kafka, signal, code) in [
+        (Kafka::LATEST, libc::SIGINT, 130),
+        (Kafka::Real(Version::V3_9), libc::SIGTERM, 143),
+        (Kafka::LATEST, libc::SIGKILL, 137),
+        (Kafka::Real(Version::V3_9), libc::SIGKILL, 137),
     ] {
-        let kafka = brokers(version);
+        let kafka = shared(kafka);
         let topic = kafka.topic("signal", 1);
         let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic]);
         running.write(b"a\nb\n");
@@ -90,7 +91,8 @@ fn a_signal_aborts_and_a_sigkill_shows_nothing() {
 
 #[test]
 fn endless_input_is_committed_in_steps() {
-    let kafka = brokers("4.3.1");
+    require!(Kafka, Kcat);
+    let kafka = shared(Kafka::LATEST);
     let topic = kafka.topic("steps", 1);
     let args = ["produce", &topic, "--transactional-id", &topic, "--transaction-records", "2"];
     let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap], &args[..]].concat());
@@ -117,8 +119,8 @@ fn endless_input_is_committed_in_steps() {
 
 #[test]
 fn a_second_run_with_the_same_id_fences_the_first() {
-    for version in VERSIONS {
-        let kafka = brokers(version);
+    require!(Kafka, Kcat);
+    for kafka in each(VERSIONS) {
         let topic = kafka.topic("fenced", 1);
         let mut first = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic]);
         first.write(b"first\n");
@@ -126,15 +128,16 @@ fn a_second_run_with_the_same_id_fences_the_first() {
         kafka.kpipe(&["produce", &topic, "--transactional-id", &topic], b"second\n");
         first.write(b"more\n");
         let done = first.finish();
-        assert_eq!(done.code, 1, "{version}: {}", done.stderr);
-        assert!(done.stderr.contains("another producer with the same transactional id"), "{version}: {}", done.stderr);
+        assert_eq!(done.code, 1, "{kafka}: {}", done.stderr);
+        assert!(done.stderr.contains("another producer with the same transactional id"), "{kafka}: {}", done.stderr);
         becomes_visible(&kafka, &topic, &["second"]);
     }
 }
 
 #[test]
 fn a_transaction_over_several_partitions_and_topics_is_one() {
-    let kafka = brokers("4.3.1");
+    require!(Kafka);
+    let kafka = shared(Kafka::LATEST);
     let (a, b) = (kafka.topic("a", 3), kafka.topic("b", 1));
     let line = |topic: &str, n: u32| format!("{{\"topic\":\"{topic}\",\"key\":\"{n}\",\"value\":\"{n}\"}}\n");
     let lines: String = (0..100).map(|n| line(if n % 4 == 0 { &b } else { &a }, n)).collect();
@@ -153,7 +156,12 @@ fn what_does_not_go_with_a_transaction_is_refused() {
         assert_eq!(done.code, 2, "{extra:?}");
         assert!(done.stderr.contains("--transactional-id needs"), "{}", done.stderr);
     }
-    let done = brokers("4.3.1")
+}
+
+#[test]
+fn a_timeout_over_the_brokers_limit_is_named() {
+    require!(Kafka);
+    let done = shared(Kafka::LATEST)
         .try_kpipe(&["produce", "t", "--transactional-id", "x", "--transaction-timeout", "10h"], b"x\n");
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("transaction.max.timeout.ms"), "{}", done.stderr);
