@@ -17,14 +17,15 @@ pub(super) enum Kind {
     List = 7,
 }
 
-/// A topic config of Kafka 4.3: its name, its default, what it has to be.
-pub(super) const CONFIGS: [(&str, &str, Kind); 33] = [
+/// A topic config of Kafka 4.4: its name, its default, what it has to be.
+pub(super) const CONFIGS: [(&str, &str, Kind); 34] = [
     ("cleanup.policy", "delete", Kind::List),
     ("compression.gzip.level", "-1", Kind::Int),
     ("compression.lz4.level", "9", Kind::Int),
     ("compression.type", "producer", Kind::Text),
     ("compression.zstd.level", "3", Kind::Int),
     ("delete.retention.ms", "86400000", Kind::Long),
+    ("errors.deadletterqueue.group.enable", "false", Kind::Boolean),
     ("file.delete.delay.ms", "60000", Kind::Long),
     ("flush.messages", "9223372036854775807", Kind::Long),
     ("flush.ms", "9223372036854775807", Kind::Long),
