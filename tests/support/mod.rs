@@ -40,6 +40,11 @@ pub fn json_lines(text: &str) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
+/// What a listing prints with `-J`.
+pub fn listed(kafka: &Cluster, args: &[&str]) -> Vec<serde_json::Value> {
+    json_lines(&kafka.kpipe(&[args, &["-J"]].concat(), b"").stdout)
+}
+
 /// The values of JSON lines, in order.
 pub fn values(text: &str) -> Vec<String> {
     json_lines(text).iter().map(|record| record["value"].as_str().unwrap().to_owned()).collect()
