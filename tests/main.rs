@@ -10,6 +10,7 @@ mod codecs;
 mod configuration;
 mod copies;
 mod delivery;
+mod group_admin;
 mod group_churn;
 mod group_faults;
 mod group_members;
