@@ -79,7 +79,7 @@ fn what_old_clusters_do_not_have_is_named() {
     assert!(ancient.code == 2 && ancient.stderr.contains("--engine native can"), "{}", ancient.stderr);
 }
 
-/// A producer of librdkafka that has written to `topic` in a transaction, and does not end it.
+/// A producer of librdkafka that has written to `topic` in a transaction and leaves it open.
 fn open_transaction(kafka: &Cluster, topic: &str, id: &str) -> Running {
     let script = format!(
         r#"
@@ -96,9 +96,8 @@ sys.stdin.read()
     open
 }
 
-/// An open transaction is seen, and one that nobody ends is ended in its partition.
 #[test]
-fn a_transaction_that_hangs_is_found_and_aborted() {
+fn a_hanging_transaction_is_found_and_aborted() {
     require!(Kafka, Python);
     for kafka in each(Kafka::MODERN) {
         let (topic, id) = (kafka.topic("hanging", 1), fresh("hanging"));
@@ -110,16 +109,16 @@ fn a_transaction_that_hangs_is_found_and_aborted() {
         );
         let listed = listed(&kafka, &["cluster", "transactions", "list"]);
         assert!(listed.iter().any(|t| t["transactional_id"] == id.as_str() && t["state"] == "Ongoing"), "{listed:?}");
-        let told = kafka.tool(Tool::TransactionsCommand, &["describe", "--transactional-id", &id]);
-        assert!(told.contains("Ongoing") && told.contains(&described["producer_id"].to_string()), "{told}");
+        let printed = kafka.tool(Tool::TransactionsCommand, &["describe", "--transactional-id", &id]);
+        assert!(printed.contains("Ongoing") && printed.contains(&described["producer_id"].to_string()), "{printed}");
         let none = kafka.kpipe(&["cluster", "transactions", "find-hanging", &topic, "-J"], b"");
-        assert_eq!((none.code, none.stdout.as_str()), (0, ""), "it is young");
+        assert_eq!((none.code, none.stdout.as_str()), (0, ""), "it is not old enough");
         let find = ["cluster", "transactions", "find-hanging", &topic, "--older-than", "1ms", "-J"];
         let found = kafka.try_kpipe(&find, b"");
         assert_eq!(found.code, 1);
         let found = json_lines(&found.stdout).remove(0);
         assert_eq!((&found["start_offset"], &found["producer_id"]), (&json!(0), &described["producer_id"]));
-        // Readers of committed records wait at it.
+        // Consumers of committed records wait for its end.
         kafka.kpipe(&["produce", &topic], b"behind\n");
         let waits = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e", "--output", "value"], b"");
         assert_eq!(waits.stdout, "");
@@ -127,17 +126,21 @@ fn a_transaction_that_hangs_is_found_and_aborted() {
         let wrong = kafka.try_kpipe(&[&abort[..], &["5", "--yes"]].concat(), b"");
         assert!(wrong.code == 2 && wrong.stderr.contains("begins at 5"), "{}", wrong.stderr);
         kafka.kpipe(&[&abort[..], &["0", "--dry-run"]].concat(), b"");
-        assert_eq!(kafka.try_kpipe(&abort.iter().copied().chain(["0"]).collect::<Vec<_>>(), b"").code, 2, "it asks");
+        assert_eq!(
+            kafka.try_kpipe(&abort.iter().copied().chain(["0"]).collect::<Vec<_>>(), b"").code,
+            2,
+            "not without --yes"
+        );
         kafka.kpipe(&[&abort[..], &["0", "--yes"]].concat(), b"");
-        wait_until("the reader goes on", || kafka.values(&topic) == ["behind"]);
+        wait_until("the record behind it", || kafka.values(&topic) == ["behind"]);
         assert_eq!(kafka.try_kpipe(&find, b"").code, 0);
         drop(open);
     }
 }
 
-/// Each row of docs/listings.md is what the command writes: no field more, none less.
+/// Each row of docs/listings.md names exactly the fields that its command prints.
 #[test]
-fn the_fields_in_the_docs_are_the_commands() {
+fn the_docs_name_the_fields_of_every_listing() {
     require!(Kafka, OpenSsl, Python);
     let secured = crate::support::secured();
     let kafka = &secured[0].kafka;
@@ -158,7 +161,7 @@ fn the_fields_in_the_docs_are_the_commands() {
             "groups describe" | "groups lag" | "groups export" => &[&group],
             "cluster transactions describe" => &[&id],
             "cluster transactions find-hanging" => &[&topic, "--older-than", "1ms"],
-            // Nothing moves here, and all is well: others look at these.
+            // These print nothing on a healthy cluster at rest; tests/reassignment.rs covers them.
             "topics reassign plan" | "topics reassign progress" | "cluster health" => continue,
             _ => &[],
         };

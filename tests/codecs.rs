@@ -1,4 +1,4 @@
-//! Every codec at every level, both ways, with Kafka's own clients and librdkafka.
+//! Every codec at every level, in both directions, with Kafka's own clients and librdkafka.
 
 use crate::support::{Kafka, latest_or_local, require, shared, shell};
 use std::fmt::Write;
@@ -53,7 +53,7 @@ fn compression_makes_batches_smaller() {
 }
 
 #[test]
-fn kpipe_reads_every_codec_of_java_and_librdkafka() {
+fn kpipe_reads_every_codec_that_java_and_librdkafka_write() {
     require!(Kafka, Kcat);
     let kafka = shared(Kafka::LATEST);
     let text = text();

@@ -26,7 +26,7 @@ fn a_topic_is_copied_byte_for_byte() {
     };
     assert_eq!(sorted(&second.stdout), sorted(&first.stdout.replace(&from, &to)));
     for (line, record) in sorted(&lines.join("\n")).iter().zip(sorted(&first.stdout)) {
-        // What went in is what came out, but for the fields that only the topic knows.
+        // All fields of the input come out; the topic adds others.
         let given: serde_json::Value = serde_json::from_str(line).unwrap();
         let all = first.stdout.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
         let same = |r: &serde_json::Value| given.as_object().unwrap().iter().all(|(name, value)| r[name] == *value);
@@ -48,7 +48,7 @@ fn records_may_name_their_own_topic() {
 }
 
 #[test]
-fn any_bytes_pass_through_lines() {
+fn lines_may_hold_any_bytes() {
     let kafka = shared(Kafka::Local);
     let topic = kafka.topic("bytes", 1);
     let input: Vec<u8> = (0..=255u8).filter(|byte| *byte != b'\n').chain([b'\n', b'\n']).chain(*b"last").collect();
@@ -66,7 +66,7 @@ fn any_bytes_pass_through_lines() {
 }
 
 #[test]
-fn keys_and_values_are_shown_as_asked() {
+fn value_as_sets_the_encoding_of_values() {
     let kafka = shared(Kafka::Local);
     let topic = kafka.topic("shown", 1);
     kafka.kpipe(&["produce", &topic, "-k", "key"], b"{\"a\": [1, 2]}\nplain\n");

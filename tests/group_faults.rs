@@ -1,4 +1,4 @@
-//! A group whose coordinator refuses, moves or dies, whose members are fenced and whose log is cut off.
+//! A group whose coordinator refuses requests, moves or dies, whose members are fenced and whose log is truncated.
 
 use crate::support::{Cluster, Running, Version, json_lines, require, send_signal, wait_until};
 use kafka_protocol::messages::ApiKey;
@@ -16,9 +16,9 @@ fn committed(kafka: &Cluster, group: &str) -> i64 {
 }
 
 /// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, REBALANCE_IN_PROGRESS, ILLEGAL_GENERATION:
-/// the commit is repeated until it gets through.
+/// the commit is retried until it succeeds.
 #[test]
-fn a_commit_that_is_refused_for_a_moment_is_repeated() {
+fn a_commit_that_is_refused_for_a_moment_is_retried() {
     for code in [14, 15, 16, 27, 22] {
         for commit in ["each", "batch"] {
             let kafka = Cluster::start_local(1);
@@ -36,7 +36,7 @@ fn a_commit_that_is_refused_for_a_moment_is_repeated() {
 }
 
 #[test]
-fn a_commit_whose_answer_is_lost_is_repeated() {
+fn a_commit_whose_response_is_lost_is_retried() {
     for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Cut(5)] {
         let kafka = Cluster::start_local(1);
         let topic = kafka.topic("unanswered", 1);
@@ -48,13 +48,13 @@ fn a_commit_whose_answer_is_lost_is_repeated() {
     }
 }
 
-/// UNKNOWN_MEMBER_ID: the member says what will be read again, joins again and goes on.
+/// UNKNOWN_MEMBER_ID: the member reports the records that will be read again, and joins again.
 #[test]
-fn a_member_that_is_none_any_more_joins_again() {
+fn a_member_that_the_coordinator_does_not_know_joins_again() {
     let kafka = Cluster::start_local(1);
     let topic = kafka.topic("unknown", 1);
     kafka.kpipe(&["produce", &topic], b"a\n");
-    // The coordinator has in truth not forgotten it: that takes a session.
+    // The coordinator still has the old member until its session times out.
     let reader = member(&kafka, &topic, &["--commit-interval", "100ms", "--session-timeout", "2s"]);
     wait_until("the first commit", || committed(&kafka, &topic) == 1);
     kafka.local().faults().inject(ApiKey::OffsetCommit, 1, Fault::Error(25));
@@ -72,7 +72,7 @@ fn a_member_that_is_none_any_more_joins_again() {
 }
 
 #[test]
-fn another_member_with_the_same_instance_id_ends_this_one() {
+fn a_member_with_the_same_instance_id_fences_this_one() {
     let kafka = Cluster::start_local(1);
     let topic = kafka.topic("fenced", 2);
     let flags = ["--instance-id", "one"];
@@ -84,13 +84,13 @@ fn another_member_with_the_same_instance_id_ends_this_one() {
     assert_eq!(done.code, 1, "{}", done.stderr);
     assert!(done.stderr.contains("FENCED_INSTANCE_ID") && done.stderr.contains("--instance-id"), "{}", done.stderr);
     kafka.kpipe(&["produce", &topic], b"b\n");
-    wait_until("the second to go on", || second.seen() == "b\n");
+    wait_until("the second member", || second.seen() == "b\n");
     second.signal(libc::SIGTERM);
     assert_eq!(second.ended().code, 0);
 }
 
 #[test]
-fn every_request_of_a_member_may_fail_for_a_moment() {
+fn a_member_survives_a_failure_of_any_request() {
     for api in [ApiKey::FindCoordinator, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::OffsetFetch, ApiKey::Heartbeat] {
         for fault in [Fault::Error(15), Fault::DropBefore, Fault::DropAfter] {
             let kafka = Cluster::start_local(2);
@@ -127,7 +127,7 @@ fn a_coordinator_that_moves_loses_nothing() {
     assert_eq!((done.code, done.stdout.lines().count()), (0, 6), "{}", done.stderr);
 }
 
-/// Three real brokers, the one that coordinates the group killed while it reads.
+/// On three real brokers, of which the group's coordinator is killed.
 #[test]
 fn a_killed_coordinator_loses_nothing() {
     require!(Kafka);
@@ -162,13 +162,13 @@ fn a_killed_coordinator_loses_nothing() {
             let done = member.ended();
             assert_eq!(done.code, 0, "{protocol}: {}", done.stderr);
         }
-        // At most what was written in the second before, by members that lost their coordinator.
+        // At most the records that members wrote in the second before they lost their coordinator.
         assert!(total - 20_000 <= 6_000, "{protocol}: {} repeated", total - 20_000);
     }
 }
 
 #[test]
-fn a_log_that_was_cut_off_is_told_of() {
+fn a_truncated_log_is_reported() {
     let kafka = Cluster::start_local(2);
     let topic = kafka.topic("cut", 1);
     kafka.kpipe(&["produce", &topic], b"a\n");
@@ -187,7 +187,7 @@ fn a_log_that_was_cut_off_is_told_of() {
 }
 
 #[test]
-fn a_group_that_retention_overtook_goes_on_and_says_what_is_gone() {
+fn a_group_that_retention_overtook_resumes_and_reports_the_lost_range() {
     let local = Running::kpipe(&["local", "--port", "0", "--retain-bytes", "100k"]);
     wait_until("the address", || local.seen().ends_with('\n'));
     let bootstrap = local.seen().trim().to_owned();

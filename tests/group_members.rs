@@ -332,9 +332,9 @@ fn records_are_fetched_from_the_nearest_replica() {
         let done =
             kafka.kpipe(&["-v", "consume", &topic, "--rack", &rack, "-o", "beginning", "-e", "--output", "value"], b"");
         assert_eq!(numbers(&done.stdout).len(), 100);
-        let told =
+        let is_logged =
             done.stderr.contains(&format!("reading from the nearest replica partition=\"{topic}/0\" broker={broker}"));
-        assert_eq!(told, broker != leader, "{}", done.stderr);
+        assert_eq!(is_logged, broker != leader, "{}", done.stderr);
     }
 }
 

@@ -1,16 +1,16 @@
-//! What kpipe writes, Kafka's own tools read, and the other way round, on every version and engine.
+//! Kafka's own tools read what kpipe writes, and the reverse, with every version and engine.
 
 use crate::support::{Cluster, Kafka, Version, each, json_lines, latest_or_local, require, shared, values};
 use std::sync::Arc;
 
 /// All versions, and `kpipe local`.
-fn everywhere() -> impl Iterator<Item = Arc<Cluster>> {
+fn all_clusters() -> impl Iterator<Item = Arc<Cluster>> {
     each(Version::ALL.map(Kafka::Real)).chain(each([Kafka::Local]))
 }
 
 #[test]
 fn produce_and_consume_work_with_every_version() {
-    for kafka in everywhere() {
+    for kafka in all_clusters() {
         let topic = kafka.topic("first", 1);
         let produced = kafka.kpipe(&["-v", "produce", &topic], b"1\n2\n3\n4\n5\n");
         let engine = format!("engine=\"{}\"", kafka.version().engine());
@@ -21,7 +21,7 @@ fn produce_and_consume_work_with_every_version() {
 }
 
 #[test]
-fn the_crate_engine_works_where_it_is_forced() {
+fn the_kafka_engine_can_be_forced_up_to_3_9() {
     require!(Kafka);
     let kafka = shared(Kafka::Real(Version::V3_9));
     let topic = kafka.topic("forced", 1);
@@ -39,7 +39,7 @@ fn the_crate_engine_works_where_it_is_forced() {
 }
 
 #[test]
-fn what_the_crate_cannot_do_is_refused_before_the_first_record() {
+fn what_the_kafka_engine_cannot_do_is_refused_before_the_first_record() {
     require!(Kafka);
     let kafka = shared(Kafka::Real(Version::V0_10_2));
     let refused: [&[&str]; 8] = [
@@ -57,7 +57,7 @@ fn what_the_crate_cannot_do_is_refused_before_the_first_record() {
         assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains("--engine native can"), "{args:?}: {}", done.stderr);
     }
-    assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("refused"), "nothing was sent or made");
+    assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("refused"), "no topic was created");
 }
 
 /// Values, keys, headers, timestamps and nulls, as Kafka's own consumer prints them.
@@ -91,7 +91,7 @@ fn kafkas_consumer_reads_keys_headers_timestamps_and_nulls() {
 }
 
 #[test]
-fn kafkas_old_consumers_read_keys_and_values() {
+fn kafkas_oldest_consumers_read_keys_and_values() {
     require!(Kafka);
     let kafka = shared(Kafka::Real(Version::V0_10_2));
     let topic = kafka.topic("read", 1);
@@ -106,7 +106,7 @@ fn kafkas_old_consumers_read_keys_and_values() {
 #[test]
 fn kpipe_reads_what_kafkas_producer_writes() {
     require!(Kafka);
-    for kafka in everywhere() {
+    for kafka in all_clusters() {
         let topic = kafka.topic("written", 1);
         kafka.console_produce_keyed(&topic, ":", "k1:v1\nk2:\nk3:été ☃\n".as_bytes());
         let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"");
@@ -120,11 +120,11 @@ fn kpipe_reads_what_kafkas_producer_writes() {
     }
 }
 
-/// 100,000 lines through three partitions: nothing lost, doubled, or out of order.
+/// 100,000 lines through three partitions.
 #[test]
-fn a_large_file_goes_through_whole_and_in_order() {
+fn a_large_file_arrives_complete_and_in_order() {
     let lines: String = (0..100_000).map(|n| format!("key-{}:{n}\n", n % 97)).collect();
-    for kafka in everywhere() {
+    for kafka in all_clusters() {
         let engines: &[&str] =
             if kafka.kafka == Kafka::Real(Version::V3_9) { &["native", "kafka"] } else { &[kafka.version().engine()] };
         for forced in engines {
@@ -147,13 +147,13 @@ fn a_large_file_goes_through_whole_and_in_order() {
             }
             assert!(seen.iter().all(|seen| *seen), "lost on {kafka} {forced}");
             let used: std::collections::HashSet<_> = partition_of.values().collect();
-            assert_eq!(used.len(), 3, "{kafka}: keys spread over the partitions");
+            assert_eq!(used.len(), 3, "{kafka}: keys are spread over the partitions");
         }
     }
 }
 
 #[test]
-fn keyed_records_go_where_kafkas_producer_puts_them() {
+fn keyed_records_go_to_the_partitions_that_kafkas_producer_chooses() {
     require!(Kafka);
     let kafka = shared(Kafka::LATEST);
     let (ours, theirs) = (kafka.topic("ours", 12), kafka.topic("theirs", 12));
@@ -164,7 +164,7 @@ fn keyed_records_go_where_kafkas_producer_puts_them() {
 }
 
 #[test]
-fn keyless_records_spread_over_all_partitions() {
+fn keyless_records_are_spread_over_all_partitions() {
     let kafka = latest_or_local();
     let topic = kafka.topic("keyless", 3);
     let lines: String = (0..60_000).map(|n| format!("{n:0100}\n")).collect();

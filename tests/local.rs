@@ -1,4 +1,4 @@
-//! `kpipe local`: other clients work against it, it misbehaves as told, and nothing that is sent to it brings it down.
+//! `kpipe local`: other clients work with it, it injects the faults that tests ask for, and no request stops it.
 
 use crate::support::{
     Cluster, Kafka, Running, Tool, Wire, each, json_lines, python, require, shared, shell, wait_until,
@@ -9,7 +9,7 @@ use kpipe::local::{Fault, OFFERED};
 use std::time::Duration;
 
 #[test]
-fn a_command_runs_with_a_cluster_and_gives_its_exit_code() {
+fn a_command_runs_with_a_cluster_and_its_exit_code_is_kpipes() {
     let line = "kpipe local -- sh -c 'seq 5 | kpipe produce t -q && kpipe consume t -o beginning -e --output value'";
     let done = shell(line);
     assert_eq!((done.code, done.stdout.as_str()), (0, "1\n2\n3\n4\n5\n"), "{}", done.stderr);
@@ -18,7 +18,7 @@ fn a_command_runs_with_a_cluster_and_gives_its_exit_code() {
     let missing = shell("kpipe local -- no-such-command");
     assert_eq!(missing.code, 1);
     assert!(missing.stderr.contains("no-such-command"), "{}", missing.stderr);
-    // It is found without being in PATH.
+    // The command finds kpipe although it is not in PATH.
     let bare = shell(&format!("env PATH=/usr/bin:/bin {} local -- kpipe topics list", env!("CARGO_BIN_EXE_kpipe")));
     assert_eq!(bare.code, 0, "{}", bare.stderr);
     let passed = shell(
@@ -28,7 +28,7 @@ fn a_command_runs_with_a_cluster_and_gives_its_exit_code() {
 }
 
 #[test]
-fn it_tells_its_address_and_ends_on_a_signal() {
+fn it_prints_its_address_and_ends_on_a_signal() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let local = Running::kpipe(&["local", "--brokers", "2", "--port", "0", "--topic", "begun:4", "-v"]);
         wait_until("the address", || local.seen().ends_with('\n'));
@@ -47,7 +47,7 @@ fn it_tells_its_address_and_ends_on_a_signal() {
 }
 
 #[test]
-fn a_taken_port_and_wrong_flags_say_so() {
+fn a_port_in_use_and_invalid_flags_are_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let done = crate::support::kpipe(&["local", "--port", &port], b"");
@@ -65,7 +65,7 @@ fn a_taken_port_and_wrong_flags_say_so() {
 }
 
 #[test]
-fn kcat_works_against_it() {
+fn kcat_works_with_it() {
     require!(Kcat);
     let kafka = Cluster::start_local(2);
     let b = &kafka.bootstrap;
@@ -81,7 +81,7 @@ fn kcat_works_against_it() {
 }
 
 #[test]
-fn kafkas_own_tools_work_against_it() {
+fn kafkas_own_tools_work_with_it() {
     require!(KafkaTools);
     let kafka = Cluster::start_local(2);
     let topic = kafka.topic("java", 3);
@@ -106,9 +106,9 @@ fn kafkas_own_tools_work_against_it() {
     assert!(perf.contains("50000 records sent"), "{perf}");
 }
 
-/// Members of librdkafka come, go and die; each time the partitions are shared among those who are left.
+/// Members of librdkafka join and leave; each time the others share the partitions.
 #[test]
-fn a_group_of_librdkafka_rebalances_on_it_as_on_kafka() {
+fn a_group_of_librdkafka_rebalances_on_it_like_on_kafka() {
     require!(Python);
     for kafka in each([Kafka::Local, Kafka::LATEST]) {
         let topic = kafka.topic("shared", 6);
@@ -144,7 +144,7 @@ print('shared')
 }
 
 #[test]
-fn the_oldest_batches_make_room() {
+fn the_oldest_batches_are_deleted_beyond_retain_bytes() {
     let local = Running::kpipe(&["local", "--port", "0", "--retain-bytes", "1M"]);
     wait_until("the address", || local.seen().ends_with('\n'));
     let bootstrap = local.seen().trim().to_owned();
@@ -161,14 +161,14 @@ fn the_oldest_batches_make_room() {
 }
 
 #[test]
-fn a_transaction_is_refused_in_words() {
+fn a_transaction_is_refused_with_a_message() {
     let done = shared(Kafka::Local).try_kpipe(&["produce", "t", "--transactional-id", "x"], b"a\n");
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("transaction"), "{}", done.stderr);
 }
 
 #[test]
-fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
+fn an_unknown_request_gets_unsupported_version() {
     let kafka = shared(Kafka::Local);
     for (key, version) in [(24i16, 4i16), (68, 0), (1, 99), (1, 0), (9999, 0), (-1, -1)] {
         let mut wire = Wire::connect(&kafka.bootstrap);
@@ -181,7 +181,7 @@ fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
         assert_eq!(&answer[..], [0, 0, 0, 7, 0, 35], "request {key} v{kafka}");
         assert!(wire.frame().is_none(), "closed");
     }
-    // ApiVersions is asked again in a version that is offered.
+    // A client asks again for ApiVersions, in a version that is offered.
     let mut wire = Wire::connect(&kafka.bootstrap);
     wire.send(&[0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 7, 0, 0]);
     assert_eq!(wire.frame().unwrap()[4..6], [0, 35]);
@@ -189,9 +189,9 @@ fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
     assert_eq!(offered.api_keys.len(), OFFERED.len());
 }
 
-/// Frames of every request with bytes changed, cut off and made up: each is answered or closes the connection.
+/// Frames of every request with bytes changed, removed and added: each is answered or closes the connection.
 #[test]
-fn mutated_requests_bring_nothing_down() {
+fn mutated_requests_do_not_stop_it() {
     let kafka = Cluster::start_local(1);
     let mut random = 88_172_645_463_325_252u64;
     let mut next = |below: usize| {
@@ -217,7 +217,7 @@ fn mutated_requests_bring_nothing_down() {
         let len = (frame.len() - 4) as i32;
         frame[..4].copy_from_slice(&len.to_be_bytes());
         wire.send(&frame);
-        // A long poll or a joining member may wait: nobody waits here for that.
+        // A response that may take long is not waited for.
         if matches!(api, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::Produce)
             || wire.frame().is_none()
         {
@@ -230,7 +230,7 @@ fn mutated_requests_bring_nothing_down() {
     kafka.kpipe(&["produce", "after"], b"it lives\n");
 }
 
-/// A frame of a request with little in it.
+/// The frame of a default request.
 fn request_bytes(api: ApiKey, version: i16) -> Vec<u8> {
     use kafka_protocol::messages::*;
     fn frame<R: Request + Default>(version: i16) -> Vec<u8> {
@@ -259,9 +259,9 @@ fn request_bytes(api: ApiKey, version: i16) -> Vec<u8> {
     }
 }
 
-/// Every kind of fault while records go in: each is delivered once, in order.
+/// Every kind of fault while records are produced.
 #[test]
-fn faults_lose_and_double_nothing() {
+fn faults_lose_and_repeat_no_record() {
     let kafka = Cluster::start_local(3);
     let topic = kafka.topic("faults", 3);
     let local = kafka.local();
@@ -308,7 +308,7 @@ fn faults_lose_and_double_nothing() {
 }
 
 #[test]
-fn a_reader_goes_on_through_faults() {
+fn a_consumer_survives_faults() {
     let kafka = Cluster::start_local(2);
     let topic = kafka.topic("reader", 2);
     let local = kafka.local();

@@ -1,4 +1,4 @@
-//! What a run counts, and how that is shown: stats lines, Prometheus' text, progress on a terminal.
+//! Metrics: the Prometheus endpoint and file, stats lines, and progress on a terminal.
 
 use crate::support::{
     Cluster, Kafka, Running, Tool, Version, each, fresh, json_lines, kpipe, latest_or_local, python, require, shared,
@@ -11,7 +11,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What an HTTP server on loopback says: status line, and body.
+/// The status line and the body of a GET request on loopback.
 fn get(port: u16, path: &str) -> Option<(String, String)> {
     let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
@@ -30,7 +30,7 @@ fn value(text: &str, name: &str, labels: &str) -> f64 {
     text.lines().filter(of).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// Prometheus' own client library reads what is at `url`, and finds names and types.
+/// The names of the metrics that Prometheus' own parser finds at `url`, all with help and type.
 fn parsed_by_prometheus(url: &str) -> BTreeSet<String> {
     let done = python(&format!(
         r#"
@@ -48,7 +48,7 @@ for family in parse(answer.read().decode()):
 }
 
 #[test]
-fn a_run_is_scraped_while_it_works() {
+fn a_run_can_be_scraped_while_it_works() {
     let kafka = latest_or_local();
     let (topic, port, reader_port) = (kafka.topic("scraped", 2), free_port(), free_port());
     let at = port.to_string();
@@ -90,7 +90,7 @@ fn a_run_is_scraped_while_it_works() {
     wait_until("a commit", || value(&consumed(), "kpipe_commits_total", "") >= 1.0);
     assert_eq!(value(&consumed(), "kpipe_assigned_partitions", ""), 2.0);
     assert_eq!(value(&consumed(), "kpipe_output_bytes_total", ""), 20_000.0 * 101.0);
-    // A reader that takes nothing falls behind, and that is seen.
+    // A reader that stalls falls behind, which shows as lag.
     reader.set_paused(true);
     producer.write(lines.repeat(8).as_bytes());
     wait_until("a lag", || value(&consumed(), "kpipe_consumer_lag_records", &of_topic) > 1_000.0);
@@ -99,11 +99,11 @@ fn a_run_is_scraped_while_it_works() {
     assert_eq!(producer.finish().code, 0);
     reader.signal(libc::SIGTERM);
     assert_eq!(reader.ended().code, 0);
-    assert!(get(port, "/metrics").is_none(), "it ends with the run");
+    assert!(get(port, "/metrics").is_none(), "the endpoint ends with the run");
 }
 
 #[test]
-fn every_group_is_exported_with_its_lag_in_records_and_in_time() {
+fn every_group_is_exported_with_its_lag_in_records_and_in_seconds() {
     require!(Kafka);
     for kafka in each(Kafka::MODERN) {
         let (topic, port) = (kafka.topic("exported", 3), free_port());
@@ -133,7 +133,7 @@ fn every_group_is_exported_with_its_lag_in_records_and_in_time() {
         kafka.kpipe(&["produce", &topic, "-p", "1"], "x\n".repeat(70).as_bytes());
         wait_until("the lag", || lag("kpipe_group_lag_records", &groups[0]) == 70.0);
         wait_until("its time", || lag("kpipe_group_lag_seconds", &groups[0]) >= 1.0);
-        // Kafka's own tool counts as many.
+        // Kafka's own tool prints the same lag.
         let tool = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", &groups[0]]);
         let line = tool.lines().find(|line| line.split_whitespace().nth(2) == Some("1")).unwrap();
         assert_eq!(line.split_whitespace().nth(5), Some("70"), "{tool}");
@@ -153,9 +153,9 @@ fn every_group_is_exported_with_its_lag_in_records_and_in_time() {
     }
 }
 
-/// An exporter and a producer tell of a broker that is gone, and of its return.
+/// In those of a producer and of the exporter of lag.
 #[test]
-fn a_broker_that_goes_is_seen_in_the_metrics() {
+fn a_broker_that_stops_answering_and_its_return_show_in_the_metrics() {
     require!(Kafka);
     let mut kafka = Cluster::start(Version::LATEST, 1, &[]);
     let (topic, port, lag_port) = (kafka.topic("gone", 1), free_port(), free_port());
@@ -184,7 +184,7 @@ fn a_broker_that_goes_is_seen_in_the_metrics() {
 }
 
 #[test]
-fn stats_are_lines_of_json_on_stderr() {
+fn stats_are_json_lines_on_stderr() {
     let kafka = latest_or_local();
     let topic = kafka.topic("stats", 1);
     let lines: String = (0..50_000).map(|n| format!("{n:0100}\n")).collect();
@@ -203,7 +203,7 @@ fn stats_are_lines_of_json_on_stderr() {
     assert_eq!((&last["consumed"]["records"], &last["consumed"]["lag_total"]), (&50_000.into(), &0.into()));
     assert_eq!(last["consumed"]["lag"][format!("{topic}/0")], 0);
     assert!(last["consumed"]["commits"].as_u64().unwrap() >= 1 && last["consumed"]["rebalances"] == 1, "{last}");
-    // What fails is counted by its name.
+    // Errors are counted by name.
     let small = fresh("stats-small");
     kafka.kpipe(&["topics", "create", &small, "--config", "max.message.bytes=1000"], b"");
     let large = format!("small\n{}\n", "x".repeat(5_000));
@@ -216,7 +216,7 @@ fn stats_are_lines_of_json_on_stderr() {
 }
 
 #[test]
-fn prometheus_can_parse_what_is_exported() {
+fn prometheus_can_parse_the_metrics() {
     require!(Python);
     let kafka = latest_or_local();
     let (topic, port, dir) = (kafka.topic("parsed", 1), free_port(), tempfile::tempdir().unwrap());
@@ -235,7 +235,7 @@ fn prometheus_can_parse_what_is_exported() {
 }
 
 #[test]
-fn a_metrics_file_is_whole_at_the_end() {
+fn a_metrics_file_is_complete_at_the_end() {
     let kafka = shared(Kafka::Local);
     let (topic, dir) = (kafka.topic("file", 1), tempfile::tempdir().unwrap());
     let path = dir.path().join("kpipe.prom");
@@ -256,9 +256,9 @@ fn a_metrics_file_is_whole_at_the_end() {
     assert!(wrong.code == 2 && wrong.stderr.contains("Address already in use"), "{}", wrong.stderr);
 }
 
-/// The documentation, the dashboard and the alerts name what the program has, all of it, and nothing else.
+/// The documentation and the dashboard name all metrics; the alerts name only existing ones.
 #[test]
-fn the_names_in_the_docs_are_the_programs() {
+fn the_docs_name_the_metrics_that_exist() {
     let read =
         |name: &str| std::fs::read_to_string(format!("{}/docs/monitoring/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let names = |text: &str| -> BTreeSet<String> {
@@ -275,12 +275,12 @@ fn the_names_in_the_docs_are_the_programs() {
     assert_eq!(unknown, Vec::<String>::new());
 }
 
-/// `line` on a terminal of so many columns.
+/// What a line of shell prints on a terminal with this many columns.
 fn on_terminal(columns: u32, line: &str) -> String {
     shell(&format!("script -qec 'stty cols {columns} rows 24; {line}' /dev/null </dev/null")).stdout
 }
 
-/// Numbers change from run to run; what stands around them does not.
+/// Replaces what changes from run to run: numbers, and the length of the bar.
 fn without_numbers(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -296,7 +296,7 @@ fn without_numbers(text: &str) -> String {
 }
 
 #[test]
-fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+fn progress_is_shown_only_on_a_terminal() {
     require!(Script);
     let kafka = shared(Kafka::Local);
     let (topic, b) = (kafka.topic("progress", 1), &kafka.bootstrap);
@@ -323,21 +323,21 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
         let snapshot = without_numbers(line.trim_start_matches("\u{1b}[2K").trim_end());
         assert_eq!(snapshot, "N N records N/s N B N B/s lag N N partitions", "{line:?}");
     }
-    // In a pipe for those who ask for it, a line at a time; not for those who want quiet.
+    // In a pipe only with --progress, line by line; with -q never.
     for (line, shows) in [
         (format!("kpipe -b {b} produce {topic} {file} 2>&1"), false),
         (format!("kpipe -b {b} produce {topic} {file} --rate 40000 --progress 2>&1"), true),
     ] {
         let done = shell(&line);
         assert_eq!(done.stdout.contains('['), shows, "{line}: {:?}", done.stdout);
-        assert!(!done.stdout.contains('\u{1b}'), "no codes for terminals in a pipe: {:?}", done.stdout);
+        assert!(!done.stdout.contains('\u{1b}'), "escape sequences in a pipe: {:?}", done.stdout);
     }
     let quiet = on_terminal(80, &format!("kpipe -q -b {b} produce {topic} {file} --rate 100000"));
     assert_eq!(quiet.trim(), "", "{quiet:?}");
 }
 
 #[test]
-fn tables_on_a_terminal_and_in_pipes_have_no_colours() {
+fn tables_have_no_colors() {
     require!(Script);
     let kafka = latest_or_local();
     let topic = kafka.topic("plain-table", 2);

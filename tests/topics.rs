@@ -1,9 +1,9 @@
-//! `topics`: made, seen, described, deleted.
+//! `topics`: create, list, describe and delete.
 
 use crate::support::{Kafka, Version, each, json_lines, require, shared};
 
 #[test]
-fn a_topic_is_made_described_and_deleted() {
+fn a_topic_is_created_described_and_deleted() {
     for kafka in each([
         Kafka::LATEST,
         Kafka::Real(Version::V3_9),
@@ -41,7 +41,7 @@ fn a_topic_is_made_described_and_deleted() {
 }
 
 #[test]
-fn on_a_terminal_deleting_asks() {
+fn deleting_on_a_terminal_asks_for_confirmation() {
     require!(Script);
     let kafka = shared(Kafka::Local);
     let name = kafka.topic("asked", 1);
@@ -59,7 +59,7 @@ fn on_a_terminal_deleting_asks() {
 }
 
 #[test]
-fn the_crate_engine_lists_and_describes() {
+fn the_kafka_engine_lists_and_describes_topics() {
     require!(Kafka);
     for kafka in each([Kafka::Real(Version::V0_10_2), Kafka::Real(Version::V0_8_2)]) {
         let name = crate::support::fresh("old");
@@ -71,12 +71,12 @@ fn the_crate_engine_lists_and_describes() {
         assert!(missing.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{}", missing.stderr);
         let missing = kafka.try_kpipe(&["consume", "no-such-topic", "-e"], b"");
         assert!(missing.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{}", missing.stderr);
-        assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("no-such-topic"), "reading makes no topic");
+        assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("no-such-topic"), "reading creates no topic");
     }
 }
 
 #[test]
-fn what_a_broker_refuses_is_named() {
+fn the_error_of_a_broker_is_named() {
     for (args, name) in [
         (&["topics", "create", "bad name"][..], "INVALID_TOPIC_EXCEPTION"),
         (&["topics", "create", "r", "--replication-factor", "9"], "INVALID_REPLICATION_FACTOR"),

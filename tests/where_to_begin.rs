@@ -3,7 +3,7 @@
 use crate::support::{Kafka, Running, Version, each, json_lines, require, shared, values, wait_until};
 
 #[test]
-fn every_way_to_say_where() {
+fn every_form_of_offset_is_understood() {
     for kafka in each([Kafka::LATEST, Kafka::Real(Version::V1_1), Kafka::Local]) {
         let topic = kafka.topic("where", 1);
         for n in 0..10 {
@@ -16,7 +16,7 @@ fn every_way_to_say_where() {
         };
         assert_eq!(from(&["-o", "beginning"]), "0123456789");
         assert_eq!(from(&["-o", "end"]), "");
-        assert_eq!(from(&[]), "", "without a group from the end");
+        assert_eq!(from(&[]), "", "from the end without a group");
         assert_eq!(from(&["-o", "7"]), "789");
         assert_eq!(from(&["-o", "-3"]), "789");
         assert_eq!(from(&["-o", "-300"]), "0123456789");
@@ -31,7 +31,7 @@ fn every_way_to_say_where() {
 }
 
 #[test]
-fn the_crate_engine_knows_the_same_but_times() {
+fn the_kafka_engine_understands_the_same_except_times() {
     require!(Kafka);
     let kafka = shared(Kafka::Real(Version::V0_8_2));
     let topic = kafka.topic("where", 1);
@@ -60,7 +60,7 @@ fn an_offset_out_of_range_is_refused_with_the_range() {
 }
 
 #[test]
-fn a_tail_shows_each_record_as_it_comes() {
+fn a_tailing_consumer_prints_each_record_as_it_arrives() {
     for kafka in each([Kafka::LATEST, Kafka::Real(Version::V0_10_2), Kafka::Local]) {
         let topic = kafka.topic("tail", 1);
         kafka.kpipe(&["produce", &topic], b"before\n");

@@ -72,8 +72,8 @@ const SECRETS: [&str; 11] = [
 pub fn outlives_sessions(secured: &Secured, listener: &str, file: &str) {
     let (topic, at) = (secured.kafka.topic("outlasts", 1), secured.address(listener));
     let reads = ["consume", &topic, "-g", &topic, "-o", "beginning", "--output", "value"];
-    let looks = ["-X", "metadata.max.age.ms=200"];
-    let reader = super::Running::kpipe(&[&["-b", at, "-F", file], &reads[..], &looks].concat());
+    let metadata_age = ["-X", "metadata.max.age.ms=200"];
+    let reader = super::Running::kpipe(&[&["-b", at, "-F", file], &reads[..], &metadata_age].concat());
     let produced = super::shell(&format!(
         "seq 60 | while read n; do echo $n; sleep 0.15; done | kpipe -b {at} -F {file} produce {topic} -q"
     ));
