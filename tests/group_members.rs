@@ -101,9 +101,9 @@ fn a_partition_that_keeps_its_member_is_read_during_rebalances() {
             running.signal(libc::SIGTERM);
             running.ended().stderr
         };
-        let told = stderr(first);
-        assert!(told.contains("revoked"), "{told}");
-        if !told.lines().any(|line| line.contains("revoked") && line.contains(&format!("{topic}/0"))) {
+        let logged = stderr(first);
+        assert!(logged.contains("revoked"), "{logged}");
+        if !logged.lines().any(|line| line.contains("revoked") && line.contains(&format!("{topic}/0"))) {
             assert!(slowest < Duration::from_millis(1_000), "{protocol}: a record waited {slowest:?}");
         }
         others.into_iter().for_each(|other| drop(stderr(other)));
@@ -307,8 +307,8 @@ fn rebalances_are_logged_as_json() {
     wait_until("the first alone", || assignment_sizes(&kafka, &topic) == [2]);
     reads_both(&first, "alone");
     first.signal(libc::SIGTERM);
-    let told = json_lines(&first.ended().stderr);
-    let events: Vec<(&str, &str)> = told
+    let logged = json_lines(&first.ended().stderr);
+    let events: Vec<(&str, &str)> = logged
         .iter()
         .filter_map(|event| Some((event["message"].as_str()?, event["partitions"].as_str()?)))
         .filter(|(_, partitions)| *partitions != "none")
