@@ -1,14 +1,8 @@
 //! `groups`: members, lag and offsets, checked with Kafka's own tool.
 
-use crate::support::{Cluster, Kafka, Running, Tool, Version, json_lines, listed, require, shared, wait_until};
-use std::sync::Arc;
-
-/// Clusters, and the group protocols that they serve.
-fn protocols() -> impl Iterator<Item = (Arc<Cluster>, &'static str)> {
-    let old = Kafka::Real(Version::V3_9);
-    let all = [(Kafka::LATEST, "consumer"), (Kafka::LATEST, "classic"), (old, "classic"), (Kafka::Local, "classic")];
-    all.into_iter().filter(|(kafka, _)| kafka.is_asked_for()).map(|(kafka, protocol)| (shared(kafka), protocol))
-}
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Version, each_with_protocols, json_lines, listed, require, shared, wait_until,
+};
 
 /// A topic of three partitions with 300 records, of which a group of the same name has committed 120.
 fn partly_read(kafka: &Cluster, protocol: &str) -> String {
@@ -37,7 +31,7 @@ fn lag(kafka: &Cluster, args: &[&str]) -> i64 {
 #[test]
 fn groups_are_described_as_kafkas_own_tool_describes_them() {
     require!(KafkaTools);
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = partly_read(&kafka, protocol);
         let group = topic.as_str();
         let reader = member(&kafka, &topic, protocol);
@@ -69,7 +63,7 @@ fn groups_are_described_as_kafkas_own_tool_describes_them() {
 
 #[test]
 fn offsets_are_not_reset_while_a_group_has_members() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = partly_read(&kafka, protocol);
         let reader = member(&kafka, &topic, protocol);
         let args = ["groups", "reset", &topic, "--topic", &topic, "--to", "beginning"];
@@ -96,7 +90,7 @@ fn reset(kafka: &Cluster, group: &str, args: &[&str]) {
 
 #[test]
 fn offsets_are_reset_exported_and_imported() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = partly_read(&kafka, protocol);
         let group = topic.as_str();
         reset(&kafka, group, &["--topic", &topic, "--to", "beginning"]);
@@ -114,7 +108,7 @@ fn offsets_are_reset_exported_and_imported() {
 #[test]
 fn kafkas_own_tool_sees_reset_offsets_and_deleted_groups() {
     require!(Kafka);
-    for (kafka, protocol) in protocols().filter(|(kafka, _)| kafka.kafka != Kafka::Local) {
+    for (kafka, protocol) in each_with_protocols().filter(|(kafka, _)| kafka.kafka != Kafka::Local) {
         let topic = partly_read(&kafka, protocol);
         let group = topic.as_str();
         reset(&kafka, group, &["--to", "shift:-2"]);
@@ -150,7 +144,7 @@ fn lag_is_watched_until_a_signal() {
 #[test]
 fn what_a_group_cannot_do_is_refused() {
     let kafka = shared(Kafka::Local);
-    for (args, says) in [
+    for (args, message) in [
         (&["consume", "t", "--instance-id", "x"][..], "need a group: -g"),
         (&["consume", "t", "-g", "g", "--assignor", "rang"], "did you mean range?"),
         (
@@ -160,11 +154,11 @@ fn what_a_group_cannot_do_is_refused() {
         (&["consume", "t", "-g", "g", "--group-protocol", "consumer"], "the brokers do not have it"),
         (&["consume", "t", "-g", "g", "--group-protocol", "classic", "--assignor", "uniform"], "cooperative-sticky"),
         (&["consume", "--regex", "("], "without closing"),
-        (&["groups", "reset", "g", "--to", "beginning"], "--topic says what to set"),
+        (&["groups", "reset", "g", "--to", "beginning"], "--topic message what to set"),
     ] {
         let done = kafka.try_kpipe(args, b"");
         assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);
-        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains(message), "{args:?}: {}", done.stderr);
     }
     let malformed = kafka.try_kpipe(
         &["groups", "import"],
