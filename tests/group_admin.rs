@@ -154,7 +154,7 @@ fn what_a_group_cannot_do_is_refused() {
         (&["consume", "t", "-g", "g", "--group-protocol", "consumer"], "the brokers do not have it"),
         (&["consume", "t", "-g", "g", "--group-protocol", "classic", "--assignor", "uniform"], "cooperative-sticky"),
         (&["consume", "--regex", "("], "without closing"),
-        (&["groups", "reset", "g", "--to", "beginning"], "--topic message what to set"),
+        (&["groups", "reset", "g", "--to", "beginning"], "--topic says what to set"),
     ] {
         let done = kafka.try_kpipe(args, b"");
         assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);
