@@ -14,20 +14,20 @@ fn carol(secured: &Secured, args: &[&str], stdin: &[u8]) -> Done {
 /// Runs `args` as carol until they succeed, and each command that a denial names as an administrator. Returns these
 /// commands.
 fn follow_advice(secured: &Secured, args: &[&str], stdin: &[u8]) -> Vec<String> {
-    let mut took = Vec::new();
+    let mut commands = Vec::new();
     loop {
         let done = carol(secured, args, stdin);
         if done.code == 0 {
-            return took;
+            return commands;
         }
         let advice: Vec<&str> = done.stderr.lines().filter_map(|line| line.strip_prefix("  kpipe ")).collect();
-        assert!(!advice.is_empty() && took.len() < 6, "kpipe {args:?}: {}", done.stderr);
+        assert!(!advice.is_empty() && commands.len() < 6, "kpipe {args:?}: {}", done.stderr);
         assert!(done.stderr.contains("User:carol lacks "), "{}", done.stderr);
         for line in advice {
-            assert!(!took.contains(&line.to_owned()), "{line} did not help: {}", done.stderr);
-            let made = shell(&format!("KPIPE_BROKERS={} kpipe {line}", secured.kafka.bootstrap));
-            assert_eq!(made.code, 0, "{line}: {}", made.stderr);
-            took.push(line.to_owned());
+            assert!(!commands.contains(&line.to_owned()), "{line} did not help: {}", done.stderr);
+            let created = shell(&format!("KPIPE_BROKERS={} kpipe {line}", secured.kafka.bootstrap));
+            assert_eq!(created.code, 0, "{line}: {}", created.stderr);
+            commands.push(line.to_owned());
         }
     }
 }
@@ -37,7 +37,7 @@ fn a_denial_names_the_command_that_allows_the_operation() {
     require!(Kafka, OpenSsl);
     for secured in secured() {
         let topic = secured.kafka.topic("denied", 1);
-        let (made, group, id) = (fresh("denied-made"), fresh("denied group"), fresh("denied-id"));
+        let (new, group, id) = (fresh("denied-new"), fresh("denied group"), fresh("denied-id"));
         let create = |operation: &str, resource: &str| {
             format!("acls create --principal User:carol --operation {operation} {resource}")
         };
@@ -47,9 +47,9 @@ fn a_denial_names_the_command_that_allows_the_operation() {
                 // Since 3.0 write permission on the topic includes idempotence (KIP-679).
                 &[create("write", &format!("--topic {topic}"))],
             ),
-            (&["topics", "create", &made], &[create("create", &format!("--topic {made}"))]),
-            (&["topics", "describe", &made], &[create("describe", &format!("--topic {made}"))]),
-            (&["topics", "delete", &made, "--yes"], &[create("delete", &format!("--topic {made}"))]),
+            (&["topics", "create", &new], &[create("create", &format!("--topic {new}"))]),
+            (&["topics", "describe", &new], &[create("describe", &format!("--topic {new}"))]),
+            (&["topics", "delete", &new, "--yes"], &[create("delete", &format!("--topic {new}"))]),
             (&["produce", &topic, "--transactional-id", &id], &[create("write", &format!("--transactional-id {id}"))]),
             (
                 &["consume", &topic, "-g", &group, "-e"],
@@ -66,11 +66,11 @@ fn a_denial_names_the_command_that_allows_the_operation() {
             (&["acls", "delete", "--principal", "User:x", "--yes"], &[]),
         ];
         for (args, expected) in cases {
-            let mut took = follow_advice(secured, args, b"one\n");
+            let mut commands = follow_advice(secured, args, b"one\n");
             let mut expected = expected.to_vec();
-            took.sort();
+            commands.sort();
             expected.sort();
-            assert_eq!(took, expected, "{args:?}");
+            assert_eq!(commands, expected, "{args:?}");
         }
         let gone = secured.kafka.kpipe(&["acls", "delete", "--principal", "User:carol", "--yes"], b"");
         assert!(gone.stderr.contains("deleted 10 ACLs"), "{}", gone.stderr);
@@ -130,7 +130,7 @@ fn kafkas_own_tool_and_kpipe_see_the_same_acls() {
 fn mistakes_in_an_acl_are_named() {
     require!(Kafka, OpenSsl);
     let kafka = &secured()[0].kafka;
-    for (args, stdin, says) in [
+    for (args, stdin, message) in [
         (&["create", "--principal", "alice", "--topic", "t", "--operation", "read"][..], "", "expected User:alice"),
         (&["create", "--principal", "User:a", "--topic", "t"], "", "needs --operation"),
         (&["create", "--principal", "User:a", "--operation", "read"], "", "needs a resource"),
@@ -138,7 +138,7 @@ fn mistakes_in_an_acl_are_named() {
         (&["delete", "--yes"], "", "which ACLs?"),
     ] {
         let done = kafka.try_kpipe(&[&["acls"], args].concat(), stdin.as_bytes());
-        assert!(done.code > 0 && done.stderr.contains(says), "{args:?}: {}", done.stderr);
+        assert!(done.code > 0 && done.stderr.contains(message), "{args:?}: {}", done.stderr);
     }
     let plain = shared(Kafka::LATEST).try_kpipe(&["acls", "list"], b"");
     assert!(plain.stderr.contains("SECURITY_DISABLED"), "{}", plain.stderr);

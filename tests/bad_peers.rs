@@ -22,11 +22,11 @@ fn peer(answer: &'static [u8], close: bool) -> String {
     address
 }
 
-fn fails(address: &str, says: &str) {
+fn fails(address: &str, message: &str) {
     let started = Instant::now();
     let done = kpipe(&["-b", address, "-X", "request.timeout.ms=1000", "produce", "t"], b"x\n");
     assert_eq!(done.code, 1, "{}", done.stderr);
-    assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
+    assert!(done.stderr.contains(message), "{message}: {}", done.stderr);
     assert!(done.stderr.contains(address), "{}", done.stderr);
     assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
     assert!(started.elapsed() < Duration::from_secs(15), "took {:?}", started.elapsed());

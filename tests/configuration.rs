@@ -74,7 +74,7 @@ fn a_mistake_in_a_file_is_named_with_its_line() {
         std::fs::write(&file, text).unwrap();
         kpipe(&["-F", &file.display().to_string(), "config", "show"], b"")
     };
-    for (text, says) in [
+    for (text, message) in [
         (
             "acks=all\n\nbootstrap.server=a\n",
             "line 3: bootstrap.server: unknown property; did you mean bootstrap.servers?",
@@ -83,7 +83,7 @@ fn a_mistake_in_a_file_is_named_with_its_line() {
     ] {
         let done = show(text);
         assert_eq!(done.code, 2, "{text:?}: {}", done.stdout);
-        assert!(done.stderr.contains(says), "{text:?}: {}", done.stderr);
+        assert!(done.stderr.contains(message), "{text:?}: {}", done.stderr);
     }
     let harmless =
         show("key.deserializer=x\nmax.poll.records=5\nenable.auto.commit=false\nschema.registry.url=http://x\n");

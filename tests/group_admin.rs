@@ -1,14 +1,8 @@
 //! `groups`: members, lag and offsets, checked with Kafka's own tool.
 
-use crate::support::{Cluster, Kafka, Running, Tool, Version, json_lines, listed, require, shared, wait_until};
-use std::sync::Arc;
-
-/// Clusters, and the group protocols that they serve.
-fn protocols() -> impl Iterator<Item = (Arc<Cluster>, &'static str)> {
-    let old = Kafka::Real(Version::V3_9);
-    let all = [(Kafka::LATEST, "consumer"), (Kafka::LATEST, "classic"), (old, "classic"), (Kafka::Local, "classic")];
-    all.into_iter().filter(|(kafka, _)| kafka.is_asked_for()).map(|(kafka, protocol)| (shared(kafka), protocol))
-}
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Version, each_with_protocols, json_lines, listed, require, shared, wait_until,
+};
 
 /// A topic of three partitions with 300 records, of which a group of the same name has committed 120.
 fn partly_read(kafka: &Cluster, protocol: &str) -> String {
@@ -37,7 +31,7 @@ fn lag(kafka: &Cluster, args: &[&str]) -> i64 {
 #[test]
 fn groups_are_described_as_kafkas_own_tool_describes_them() {
     require!(KafkaTools);
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = partly_read(&kafka, protocol);
         let group = topic.as_str();
         let reader = member(&kafka, &topic, protocol);
@@ -69,7 +63,7 @@ fn groups_are_described_as_kafkas_own_tool_describes_them() {
 
 #[test]
 fn offsets_are_not_reset_while_a_group_has_members() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = partly_read(&kafka, protocol);
         let reader = member(&kafka, &topic, protocol);
         let args = ["groups", "reset", &topic, "--topic", &topic, "--to", "beginning"];
@@ -90,29 +84,39 @@ fn offsets_are_not_reset_while_a_group_has_members() {
     }
 }
 
+fn reset(kafka: &Cluster, group: &str, args: &[&str]) {
+    kafka.kpipe(&[&["groups", "reset", group], args, &["--execute"]].concat(), b"");
+}
+
 #[test]
-fn offsets_are_reset_exported_imported_and_deleted() {
-    require!(KafkaTools);
-    for (kafka, protocol) in protocols() {
+fn offsets_are_reset_exported_and_imported() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = partly_read(&kafka, protocol);
         let group = topic.as_str();
-        let reset = |args: &[&str]| {
-            kafka.kpipe(&[&["groups", "reset", group], args, &["--execute"]].concat(), b"");
-        };
-        reset(&["--topic", &topic, "--to", "beginning"]);
+        reset(&kafka, group, &["--topic", &topic, "--to", "beginning"]);
         assert_eq!(lag(&kafka, &[group]), 300);
         let exported = kafka.kpipe(&["groups", "export", group], b"").stdout;
-        reset(&["--to", "end"]);
+        reset(&kafka, group, &["--to", "end"]);
         assert_eq!((lag(&kafka, &[group]), lag(&kafka, &[group, "--max", "0"])), (0, 0));
-        reset(&["--to", "shift:-2"]);
+        reset(&kafka, group, &["--to", "shift:-2"]);
         assert_eq!(lag(&kafka, &[group]), 6);
-        reset(&["--topic", &format!("{topic}:1"), "--to", "@1000"]);
-        let described = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", group]);
-        let rows = described.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let row = rows.into_iter().find(|row| row.len() > 3 && row[0] == group && row[2] == "1").unwrap();
-        assert_eq!(row[3], "0", "{described}");
         kafka.kpipe(&["groups", "import", "--execute"], exported.as_bytes());
         assert_eq!(lag(&kafka, &[group]), 300);
+    }
+}
+
+#[test]
+fn kafkas_own_tool_sees_reset_offsets_and_deleted_groups() {
+    require!(Kafka);
+    for (kafka, protocol) in each_with_protocols().filter(|(kafka, _)| kafka.kafka != Kafka::Local) {
+        let topic = partly_read(&kafka, protocol);
+        let group = topic.as_str();
+        reset(&kafka, group, &["--to", "shift:-2"]);
+        reset(&kafka, group, &["--topic", &format!("{topic}:1"), "--to", "@1000"]);
+        let described = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", group]);
+        let mut rows = described.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row.len() > 3 && row[0] == group && row[2] == "1").unwrap();
+        assert_eq!(row[3], "0", "{described}");
         kafka.kpipe(&["groups", "delete-offsets", group, "--topic", &topic, "--yes"], b"");
         assert_eq!(kafka.kpipe(&["groups", "export", group], b"").stdout, "");
         kafka.try_kpipe(&["groups", "delete", group, "--yes"], b"");
@@ -140,7 +144,7 @@ fn lag_is_watched_until_a_signal() {
 #[test]
 fn what_a_group_cannot_do_is_refused() {
     let kafka = shared(Kafka::Local);
-    for (args, says) in [
+    for (args, message) in [
         (&["consume", "t", "--instance-id", "x"][..], "need a group: -g"),
         (&["consume", "t", "-g", "g", "--assignor", "rang"], "did you mean range?"),
         (
@@ -154,7 +158,7 @@ fn what_a_group_cannot_do_is_refused() {
     ] {
         let done = kafka.try_kpipe(args, b"");
         assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);
-        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains(message), "{args:?}: {}", done.stderr);
     }
     let malformed = kafka.try_kpipe(
         &["groups", "import"],

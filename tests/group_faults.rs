@@ -185,9 +185,9 @@ fn a_truncated_log_is_reported() {
     reader.signal(libc::SIGTERM);
     let done = reader.ended();
     assert_eq!(done.code, 0, "{}", done.stderr);
-    let says =
+    let message =
         format!("{topic}/0: the log was truncated: the records from 1 to 2 that were read are gone; going on from 1");
-    assert!(done.stderr.contains(&says), "{}", done.stderr);
+    assert!(done.stderr.contains(&message), "{}", done.stderr);
 }
 
 #[test]

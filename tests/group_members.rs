@@ -1,23 +1,11 @@
 //! Members of a group: they share the partitions, join and leave, also with other clients, and report what they have.
 
 use crate::support::{
-    Cluster, Kafka, Running, Version, json_lines, latest_or_local, python_running, require, shared, shell, wait_until,
+    Cluster, Kafka, Running, Version, each_with_protocols, json_lines, latest_or_local, python_running, require,
+    shared, shell, wait_until,
 };
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Clusters, and the group protocols that they serve.
-const PROTOCOLS: [(Kafka, &str); 4] = [
-    (Kafka::LATEST, "consumer"),
-    (Kafka::LATEST, "classic"),
-    (Kafka::Real(Version::V3_9), "classic"),
-    (Kafka::Local, "classic"),
-];
-
-fn protocols() -> impl Iterator<Item = (Arc<Cluster>, &'static str)> {
-    PROTOCOLS.into_iter().filter(|(kafka, _)| kafka.is_asked_for()).map(|(kafka, protocol)| (shared(kafka), protocol))
-}
 
 fn member(kafka: &Cluster, topic: &str, flags: &[&str]) -> Running {
     let args = ["-b", &kafka.bootstrap, "consume", topic, "-g", topic, "--output", "value", "-v"];
@@ -46,7 +34,7 @@ fn assignment_sizes(kafka: &Cluster, group: &str) -> Vec<usize> {
 
 #[test]
 fn members_share_the_partitions_and_replace_one_that_leaves_at_once() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("share", 6);
         let flags = ["--group-protocol", protocol];
         let (first, second) = (member(&kafka, &topic, &flags), member(&kafka, &topic, &flags));
@@ -78,7 +66,7 @@ fn members_share_the_partitions_and_replace_one_that_leaves_at_once() {
 /// None of the records of a partition that keeps its member waits for a rebalance.
 #[test]
 fn a_partition_that_keeps_its_member_is_read_during_rebalances() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("stay", 4);
         let first = member(&kafka, &topic, &["--group-protocol", protocol]);
         wait_until("the first", || assignment_sizes(&kafka, &topic) == [4]);
@@ -101,9 +89,9 @@ fn a_partition_that_keeps_its_member_is_read_during_rebalances() {
             running.signal(libc::SIGTERM);
             running.ended().stderr
         };
-        let told = stderr(first);
-        assert!(told.contains("revoked"), "{told}");
-        if !told.lines().any(|line| line.contains("revoked") && line.contains(&format!("{topic}/0"))) {
+        let logged = stderr(first);
+        assert!(logged.contains("revoked"), "{logged}");
+        if !logged.lines().any(|line| line.contains("revoked") && line.contains(&format!("{topic}/0"))) {
             assert!(slowest < Duration::from_millis(1_000), "{protocol}: a record waited {slowest:?}");
         }
         others.into_iter().for_each(|other| drop(stderr(other)));
@@ -113,7 +101,7 @@ fn a_partition_that_keeps_its_member_is_read_during_rebalances() {
 #[test]
 fn kpipe_and_java_share_a_group() {
     require!(KafkaTools);
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("java", 6);
         produce(&kafka, &topic, 0, 600);
         let property = kafka.version().consumer_property_flag();
@@ -173,7 +161,7 @@ fn kpipe_and_librdkafka_share_a_group() {
 
 #[test]
 fn a_reader_that_stops_and_a_second_run_get_every_record_once() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("head", 4);
         produce(&kafka, &topic, 0, 20_000);
         let consume = format!(
@@ -192,7 +180,7 @@ fn a_reader_that_stops_and_a_second_run_get_every_record_once() {
 
 #[test]
 fn a_static_member_keeps_its_partitions_over_a_restart() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("static", 4);
         let start = |name: &str| member(&kafka, &topic, &["--group-protocol", protocol, "--instance-id", name]);
         let (a, b) = (start("a"), start("b"));
@@ -250,7 +238,7 @@ fn new_topics_and_partitions_are_read() {
 
 #[test]
 fn a_member_whose_reader_stalls_leaves_and_joins_again_when_it_resumes() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("stall", 2);
         let flags = ["--group-protocol", protocol, "--max-poll-interval", "1s", "--commit-interval", "200ms"];
         let reader = member(&kafka, &topic, &flags);
@@ -307,8 +295,8 @@ fn rebalances_are_logged_as_json() {
     wait_until("the first alone", || assignment_sizes(&kafka, &topic) == [2]);
     reads_both(&first, "alone");
     first.signal(libc::SIGTERM);
-    let told = json_lines(&first.ended().stderr);
-    let events: Vec<(&str, &str)> = told
+    let logged = json_lines(&first.ended().stderr);
+    let events: Vec<(&str, &str)> = logged
         .iter()
         .filter_map(|event| Some((event["message"].as_str()?, event["partitions"].as_str()?)))
         .filter(|(_, partitions)| *partitions != "none")
@@ -340,7 +328,7 @@ fn records_are_fetched_from_the_nearest_replica() {
 
 #[test]
 fn committed_offsets_carry_the_leader_epoch_and_the_client() {
-    for (kafka, protocol) in protocols() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("epoch", 1);
         produce(&kafka, &topic, 0, 10);
         kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "4", "--group-protocol", protocol], b"");

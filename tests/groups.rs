@@ -31,7 +31,7 @@ fn a_second_run_resumes_where_the_first_ended() {
 #[test]
 fn a_new_group_begins_at_the_given_offset() {
     let kafka = shared(Kafka::Local);
-    let topic = kafka.topic("told", 1);
+    let topic = kafka.topic("given", 1);
     kafka.kpipe(&["produce", &topic], b"0\n1\n2\n");
     let read = kafka.kpipe(&["consume", &topic, "-g", &topic, "-o", "-1", "-e"], b"");
     assert_eq!(values(&read.stdout), ["2"]);

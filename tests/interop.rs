@@ -129,8 +129,8 @@ fn a_large_file_arrives_complete_and_in_order() {
             if kafka.kafka == Kafka::Real(Version::V3_9) { &["native", "kafka"] } else { &[kafka.version().engine()] };
         for forced in engines {
             let topic = kafka.topic("large", 3);
-            let made = kafka.kpipe(&["--engine", forced, "produce", &topic, "-K", ":"], lines.as_bytes());
-            assert!(made.stderr.contains("100000 records delivered"), "{}", made.stderr);
+            let produced = kafka.kpipe(&["--engine", forced, "produce", &topic, "-K", ":"], lines.as_bytes());
+            assert!(produced.stderr.contains("100000 records delivered"), "{}", produced.stderr);
             let read = kafka.kpipe(&["--engine", forced, "consume", &topic, "-o", "beginning", "-e"], b"");
             let mut seen = vec![false; 100_000];
             let mut last = std::collections::HashMap::new();

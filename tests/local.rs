@@ -53,14 +53,14 @@ fn a_port_in_use_and_invalid_flags_are_named() {
     let done = crate::support::kpipe(&["local", "--port", &port], b"");
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains(&format!("127.0.0.1:{port}: Address already in use")), "{}", done.stderr);
-    for (args, says) in [
+    for (args, message) in [
         (&["local", "--brokers", "0"][..], "1 to 100"),
         (&["local", "--topic", "t:none"], "like demo:3"),
         (&["local", "--topic", "no good:1", "--port", "0"], "contains one or more characters"),
     ] {
         let done = crate::support::kpipe(args, b"");
         assert_eq!(done.code, 2, "{}", done.stderr);
-        assert!(done.stderr.contains(says), "{}", done.stderr);
+        assert!(done.stderr.contains(message), "{}", done.stderr);
     }
 }
 

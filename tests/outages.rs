@@ -168,7 +168,7 @@ fn compressed_keyed_batches_arrive_once_and_in_order_over_cut_connections() {
         let (partition, offset) = &at[&(n as u64)];
         assert_eq!(&receipt["partition"], partition);
         // The response to a recognized repeat may lack the offset.
-        assert!(receipt.get("offset").is_none_or(|told| told == offset), "{receipt}");
+        assert!(receipt.get("offset").is_none_or(|received| received == offset), "{receipt}");
     }
 }
 

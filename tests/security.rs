@@ -12,8 +12,8 @@ fn one_properties_file_works_for_kafkas_tools_and_kpipe() {
         for listener in ["ssl", "sasl_plaintext", "sasl_ssl", "oauth"] {
             let topic = crate::support::fresh(&format!("secure-{listener}"));
             let lines: String = (0..5_000).map(|n| format!("{n:0100}\n")).collect();
-            let made = secured.kpipe(listener, &["-vvv", "produce", &topic, "-z", "lz4"], lines.as_bytes());
-            assert_eq!(made.code, 0, "{listener}: {}", made.stderr);
+            let produced = secured.kpipe(listener, &["-vvv", "produce", &topic, "-z", "lz4"], lines.as_bytes());
+            assert_eq!(produced.code, 0, "{listener}: {}", produced.stderr);
             let read = secured.kpipe(listener, &["consume", &topic, "-g", &topic, "-e", "--output", "value"], b"");
             assert_eq!(read.stdout, lines, "{listener}: {}", read.stderr);
             let config = secured.kafka.version().consumer_config_flag();
@@ -113,14 +113,14 @@ fn mismatches(secured: &Secured) -> Vec<(String, Vec<String>, &'static str)> {
 #[test]
 fn a_mismatch_of_settings_and_listener_is_named_and_not_retried() {
     require!(Kafka, OpenSsl);
-    for (address, settings, says) in mismatches(&secured()[0]) {
+    for (address, settings, message) in mismatches(&secured()[0]) {
         let flags: Vec<&str> = settings.iter().flat_map(|setting| ["-X", setting]).collect();
         let started = std::time::Instant::now();
         let done = kpipe(&[&["-vv", "-b", &address], &flags[..], &["produce", "t"]].concat(), b"x\n");
         assert_no_secret(&done);
-        assert_eq!(done.code, 1, "{says}: {}", done.stderr);
-        assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
-        assert!(started.elapsed().as_secs() < 10, "{says}: it was retried");
+        assert_eq!(done.code, 1, "{message}: {}", done.stderr);
+        assert!(done.stderr.contains(message), "{message}: {}", done.stderr);
+        assert!(started.elapsed().as_secs() < 10, "{message}: it was retried");
     }
 }
 
@@ -149,16 +149,16 @@ fn the_check_of_the_host_name_can_be_turned_off() {
 fn an_expired_certificate_and_an_old_tls_version_are_named() {
     require!(OpenSsl);
     let dir = tempfile::tempdir().unwrap();
-    let make = format!(
+    let create = format!(
         "cd {} && openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=ca -keyout ca.key -out ca.pem && \
          openssl req -newkey rsa:2048 -nodes -subj /CN=b -keyout b.key -out b.csr && echo subjectAltName=IP:127.0.0.1 >b.ext && \
          openssl x509 -req -in b.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile b.ext -days -1 -out b.crt",
         dir.path().display()
     );
-    let made = shell(&make);
-    assert_eq!(made.code, 0, "{}", made.stderr);
+    let created = shell(&create);
+    assert_eq!(created.code, 0, "{}", created.stderr);
     let path = |name: &str| dir.path().join(name).display().to_string();
-    for (flags, says) in
+    for (flags, message) in
         [(&[][..], "the broker's certificate has expired"), (&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "TLS with")]
     {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
@@ -174,7 +174,7 @@ fn an_expired_certificate_and_an_old_tls_version_are_named() {
             b"",
         );
         assert_eq!(done.code, 1);
-        assert!(done.stderr.contains(says), "{}", done.stderr);
+        assert!(done.stderr.contains(message), "{}", done.stderr);
         server.signal(libc::SIGKILL);
     }
 }

@@ -98,7 +98,7 @@ fn mistakes_in_stores_and_keys_are_named_with_file_and_line() {
     let with_key = format!("ssl.ca.location={ca}\nssl.certificate.location={crt}\nssl.key.location=");
     let with_store = format!("ssl.ca.location={ca}\nssl.keystore.location={p12}\n");
     let traditional = path(&stores, "traditional.key");
-    for (text, says) in [
+    for (text, message) in [
         (format!("{with_key}{encrypted}\n"), "the key is encrypted: ssl.key.password"),
         (
             format!("{with_key}{encrypted}\nssl.key.password=wrong-secret\n"),
@@ -112,8 +112,8 @@ fn mistakes_in_stores_and_keys_are_named_with_file_and_line() {
         (format!("ssl.truststore.location={encrypted}\n"), "no certificate in it"),
     ] {
         let done = list_topics(secured.address("ssl"), &properties(&stores, "wrong", &text));
-        assert_eq!(done.code, 2, "{says}: {}", done.stderr);
-        assert!(done.stderr.contains(says) && done.stderr.contains(", line "), "{says}: {}", done.stderr);
+        assert_eq!(done.code, 2, "{message}: {}", done.stderr);
+        assert!(done.stderr.contains(message) && done.stderr.contains(", line "), "{message}: {}", done.stderr);
     }
 }
 

@@ -33,7 +33,7 @@ fn a_bad_token_is_named() {
     require!(Kafka, OpenSsl);
     let secured = &secured()[0];
     let old = format!("sasl.oauthbearer.token=${{command:{}}}", token_command(secured, "--ttl -60"));
-    for (setting, says) in [
+    for (setting, message) in [
         (old.as_str(), "the OAUTHBEARER token expired 6"),
         (
             "sasl.oauthbearer.token=a.b.c",
@@ -44,8 +44,8 @@ fn a_bad_token_is_named() {
         ("sasl.oauthbearer.token.endpoint.url=file:/none", "/none: No such file"),
     ] {
         let done = list(secured, &[setting]);
-        assert_eq!(done.code, 1, "{says}");
-        assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
+        assert_eq!(done.code, 1, "{message}");
+        assert!(done.stderr.contains(message), "{message}: {}", done.stderr);
         assert!(!done.stderr.contains("trying again"), "{}", done.stderr);
     }
 }

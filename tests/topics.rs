@@ -11,10 +11,10 @@ fn a_topic_is_created_described_and_deleted() {
         Kafka::Real(Version::V1_1),
         Kafka::Local,
     ]) {
-        let name = crate::support::fresh("made");
-        let made =
+        let name = crate::support::fresh("created");
+        let created =
             kafka.kpipe(&["topics", "create", &name, "--partitions", "3", "--config", "retention.ms=3600000"], b"");
-        assert_eq!(made.stderr, format!("kpipe: created topic {name}\n"));
+        assert_eq!(created.stderr, format!("kpipe: created topic {name}\n"));
         kafka.kpipe(&["produce", &name, "-p", "1"], b"a\nb\n");
         let listed = json_lines(&kafka.kpipe(&["topics", "list", "-J"], b"").stdout);
         let one = listed.iter().find(|t| t["topic"] == name.as_str()).unwrap();

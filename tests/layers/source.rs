@@ -78,7 +78,7 @@ fn collect(src: &Path, dir: &Path, files: &mut Vec<File>) {
     }
 }
 
-/// Unit tests may use everything; they stand at the end of a file.
+/// Unit tests may use everything; they are at the end of a file.
 fn without_tests(code: &str) -> &str {
     let tests = code.match_indices("#[cfg(test)]").find(|(at, _)| code[*at..].contains("mod tests {"));
     tests.map_or(code, |(at, _)| &code[..at])
@@ -119,7 +119,7 @@ fn blank_literals(text: &str) -> String {
 fn raw_string(text: &str, at: usize) -> Option<usize> {
     let rest = text[at..].strip_prefix('r')?;
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    // In br"…" the b comes first.
+    // The b of br"…" belongs to the literal.
     let before = text[..at].strip_suffix('b').unwrap_or(&text[..at]);
     if before.ends_with(is_word) {
         return None;
@@ -187,7 +187,7 @@ fn tokens(code: &str) -> Vec<(usize, &str)> {
     tokens
 }
 
-/// `a::b::c` from `at` on; empty if no word stands there.
+/// Reads `a::b::c` from `at` on; empty if there is no word.
 fn path(tokens: &[(usize, &str)], at: &mut usize) -> Vec<String> {
     let word = |at: usize| tokens.get(at).map(|token| token.1).filter(|text| text.starts_with(is_word_start));
     let mut segments = Vec::new();
@@ -323,7 +323,7 @@ pub fn parent(module: &str) -> Option<&str> {
     if module.is_empty() { None } else { Some(module.rsplit_once("::").map_or("", |(parent, _)| parent)) }
 }
 
-/// Whether `module` is `of` or stands in it.
+/// Whether `module` is `of` or inside it.
 pub fn is_in(module: &str, of: &str) -> bool {
     module == of || of.is_empty() || module.strip_prefix(of).is_some_and(|rest| rest.starts_with("::"))
 }

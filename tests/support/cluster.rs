@@ -58,6 +58,12 @@ pub fn each(kafkas: impl IntoIterator<Item = Kafka>) -> impl Iterator<Item = Arc
     kafkas.into_iter().filter(|kafka| kafka.is_asked_for()).map(shared)
 }
 
+/// Clusters, and the group protocols that they serve.
+pub fn each_with_protocols() -> impl Iterator<Item = (Arc<Cluster>, &'static str)> {
+    let classic = each([Kafka::LATEST, Kafka::Real(Version::V3_9), Kafka::Local]).map(|kafka| (kafka, "classic"));
+    each([Kafka::LATEST]).map(|kafka| (kafka, "consumer")).chain(classic)
+}
+
 impl std::fmt::Display for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         self.kafka.fmt(f)
@@ -227,7 +233,7 @@ impl Cluster {
         assert_eq!(done.code, 0, "{}", done.stderr);
     }
 
-    /// The same with keyed lines, where `separator` stands between key and value.
+    /// The same with keyed lines, with `separator` between key and value.
     pub fn console_produce_keyed(&self, topic: &str, separator: &str, stdin: &[u8]) {
         let (flag, separator) = (self.version().reader_property_flag(), format!("key.separator={separator}"));
         self.console_produce(topic, &[flag, "parse.key=true", flag, &separator], stdin);

@@ -8,7 +8,7 @@ mod secured;
 mod version;
 mod wire;
 
-pub use cluster::{Cluster, each, latest_or_local, shared};
+pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
 pub use proxy::Proxy;
 pub(crate) use require::require;
