@@ -1,7 +1,10 @@
 //! Looking after topics.
 
+mod groups;
+
 use crate::error::Result;
 use crate::record::{Offset, PartitionId};
+pub use groups::{Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, Progress};
 
 /// A topic as `topics list` and `describe` show it.
 #[derive(Debug, Clone, serde::Serialize)]

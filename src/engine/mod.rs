@@ -15,15 +15,20 @@ use crate::error::{Action, Error, Result, Subject};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
 pub use acl::{Acl, AclFilter, Credential, Operation, PatternType, Permission, ResourceType};
-pub use admin::{Admin, NewTopic, Partition, Topic};
-pub use consumer::{Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription};
+pub use admin::{
+    Admin, Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, NewTopic, Partition,
+    Progress, Topic,
+};
+pub use consumer::{
+    CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+};
 use kafka_protocol::error::ResponseError;
 pub use native::wire::{Codec, Compression, Isolation};
 pub use native::{
     Api, Broker, Brokers, Change, ConfigEntry, Configured, Feature, ListedTransaction, LogDir, OpenTransaction,
     PartitionInfo, Quorum, QuorumReplica, Reassignment, Transaction,
 };
-pub use native::{Assignor, ClusterAdmin, DescribedGroup, GroupAdmin, Hash, ListedGroup, Progress, Wake};
+pub use native::{Assignor, ClusterAdmin, Hash, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
 pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
@@ -105,19 +110,6 @@ impl Engine {
         match self {
             Self::Native(client) => Ok(Box::new(native::NativeConsumer::open(client, config)?)),
             Self::Kafka(client) => Ok(Box::new(kafka_crate::KafkaConsumer::open(*client, config)?)),
-        }
-    }
-
-    /// Opens what looks after groups.
-    ///
-    /// # Errors
-    /// The engine cannot.
-    pub fn groups(self) -> Result<native::GroupAdmin> {
-        match self {
-            Self::Native(client) => Ok(native::GroupAdmin::new(client)),
-            Self::Kafka(_) => {
-                Err(unsupported_by_kafka_crate("groups", "the kafka crate only reads and commits a group's offsets"))
-            }
         }
     }
 

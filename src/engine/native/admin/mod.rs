@@ -2,6 +2,7 @@
 
 mod acls;
 mod configs;
+mod groups;
 mod partitions;
 mod state;
 mod topics;
