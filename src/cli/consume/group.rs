@@ -12,6 +12,8 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// Shorter than the Java client's, so that others soon take over what a member leaves.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// Records that may be written and not committed while the coordinator is out of reach, with --commit batch.
+const MAX_COMMIT_LEAD: u64 = 1_000_000;
 /// What the coordinator has instead of assignors (KIP-848).
 const SERVER_ASSIGNORS: [&str; 2] = ["uniform", "range"];
 
@@ -143,6 +145,7 @@ impl Group {
                 .max_poll_interval
                 .or(properties.millis("max.poll.interval.ms")?)
                 .unwrap_or(MAX_POLL_INTERVAL),
+            max_commit_lead: MAX_COMMIT_LEAD,
             // "uniform" alone leaves nothing for a group that turns out to be classic but the defaults.
             assignors: if classic.is_empty() { vec![Assignor::CooperativeSticky, Assignor::Range] } else { classic },
             server_assignor: server,
