@@ -209,7 +209,7 @@ impl Sender {
                         partition: index as PartitionId,
                         leader: partition.leader,
                         available: available.clone(),
-                        queue: Queue::new(),
+                        queue: Queue::new(self.config.transaction.is_some()),
                         sizes: BTreeMap::new(),
                     });
                 }
@@ -372,7 +372,7 @@ impl Sender {
     }
 
     fn renew_identity(&mut self) {
-        if self.asking_identity || !self.slots.iter().any(|slot| slot.queue.wants_producer()) {
+        if self.asking_identity || !self.slots.iter().any(|slot| slot.queue.needs_producer()) {
             return;
         }
         if let Some(transaction) = &self.config.transaction {
