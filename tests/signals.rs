@@ -36,7 +36,7 @@ fn a_second_signal_ends_at_once_and_counts_what_is_unconfirmed() {
     let done = stuck.ended();
     send_signal(own.pid(1), libc::SIGCONT);
     assert!([130, 143].contains(&done.code), "{}", done.code); // which of the two comes last is the kernel's to say
-    assert!(done.stderr.contains("2 records unconfirmed"), "{}", done.stderr);
+    assert!(done.stderr.contains("2 records unacknowledged"), "{}", done.stderr);
 }
 
 #[test]

@@ -26,7 +26,9 @@ pub use native::{
 pub use native::{Assignor, ClusterAdmin, DescribedGroup, GroupAdmin, Hash, ListedGroup, Progress, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
-pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
+pub use producer::{
+    Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
+};
 
 /// A connection to a cluster through the engine that speaks to it.
 #[derive(Debug)]

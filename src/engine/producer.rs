@@ -63,6 +63,13 @@ pub struct TransactionConfig {
     pub timeout: Duration,
 }
 
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionEnd {
+    Commit,
+    Abort,
+}
+
 /// Which partition a record goes to that names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 #[value(rename_all = "kebab-case")]
@@ -123,20 +130,19 @@ pub trait Producer {
     /// The record can never be sent (too large, no such partition, no such topic), or a second signal came.
     fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<Slot>;
 
-    /// The time of records that carry none; to be told now and then, as reading a clock a record would cost.
-    fn set_now(&mut self, now: Timestamp);
+    /// The input continues at `now`, the time of records that have none: sends what has been open for too long.
+    /// `held_bytes` is what the caller keeps of records until they are acknowledged in order; it counts against
+    /// [`ProducerConfig::buffer_memory`]. To be called now and then, for reading a clock per record would cost.
+    ///
+    /// # Errors
+    /// Sending failed for good.
+    fn tick(&mut self, now: Timestamp, held_bytes: usize) -> Result<()>;
 
     /// The input has nothing right now: sends what is open. Returns when to call again, if it held any back.
     ///
     /// # Errors
     /// Sending failed for good.
     fn idle(&mut self) -> Result<Option<Instant>>;
-
-    /// The input goes on: sends what is open for too long all the same.
-    ///
-    /// # Errors
-    /// Sending failed for good.
-    fn busy(&mut self) -> Result<()>;
 
     /// Outcomes that became known since the last call.
     fn receipts(&mut self) -> Vec<Receipt>;
@@ -156,9 +162,10 @@ pub trait Producer {
     /// Commits or aborts the transaction, once all its records have an outcome; the next record begins another.
     ///
     /// # Errors
-    /// The coordinator refused: the producer was fenced, or the transaction timed out.
-    fn end_transaction(&mut self, commit: bool) -> Result<()>;
+    /// The coordinator refused: the producer was fenced, or the transaction timed out; or, of a commit, nobody knows
+    /// ([`Error::CommitUnknown`]): after that it cannot be aborted any more.
+    fn end_transaction(&mut self, end: TransactionEnd) -> Result<()>;
 
     /// How many appended records have no outcome yet.
-    fn unconfirmed(&self) -> u64;
+    fn unacknowledged(&self) -> u64;
 }

@@ -10,14 +10,16 @@ mod sender;
 use super::Client;
 use super::cluster::{Cluster, TopicInfo};
 use super::wire::{BatchBuilder, Sealed};
-use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, no_such_partition};
-use crate::error::{Error, Result};
+use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition};
+use crate::error::{Error, RefusedRecord, Result};
 use crate::record::TopicPartition;
 use crate::record::{PartitionId, RecordRef, Timestamp};
 use bytes::BytesMut;
+use identity::TransactionVersion;
 use kafka_protocol::error::ResponseError;
 use queue::ProducerId;
 use sender::{Feedback, Outgoing, Sender, ToSender};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -29,12 +31,13 @@ const MAX_QUEUED: usize = 16;
 /// A batch that a busy input fills this slowly is sent as it is.
 const MAX_OPEN: Duration = Duration::from_millis(100);
 
-/// What is kept of a record beside its bytes while it is on its way: chiefly its place in the input's order.
-const RECORD_OVERHEAD: usize = 16;
+/// What is kept of a batch beside its records: its entries in the queue and elsewhere, and its receipt.
+const BATCH_OVERHEAD: usize = 512;
 
-/// What a batch counts for against [`ProducerConfig::buffer_memory`].
+/// What a batch counts for against [`ProducerConfig::buffer_memory`]. What the command keeps of its records is told by
+/// [`Producer::tick`].
 fn cost(sealed: &Sealed) -> usize {
-    sealed.len() + RECORD_OVERHEAD * sealed.count as usize
+    sealed.len() + BATCH_OVERHEAD
 }
 
 /// Called, from the network's thread, when [`Producer::idle`] should be called again.
@@ -52,7 +55,8 @@ pub struct NativeProducer {
     /// Set when the sender shall call the command's waker at the next receipt.
     armed: Arc<AtomicBool>,
     now: Timestamp,
-    identity: Option<ProducerId>,
+    /// Of a transactional producer.
+    transactional: Option<(ProducerId, TransactionVersion)>,
     /// Records appended in all, and when the transaction began.
     appended: u64,
     before_transaction: u64,
@@ -61,6 +65,8 @@ pub struct NativeProducer {
     outstanding: usize,
     /// Bytes in open batches.
     open: usize,
+    /// Bytes that the command keeps of records until they are acknowledged in order.
+    held: usize,
     receipts: Vec<Receipt>,
     /// Memory of delivered batches, for those to come.
     spare: Vec<BytesMut>,
@@ -104,21 +110,27 @@ impl NativeProducer {
         let (report, feedback) = channel();
         let armed = Arc::new(AtomicBool::new(false));
         let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-        let (infos, identity) = client.network.run(1, async {
+        let (infos, identity, version) = client.network.run(1, async {
             let infos = find_topics(&client.cluster, &names, config.create_topics).await?;
             let deadline = Instant::now() + config.delivery_timeout;
             let identity = match config.idempotent {
                 true => Some(identity::take(&client.cluster, config.transaction.as_ref(), deadline).await?),
                 false => None,
             };
-            Ok((infos, identity))
+            let version = match config.transaction {
+                Some(_) => Some(identity::transaction_version(&client.cluster).await?),
+                None => None,
+            };
+            Ok((infos, identity, version))
         })?;
         let woken = report.clone();
         client.network.stop().wake_with(move || {
             // Err: the producer is gone, nobody waits.
             let _ = woken.send(Feedback::Woken);
         });
-        let task = Sender::new(client.cluster.clone(), config.clone(), identity, batches, report, armed.clone(), wake);
+        let identity_of = sender::Identity { producer: identity, transactions: version };
+        let task =
+            Sender::new(client.cluster.clone(), config.clone(), identity_of, batches, report, armed.clone(), wake);
         client.network.handle().spawn(task.run());
         let mut producer = Self {
             client,
@@ -129,12 +141,13 @@ impl NativeProducer {
             feedback,
             armed,
             now: 0,
-            identity,
+            transactional: identity.zip(version),
             appended: 0,
             before_transaction: 0,
             answered: 0,
             outstanding: 0,
             open: 0,
+            held: 0,
             receipts: Vec::new(),
             spare: Vec::new(),
         };
@@ -231,6 +244,22 @@ impl NativeProducer {
         Ok(())
     }
 
+    /// Waits until the buffer has room for a record of `size` bytes of a partition.
+    fn make_room(&mut self, topic: usize, partition: usize, size: usize) -> Result<()> {
+        loop {
+            let is_full = self.outstanding + self.open + self.held + size > self.config.buffer_memory;
+            let is_queued = self.topics[topic].partitions[partition].unanswered >= MAX_QUEUED;
+            if !is_queued && !(is_full && self.outstanding > 0) {
+                return Ok(());
+            }
+            self.wait()?;
+            if self.outstanding == 0 {
+                // Everything has an outcome: the command drops what it holds at its next turn.
+                self.held = 0;
+            }
+        }
+    }
+
     fn seal_where(&mut self, due: impl Fn(&Accumulator) -> bool) -> Result<()> {
         for topic in 0..self.topics.len() {
             for partition in 0..self.topics[topic].partitions.len() {
@@ -266,10 +295,7 @@ impl Producer for NativeProducer {
         let index = self.topic(topic)?;
         let size = BatchBuilder::upper_bound(record);
         if size > self.config.max_record_size {
-            return Err(Error::Usage(format!(
-                "a record of {size} bytes is larger than --max-record-size {}",
-                self.config.max_record_size
-            )));
+            return Err(Error::Refused(RefusedRecord::TooLarge { size, limit: self.config.max_record_size }));
         }
         let Topic { partitions, available, sticky, name, .. } = &mut self.topics[index];
         let count = partitions.len();
@@ -293,14 +319,7 @@ impl Producer for NativeProducer {
                 chosen = self.topics[index].sticky;
             }
         }
-        while self.topics[index].partitions[chosen].unanswered >= MAX_QUEUED
-            || (self.outstanding > 0 && self.outstanding + self.open + size > self.config.buffer_memory)
-        {
-            if self.outstanding == 0 {
-                self.seal_where(|_| true)?;
-            }
-            self.wait()?;
-        }
+        self.make_room(index, chosen, size)?;
         if self.open > self.config.buffer_memory / 2 {
             self.seal_where(|_| true)?;
         }
@@ -323,8 +342,13 @@ impl Producer for NativeProducer {
         Ok(self.topics[index].first_slot + chosen)
     }
 
-    fn set_now(&mut self, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp, held_bytes: usize) -> Result<()> {
         self.now = now;
+        self.held = held_bytes;
+        self.note_all();
+        let limit = self.config.linger.max(MAX_OPEN);
+        let now = Instant::now();
+        self.seal_where(|a| a.unanswered == 0 && a.opened.is_some_and(|o| now.saturating_duration_since(o) >= limit))
     }
 
     fn idle(&mut self) -> Result<Option<Instant>> {
@@ -340,13 +364,6 @@ impl Producer for NativeProducer {
         Ok(held.filter_map(|a| Some(a.opened? + linger)).min())
     }
 
-    fn busy(&mut self) -> Result<()> {
-        self.note_all();
-        let limit = self.config.linger.max(MAX_OPEN);
-        let now = Instant::now();
-        self.seal_where(|a| a.unanswered == 0 && a.opened.is_some_and(|o| now.saturating_duration_since(o) >= limit))
-    }
-
     fn receipts(&mut self) -> Vec<Receipt> {
         self.note_all();
         std::mem::take(&mut self.receipts)
@@ -354,7 +371,7 @@ impl Producer for NativeProducer {
 
     fn finish(&mut self) -> Result<()> {
         self.seal_where(|_| true)?;
-        while self.unconfirmed() > 0 {
+        while self.unacknowledged() > 0 {
             self.wait()?;
         }
         Ok(())
@@ -364,19 +381,27 @@ impl Producer for NativeProducer {
         self.tell(ToSender::Abandon)
     }
 
-    fn end_transaction(&mut self, commit: bool) -> Result<()> {
-        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity) else { return Ok(()) };
+    fn end_transaction(&mut self, end: TransactionEnd) -> Result<()> {
+        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.transactional) else { return Ok(()) };
         if self.appended == self.before_transaction {
-            return Ok(()); // nothing was announced: there is no transaction to be ended
+            return Ok(()); // no partition was added: there is no transaction to be ended
         }
         let deadline = Instant::now() + self.config.delivery_timeout;
-        let cluster = &self.client.cluster;
-        self.client.network.run(2, identity::end(cluster, &transaction.id, identity, commit, deadline))?;
+        let in_doubt = Cell::new(false);
+        let ended = identity::end(&self.client.cluster, &transaction.id, identity, end, deadline, &in_doubt);
+        let next = match self.client.network.run(2, ended) {
+            Ok(next) => next,
+            Err(last) if end == TransactionEnd::Commit && in_doubt.get() => {
+                return Err(Error::CommitUnknown { transactional_id: transaction.id.clone(), last: Box::new(last) });
+            }
+            Err(error) => return Err(error),
+        };
         self.before_transaction = self.appended;
-        self.tell(ToSender::TransactionEnded)
+        self.transactional = Some((next, identity.1));
+        self.tell(ToSender::TransactionEnded(next))
     }
 
-    fn unconfirmed(&self) -> u64 {
+    fn unacknowledged(&self) -> u64 {
         self.appended - self.answered
     }
 }

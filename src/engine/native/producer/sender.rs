@@ -5,7 +5,7 @@ mod answers;
 use super::super::cluster::{Cluster, TopicAnswer, TopicInfo};
 use super::super::net::{Connection, backoff};
 use super::super::wire::{Codec, Compression, ProducerStamp, Sealed};
-use super::identity;
+use super::identity::{self, TransactionVersion};
 use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
 use super::{Wake, cost};
@@ -47,8 +47,8 @@ pub(super) enum ToSender {
     Batch(Outgoing),
     /// What was not sent yet is given up.
     Abandon,
-    /// The transaction has ended: partitions must be announced anew.
-    TransactionEnded,
+    /// The transaction has ended: partitions must be added again, under this identity.
+    TransactionEnded(ProducerId),
 }
 
 #[derive(Debug)]
@@ -112,14 +112,23 @@ enum Event {
     },
     Leaders(Result<Vec<TopicAnswer>>),
     Identity(Result<ProducerId>),
-    /// Partitions were announced to the transaction.
+    /// Partitions were added to the transaction.
     Added(Vec<usize>, Result<()>),
+}
+
+/// Who produces, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    /// `None` without idempotence.
+    pub(super) producer: Option<ProducerId>,
+    /// `None` without transactions.
+    pub(super) transactions: Option<TransactionVersion>,
 }
 
 pub(super) struct Sender {
     cluster: Arc<Cluster>,
     config: ProducerConfig,
-    identity: Option<ProducerId>,
+    identity: Identity,
     batches: UnboundedReceiver<ToSender>,
     report: std::sync::mpsc::Sender<Feedback>,
     armed: Arc<AtomicBool>,
@@ -131,7 +140,7 @@ pub(super) struct Sender {
     looking: bool,
     look_at: Option<Instant>,
     asking_identity: bool,
-    /// Slots that belong to the transaction, and whether more are being announced.
+    /// Slots that belong to the transaction, and whether more are being added.
     added: BTreeSet<usize>,
     adding: bool,
     /// Why nothing new is sent any more.
@@ -142,7 +151,7 @@ impl Sender {
     pub(super) fn new(
         cluster: Arc<Cluster>,
         config: ProducerConfig,
-        identity: Option<ProducerId>,
+        identity: Identity,
         batches: UnboundedReceiver<ToSender>,
         report: std::sync::mpsc::Sender<Feedback>,
         armed: Arc<AtomicBool>,
@@ -175,7 +184,7 @@ impl Sender {
             self.expire(now);
             self.look_up(now);
             self.renew_identity();
-            self.announce();
+            self.add_partitions();
             self.send(now);
             let timer = self.next_timer();
             tokio::select! {
@@ -200,7 +209,10 @@ impl Sender {
     fn accept(&mut self, message: ToSender) {
         match message {
             ToSender::Abandon => self.abandon(Error::NotSent),
-            ToSender::TransactionEnded => self.added.clear(),
+            ToSender::TransactionEnded(next) => {
+                self.added.clear();
+                self.identity.producer = Some(next);
+            }
             ToSender::Topic(info, available) => {
                 for (index, partition) in info.partitions.iter().enumerate() {
                     self.slots.push(Slot {
@@ -242,10 +254,10 @@ impl Sender {
         self.abandoned = Some(error);
     }
 
-    /// Announces to the transaction the partitions that have something to be sent.
-    fn announce(&mut self) {
-        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity) else { return };
-        if self.adding {
+    /// Adds the partitions that have something to send to the transaction, where the first batch does not do that.
+    fn add_partitions(&mut self) {
+        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity.producer) else { return };
+        if self.adding || self.identity.transactions == Some(TransactionVersion::Two) {
             return;
         }
         let waits = |slot: &usize| !self.slots[*slot].queue.is_empty() && !self.added.contains(slot);
@@ -316,7 +328,7 @@ impl Sender {
             Event::Identity(identity) => {
                 self.asking_identity = false;
                 match identity {
-                    Ok(identity) => self.identity = Some(identity),
+                    Ok(identity) => self.identity.producer = Some(identity),
                     // Asked again as long as a batch waits for it, whose own deadline ends that.
                     Err(error) => tracing::warn!(error_name = error.name(), %error, "asking for a producer id again"),
                 }
@@ -432,10 +444,11 @@ impl Sender {
     /// Puts one batch of each partition that `broker` leads into a request; false when there is none to send.
     fn send_one(&mut self, broker: i32, connection: &Arc<Connection>, now: Instant) -> bool {
         let ids = self.slots.iter().filter(|slot| slot.leader == Some(broker)).all(|slot| slot.topic_id != Uuid::nil());
-        let newest = match (&self.config.transaction, ids) {
-            (Some(_), _) => request::LAST_WITH_ANNOUNCED_PARTITIONS,
-            (None, true) => i16::MAX,
-            (None, false) => request::LAST_BY_NAME,
+        let added_first = self.identity.transactions == Some(TransactionVersion::One);
+        let newest = match ids {
+            _ if added_first => request::LAST_WITH_ADDED_PARTITIONS,
+            true => i16::MAX,
+            false => request::LAST_BY_NAME,
         };
         let Ok(version) = connection.version::<ProduceRequest>(newest) else { return false };
         let transactional = self.config.transaction.is_some();
@@ -443,11 +456,11 @@ impl Sender {
         let mut sent = Vec::new();
         let mut bytes = 0;
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            let announced = !transactional || self.added.contains(&index);
-            if slot.leader != Some(broker) || bytes >= MAX_REQUEST || !announced {
+            let is_ready = !added_first || self.added.contains(&index);
+            if slot.leader != Some(broker) || bytes >= MAX_REQUEST || !is_ready {
                 continue;
             }
-            if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity) {
+            if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity.producer) {
                 bytes += batch.sealed.len();
                 sent.push((index, batch.first_record));
                 batches.push((index, batch.sealed.clone(), ProducerStamp { transactional, ..stamp }));
