@@ -270,7 +270,7 @@ impl Produce {
         }
         let report = self.report(context)?;
         let mut inbox = crate::input::open(&sources)?;
-        context.stop.wake_with(inbox.waker());
+        let _waker = context.stop.wake_with(inbox.waker());
         let splitter = Splitter::new(&self.delimiter.0, config.max_record_size);
         let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
         inbox.start()?;

@@ -1,7 +1,6 @@
 //! `--rate`: holds records back.
 
 use crate::signal::Stop;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Lets no more than so many records a second pass.
@@ -10,17 +9,12 @@ pub(super) struct Pace {
     began: Instant,
     passed: u64,
     /// A signal ends the wait.
-    stopped: Receiver<()>,
+    stop: Stop,
 }
 
 impl Pace {
     pub(super) fn new(per_second: f64, stop: &Stop) -> Self {
-        let (signal, stopped) = channel();
-        stop.wake_with(move || {
-            // Err: the run is over.
-            let _ = signal.send(());
-        });
-        Self { per_second, began: Instant::now(), passed: 0, stopped }
+        Self { per_second, began: Instant::now(), passed: 0, stop: stop.clone() }
     }
 
     /// How long the next record has to wait; `None` when it is due.
@@ -32,6 +26,6 @@ impl Pace {
 
     /// Waits; false when a signal came first.
     pub(super) fn wait(&self, time: Duration) -> bool {
-        self.stopped.recv_timeout(time).is_err()
+        !self.stop.wait(time)
     }
 }

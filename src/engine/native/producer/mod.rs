@@ -14,6 +14,7 @@ use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, Transacti
 use crate::error::{Error, RefusedRecord, Result};
 use crate::record::TopicPartition;
 use crate::record::{PartitionId, RecordRef, Timestamp};
+use crate::signal::{Until, Waker};
 use bytes::BytesMut;
 use identity::TransactionVersion;
 use kafka_protocol::error::ResponseError;
@@ -57,6 +58,7 @@ pub struct NativeProducer {
     now: Timestamp,
     /// Of a transactional producer.
     transactional: Option<(ProducerId, TransactionVersion)>,
+    _waker: Waker,
     /// Records appended in all, and when the transaction began.
     appended: u64,
     before_transaction: u64,
@@ -110,7 +112,7 @@ impl NativeProducer {
         let (report, feedback) = channel();
         let armed = Arc::new(AtomicBool::new(false));
         let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-        let (infos, identity, version) = client.network.run(1, async {
+        let (infos, identity, version) = client.network.run(Until::FirstSignal, async {
             let infos = find_topics(&client.cluster, &names, config.create_topics).await?;
             let deadline = Instant::now() + config.delivery_timeout;
             let identity = match config.idempotent {
@@ -124,7 +126,7 @@ impl NativeProducer {
             Ok((infos, identity, version))
         })?;
         let woken = report.clone();
-        client.network.stop().wake_with(move || {
+        let waker = client.network.stop().wake_with(move || {
             // Err: the producer is gone, nobody waits.
             let _ = woken.send(Feedback::Woken);
         });
@@ -142,6 +144,7 @@ impl NativeProducer {
             armed,
             now: 0,
             transactional: identity.zip(version),
+            _waker: waker,
             appended: 0,
             before_transaction: 0,
             answered: 0,
@@ -185,7 +188,10 @@ impl NativeProducer {
             Some(index) => index,
             None => {
                 let cluster = &self.client.cluster;
-                let found = self.client.network.run(2, find_topics(cluster, &[name], self.config.create_topics))?;
+                let found = self
+                    .client
+                    .network
+                    .run(Until::SecondSignal, find_topics(cluster, &[name], self.config.create_topics))?;
                 for info in found {
                     self.add_topic(info)?;
                 }
@@ -389,7 +395,7 @@ impl Producer for NativeProducer {
         let deadline = Instant::now() + self.config.delivery_timeout;
         let in_doubt = Cell::new(false);
         let ended = identity::end(&self.client.cluster, &transaction.id, identity, end, deadline, &in_doubt);
-        let next = match self.client.network.run(2, ended) {
+        let next = match self.client.network.run(Until::SecondSignal, ended) {
             Ok(next) => next,
             Err(last) if end == TransactionEnd::Commit && in_doubt.get() => {
                 return Err(Error::CommitUnknown { transactional_id: transaction.id.clone(), last: Box::new(last) });
