@@ -34,6 +34,8 @@ pub struct ProducerConfig {
     pub linger: Duration,
     /// A record not acknowledged this long after it was read has failed.
     pub delivery_timeout: Duration,
+    /// Metadata is refreshed this often even when nothing fails.
+    pub metadata_max_age: Duration,
     /// Requests to one broker that may await their answer.
     pub max_in_flight: usize,
     /// Bytes of records not acknowledged yet; reading waits beyond.
@@ -145,7 +147,10 @@ pub trait Producer {
     fn idle(&mut self) -> Result<Option<Instant>>;
 
     /// Outcomes that became known since the last call.
-    fn receipts(&mut self) -> Vec<Receipt>;
+    ///
+    /// # Errors
+    /// Sending failed for good.
+    fn receipts(&mut self) -> Result<Vec<Receipt>>;
 
     /// Sends all and waits for every outcome, which [`Producer::receipts`] then tells.
     ///

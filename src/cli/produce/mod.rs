@@ -359,6 +359,7 @@ impl Produce {
             batch_size: size(self.batch_size, "batch.size", 1_000_000)?.clamp(1, 1 << 30),
             linger,
             delivery_timeout,
+            metadata_max_age: properties.millis("metadata.max.age.ms")?.unwrap_or(Duration::from_secs(300)),
             max_in_flight: match self.max_in_flight {
                 Some(count) => usize::from(count),
                 None => properties.get("max.in.flight.requests.per.connection")?.unwrap_or(5).clamp(1, 5),

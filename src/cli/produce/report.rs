@@ -132,7 +132,7 @@ impl Report {
 
     /// Notes the outcomes that the producer has learned.
     pub(super) fn take(&mut self, producer: &mut dyn Producer) -> Result<()> {
-        for receipt in producer.receipts() {
+        for receipt in producer.receipts()? {
             match &receipt.outcome {
                 Ok(_) => {
                     self.delivered += receipt.records;

@@ -314,8 +314,8 @@ impl Producer for KafkaProducer {
         Ok(None)
     }
 
-    fn receipts(&mut self) -> Vec<Receipt> {
-        std::mem::take(&mut self.receipts)
+    fn receipts(&mut self) -> Result<Vec<Receipt>> {
+        Ok(std::mem::take(&mut self.receipts))
     }
 
     fn finish(&mut self) -> Result<()> {

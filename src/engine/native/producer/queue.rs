@@ -20,11 +20,11 @@
 
 mod verdict;
 
-use super::super::wire::{Codec, ProducerStamp, Sealed, split};
+use super::super::wire::{Codec, ProducerStamp, Sealed, cut};
 use crate::error::Error;
 use crate::record::{Offset, Timestamp};
 use kafka_protocol::error::ResponseError;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use verdict::{Verdict, precedes_append, verdict};
 
@@ -104,11 +104,29 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
     /// It has the batch, from this offset on, under its own time if that counts; -1 where it does not say.
-    Written { offset: Offset, append_time: Timestamp },
-    /// It said no.
-    Refused(Error, ResponseError),
+    Written {
+        offset: Offset,
+        append_time: Timestamp,
+    },
+    Refused(Refusal),
     /// It said nothing: the connection broke, or time ran out.
     Lost(Error),
+}
+
+/// A broker's refusal of a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    pub(super) code: ResponseError,
+    /// The records that it is about; none before Kafka 2.4 (KIP-467), and where it is about the batch.
+    pub(super) bad_records: Vec<BadRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadRecord {
+    /// Which record of the batch, from 0.
+    pub(super) index: usize,
+    pub(super) why: Option<String>,
 }
 
 /// A batch that needs no more care.
@@ -310,7 +328,7 @@ impl Queue {
                 batch.note_doubt();
                 self.put_back(batch, error, now, backoff);
             }
-            Answer::Refused(error, code) => {
+            Answer::Refused(Refusal { error, code, bad_records }) => {
                 if !precedes_append(code) {
                     batch.note_doubt();
                 }
@@ -318,12 +336,9 @@ impl Queue {
                     Verdict::Written => done.push(self.written(batch, (None, None))),
                     Verdict::Retry => self.put_back(batch, error, now, backoff),
                     Verdict::Sequence => self.out_of_sequence(batch, error, now, backoff),
-                    // One that may be written is not cut: the broker would not recognize its halves.
-                    Verdict::Split if !batch.possibly_written => match split(&batch.sealed) {
-                        Some((a, b)) => self.put_back_halves(batch, a, b),
-                        None => done.push(self.give_up(batch, error)),
-                    },
-                    Verdict::Split | Verdict::Permanent => done.push(self.give_up(batch, error)),
+                    // One that may be written is not cut: the broker would not recognize its parts.
+                    Verdict::Part if !batch.possibly_written => done.extend(self.part(batch, &error, &bad_records)),
+                    Verdict::Part | Verdict::Permanent => done.push(self.give_up(batch, error)),
                 }
             }
         }
@@ -402,14 +417,43 @@ impl Queue {
         self.insert(batch);
     }
 
-    /// The halves take the numbers of the whole: those after it stay as they are.
-    fn put_back_halves(&mut self, whole: Batch, a: Sealed, b: Sealed) {
-        self.settling = true;
-        let first_record = whole.first_record + a.count as u64;
-        let numbers = whole.numbers.map(|n| Numbers { sequence: add(n.sequence, a.count), ..n });
+    /// Cuts a batch: gives up the bad records, and keeps the others. Where the broker named none, both halves are
+    /// tried; a single record is given up. The parts take the numbers of the whole: those after it stay as they are.
+    fn part(&mut self, whole: Batch, error: &Error, bad: &[BadRecord]) -> Vec<Done> {
+        let count = whole.sealed.count as usize;
+        let runs = match runs(count, bad) {
+            runs if runs.iter().any(|run| run.bad.is_some()) => runs,
+            _ if count > 1 => vec![Run { start: 0, bad: None }, Run { start: count / 2, bad: None }],
+            _ => vec![Run { start: 0, bad: Some(None) }],
+        };
+        let starts: Vec<usize> = runs.iter().skip(1).map(|run| run.start).collect();
+        let Some(parts) = cut(&whole.sealed, &starts) else { return vec![self.give_up(whole, error.clone())] };
         let state = if whole.sealed.codec == Codec::None { State::Ready } else { State::Raw };
-        self.insert(Batch { sealed: b, first_record, numbers, state, ..whole.clone() });
-        self.insert(Batch { sealed: a, state, ..whole });
+        self.settling = true;
+        let mut done = Vec::new();
+        for (run, sealed) in runs.into_iter().zip(parts) {
+            let shifted = |n: Numbers| Numbers { sequence: add(n.sequence, run.start as i32), ..n };
+            let mut part = Batch {
+                first_record: whole.first_record + run.start as u64,
+                sealed,
+                state,
+                numbers: whole.numbers.map(shifted),
+                ..whole.clone()
+            };
+            match run.bad {
+                Some(why) => done.push(self.give_up(part, explained(error, why))),
+                None => {
+                    if !done.is_empty() {
+                        // As if never sent: behind a failure, a run that ends with it leaves them out.
+                        (part.numbers, part.last_error) = (None, None);
+                    } else {
+                        part.last_error = Some(error.clone());
+                    }
+                    self.insert(part);
+                }
+            }
+        }
+        done
     }
 
     fn insert(&mut self, batch: Batch) {
@@ -420,6 +464,35 @@ impl Queue {
     /// Once nothing is in flight, sending may go on.
     fn settle(&mut self) {
         self.settling &= !self.in_flight.is_empty();
+    }
+}
+
+/// Neighbors in a batch that are bad for the same reason, or not bad.
+struct Run {
+    start: usize,
+    /// The broker's reason, if it gave one.
+    bad: Option<Option<String>>,
+}
+
+fn runs(count: usize, bad: &[BadRecord]) -> Vec<Run> {
+    let bad: BTreeMap<usize, &Option<String>> = bad.iter().map(|record| (record.index, &record.why)).collect();
+    let mut runs: Vec<Run> = Vec::new();
+    for index in 0..count {
+        let why = bad.get(&index).copied();
+        if runs.last().is_none_or(|run| run.bad.as_ref() != why) {
+            runs.push(Run { start: index, bad: why.cloned() });
+        }
+    }
+    runs
+}
+
+/// `error` with what the broker says of a record.
+fn explained(error: &Error, why: Option<String>) -> Error {
+    match (error.clone(), why) {
+        (Error::Kafka { action, subject, code, .. }, Some(why)) => {
+            Error::Kafka { action, subject, code, detail: Some(why) }
+        }
+        (error, _) => error,
     }
 }
 

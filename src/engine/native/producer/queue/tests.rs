@@ -49,10 +49,26 @@ struct Log {
     next: i32,
     /// Sequence number, records and offset.
     recent: VecDeque<(i32, i32, i64)>,
+    bad: Bad,
+}
+
+/// Records that the broker refuses, and whether it names them (KIP-467).
+#[derive(Debug, Clone, Default)]
+struct Bad {
+    records: Vec<u64>,
+    are_named: bool,
 }
 
 impl Log {
     fn append(&mut self, stamp: ProducerStamp, first: u64, count: i32) -> Answer {
+        let bad = (0..count as usize).filter(|&index| self.bad.records.contains(&(first + index as u64)));
+        let bad_records: Vec<_> = bad.map(|index| BadRecord { index, why: Some("no key".to_owned()) }).collect();
+        if !bad_records.is_empty() {
+            let (code, are_named) = (ResponseError::InvalidRecord, self.bad.are_named);
+            let error = Error::kafka(Action::Produce, Subject::topic_named("t"), code);
+            let bad_records = if are_named { bad_records } else { Vec::new() };
+            return Answer::Refused(Refusal { error, code, bad_records });
+        }
         if stamp.producer_id >= 0 {
             let identity = (stamp.producer_id, stamp.producer_epoch);
             if let Some((id, epoch)) = self.producer.filter(|&(id, _)| id == identity.0) {
@@ -88,7 +104,8 @@ impl Log {
 }
 
 fn refused(error: ResponseError) -> Answer {
-    Answer::Refused(Error::kafka(Action::Produce, Subject::topic_named("t"), error), error)
+    let named = Error::kafka(Action::Produce, Subject::topic_named("t"), error);
+    Answer::Refused(Refusal { error: named, code: error, bad_records: Vec::new() })
 }
 
 fn sealed(count: i32) -> Sealed {
@@ -109,6 +126,10 @@ struct Run {
 /// Drives batches, each of so many records and to be delivered within so many milliseconds after the one before,
 /// through a queue with one fate a request, then with a healthy broker until all is done.
 fn run(batches: &[(i32, u64)], fates: &[Fate], window: usize, idempotent: bool) -> Run {
+    run_refusing(Bad::default(), batches, fates, window, idempotent)
+}
+
+fn run_refusing(bad: Bad, batches: &[(i32, u64)], fates: &[Fate], window: usize, idempotent: bool) -> Run {
     let mut now = Instant::now();
     let mut queue = Queue::new(false);
     let (mut record, mut deadline) = (0, now);
@@ -118,7 +139,7 @@ fn run(batches: &[(i32, u64)], fates: &[Fate], window: usize, idempotent: bool) 
         record += count as u64;
     }
     let mut fates = fates.iter().copied();
-    let mut run = Run { log: Log::default(), done: Vec::new() };
+    let mut run = Run { log: Log { bad, ..Log::default() }, done: Vec::new() };
     // Requests on the wire, in order, answered in order.
     let mut wire: VecDeque<(u64, Answer)> = VecDeque::new();
     for _ in 0..100_000 {
@@ -206,6 +227,39 @@ proptest! {
         window in 1..6usize,
     ) {
         let run = run(&batches, &fates, window, true);
+        check(&run, total(&batches))?;
+        prop_assert!(run.log.records.is_sorted_by(|a, b| a < b), "doubled or out of order: {:?}", run.log.records);
+    }
+
+    #[test]
+    fn bad_records_fail_alone(
+        counts in prop::collection::vec(1..8i32, 1..8),
+        bad in prop::collection::vec(0..30u64, 1..10),
+        are_named: bool,
+        window in 1..6usize,
+        idempotent: bool,
+    ) {
+        let batches: Vec<_> = counts.into_iter().map(|count| (count, FOREVER)).collect();
+        let bad = Bad { records: bad, are_named };
+        let run = run_refusing(bad.clone(), &batches, &[], window, idempotent);
+        check(&run, total(&batches))?;
+        let good: Vec<u64> = (0..total(&batches)).filter(|record| !bad.records.contains(record)).collect();
+        prop_assert_eq!(&run.log.records, &good);
+        let failed = run.done.iter().filter_map(|done| done.outcome.as_ref().err());
+        for (error, possibly_written) in failed {
+            prop_assert!(!possibly_written && (!are_named || error.to_string().contains("no key")), "{}", error);
+        }
+    }
+
+    #[test]
+    fn bad_records_amid_faults_double_nothing(
+        batches in batches(),
+        bad in prop::collection::vec(0..30u64, 1..6),
+        fates in prop::collection::vec(fate(), 0..40),
+        are_named: bool,
+        window in 1..6usize,
+    ) {
+        let run = run_refusing(Bad { records: bad, are_named }, &batches, &fates, window, true);
         check(&run, total(&batches))?;
         prop_assert!(run.log.records.is_sorted_by(|a, b| a < b), "doubled or out of order: {:?}", run.log.records);
     }
@@ -303,4 +357,23 @@ fn a_transaction_that_lost_a_batch_sends_nothing_behind_it() {
     let done = queue.abandon(&Error::NotSent);
     assert!(matches!(done[..], [Done { outcome: Err((Error::NotSent, false)), .. }]));
     assert!(queue.is_empty());
+}
+
+/// With `--on-error stop` what stands behind a bad record is not sent; what stands before it, is.
+#[test]
+fn what_stands_behind_a_bad_record_counts_as_never_sent() {
+    let now = Instant::now();
+    let producer = Some(ProducerId { id: 1, epoch: 0 });
+    let mut queue = Queue::new(false);
+    queue.push(Batch::new(0, sealed(5), false, now + Duration::from_secs(9)));
+    queue.next(now, 5, producer).unwrap();
+    let code = ResponseError::InvalidRecord;
+    let error = Error::kafka(Action::Produce, Subject::topic_named("t"), code);
+    let bad_records = vec![BadRecord { index: 2, why: None }];
+    let done = queue.answered(0, Answer::Refused(Refusal { error, code, bad_records }), now, |_| Duration::ZERO);
+    assert!(matches!(&done[..], [Done { batch, .. }] if (batch.first_record, batch.sealed.count) == (2, 1)));
+    let done = queue.abandon(&Error::NotSent);
+    assert!(matches!(&done[..], [Done { batch, .. }] if (batch.first_record, batch.sealed.count) == (3, 2)));
+    let (batch, stamp) = queue.next(now, 5, producer).unwrap();
+    assert_eq!((batch.first_record, batch.sealed.count, stamp.base_sequence), (0, 2, 0));
 }

@@ -11,8 +11,8 @@ pub(super) enum Verdict {
     Retry,
     /// Its sequence number is not the one that the broker expects.
     Sequence,
-    /// To be cut in two, each of which may be small enough.
-    Split,
+    /// To be sent in parts: a part of its records is bad, or all of them are too many.
+    Part,
     /// It is refused for good.
     Permanent,
 }
@@ -22,7 +22,7 @@ pub(super) fn verdict(code: ResponseError) -> Verdict {
     match code {
         E::DuplicateSequenceNumber => Verdict::Written,
         E::OutOfOrderSequenceNumber | E::UnknownProducerId => Verdict::Sequence,
-        E::MessageTooLarge | E::RecordListTooLarge => Verdict::Split,
+        E::MessageTooLarge | E::RecordListTooLarge | E::InvalidRecord | E::InvalidTimestamp => Verdict::Part,
         _ if code.is_transient() => Verdict::Retry,
         _ => Verdict::Permanent,
     }
