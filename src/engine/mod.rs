@@ -30,7 +30,9 @@ pub use native::wire::{Codec, Compression, Isolation};
 pub use native::{Assignor, Hash, NativeAdmin, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
-pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
+pub use producer::{
+    Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
+};
 
 /// A connection to a cluster through the engine that its brokers understand; clones share the connection.
 #[derive(Debug, Clone)]
