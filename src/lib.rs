@@ -13,7 +13,7 @@
 //! - [`record`]: the one shape every room speaks
 //! - [`error`]: what a user sees, exit codes, hints
 //! - [`files`]: reading with a limit, creating privately
-//! - [`time`]: durations and points in time, as people write them
+//! - [`timespec`]: durations and points in time, as people write them
 //! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait
 
 pub mod cli;
@@ -27,4 +27,4 @@ pub mod metrics;
 pub mod output;
 pub mod record;
 pub mod signal;
-pub mod time;
+pub mod timespec;

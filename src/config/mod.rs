@@ -1,13 +1,15 @@
 //! Configuration: properties from flags, `-X`, `-F FILE`, `config.toml` and the environment, resolved to an engine's
 //! options.
 //!
-//! Each property is declared once, in [`declarations`]. Calls `error`, `files`, `time` and the engine's option types.
+//! Each property is declared once, in [`declarations`]. Calls `error`, `files`, `timespec` and the engine's option types.
 
 pub(crate) mod declarations;
 mod jaas;
+mod lines;
 mod profiles;
 mod properties;
 mod property;
+mod readers;
 mod references;
 mod security;
 mod security_values;
@@ -16,7 +18,7 @@ mod sources;
 mod stores;
 mod values;
 
-pub use crate::time::parse_duration;
+pub use crate::timespec::parse_duration;
 pub use jaas::jaas_options;
 pub use properties::{Properties, Sources, Value};
 pub use values::{

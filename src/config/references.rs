@@ -1,6 +1,7 @@
 //! References: values that name where a secret is, instead of the secret.
 
-use super::sources::{java_lines, warn_of_readers};
+use super::lines::java_lines;
+use super::readers::warn_of_readers;
 use crate::error::describe_io;
 use crate::files;
 use std::io::Read;

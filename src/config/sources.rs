@@ -1,13 +1,13 @@
 //! Where settings stand: properties files of the Java client and of librdkafka, the environment, `-X`.
 
 use super::declarations;
+use super::lines::{Lines, java_lines, plain_lines};
+use super::readers::warn_of_readers;
 use super::references::{Commands, is_reference};
 use crate::error::{Error, Result, describe_io, did_you_mean};
 use crate::files;
-use std::collections::BTreeSet;
 use std::fs::Metadata;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 
 /// A property as a source has it.
 #[derive(Debug)]
@@ -110,35 +110,6 @@ pub(super) fn file(path: &Path) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-type Lines = std::result::Result<Vec<(usize, String, String)>, (usize, String)>;
-
-/// Line number, name and value of each property, as `java.util.Properties` reads them (Latin-1, escapes, continued
-/// lines).
-pub(super) fn java_lines(bytes: &[u8]) -> Lines {
-    let mut found = Vec::new();
-    for line in java_properties::PropertiesIter::new(bytes) {
-        let line = line.map_err(|e| (e.line_number().unwrap_or(1), "malformed, perhaps a \\u escape".to_owned()))?;
-        if let java_properties::LineContent::KVPair(name, value) = line.content() {
-            found.push((line.line_number(), name.clone(), value.clone()));
-        }
-    }
-    Ok(found)
-}
-
-fn plain_lines(bytes: &[u8]) -> Lines {
-    let text = std::str::from_utf8(bytes).map_err(|_| (1, "not UTF-8".to_owned()))?;
-    let mut found = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (name, value) = line.split_once('=').ok_or((index + 1, "expected NAME=VALUE".to_owned()))?;
-        found.push((index + 1, name.trim().to_owned(), value.trim().to_owned()));
-    }
-    Ok(found)
-}
-
 /// Whether a property that is set to `text` gives a secret to those who read it.
 fn contains_secret(name: &str, text: &str) -> bool {
     let referred = is_reference(text) || text.contains("assword=\"${");
@@ -152,21 +123,9 @@ pub(super) fn warn_of_secrets(path: &Path, settings: &[Setting], metadata: &Meta
     }
 }
 
-/// Warns, once for each file, if others may read the file at `path`, which contains `what`.
-pub(super) fn warn_of_readers(path: &Path, what: &str, metadata: &Metadata) {
-    static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let Some(readers) = files::other_readers(metadata).filter(|_| metadata.is_file()) else { return };
-    let first = WARNED.lock().is_ok_and(|mut warned| warned.insert(path.to_owned()));
-    if first {
-        let path = path.display();
-        tracing::warn!("{path} contains {what} and is readable by {readers} (chmod 600 {path})");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn read(text: &str) -> Result<Vec<(String, String)>> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -210,12 +169,5 @@ mod tests {
         assert_eq!(set[0].value, " two words ");
         let error = settings(&["sasl.password hunter2".to_owned()]).unwrap_err().to_string();
         assert_eq!(error, "-X sasl.password: expected NAME=VALUE");
-    }
-
-    proptest! {
-        #[test]
-        fn any_file_is_met(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (java_lines(&bytes), plain_lines(&bytes));
-        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Properties;
 use super::declarations::*;
 use super::property::{Property, Text};
-use super::sources::warn_of_readers;
+use super::readers::warn_of_readers;
 use crate::engine::security::{Identity, Secret};
 use crate::error::{Error, Result, describe_io};
 use crate::files;

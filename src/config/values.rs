@@ -2,7 +2,7 @@
 
 use crate::engine::{Acks, Assignor, Codec, Compression, GroupProtocol, Isolation, Partitioner, Start};
 use crate::error::did_you_mean;
-use crate::time::parse_time;
+use crate::timespec::parse_time;
 
 /// The coordinator's own assignors (KIP-848).
 pub const SERVER_ASSIGNORS: [&str; 2] = ["uniform", "range"];

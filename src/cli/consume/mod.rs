@@ -12,7 +12,7 @@ use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Encoding, Format, Writer};
 use crate::record::PartitionId;
-pub(super) use crate::time::parse_time;
+pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
 use run::ConsumeRun;
 use std::io::IsTerminal;
