@@ -68,7 +68,11 @@ fn a_member_that_is_none_any_more_joins_again() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     let lines: Vec<_> = done.stdout.lines().collect();
     assert!(["a b c", "a b b c"].contains(&lines.join(" ").as_str()), "{lines:?}");
-    assert!(done.stderr.contains(&format!("lost: heartbeat of group {topic}: UNKNOWN_MEMBER_ID")), "{}", done.stderr);
+    assert!(
+        done.stderr.contains(&format!("lost: sending a heartbeat to group {topic}: UNKNOWN_MEMBER_ID")),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]
