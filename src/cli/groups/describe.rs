@@ -3,7 +3,7 @@
 use super::lag::lag_json;
 use super::{counted, report_incomplete};
 use crate::cli::listing::{or_dash, print, print_lines, right_align, table};
-use crate::engine::{ClusterAdmin, DescribedGroup, GroupMember, Progress};
+use crate::engine::{DescribedGroup, GroupMember, NativeAdmin, Progress};
 use crate::error::{EXIT_OK, Result};
 use crate::record::TopicPartition;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ struct Described<'a> {
 }
 
 /// Prints groups with their members and progress; the exit code.
-pub(super) fn describe(admin: &ClusterAdmin, groups: &[String], json: bool) -> Result<u8> {
+pub(super) fn describe(admin: &NativeAdmin, groups: &[String], json: bool) -> Result<u8> {
     let mut code = EXIT_OK;
     for name in groups {
         let group = admin.describe_group(name)?;

@@ -4,14 +4,14 @@ use super::report_incomplete;
 use crate::cli::Context;
 use crate::cli::listing::{or_dash, print, print_lines, right_align, say, table};
 use crate::config::parse_duration;
-use crate::engine::{ClusterAdmin, GroupsProgress, Progress};
+use crate::engine::{GroupsProgress, NativeAdmin, Progress};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{GroupLag, Metrics, Observe, Reporter};
 use crate::record::{Offset, TopicPartition};
+use crate::signal::Stop;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How often lag is looked up for Prometheus, unless --watch says otherwise.
@@ -46,13 +46,9 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    pub(super) fn run(&self, context: &Context, admin: &ClusterAdmin) -> Result<u8> {
-        let (wake, woken) = channel();
-        context.stop.wake_with(move || {
-            let _ = wake.send(()); // Err: the command has ended
-        });
+    pub(super) fn run(&self, context: &Context, admin: &NativeAdmin) -> Result<u8> {
         if self.metrics.is_some() {
-            return self.export(&context.metrics, admin, &woken);
+            return self.export(&context.metrics, admin, &context.stop);
         }
         loop {
             let found = self.look_up(admin)?;
@@ -71,15 +67,14 @@ impl Lag {
                 return Ok(EXIT_FAILED);
             }
             match self.watch {
-                // Ok: a signal came.
-                Some(every) if woken.recv_timeout(every).is_err() => {}
+                Some(every) if !context.stop.wait(every) => {}
                 Some(_) => return Ok(EXIT_OK),
                 None => return Ok(code),
             }
         }
     }
 
-    fn look_up(&self, admin: &ClusterAdmin) -> Result<GroupsProgress> {
+    fn look_up(&self, admin: &NativeAdmin) -> Result<GroupsProgress> {
         if self.all {
             return admin.progress_of_all();
         }
@@ -105,7 +100,7 @@ impl Lag {
     }
 
     /// Looks the lag up until a signal, also through outages of the cluster.
-    fn export(&self, metrics: &Metrics, admin: &ClusterAdmin, woken: &Receiver<()>) -> Result<u8> {
+    fn export(&self, metrics: &Metrics, admin: &NativeAdmin, stop: &Stop) -> Result<u8> {
         let observe = Observe { metrics: self.metrics.clone(), ..Observe::default() };
         let _reporter = Reporter::start(&observe, metrics, false)?;
         let mut history = History::default();
@@ -126,8 +121,7 @@ impl Lag {
                     metrics.ready(false);
                 }
             }
-            // Ok: a signal came.
-            if woken.recv_timeout(self.watch.unwrap_or(EXPORT_EVERY)).is_ok() {
+            if stop.wait(self.watch.unwrap_or(EXPORT_EVERY)) {
                 return Ok(EXIT_OK);
             }
         }

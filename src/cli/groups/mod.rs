@@ -8,7 +8,7 @@ use super::Context;
 use super::guard::Guard;
 use super::listing::{or_dash, print, print_lines, say, table};
 use super::places::{Places, parse_places};
-use crate::engine::{ClusterAdmin, Operation, ResourceType};
+use crate::engine::{NativeAdmin, Operation, ResourceType};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use clap::{Args, Subcommand};
 use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
@@ -112,7 +112,7 @@ impl Groups {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let admin = context.connect()?.cluster("groups")?;
+        let admin = context.admin("groups")?;
         match &self.verb {
             Verb::List { json } => list(&admin, *json)?,
             Verb::Describe { groups, json } => return Ok(describe::describe(&admin, groups, *json)?),
@@ -137,7 +137,7 @@ impl Groups {
     }
 }
 
-fn list(admin: &ClusterAdmin, json: bool) -> Result<()> {
+fn list(admin: &NativeAdmin, json: bool) -> Result<()> {
     let groups = admin.groups()?;
     if json {
         return print_lines(groups.iter().map(|group| serde_json::to_value(group).unwrap_or_default()));
@@ -150,7 +150,7 @@ fn list(admin: &ClusterAdmin, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-fn delete(context: &Context, admin: &ClusterAdmin, groups: &[String], guard: &Guard) -> Result<()> {
+fn delete(context: &Context, admin: &NativeAdmin, groups: &[String], guard: &Guard) -> Result<()> {
     let what = match groups {
         [group] => format!("group {group} and all of its offsets"),
         groups => format!("groups {} and all of their offsets", groups.join(", ")),
@@ -166,13 +166,7 @@ fn delete(context: &Context, admin: &ClusterAdmin, groups: &[String], guard: &Gu
     Ok(())
 }
 
-fn delete_offsets(
-    context: &Context,
-    admin: &ClusterAdmin,
-    group: &str,
-    topics: &[Places],
-    guard: &Guard,
-) -> Result<()> {
+fn delete_offsets(context: &Context, admin: &NativeAdmin, group: &str, topics: &[Places], guard: &Guard) -> Result<()> {
     let partitions = named(admin, topics)?;
     let what = format!("{} of group {group}", counted(partitions.len(), "offset"));
     if guard.allows(context, "groups delete-offsets", "delete", &what)? {

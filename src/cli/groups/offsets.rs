@@ -5,7 +5,7 @@ use crate::cli::Context;
 use crate::cli::consume::parse_time;
 use crate::cli::listing::{or_dash, print, print_lines, read_json_lines, right_align, say, table};
 use crate::cli::places::{self, Places};
-use crate::engine::{Bounds, ClusterAdmin, Offsets, Start};
+use crate::engine::{Bounds, NativeAdmin, Offsets, Start};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{LeaderEpoch, Offset, PartitionId, Position, TopicPartition};
 use kafka_protocol::error::ResponseError;
@@ -54,8 +54,8 @@ fn unknown_epoch() -> i32 {
 }
 
 /// The partitions that were named.
-pub(super) fn named(admin: &ClusterAdmin, topics: &[Places]) -> Result<Vec<TopicPartition>> {
-    places::named(topics, |topic| admin.partitions(topic))
+pub(super) fn named(admin: &NativeAdmin, topics: &[Places]) -> Result<Vec<TopicPartition>> {
+    places::named(topics, |topic| admin.partition_count(topic))
 }
 
 /// A partition's offset before and after the change.
@@ -65,7 +65,7 @@ pub(super) struct Step {
     to: Position,
 }
 
-pub(super) fn plan_reset(admin: &ClusterAdmin, group: &str, topics: &[Places], to: Target) -> Result<Vec<Step>> {
+pub(super) fn plan_reset(admin: &NativeAdmin, group: &str, topics: &[Places], to: Target) -> Result<Vec<Step>> {
     let committed = admin.committed(group)?;
     let partitions = if topics.is_empty() { committed.keys().cloned().collect() } else { named(admin, topics)? };
     if partitions.is_empty() {
@@ -102,7 +102,7 @@ pub(super) fn plan_reset(admin: &ClusterAdmin, group: &str, topics: &[Places], t
 }
 
 /// Prints the group's committed offsets as [`plan_import`] reads them.
-pub(super) fn export(admin: &ClusterAdmin, group: &str) -> Result<()> {
+pub(super) fn export(admin: &NativeAdmin, group: &str) -> Result<()> {
     let lines = admin.committed(group)?.into_iter().map(|(TopicPartition { topic, partition }, committed)| Exported {
         group: group.to_owned(),
         topic: topic.to_string(),
@@ -115,7 +115,7 @@ pub(super) fn export(admin: &ClusterAdmin, group: &str) -> Result<()> {
 }
 
 pub(super) fn plan_import(
-    admin: &ClusterAdmin,
+    admin: &NativeAdmin,
     file: Option<&Path>,
     group: Option<&str>,
 ) -> Result<Vec<(String, Vec<Step>)>> {
@@ -143,7 +143,7 @@ pub(super) fn plan_import(
 /// Prints the plans; carries them out with `execute`.
 pub(super) fn carry_out(
     context: &Context,
-    admin: &ClusterAdmin,
+    admin: &NativeAdmin,
     plans: &[(String, Vec<Step>)],
     execute: bool,
     json: bool,
@@ -185,7 +185,7 @@ pub(super) fn carry_out(
 }
 
 /// Refuses a group that has members, and names them: they would overwrite its offsets.
-pub(super) fn refuse_active(admin: &ClusterAdmin, group: &str) -> Result<()> {
+pub(super) fn refuse_active(admin: &NativeAdmin, group: &str) -> Result<()> {
     let described = match admin.describe_group(group) {
         Ok(described) => described,
         // A group that does not exist has no members.

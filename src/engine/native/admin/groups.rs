@@ -1,10 +1,11 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
-use super::ClusterAdmin;
-use crate::engine::native::cluster::{Cluster, Coordinated, EARLIEST, LATEST, group_id, topic_name};
+use super::NativeAdmin;
+use crate::engine::native::cluster::{Cluster, Coordinated, group_id, topic_name};
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, Offsets, Progress, Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, OffsetAt, Offsets, Progress,
+    Start,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, partitions_by_topic};
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 /// How many groups are asked for at a time.
 const ASKED_AT_A_TIME: usize = 64;
 
-impl ClusterAdmin {
+impl NativeAdmin {
     /// All groups, by ID.
     ///
     /// # Errors
@@ -83,17 +84,17 @@ impl ClusterAdmin {
         let cluster = self.cluster();
         self.run(async {
             Ok(match to {
-                Start::Beginning => cluster.list_offsets(partitions, EARLIEST, false).await?,
+                Start::Beginning => cluster.list_offsets(partitions, OffsetAt::Earliest, false).await?,
                 Start::Time(time) => {
-                    let mut found = cluster.list_offsets(partitions, time, false).await?;
+                    let mut found = cluster.list_offsets(partitions, OffsetAt::Time(time), false).await?;
                     // -1: no record is so late, so the end is meant.
-                    let end = cluster.list_offsets(partitions, LATEST, false).await?;
+                    let end = cluster.list_offsets(partitions, OffsetAt::Latest, false).await?;
                     for (of, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
                         *offset = end.get(of).copied().unwrap_or(0);
                     }
                     found
                 }
-                _ => cluster.list_offsets(partitions, LATEST, false).await?,
+                _ => cluster.list_offsets(partitions, OffsetAt::Latest, false).await?,
             })
         })
     }

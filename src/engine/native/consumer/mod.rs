@@ -11,6 +11,7 @@ use super::group::{AssignmentNumber, Change, Committer, Member, partition_counts
 use crate::engine::{CommitMode, Consumer, ConsumerConfig, Event, Offsets, Start};
 use crate::error::{Error, Result};
 use crate::record::{Batch, TopicPartition};
+use crate::signal::{Until, Waker};
 use budget::{Budget, Held};
 use fetcher::{Delivery, Fetcher};
 use positions::{Positions, Target, TargetId};
@@ -38,6 +39,7 @@ pub struct NativeConsumer {
     failed: Option<Error>,
     /// Whether the group waits for partitions that the command was told to let go.
     releasing: bool,
+    _waker: Waker,
 }
 
 /// What must not wait behind records: partitions that go.
@@ -85,7 +87,7 @@ impl NativeConsumer {
     /// A topic or partition does not exist, an offset is out of range, or the cluster does not answer.
     pub fn open(client: Client, config: ConsumerConfig) -> Result<Self> {
         let (deliver, deliveries) = channel();
-        wake_on_stop(&client, &deliver);
+        let waker = wake_on_stop(&client, &deliver);
         let (tell, changes) = mpsc::unbounded_channel();
         let handle = client.network.handle();
         let cluster = &client.cluster;
@@ -95,11 +97,11 @@ impl NativeConsumer {
             Some(group) => {
                 let (wanted, refresh) = (config.subscription.clone(), config.refresh);
                 let member = Member::join(cluster, handle, group, config.rack.clone(), wanted, refresh, tell);
-                Some(client.network.run(1, member)?)
+                Some(client.network.run(Until::FirstSignal, member)?)
             }
             None => {
-                let places = client.network.run(1, start::places(cluster, &config))?;
-                let targets = client.network.run(1, start::resolve(cluster, &config, &places))?;
+                let places = client.network.run(Until::FirstSignal, start::places(cluster, &config))?;
+                let targets = client.network.run(Until::FirstSignal, start::resolve(cluster, &config, &places))?;
                 if config.group.is_some() {
                     news.tell(Event::Assigned(targets.iter().map(Target::begins).collect()));
                 }
@@ -129,6 +131,7 @@ impl NativeConsumer {
             failed: None,
             committer,
             releasing: false,
+            _waker: waker,
         })
     }
 
@@ -149,7 +152,7 @@ impl NativeConsumer {
                     committer.catch_up(deadline).await;
                     Ok(())
                 };
-                match self.client.network.run(1, caught_up) {
+                match self.client.network.run(Until::FirstSignal, caught_up) {
                     // The command may have the rest of a batch to write.
                     Ok(()) => return Ok(Event::Timeout),
                     Err(Error::Stopped) => return Ok(Event::Stopped),
@@ -231,12 +234,12 @@ async fn watch(
     }
 }
 
-fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) {
+fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) -> Waker {
     let deliver = deliver.clone();
     client.network.stop().wake_with(move || {
         // Err: the consumer is gone, nobody waits.
         let _ = deliver.send(Delivery::Woken);
-    });
+    })
 }
 
 impl Consumer for NativeConsumer {
@@ -262,8 +265,8 @@ impl Consumer for NativeConsumer {
             return Ok(Offsets::new());
         }
         // A first signal must not keep what was written from being committed, unless the end still commits it.
-        let signals = if mode == CommitMode::BeforeRelease { 1 } else { 2 };
-        match self.client.network.run(signals, committer.commit(written, mode)) {
+        let until = if mode == CommitMode::BeforeRelease { Until::FirstSignal } else { Until::SecondSignal };
+        match self.client.network.run(until, committer.commit(written, mode)) {
             Err(Error::Stopped) if mode == CommitMode::BeforeRelease => Ok(Offsets::new()),
             committed => committed,
         }
@@ -279,7 +282,7 @@ impl Consumer for NativeConsumer {
     fn close(&mut self) -> Result<()> {
         match &self.member {
             None => Ok(()),
-            Some(member) => self.client.network.run(2, async {
+            Some(member) => self.client.network.run(Until::SecondSignal, async {
                 member.leave().await;
                 Ok(())
             }),
