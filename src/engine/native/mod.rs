@@ -16,7 +16,7 @@ pub use cluster::PartitionInfo;
 pub use consumer::NativeConsumer;
 pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
 pub use net::Hash;
-pub(crate) use net::{Network, read_frame, sleep_until};
+pub(crate) use net::{Network, sleep_until};
 pub use producer::{NativeProducer, Wake};
 
 use crate::engine::Options;

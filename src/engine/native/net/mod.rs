@@ -9,7 +9,6 @@ mod tls;
 mod versions;
 
 pub use connection::{Connection, Frame, OldBroker, Opened};
-pub use frame::read_frame;
 pub use scram::Hash;
 
 use crate::engine::security::{Sasl, Security};
