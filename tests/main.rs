@@ -18,6 +18,7 @@ mod groups;
 mod interop;
 mod local;
 mod local_agrees;
+mod local_bounds;
 mod local_faults;
 mod monitoring;
 mod old_formats;
