@@ -3,7 +3,6 @@
 use super::limits::{
     DECODED_BYTES, LONGEST_PRODUCE, LONGEST_REQUEST, LONGEST_TRANSFER, MOST_PRODUCED, MOST_REQUEST_BYTES,
 };
-use super::requests::call::Closed;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ impl Room {
     pub(super) async fn read(
         &self,
         socket: &mut (impl AsyncRead + Unpin),
-    ) -> Result<Option<(Bytes, OwnedSemaphorePermit)>, Closed> {
+    ) -> Result<Option<(Bytes, OwnedSemaphorePermit)>, String> {
         let Ok(len) = socket.read_i32().await else { return Ok(None) };
         let Ok(key) = socket.read_i16().await else { return Ok(None) };
         let is_produce = key == ApiKey::Produce as i16;
@@ -66,7 +65,7 @@ impl Room {
 ///
 /// # Errors
 /// It names more, or is malformed.
-pub(super) fn check_produce(body: &Bytes, version: i16) -> Result<(), Closed> {
+pub(super) fn check_produce(body: &Bytes, version: i16) -> Result<(), String> {
     let walked = ProduceWalk { left: body, is_flexible: version >= 9, names_ids: version >= 13 }.walk();
     match walked {
         Some(count) if count <= MOST_PRODUCED => Ok(()),
