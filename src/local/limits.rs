@@ -40,3 +40,9 @@ pub(super) const ENTRY_OVERHEAD: usize = 256;
 pub(super) const LONGEST_OFFSET_METADATA: usize = 4096;
 /// Kafka's `group.max.session.timeout.ms`.
 pub(super) const LONGEST_SESSION: Duration = Duration::from_secs(30 * 60);
+
+pub(super) const MOST_TRANSACTIONAL_IDS: usize = 10_000;
+/// Bytes of all transactional IDs with the partitions and offsets of their transactions.
+pub(super) const MOST_TRANSACTION_BYTES: usize = 64 << 20;
+/// Kafka's `transaction.max.timeout.ms`.
+pub(super) const LONGEST_TRANSACTION: Duration = Duration::from_secs(15 * 60);

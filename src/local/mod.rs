@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod requests;
 mod server;
+mod transactions;
 
 pub use faults::{Fault, Faults, Times};
 pub use requests::OFFERED;
@@ -148,6 +149,12 @@ impl Local {
             let found = cluster.partition_mut(topic, partition);
             found.map(|partition| partition.log.set_start(offset)).is_some()
         })
+    }
+
+    /// Compacts a topic at once, whatever its `cleanup.policy`: batches without a record that is the last of its key go;
+    /// false when there is none.
+    pub fn compact(&self, topic: &str) -> bool {
+        self.change(|cluster| cluster.compact(topic))
     }
 
     /// Deletes a topic and creates it again at once: the same partitions and configs, another topic ID, leader epoch 0,

@@ -5,8 +5,11 @@ use crate::local::group::{Answer, Group, Waiter};
 use crate::local::limits::MOST_GROUPS;
 use crate::record::BrokerId;
 use kafka_protocol::error::ResponseError as E;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// How often logs are checked for what is too old, as Kafka's `log.retention.check.interval.ms` is.
+const RETENTION_CHECK: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// The broker that coordinates a group or transactional ID; `None` when all are down.
@@ -59,10 +62,13 @@ impl Cluster {
         }
     }
 
-    /// Does what is due in all groups; returns when there is more.
+    /// Does what is due in groups, transactions and logs; returns when there is more.
     pub(in crate::local) fn tick(&mut self, now: Instant) -> Option<Instant> {
         let answers = self.groups.values_mut().flat_map(|group| group.tick(now)).collect();
         self.deliver(answers);
-        self.groups.values().filter_map(Group::due).min()
+        let expired = self.transactions.expire(now);
+        self.finish(expired);
+        let retention = self.expire_records().then(|| now + RETENTION_CHECK);
+        self.groups.values().filter_map(Group::due).chain(self.transactions.due()).chain(retention).min()
     }
 }

@@ -4,12 +4,15 @@
 
 mod groups;
 mod topics;
+mod transactions;
 
 pub(super) use topics::{NewTopic, UNKNOWN_TOPIC, check_name};
+pub(super) use transactions::Enlist;
 
 use super::configs;
 use super::group::{Answer, Group, Waiter};
 use super::log::{AppendOptions, Appended, Log};
+use super::transactions::Transactions;
 use crate::record::{BrokerId, PartitionId, now};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
@@ -55,6 +58,7 @@ pub(super) struct Cluster {
     /// Bytes of all topics' configs.
     config_bytes: usize,
     pub(super) groups: BTreeMap<String, Group>,
+    pub(super) transactions: Transactions,
     /// Groups whose coordinator was moved, and where to.
     moved: HashMap<String, BrokerId>,
     /// The requests that wait for a group's answer.
@@ -97,6 +101,7 @@ impl Cluster {
             partition_count: 0,
             config_bytes: 0,
             groups: BTreeMap::new(),
+            transactions: Transactions::default(),
             moved: HashMap::new(),
             waiting: HashMap::new(),
             next_waiter: 0,
@@ -211,6 +216,44 @@ impl Cluster {
             }
             self.retained.order = kept;
         }
+    }
+
+    /// Deletes the records of a partition before `offset`; returns the log start offset, or `None` when there is no such
+    /// partition.
+    pub(super) fn delete_records(&mut self, topic: &str, partition: PartitionId, offset: i64) -> Option<i64> {
+        let found = self.partition_mut(topic, partition)?;
+        let (batches, freed) = found.log.delete_before(offset);
+        let start = found.log.start();
+        self.retained.remove(batches, freed);
+        Some(start)
+    }
+
+    /// Applies `retention.ms` and `retention.bytes`; returns whether any topic has them.
+    pub(super) fn expire_records(&mut self) -> bool {
+        let mut any = false;
+        for topic in self.topics.values_mut() {
+            let since = configs::retention_ms(&topic.configs).map(|millis| now().saturating_sub(millis));
+            let most = configs::retention_bytes(&topic.configs);
+            if since.is_none() && most.is_none() {
+                continue;
+            }
+            any = true;
+            for partition in &mut topic.partitions {
+                let (batches, freed) = partition.log.expire(since, most);
+                self.retained.remove(batches, freed);
+            }
+        }
+        any
+    }
+
+    /// Compacts a topic at once; false when it does not exist.
+    pub(super) fn compact(&mut self, topic: &str) -> bool {
+        let Some(topic) = self.topics.get_mut(topic) else { return false };
+        for partition in &mut topic.partitions {
+            let (batches, freed) = partition.log.compact();
+            self.retained.remove(batches, freed);
+        }
+        true
     }
 
     /// Has a partition led by another broker, or by none; false when there is no such partition, or the broker is

@@ -69,6 +69,25 @@ impl Cluster {
         self.assign_replicas(0, new.partitions.unwrap_or(1), factor)
     }
 
+    /// Sets the configs of a topic in place of those it has.
+    pub(in crate::local) fn set_configs(
+        &mut self,
+        name: &str,
+        configs: BTreeMap<String, String>,
+        validate_only: bool,
+    ) -> Result<(), Refused> {
+        configs::check(&configs)?;
+        let unknown = || (E::UnknownTopicOrPartition, UNKNOWN_TOPIC.to_owned());
+        let before = configs::bytes(&self.topics.get(name).ok_or_else(unknown)?.configs);
+        let more = configs::bytes(&configs);
+        self.check_limits(0, more.saturating_sub(before))?;
+        if let Some(topic) = self.topics.get_mut(name).filter(|_| !validate_only) {
+            topic.configs = configs;
+            self.config_bytes = self.config_bytes + more - before;
+        }
+        Ok(())
+    }
+
     /// Adds partitions until there are `count`.
     pub(in crate::local) fn add_partitions(
         &mut self,

@@ -16,7 +16,10 @@ pub(super) use messages::{Answer, Join, Joined, Sync, Waiter};
 pub(super) use offsets::{CommittedOffset, CommittedOffsets};
 
 use super::limits::ENTRY_OVERHEAD;
-use bytes::Bytes;
+use crate::engine::native::wire::message::decode;
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::ConsumerProtocolSubscription;
+use kafka_protocol::protocol::Message;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -125,6 +128,19 @@ impl Group {
     /// Whether nothing is lost by forgetting it: no members, no offsets.
     pub(super) fn is_forgettable(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
+    }
+
+    /// Whether members subscribe to a topic, or may: while they join, that is not known.
+    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
+        let subscribed = |member: &Member| {
+            let mut metadata = self.metadata(member);
+            // A version stands before the subscription.
+            let version =
+                metadata.try_get_i16().unwrap_or_default().clamp(0, ConsumerProtocolSubscription::VERSIONS.max);
+            let subscription = decode::<ConsumerProtocolSubscription>(&mut metadata, version, false);
+            subscription.is_ok_and(|subscription| subscription.topics.iter().any(|name| name.as_str() == topic))
+        };
+        self.has_members() && (self.phase != Phase::Stable || self.members.values().any(subscribed))
     }
 
     pub(super) fn has_members(&self) -> bool {

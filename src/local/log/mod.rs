@@ -159,9 +159,9 @@ impl Log {
         self.producers.active()
     }
 
-    /// Whether a transaction of the producer is open here.
-    pub(super) fn is_open(&self, producer_id: i64) -> bool {
-        self.producers.is_open(producer_id)
+    /// Whether the producer has written here under a later epoch.
+    pub(super) fn has_fenced(&self, of: Stamp) -> bool {
+        self.producers.has_fenced(of)
     }
 
     /// The first record with this timestamp or a later one.

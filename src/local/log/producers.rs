@@ -133,8 +133,8 @@ impl Producers {
         self.producers.values().filter_map(|producer| producer.open_since).min()
     }
 
-    pub(super) fn is_open(&self, id: i64) -> bool {
-        self.producers.get(&id).is_some_and(|producer| producer.open_since.is_some())
+    pub(super) fn has_fenced(&self, of: Stamp) -> bool {
+        self.producers.get(&of.producer_id).is_some_and(|producer| producer.epoch > of.epoch)
     }
 
     pub(super) fn aborted(&self) -> impl Iterator<Item = &Aborted> {

@@ -51,6 +51,11 @@ impl Shared {
     }
 }
 
+/// WriteTxnMarkers is between brokers, which do not throttle each other.
+impl Throttled for kafka_protocol::messages::WriteTxnMarkersResponse {
+    fn throttle(&mut self, _millis: i32) {}
+}
+
 /// One request: its broker, its client, its version.
 #[derive(Debug)]
 pub(in crate::local) struct Call {
@@ -84,6 +89,10 @@ macro_rules! throttled {
 }
 
 throttled! {
+    AddOffsetsToTxnResponse AddPartitionsToTxnResponse DeleteGroupsResponse DeleteRecordsResponse DescribeClusterResponse
+    DescribeLogDirsResponse DescribeProducersResponse DescribeTransactionsResponse EndTxnResponse
+    IncrementalAlterConfigsResponse ListTransactionsResponse OffsetDeleteResponse OffsetForLeaderEpochResponse
+    TxnOffsetCommitResponse
     ApiVersionsResponse CreatePartitionsResponse CreateTopicsResponse DeleteTopicsResponse DescribeConfigsResponse
     DescribeGroupsResponse FetchResponse FindCoordinatorResponse HeartbeatResponse InitProducerIdResponse
     JoinGroupResponse LeaveGroupResponse ListGroupsResponse ListOffsetsResponse MetadataResponse OffsetCommitResponse

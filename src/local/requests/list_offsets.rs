@@ -1,9 +1,13 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
 use super::call::Call;
+use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::{
+    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+};
 use uuid::Uuid;
 
 /// `isolation_level` of a consumer that reads committed records only (KIP-98).
@@ -45,4 +49,42 @@ pub(in crate::local) fn list_offsets(call: &Call, request: ListOffsetsRequest) -
         ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+/// Where the log of a leader epoch ends (KIP-320).
+pub(in crate::local) fn offset_for_leader_epoch(
+    call: &Call,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let cluster = call.cluster();
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| {
+            let answer = EpochEndOffset::default().with_partition(asked.partition);
+            let led = cluster.led(&topic.topic, Uuid::nil(), asked.partition, call.broker);
+            let found = call.refusal.map_or(led, Err).and_then(|led| match asked.current_leader_epoch {
+                -1 => Ok(led),
+                epoch if epoch < led.leader_epoch => Err(E::FencedLeaderEpoch),
+                epoch if epoch > led.leader_epoch => Err(E::UnknownLeaderEpoch),
+                _ => Ok(led),
+            });
+            match found {
+                Err(error) => answer.with_error_code(error.code()).with_leader_epoch(-1).with_end_offset(-1),
+                Ok(led) if asked.leader_epoch == led.leader_epoch => {
+                    answer.with_leader_epoch(led.leader_epoch).with_end_offset(led.log.next())
+                }
+                Ok(led) => {
+                    let end = if asked.leader_epoch > led.leader_epoch {
+                        None
+                    } else {
+                        led.log.end_of_epoch(asked.leader_epoch)
+                    };
+                    let (epoch, end) = end.unwrap_or((-1, -1));
+                    answer.with_leader_epoch(epoch).with_end_offset(end)
+                }
+            }
+        });
+        let partitions = partitions.collect();
+        OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions)
+    });
+    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }

@@ -1,26 +1,28 @@
-//! FindCoordinator, ListGroups and DescribeGroups.
+//! FindCoordinator, and what administrators ask of groups: ListGroups, DescribeGroups, DeleteGroups.
 
 use super::call::{Call, HOST, distinct, text};
 use crate::local::group::Group;
 use crate::record;
 use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{
-    BrokerId, DescribeGroupsRequest, DescribeGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
-    ListGroupsRequest, ListGroupsResponse,
+    BrokerId, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsRequest, ListGroupsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
 pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     const GROUP: i8 = 0;
+    const TRANSACTION: i8 = 1;
     let find = |key: &StrBytes| -> Result<(record::BrokerId, u16), (E, &str)> {
         if let Some(error) = call.refusal {
             return Err((error, ""));
         }
-        if request.key_type != GROUP {
-            return Err((E::InvalidRequest, "kpipe local has no transactions"));
+        if ![GROUP, TRANSACTION].contains(&request.key_type) {
+            return Err((E::InvalidRequest, "kpipe local has no share groups"));
         }
         let cluster = call.cluster();
         let found = cluster.coordinator(key).and_then(|id| cluster.broker(id)).map(|broker| (broker.id, broker.port));
@@ -111,4 +113,21 @@ pub(in crate::local) fn list_groups(call: &Call, request: ListGroupsRequest) -> 
             .with_group_type(StrBytes::from_static_str("classic"))
     };
     ListGroupsResponse::default().with_groups(asked.map(list).collect())
+}
+
+pub(in crate::local) fn delete_groups(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+    let mut cluster = call.cluster();
+    let results = request.groups_names.into_iter().map(|id| {
+        let deleted = call.coordinates_in(&cluster, &id).and_then(|()| match cluster.groups.get(id.as_str()) {
+            None => Err(E::GroupIdNotFound),
+            Some(group) if group.has_members() => Err(E::NonEmptyGroup),
+            Some(_) => {
+                cluster.groups.remove(id.as_str());
+                Ok(())
+            }
+        });
+        let code = deleted.err().map_or(0, |error| error.code());
+        DeletableGroupResult::default().with_group_id(id).with_error_code(code)
+    });
+    DeleteGroupsResponse::default().with_results(results.collect())
 }

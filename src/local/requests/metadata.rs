@@ -4,10 +4,13 @@ use super::call::{CLUSTER_ID, Call, HOST, distinct, text};
 use crate::local::cluster::{Cluster, NewTopic, Topic, check_name};
 use crate::record;
 use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, DescribeClusterRequest, DescribeClusterResponse, MetadataRequest, MetadataResponse, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
@@ -90,4 +93,26 @@ fn show(cluster: &Cluster, name: &str, topic: &Topic) -> MetadataResponseTopic {
         .with_topic_id(topic.id)
         .with_partitions(partitions.collect())
         .with_topic_authorized_operations(NOT_ASKED)
+}
+
+pub(in crate::local) fn describe_cluster(call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
+    const BROKERS: i8 = 1;
+    let answer = DescribeClusterResponse::default()
+        .with_endpoint_type(request.endpoint_type)
+        .with_cluster_authorized_operations(NOT_ASKED)
+        .with_controller_id(BrokerId(-1));
+    let refusal = call.refusal.or((request.endpoint_type != BROKERS).then_some(E::MismatchedEndpointType));
+    if let Some(error) = refusal {
+        return answer.with_error_code(error.code()).with_error_message(Some(StrBytes::default()));
+    }
+    let cluster = call.cluster();
+    let brokers = cluster.brokers.iter().filter(|broker| broker.up).map(|broker| {
+        let shown = DescribeClusterBroker::default().with_broker_id(BrokerId(broker.id.0));
+        shown.with_host(StrBytes::from_static_str(HOST)).with_port(i32::from(broker.port))
+    });
+    answer
+        .with_error_message(None)
+        .with_cluster_id(StrBytes::from_static_str(CLUSTER_ID))
+        .with_controller_id(BrokerId(cluster.controller().map_or(-1, |id| id.0)))
+        .with_brokers(brokers.collect())
 }

@@ -10,19 +10,22 @@ mod listing;
 mod metadata;
 mod offsets;
 mod produce;
+mod records;
 mod topics;
+mod transaction_admin;
+mod transactions;
 
 use bytes::Bytes;
 use call::{Call, Closed};
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{
     self, ApiKey, ApiVersionsRequest, ApiVersionsResponse, FetchRequest, JoinGroupRequest, SyncGroupRequest,
 };
-use kafka_protocol::protocol::{Message, VersionRange};
+use kafka_protocol::protocol::{Message, StrBytes, VersionRange};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The requests that are served, with their versions: those of Kafka 4 that the schemas have.
-pub const OFFERED: [(ApiKey, VersionRange); 19] = [
+pub const OFFERED: [(ApiKey, VersionRange); 34] = [
     (ApiKey::Produce, messages::ProduceRequest::VERSIONS),
     (ApiKey::Fetch, messages::FetchRequest::VERSIONS),
     (ApiKey::ListOffsets, messages::ListOffsetsRequest::VERSIONS),
@@ -42,7 +45,25 @@ pub const OFFERED: [(ApiKey, VersionRange); 19] = [
     (ApiKey::InitProducerId, messages::InitProducerIdRequest::VERSIONS),
     (ApiKey::DescribeConfigs, messages::DescribeConfigsRequest::VERSIONS),
     (ApiKey::CreatePartitions, messages::CreatePartitionsRequest::VERSIONS),
+    (ApiKey::OffsetForLeaderEpoch, messages::OffsetForLeaderEpochRequest::VERSIONS),
+    (ApiKey::DeleteRecords, messages::DeleteRecordsRequest::VERSIONS),
+    (ApiKey::DescribeLogDirs, messages::DescribeLogDirsRequest::VERSIONS),
+    (ApiKey::AddPartitionsToTxn, messages::AddPartitionsToTxnRequest::VERSIONS),
+    (ApiKey::AddOffsetsToTxn, messages::AddOffsetsToTxnRequest::VERSIONS),
+    (ApiKey::EndTxn, messages::EndTxnRequest::VERSIONS),
+    (ApiKey::TxnOffsetCommit, messages::TxnOffsetCommitRequest::VERSIONS),
+    (ApiKey::WriteTxnMarkers, messages::WriteTxnMarkersRequest::VERSIONS),
+    (ApiKey::ListTransactions, messages::ListTransactionsRequest::VERSIONS),
+    (ApiKey::DescribeTransactions, messages::DescribeTransactionsRequest::VERSIONS),
+    (ApiKey::DescribeProducers, messages::DescribeProducersRequest::VERSIONS),
+    (ApiKey::IncrementalAlterConfigs, messages::IncrementalAlterConfigsRequest::VERSIONS),
+    (ApiKey::DeleteGroups, messages::DeleteGroupsRequest::VERSIONS),
+    (ApiKey::OffsetDelete, messages::OffsetDeleteRequest::VERSIONS),
+    (ApiKey::DescribeCluster, messages::DescribeClusterRequest::VERSIONS),
 ];
+
+/// Producers' epochs rise with every transaction (KIP-890).
+const TRANSACTION_VERSION: i16 = 2;
 
 /// An answer on its way.
 pub(super) struct Answer {
@@ -96,9 +117,24 @@ fn answer_at_once(call: &Call, api: ApiKey, body: Bytes) -> Result<Bytes, Closed
         ApiKey::ApiVersions => call.reply(body, api_versions),
         ApiKey::CreateTopics => call.reply(body, topics::create_topics),
         ApiKey::DeleteTopics => call.reply(body, topics::delete_topics),
-        ApiKey::InitProducerId => call.reply(body, produce::init_producer_id),
+        ApiKey::InitProducerId => call.reply(body, transactions::init_producer_id),
         ApiKey::DescribeConfigs => call.reply(body, configs::describe_configs),
         ApiKey::CreatePartitions => call.reply(body, topics::create_partitions),
+        ApiKey::OffsetForLeaderEpoch => call.reply(body, list_offsets::offset_for_leader_epoch),
+        ApiKey::DeleteRecords => call.reply(body, records::delete_records),
+        ApiKey::DescribeLogDirs => call.reply(body, records::describe_log_dirs),
+        ApiKey::AddPartitionsToTxn => call.reply(body, transactions::add_partitions_to_txn),
+        ApiKey::AddOffsetsToTxn => call.reply(body, transactions::add_offsets_to_txn),
+        ApiKey::EndTxn => call.reply(body, transactions::end_txn),
+        ApiKey::TxnOffsetCommit => call.reply(body, transactions::txn_offset_commit),
+        ApiKey::WriteTxnMarkers => call.reply(body, transaction_admin::write_txn_markers),
+        ApiKey::ListTransactions => call.reply(body, transaction_admin::list_transactions),
+        ApiKey::DescribeTransactions => call.reply(body, transaction_admin::describe_transactions),
+        ApiKey::DescribeProducers => call.reply(body, transaction_admin::describe_producers),
+        ApiKey::IncrementalAlterConfigs => call.reply(body, configs::incremental_alter_configs),
+        ApiKey::DeleteGroups => call.reply(body, listing::delete_groups),
+        ApiKey::OffsetDelete => call.reply(body, offsets::offset_delete),
+        ApiKey::DescribeCluster => call.reply(body, metadata::describe_cluster),
         other => Err(format!("{other:?} is not served")),
     }
 }
@@ -109,7 +145,14 @@ fn api_versions(call: &Call, _: ApiVersionsRequest) -> ApiVersionsResponse {
         let min = if *api == ApiKey::Produce { 0 } else { range.min };
         ApiVersion::default().with_api_key(*api as i16).with_min_version(min).with_max_version(range.max)
     });
+    // A client uses the newest kind of transactions only where the cluster has agreed on it (KIP-584, KIP-890).
+    let name = StrBytes::from_static_str("transaction.version");
+    let supported = SupportedFeatureKey::default().with_name(name.clone()).with_max_version(TRANSACTION_VERSION);
+    let finalized = FinalizedFeatureKey::default().with_name(name).with_max_version_level(TRANSACTION_VERSION);
     ApiVersionsResponse::default()
         .with_api_keys(offered.collect())
+        .with_supported_features(vec![supported])
+        .with_finalized_features_epoch(1)
+        .with_finalized_features(vec![finalized.with_min_version_level(TRANSACTION_VERSION)])
         .with_error_code(call.refusal.map_or(0, |error| error.code()))
 }

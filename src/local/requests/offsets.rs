@@ -1,4 +1,4 @@
-//! OffsetCommit and OffsetFetch.
+//! OffsetCommit, OffsetFetch and OffsetDelete.
 
 use super::call::{Call, distinct};
 use crate::local::cluster::Cluster;
@@ -7,13 +7,15 @@ use crate::local::limits::{ENTRY_OVERHEAD, LONGEST_OFFSET_METADATA};
 use crate::record::{TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
@@ -84,7 +86,8 @@ fn commit(
 
 pub(in crate::local) fn offset_fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if call.version >= FIRST_OF_SEVERAL {
-        let groups = distinct(&request.groups, |group| group.group_id.clone()).map(|group| of_group(call, group));
+        let groups = distinct(&request.groups, |group| group.group_id.clone())
+            .map(|group| of_group(call, group, request.require_stable));
         return OffsetFetchResponse::default().with_groups(groups.collect());
     }
     let topics = request.topics.map(|topics| {
@@ -93,7 +96,11 @@ pub(in crate::local) fn offset_fetch(call: &Call, request: OffsetFetchRequest) -
         };
         topics.into_iter().map(asked).collect()
     });
-    let one = of_group(call, &OffsetFetchRequestGroup::default().with_group_id(request.group_id).with_topics(topics));
+    let one = of_group(
+        call,
+        &OffsetFetchRequestGroup::default().with_group_id(request.group_id).with_topics(topics),
+        request.require_stable,
+    );
     let topics = one.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|p| {
             OffsetFetchResponsePartition::default()
@@ -101,14 +108,15 @@ pub(in crate::local) fn offset_fetch(call: &Call, request: OffsetFetchRequest) -
                 .with_committed_offset(p.committed_offset)
                 .with_committed_leader_epoch(p.committed_leader_epoch)
                 .with_metadata(p.metadata)
-                .with_error_code(if call.version < 2 { one.error_code } else { 0 })
+                .with_error_code(if call.version < 2 { one.error_code } else { p.error_code })
         });
         OffsetFetchResponseTopic::default().with_name(topic.name).with_partitions(partitions.collect())
     });
     OffsetFetchResponse::default().with_topics(topics.collect()).with_error_code(one.error_code)
 }
 
-fn of_group(call: &Call, asked: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+/// `require_stable`: offsets that a transaction is about to commit are an error (KIP-447).
+fn of_group(call: &Call, asked: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
     let answer = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
     let cluster = call.cluster();
     if let Err(error) = call.coordinates_in(&cluster, &asked.group_id) {
@@ -125,9 +133,12 @@ fn of_group(call: &Call, asked: &OffsetFetchRequestGroup) -> OffsetFetchResponse
     };
     let topics = topics.into_iter().map(|(name, partitions)| {
         let partition = |index: i32| {
-            let found = group.offsets.get(&TopicPartition::new(name.clone(), index));
+            let of = TopicPartition::new(name.clone(), index);
+            let unstable = require_stable && cluster.transactions.is_pending(&asked.group_id, &of);
+            let found = group.offsets.get(&of).filter(|_| !unstable);
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(index)
+                .with_error_code(if unstable { E::UnstableOffsetCommit.code() } else { 0 })
                 .with_committed_offset(found.map_or(-1, |committed| committed.offset))
                 .with_committed_leader_epoch(found.map_or(-1, |committed| committed.leader_epoch))
                 .with_metadata(Some(StrBytes::from_string(
@@ -137,6 +148,40 @@ fn of_group(call: &Call, asked: &OffsetFetchRequestGroup) -> OffsetFetchResponse
         let partitions = partitions.into_iter().map(partition).collect();
         let name = TopicName(StrBytes::from_string(name.to_string()));
         OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions)
+    });
+    answer.with_topics(topics.collect())
+}
+
+pub(in crate::local) fn offset_delete(call: &Call, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    let answer = OffsetDeleteResponse::default();
+    let mut cluster = call.cluster();
+    let found = call.coordinates_in(&cluster, &request.group_id).and_then(|()| {
+        let group = cluster.groups.get(request.group_id.as_str()).ok_or(E::GroupIdNotFound)?;
+        // Members of other protocols than the consumer's may use any topic.
+        if group.has_members() && group.protocol_type() != "consumer" { Err(E::NonEmptyGroup) } else { Ok(()) }
+    });
+    if let Err(error) = found {
+        return answer.with_error_code(error.code());
+    }
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+            let exists = cluster.has_partition(&of.topic, Uuid::nil(), of.partition);
+            let code = match cluster.groups.get_mut(request.group_id.as_str()) {
+                _ if !exists => E::UnknownTopicOrPartition.code(),
+                Some(group) if group.is_subscribed(&of.topic) => E::GroupSubscribedToTopic.code(),
+                Some(group) => {
+                    group.offsets.remove(&of);
+                    0
+                }
+                None => E::GroupIdNotFound.code(),
+            };
+            OffsetDeleteResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code)
+        });
+        let partitions = partitions.collect();
+        OffsetDeleteResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
     answer.with_topics(topics.collect())
 }

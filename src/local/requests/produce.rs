@@ -1,23 +1,26 @@
-//! Produce and InitProducerId.
+//! Produce.
 
 use super::call::{Call, Closed, HOST};
-use crate::local::cluster::{Cluster, UNKNOWN_TOPIC};
+use crate::local::cluster::{Cluster, Enlist, UNKNOWN_TOPIC};
 use crate::local::frames::check_produce;
 use crate::local::log;
+use crate::record::TopicPartition;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{
-    BrokerId, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse, ProducerId,
-};
+use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 /// zstd came with Produce v7 (KIP-110).
 const FIRST_ZSTD: i16 = 7;
+/// TRANSACTION_ABORTABLE came with Produce v11, partitions that their first records add to the transaction with v12
+/// (KIP-890).
+const FIRST_ABORTABLE: i16 = 11;
+const FIRST_IMPLICIT: i16 = 12;
 
 /// The answer's frame; empty with acks=0.
 pub(super) fn answer(call: &Call, body: Bytes) -> Result<Bytes, Closed> {
@@ -39,7 +42,8 @@ fn produce(call: &Call, request: ProduceRequest) -> ProduceResponse {
     for topic in request.topic_data {
         let mut answer = TopicProduceResponse::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
         for data in topic.partition_data {
-            answer.partition_responses.push(append(call, &mut cluster, &topic.name, topic.topic_id, &data));
+            let id = request.transactional_id.as_ref().map(|id| id.as_str());
+            answer.partition_responses.push(append(call, &mut cluster, id, &topic.name, topic.topic_id, &data));
         }
         responses.push(answer);
     }
@@ -53,12 +57,35 @@ fn produce(call: &Call, request: ProduceRequest) -> ProduceResponse {
     let answer = ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect());
     drop(cluster);
     call.shared.appended.notify_waiters();
+    call.shared.deadlines.notify_one(); // a transaction may have begun
     answer
+}
+
+/// Has the records of a transaction take part in it, before they are appended.
+fn enlist(
+    call: &Call,
+    cluster: &mut Cluster,
+    transactional_id: Option<&str>,
+    name: &str,
+    id: Uuid,
+    data: &PartitionProduceData,
+) -> Result<(), E> {
+    let Some(stamp) = data.records.as_ref().and_then(log::transactional_stamp) else { return Ok(()) };
+    let transactional_id = transactional_id.ok_or(E::TransactionalIdAuthorizationFailed)?;
+    cluster.led(name, id, data.index, call.broker)?;
+    let of = TopicPartition::new(cluster.topic(name, id)?.0, data.index);
+    let how = if call.version >= FIRST_IMPLICIT { Enlist::Implicit } else { Enlist::Added };
+    cluster.enlist(transactional_id, stamp, of, how).map_err(|error| match error {
+        E::ProducerFenced => E::InvalidProducerEpoch,
+        E::TransactionAbortable if call.version < FIRST_ABORTABLE => E::InvalidTxnState,
+        error => error,
+    })
 }
 
 fn append(
     call: &Call,
     cluster: &mut Cluster,
+    transactional_id: Option<&str>,
     name: &str,
     id: Uuid,
     data: &PartitionProduceData,
@@ -69,8 +96,8 @@ fn append(
     let appended = match call.refusal {
         Some(error) => Err(error),
         None if codec == Some(4) && call.version < FIRST_ZSTD => Err(E::UnsupportedCompressionType),
-        None if log::transactional_stamp(&records).is_some() => Err(E::InvalidTxnState),
-        None => cluster.append(name, id, data.index, call.broker, &records),
+        None => enlist(call, cluster, transactional_id, name, id, data)
+            .and_then(|()| cluster.append(name, id, data.index, call.broker, &records)),
     };
     match appended {
         Ok((appended, start)) => answer
@@ -102,15 +129,5 @@ fn append(
                 _ => answer,
             }
         }
-    }
-}
-
-pub(in crate::local) fn init_producer_id(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
-    // Transactions are not offered: AddPartitionsToTxn, EndTxn and the others are not listed.
-    let refusal = call.refusal.or(request.transactional_id.map(|_| E::InvalidRequest));
-    let answer = InitProducerIdResponse::default();
-    match refusal {
-        Some(error) => answer.with_error_code(error.code()).with_producer_id(ProducerId(-1)).with_producer_epoch(-1),
-        None => answer.with_producer_id(ProducerId(call.cluster().new_producer_id())).with_producer_epoch(0),
     }
 }
