@@ -63,9 +63,9 @@ fn metadata(wire: &mut Wire, topic: &str) -> metadata_response::MetadataResponse
 
 #[test]
 fn an_error_has_no_effect_or_comes_after_the_effect() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("errors", 1);
-    let faults = kafka.faulty().faults();
+    let faults = kafka.local().faults();
     let mut wire = Wire::connect(&kafka.bootstrap);
     faults.inject(ApiKey::Produce, 2, Fault::Error(6));
     assert_eq!([produced(&mut wire, &topic), produced(&mut wire, &topic)], [(6, -1), (6, -1)]);
@@ -85,9 +85,9 @@ fn an_error_has_no_effect_or_comes_after_the_effect() {
 
 #[test]
 fn an_answer_is_lost_withheld_late_or_throttled() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("answers", 1);
-    let faults = kafka.faulty().faults();
+    let faults = kafka.local().faults();
     let mut wire = Wire::connect(&kafka.bootstrap);
     faults.inject(ApiKey::Produce, 1, Fault::DropAfter);
     wire.send(&Wire::encode(&produce(&topic), 9));
@@ -117,9 +117,9 @@ fn an_answer_is_lost_withheld_late_or_throttled() {
 
 #[test]
 fn a_frozen_broker_answers_once_it_is_thawed() {
-    let kafka = Cluster::local(2);
+    let kafka = Cluster::start_local(2);
     let topic = kafka.topic("frozen", 1);
-    let faults = kafka.faulty().faults();
+    let faults = kafka.local().faults();
     faults.freeze(1);
     let connections = faults.connections();
     let (mut first, mut second) = (Wire::connect(&kafka.bootstrap), {
@@ -137,9 +137,9 @@ fn a_frozen_broker_answers_once_it_is_thawed() {
 
 #[test]
 fn a_partition_fails_alone_loses_its_leader_and_moves_its_start() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("partition", 2);
-    let local = kafka.faulty();
+    let local = kafka.local();
     let mut wire = Wire::connect(&kafka.bootstrap);
     (0..4).for_each(|offset| assert_eq!(produced(&mut wire, &topic), (0, offset)));
 
@@ -167,9 +167,9 @@ fn a_partition_fails_alone_loses_its_leader_and_moves_its_start() {
 
 #[test]
 fn a_recreated_topic_has_another_id_and_no_records() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("recreated", 3);
-    let local = kafka.faulty();
+    let local = kafka.local();
     let mut wire = Wire::connect(&kafka.bootstrap);
     assert_eq!(produced(&mut wire, &topic), (0, 0));
     assert!(local.move_leader(&topic, 0, 1));

@@ -174,7 +174,7 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let interval = interval.unwrap_or(Duration::from_secs(1));
-        let consumer = engine.consumer(config)?;
+        let consumer = engine.consume(config)?;
         let format = match self.output {
             Output::Json => Format::json(self.key_as, self.value_as),
             Output::Value => Format::Value,

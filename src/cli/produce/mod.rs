@@ -10,6 +10,7 @@ mod run;
 mod transaction;
 
 use super::Context;
+use super::named::named_with;
 use crate::config::{parse_duration, parse_size};
 use crate::engine::{
     Acks, Codec, Compression, Partitioner, Producer, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
@@ -104,7 +105,7 @@ pub(super) struct Produce {
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     max_record_size: Option<usize>,
     /// Where records go that name no partition [default: murmur2]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = named_with(describe_partitioner))]
     partitioner: Option<Partitioner>,
     /// Reads no more than so many records a second
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
@@ -213,6 +214,16 @@ fn parse_new_topic(text: &str) -> Result<(i32, Option<i16>), String> {
     Ok((partitions, replication))
 }
 
+fn describe_partitioner(partitioner: Partitioner) -> &'static str {
+    match partitioner {
+        Partitioner::Murmur2 => "Murmur2 hash of the key, as in the Java client; without a key, sticky",
+        Partitioner::Crc32 => "CRC-32 of the key, as librdkafka's consistent; without a key, sticky",
+        Partitioner::Fnv1a => "FNV-1a hash of the key, as in Sarama; without a key, sticky",
+        Partitioner::Random => "A random partition, whatever the key",
+        Partitioner::RoundRobin => "Round-robin, whatever the key",
+    }
+}
+
 /// librdkafka's names; what it does with keyless records, kpipe does always.
 fn parse_partitioner(text: &str) -> Result<Partitioner, String> {
     Ok(match text {
@@ -272,7 +283,7 @@ impl Produce {
         let mut inbox = crate::input::open(&sources)?;
         let _waker = context.stop.wake_with(inbox.waker());
         let splitter = Splitter::new(&self.delimiter.0, config.max_record_size);
-        let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
+        let producer = engine.produce(config, std::sync::Arc::new(inbox.waker()))?;
         inbox.start()?;
         metrics.ready(true);
         let position = InputPosition::new(sources.iter().map(Source::name).collect());

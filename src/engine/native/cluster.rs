@@ -1,8 +1,7 @@
 //! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
 
 use super::net::{Connection, OldBroker, Opened, Retry, Secured};
-use crate::engine::Options;
-use crate::engine::no_such_partition;
+use crate::engine::{OffsetAt, Options, no_such_partition};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId as Broker, LeaderEpoch, Node, Offset, TopicPartition, by_topic};
 use kafka_protocol::error::ResponseError;
@@ -19,11 +18,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
-
-/// `ListOffsets` for the first offset there is.
-pub(super) const EARLIEST: i64 = -2;
-/// `ListOffsets` for the offset that comes next.
-pub(super) const LATEST: i64 = -1;
 
 /// A topic that stays unknown for so many times `retry.backoff.ms` does not exist.
 const UNKNOWN_BACKOFFS: u32 = 5;
@@ -63,15 +57,15 @@ pub(super) type OffsetsBy = HashMap<TopicPartition, Offset>;
 
 /// A partition as metadata tells it.
 #[derive(Debug, Clone)]
-pub struct PartitionInfo {
+pub(super) struct PartitionInfo {
     /// Broker id; `None` while there is none.
-    pub leader: Option<i32>,
+    pub(super) leader: Option<i32>,
     /// Brokers before Kafka 2.1 do not tell it.
-    pub leader_epoch: Option<LeaderEpoch>,
+    pub(super) leader_epoch: Option<LeaderEpoch>,
     /// The preferred leader comes first.
-    pub replicas: Vec<i32>,
+    pub(super) replicas: Vec<i32>,
     /// Those in sync.
-    pub in_sync: Vec<i32>,
+    pub(super) in_sync: Vec<i32>,
 }
 
 /// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
@@ -332,15 +326,14 @@ impl Cluster {
         Retry::until(Instant::now() + self.options.request_timeout.saturating_mul(4), &self.options)
     }
 
-    /// The offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`], or milliseconds); -1 where there
-    /// is none so late. Retries while leaders move, up to four request timeouts.
+    /// The offset of each partition at `at`; -1 where no record is so late. Retries while leaders move, up to four request timeouts.
     ///
     /// # Errors
     /// A partition does not exist, is denied, or has no leader for too long.
     pub(super) async fn list_offsets(
         &self,
         partitions: &[TopicPartition],
-        timestamp: i64,
+        at: OffsetAt,
         committed: bool,
     ) -> Result<OffsetsBy> {
         let mut found = HashMap::new();
@@ -352,7 +345,7 @@ impl Cluster {
                 return Ok(found);
             }
             let before = found.len();
-            let asked = self.list_offsets_once(&missing, timestamp, committed, &mut found).await;
+            let asked = self.list_offsets_once(&missing, at, committed, &mut found).await;
             if found.len() > before {
                 retry.progressed();
             }
@@ -373,8 +366,8 @@ impl Cluster {
         partitions: &[TopicPartition],
         committed: bool,
     ) -> Result<(OffsetsBy, OffsetsBy)> {
-        let first = self.list_offsets(partitions, EARLIEST, committed).await?;
-        Ok((first, self.list_offsets(partitions, LATEST, committed).await?))
+        let first = self.list_offsets(partitions, OffsetAt::Earliest, committed).await?;
+        Ok((first, self.list_offsets(partitions, OffsetAt::Latest, committed).await?))
     }
 
     /// Partitions by their leaders; and one of those without a leader.
@@ -415,7 +408,7 @@ impl Cluster {
     async fn list_offsets_once(
         &self,
         wanted: &[TopicPartition],
-        timestamp: i64,
+        at: OffsetAt,
         committed: bool,
         found: &mut OffsetsBy,
     ) -> Result<Option<Error>> {
@@ -425,7 +418,7 @@ impl Cluster {
             let mut unanswered: BTreeSet<TopicPartition> = partitions.iter().cloned().collect();
             let topics = by_topic(partitions.into_iter().map(|of| (of, ()))).into_iter().map(|(name, partitions)| {
                 let entry = |(partition, ())| {
-                    ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp)
+                    ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(at.to_wire())
                 };
                 ListOffsetsTopic::default()
                     .with_name(topic_name(&name))

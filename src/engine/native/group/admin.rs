@@ -1,9 +1,9 @@
 //! Looking after groups from outside: listing, describing, their offsets.
 
 use super::super::Client;
-use super::super::cluster::{Coordinated, EARLIEST, LATEST, group_id, topic_name};
+use super::super::cluster::{Coordinated, group_id, topic_name};
 use super::{messages, offsets};
-use crate::engine::{Offsets, Start};
+use crate::engine::{OffsetAt, Offsets, Start};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{Offset, Position, TopicPartition, partitions_by_topic};
 use crate::signal::Until;
@@ -339,17 +339,17 @@ impl GroupAdmin {
         let cluster = &self.client.cluster;
         self.client.network.run(Until::FirstSignal, async {
             Ok(match to {
-                Start::Beginning => cluster.list_offsets(places, EARLIEST, false).await?,
+                Start::Beginning => cluster.list_offsets(places, OffsetAt::Earliest, false).await?,
                 Start::Time(time) => {
-                    let mut found = cluster.list_offsets(places, time, false).await?;
+                    let mut found = cluster.list_offsets(places, OffsetAt::Time(time), false).await?;
                     // -1: nothing is so late, so the end is meant.
-                    let end = cluster.list_offsets(places, LATEST, false).await?;
+                    let end = cluster.list_offsets(places, OffsetAt::Latest, false).await?;
                     for (place, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
                         *offset = end.get(place).copied().unwrap_or(0);
                     }
                     found
                 }
-                _ => cluster.list_offsets(places, LATEST, false).await?,
+                _ => cluster.list_offsets(places, OffsetAt::Latest, false).await?,
             })
         })
     }
