@@ -37,7 +37,7 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
         client_id: properties.text("client.id").unwrap_or("kpipe").to_owned(),
         engine,
         connect_timeout: properties.millis("socket.connection.setup.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
-        request_timeout: properties.millis("request.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
+        request_timeout: properties.millis("request.timeout.ms")?.unwrap_or(Duration::from_secs(30)),
         retry_backoff: properties.millis("retry.backoff.ms")?.unwrap_or(Duration::from_millis(100)),
         security: security::resolve(properties)?,
         observer,

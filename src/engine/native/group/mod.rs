@@ -236,7 +236,7 @@ impl Task {
                     Action::Left => {
                         // Who waits for the member's end waits for the word of it to be out, but not long.
                         let all = async { while in_flight.join_next().await.is_some() {} };
-                        let _ = tokio::time::timeout(self.requests.cluster.options.request_timeout, all).await;
+                        let _ = tokio::time::timeout(self.requests.cluster.options.settle_limit(), all).await;
                         drop(left);
                         return;
                     }
