@@ -11,10 +11,9 @@ mod net;
 mod producer;
 pub mod wire;
 
-pub use admin::*;
-pub use cluster::PartitionInfo;
+pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
+pub use group::Assignor;
 pub use net::Hash;
 pub(crate) use net::{Network, read_frame, sleep_until};
 pub use producer::{NativeProducer, Wake};
@@ -26,10 +25,10 @@ use cluster::Cluster;
 use net::OldBroker;
 use std::sync::Arc;
 
-/// A connection to a cluster.
-#[derive(Debug)]
+/// A connection to a cluster; clones share it.
+#[derive(Debug, Clone)]
 pub struct Client {
-    network: Network,
+    network: Arc<Network>,
     cluster: Arc<Cluster>,
 }
 
@@ -56,7 +55,7 @@ impl Client {
     /// # Errors
     /// None does, or what answers is no broker.
     pub fn connect(options: &Options, stop: &Stop) -> Result<Found> {
-        let network = Network::start(stop)?;
+        let network = Arc::new(Network::start(stop)?);
         let cluster = network.run(Until::FirstSignal, Cluster::connect(options.clone()))?;
         Ok(match cluster {
             cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster }),

@@ -33,15 +33,15 @@ pub(in crate::engine::native) type TopicAnswer = (String, std::result::Result<To
 
 /// A partition as metadata describes it.
 #[derive(Debug, Clone)]
-pub struct PartitionInfo {
+pub(in crate::engine::native) struct PartitionInfo {
     /// Broker id; `None` while there is none.
-    pub leader: Option<i32>,
+    pub(in crate::engine::native) leader: Option<i32>,
     /// `None` before Kafka 2.1.
-    pub leader_epoch: Option<LeaderEpoch>,
+    pub(in crate::engine::native) leader_epoch: Option<LeaderEpoch>,
     /// The preferred leader comes first.
-    pub replicas: Vec<i32>,
+    pub(in crate::engine::native) replicas: Vec<i32>,
     /// Those in sync.
-    pub in_sync: Vec<i32>,
+    pub(in crate::engine::native) in_sync: Vec<i32>,
 }
 
 impl Cluster {

@@ -11,9 +11,7 @@ mod suspects;
 
 pub(super) use asked::Asked;
 pub(super) use coordinators::Coordinated;
-pub use metadata::PartitionInfo;
-pub(super) use metadata::{TopicAnswer, TopicInfo};
-pub(super) use offsets::{EARLIEST, LATEST, OffsetsBy};
+pub(super) use metadata::{PartitionInfo, TopicAnswer, TopicInfo};
 
 use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
 use crate::engine::Options;

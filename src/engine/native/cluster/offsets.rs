@@ -2,8 +2,8 @@
 
 use super::metadata::{TopicInfo, leader, names};
 use super::{Asked, Cluster, topic_name};
-use crate::engine::Isolation;
 use crate::engine::native::net::Connection;
+use crate::engine::{Bounds, Isolation, OffsetAt};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{Offset, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError;
@@ -16,45 +16,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Which offset of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine::native) enum OffsetAt {
-    /// The first one that exists.
-    Earliest,
-    /// The one that comes next.
-    Latest,
-    /// The first one whose record is not older than so many milliseconds since 1970.
-    Time(i64),
-}
-
-impl OffsetAt {
-    fn to_wire(self) -> i64 {
-        match self {
-            Self::Latest => -1,
-            Self::Earliest => -2,
-            Self::Time(milliseconds) => milliseconds,
-        }
-    }
-}
-
-/// `ListOffsets` for the first offset there is.
-pub(in crate::engine::native) const EARLIEST: i64 = -2;
-/// `ListOffsets` for the offset that comes next.
-pub(in crate::engine::native) const LATEST: i64 = -1;
-
 /// An offset of each partition.
-pub(in crate::engine::native) type OffsetsBy = HashMap<TopicPartition, Offset>;
+type OffsetsBy = HashMap<TopicPartition, Offset>;
 
 /// A result for each partition.
 pub(in crate::engine::native) type OfEach<T> = HashMap<TopicPartition, Result<T>>;
-
-/// Where a partition's log begins, and where it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine::native) struct Bounds {
-    pub(in crate::engine::native) first: Offset,
-    /// The offset that comes next; for readers of committed records, the last stable offset.
-    pub(in crate::engine::native) next: Offset,
-}
 
 impl Cluster {
     /// The offset of each partition at `at`, `None` where there is none so late. Retries while leaders move, up to
@@ -70,7 +36,7 @@ impl Cluster {
         found.into_iter().map(|(of, offsets)| (of, offsets.map(|offsets| offsets[0]))).collect()
     }
 
-    /// The bounds of each partition. Retries while leaders move, up to `patience`.
+    /// The bounds of each partition; for readers of committed records, the end is the last stable offset. Retries while leaders move, up to `patience`.
     pub(in crate::engine::native) async fn bounds_of_each(
         &self,
         partitions: &[TopicPartition],
@@ -80,27 +46,21 @@ impl Cluster {
         let found = self.offsets(partitions, &[OffsetAt::Earliest, OffsetAt::Latest], isolation, patience).await;
         let bounds = |offsets: Vec<Option<Offset>>| Bounds {
             first: offsets[0].unwrap_or_default(),
-            next: offsets[1].unwrap_or_default(),
+            end: offsets[1].unwrap_or_default(),
         };
         found.into_iter().map(|(of, offsets)| (of, offsets.map(bounds))).collect()
     }
 
-    /// The offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`], or milliseconds); -1 where there
-    /// is none so late.
+    /// The offset of each partition at `at`; -1 where there is none so late.
     ///
     /// # Errors
     /// That of any partition.
     pub(in crate::engine::native) async fn list_offsets(
         &self,
         partitions: &[TopicPartition],
-        timestamp: i64,
+        at: OffsetAt,
         committed: bool,
     ) -> Result<OffsetsBy> {
-        let at = match timestamp {
-            EARLIEST => OffsetAt::Earliest,
-            LATEST => OffsetAt::Latest,
-            milliseconds => OffsetAt::Time(milliseconds),
-        };
         let isolation = if committed { Isolation::Committed } else { Isolation::Uncommitted };
         let found = self.offset_of_each(partitions, at, isolation, self.options.retry_limit()).await;
         found.into_iter().map(|(of, offset)| Ok((of, offset?.unwrap_or(-1)))).collect()
@@ -120,7 +80,7 @@ impl Cluster {
         for (of, bounds) in self.bounds_of_each(partitions, isolation, self.options.retry_limit()).await {
             let bounds = bounds?;
             first.insert(of.clone(), bounds.first);
-            next.insert(of, bounds.next);
+            next.insert(of, bounds.end);
         }
         Ok((first, next))
     }
