@@ -11,8 +11,8 @@ use crate::record::Node;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -32,7 +32,8 @@ pub struct Connection {
     timeout: Duration,
     suspect_after: Duration,
     progress: Arc<Progress>,
-    is_suspect: AtomicBool,
+    /// What the progress was when the broker became suspect.
+    suspect_at: Mutex<Option<Instant>>,
     /// Told when the broker becomes suspect.
     suspected: Arc<Notify>,
     pending: Pending,
@@ -103,7 +104,7 @@ impl Connection {
             timeout: options.request_timeout,
             suspect_after: options.suspect_after(),
             progress,
-            is_suspect: AtomicBool::new(false),
+            suspect_at: Mutex::new(None),
             suspected,
             pending,
             closed,
@@ -133,7 +134,8 @@ impl Connection {
 
     /// Whether a request has waited for so long, without a byte that moved, that the broker may be gone.
     pub fn is_suspect(&self) -> bool {
-        self.is_suspect.load(Ordering::Relaxed)
+        let suspect_at = self.suspect_at.lock().unwrap_or_else(PoisonError::into_inner);
+        suspect_at.is_some_and(|at| self.progress.last() == at)
     }
 
     /// The broker.
@@ -176,8 +178,9 @@ impl Connection {
         let version = self.version::<R>(cap)?;
         let answer = tokio::select! {
             biased;
-            answer = self.exchange(request, version, self.timeout) => answer?,
+            answer = self.exchange(request, version, self.timeout + self.suspect_after) => answer?,
             () = self.silent_for(self.suspect_after) => {
+                self.suspect();
                 return Err(Error::TimedOut { node: self.node.clone(), limit: self.suspect_after });
             }
         };
@@ -284,18 +287,25 @@ impl Connection {
             let silent_since = since.max(self.progress.last());
             let silent = silent_since.elapsed();
             let suspect = silent >= suspect_after;
-            if suspect != self.is_suspect.swap(suspect, Ordering::Relaxed) && suspect {
-                tracing::info!(broker = %self.node, ?silent, "the broker is silent");
-                self.suspected.notify_one();
+            if suspect {
+                self.suspect();
             }
             if silent >= limit {
                 return Err(Silent);
             }
             let next = silent_since + if suspect { limit } else { suspect_after.min(limit) };
             if let Ok(answer) = tokio::time::timeout_at(next.into(), &mut answer).await {
-                self.is_suspect.store(false, Ordering::Relaxed);
                 return Ok(answer);
             }
+        }
+    }
+
+    /// Marks the broker as suspect until bytes move again.
+    fn suspect(&self) {
+        if !self.is_suspect() {
+            *self.suspect_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.progress.last());
+            tracing::info!(broker = %self.node, "the broker is silent");
+            self.suspected.notify_one();
         }
     }
 

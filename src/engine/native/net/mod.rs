@@ -8,6 +8,8 @@ mod oauth;
 pub mod retry;
 mod sasl;
 mod scram;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transport;
 mod versions;
