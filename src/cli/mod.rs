@@ -9,13 +9,14 @@ mod groups;
 mod hints;
 mod listing;
 mod local;
+mod named;
 mod places;
 mod produce;
 mod topics;
 
 use crate::config::{Properties, Sources, config_file};
 use crate::engine::security::Security;
-use crate::engine::{Engine, EngineChoice, Operation, Options, ResourceType};
+use crate::engine::{Engine, EngineChoice, NativeAdmin, Operation, Options, ResourceType};
 use crate::error::{Action, EXIT_OK, Error, Result};
 use crate::metrics::{Messages, Metrics};
 use crate::signal::Stop;
@@ -182,6 +183,11 @@ struct Context {
 impl Context {
     fn connect(&self) -> Result<Engine> {
         Engine::connect(&self.options, &self.stop)
+    }
+
+    /// Connects for administration; `what` is asked for.
+    fn admin(&self, what: &str) -> Result<NativeAdmin> {
+        self.connect()?.admin(what)
     }
 }
 

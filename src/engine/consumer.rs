@@ -1,6 +1,6 @@
 //! What a consumer is asked for, does and tells.
 
-use super::{Assignor, Isolation};
+use super::{Assignor, Isolation, Named};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
@@ -43,15 +43,27 @@ impl Subscription {
 }
 
 /// How members of a group agree on who reads what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GroupProtocol {
-    /// The newer one where the brokers have it and the group does not use the older
+    /// `Consumer` if the brokers support it and the group is not classic, otherwise `Classic`.
     #[default]
     Auto,
-    /// Members share out among themselves: Kafka 0.9 and newer
+    /// Members compute the assignment: Kafka 0.9 and later.
     Classic,
-    /// The coordinator shares out (KIP-848): Kafka 4.0 and newer
+    /// The coordinator computes the assignment: KIP-848, Kafka 4.0 and later.
     Consumer,
+}
+
+impl Named for GroupProtocol {
+    const ALL: &'static [Self] = &[Self::Auto, Self::Classic, Self::Consumer];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 /// A consumer's group.

@@ -1,6 +1,6 @@
 //! What a producer is asked for, does and tells.
 
-use super::Compression;
+use super::{Compression, Named};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp};
 use std::sync::Arc;
@@ -64,20 +64,33 @@ pub struct TransactionConfig {
 }
 
 /// Which partition a record goes to that names none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-#[value(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Partitioner {
-    /// By the key's murmur2 hash, as the Java client; keyless in sticky batches
+    /// The key's murmur2 hash, as the Java client computes it.
     #[default]
     Murmur2,
-    /// By the key's CRC-32, as librdkafka's consistent; keyless in sticky batches
+    /// The key's CRC-32, as librdkafka's `consistent` computes it.
     Crc32,
-    /// By the key's FNV-1a hash, as Sarama; keyless in sticky batches
+    /// The key's FNV-1a hash, as Sarama computes it.
     Fnv1a,
-    /// Any, whatever the key
+    /// A random partition, whatever the key.
     Random,
-    /// In turn, whatever the key
+    /// One partition after the other, whatever the key.
     RoundRobin,
+}
+
+impl Named for Partitioner {
+    const ALL: &'static [Self] = &[Self::Murmur2, Self::Crc32, Self::Fnv1a, Self::Random, Self::RoundRobin];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Murmur2 => "murmur2",
+            Self::Crc32 => "crc32",
+            Self::Fnv1a => "fnv1a",
+            Self::Random => "random",
+            Self::RoundRobin => "round-robin",
+        }
+    }
 }
 
 /// A partition that a producer writes to, counted as they come into use.

@@ -1,8 +1,9 @@
 //! What `consume` takes about its group.
 
+use crate::cli::named::named_with;
 use crate::config::declarations::*;
 use crate::config::{Properties, SERVER_ASSIGNORS, parse_assignor, parse_duration};
-use crate::engine::{Assignor, GroupConfig, GroupProtocol};
+use crate::engine::{Assignor, GroupConfig, GroupProtocol, Named};
 use crate::error::{Error, Result};
 use clap::Args;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub(super) struct Group {
     #[arg(short, long)]
     group: Option<String>,
     /// How members share out: consumer is KIP-848's [default: auto]
-    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    #[arg(long, value_name = "PROTOCOL", value_parser = named_with(describe_protocol))]
     group_protocol: Option<GroupProtocol>,
     /// Keeps its partitions through a restart that takes less than the session timeout, under this name
     #[arg(long, value_name = "NAME")]
@@ -33,6 +34,14 @@ pub(super) struct Group {
     /// [default: cooperative-sticky,range,roundrobin; with KIP-848 the group's own setting]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = parse_assignor)]
     assignor: Option<Vec<String>>,
+}
+
+fn describe_protocol(protocol: GroupProtocol) -> &'static str {
+    match protocol {
+        GroupProtocol::Auto => "consumer if the brokers support it and the group is not classic, otherwise classic",
+        GroupProtocol::Classic => "Members compute the assignment (Kafka 0.9 and later)",
+        GroupProtocol::Consumer => "The coordinator computes the assignment (KIP-848, Kafka 4.0 and later)",
+    }
 }
 
 impl Group {

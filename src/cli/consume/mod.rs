@@ -145,7 +145,7 @@ impl Consume {
         if engine.name() == "kafka" {
             self.check_for_crate(config.group.as_ref())?;
         }
-        let consumer = engine.consumer(config)?;
+        let consumer = engine.consume(config)?;
         let format = match self.output {
             Output::Json => Format::json(self.key_as, self.value_as),
             Output::Value => Format::Value,

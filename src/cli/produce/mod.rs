@@ -5,6 +5,7 @@ mod report;
 mod run;
 
 use super::Context;
+use super::named::named_with;
 use crate::config::declarations::*;
 use crate::config::{parse_acks, parse_compression, parse_duration, parse_size, with_level};
 use crate::engine::{Acks, Compression, Partitioner, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate};
@@ -94,7 +95,7 @@ pub(super) struct Produce {
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     max_record_size: Option<usize>,
     /// Where records go that name no partition [default: murmur2]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = named_with(describe_partitioner))]
     partitioner: Option<Partitioner>,
     /// Reads no more than so many records a second
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
@@ -194,6 +195,16 @@ fn parse_new_topic(text: &str) -> Result<(i32, Option<i16>), String> {
     Ok((partitions, replication))
 }
 
+fn describe_partitioner(partitioner: Partitioner) -> &'static str {
+    match partitioner {
+        Partitioner::Murmur2 => "Murmur2 hash of the key, as in the Java client; without a key, sticky",
+        Partitioner::Crc32 => "CRC-32 of the key, as librdkafka's consistent; without a key, sticky",
+        Partitioner::Fnv1a => "FNV-1a hash of the key, as in Sarama; without a key, sticky",
+        Partitioner::Random => "A random partition, whatever the key",
+        Partitioner::RoundRobin => "Round-robin, whatever the key",
+    }
+}
+
 impl Produce {
     pub(super) fn only_topic(&self) -> Option<&str> {
         (self.topic != "-").then_some(&self.topic)
@@ -229,8 +240,8 @@ impl Produce {
         let ledger = ordered.then(|| Ledger::after(self.skip, self.receipts));
         let report = Report::new(metrics.clone(), ledger, receipts, dead_letters);
         let mut inbox = crate::input::open(&sources)?;
-        context.stop.wake_with(inbox.waker());
-        let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
+        let _waker = context.stop.wake_with(inbox.waker());
+        let producer = engine.produce(config, std::sync::Arc::new(inbox.waker()))?;
         inbox.start()?;
         metrics.ready(true);
         let splitter = Splitter::new(&self.delimiter.0, limit);

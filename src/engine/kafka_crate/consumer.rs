@@ -1,6 +1,6 @@
 //! Reading through the `kafka` crate.
 
-use super::{Client, crate_error};
+use super::{Connection, crate_error};
 use crate::engine::{
     Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
     unsupported_by_kafka_crate,
@@ -20,7 +20,7 @@ const FETCH_WAIT: Duration = Duration::from_millis(250);
 
 /// [`Consumer`] of the `kafka` crate.
 pub struct KafkaConsumer {
-    client: Client,
+    client: Connection,
     config: ConsumerConfig,
     partitions: Vec<Reading>,
     ready: VecDeque<Batch>,
@@ -35,7 +35,7 @@ struct Reading {
 }
 
 impl KafkaConsumer {
-    pub fn open(mut client: Client, config: ConsumerConfig) -> Result<Self> {
+    pub fn open(mut client: Connection, config: ConsumerConfig) -> Result<Self> {
         for start in [config.start, config.fallback] {
             if matches!(start, Start::Time(_)) {
                 return Err(unsupported_by_kafka_crate(

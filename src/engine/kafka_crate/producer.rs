@@ -1,6 +1,6 @@
 //! Delivering through the `kafka` crate.
 
-use super::{Client, crate_error};
+use super::{Connection, crate_error};
 use crate::engine::{
     Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, no_such_partition, unsupported_by_kafka_crate,
 };
@@ -16,7 +16,7 @@ use std::time::Instant;
 /// [`Producer`] of the `kafka` crate: one request at a time, so order is kept; without idempotence, so a retry
 /// after a lost answer may double a batch.
 pub struct KafkaProducer {
-    client: Client,
+    client: Connection,
     config: ProducerConfig,
     topics: Vec<(Arc<str>, usize)>,
     last: usize,
@@ -51,7 +51,7 @@ struct Run {
 }
 
 impl KafkaProducer {
-    pub fn open(mut client: Client, config: ProducerConfig) -> Result<Self> {
+    pub fn open(mut client: Connection, config: ProducerConfig) -> Result<Self> {
         client.inner.set_compression(match (config.compression.codec, config.compression.level) {
             (codec @ (Codec::Lz4 | Codec::Zstd), _) => {
                 return Err(unsupported_by_kafka_crate(

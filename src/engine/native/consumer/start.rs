@@ -3,7 +3,7 @@
 use super::super::cluster::{Cluster, TopicInfo};
 use super::super::group::offsets;
 use super::positions::Target;
-use crate::engine::{ConsumerConfig, Isolation, Start, Subscription, no_such_partition, out_of_range};
+use crate::engine::{ConsumerConfig, Isolation, OffsetAt, Start, Subscription, no_such_partition, out_of_range};
 use crate::error::{Action, Error, Result};
 use crate::record::{Offset, PartitionId, TopicPartition};
 use kafka_protocol::error::ResponseError;
@@ -66,7 +66,7 @@ pub(super) async fn resolve(
         _ => None,
     };
     let at_time = match by_time(config.start).or(by_time(config.fallback)) {
-        Some(timestamp) => cluster.list_offsets(places, timestamp, committed).await?,
+        Some(timestamp) => cluster.list_offsets(places, OffsetAt::Time(timestamp), committed).await?,
         None => HashMap::new(),
     };
     let resolve_one = |of: &TopicPartition| -> Result<Target> {

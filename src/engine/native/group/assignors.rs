@@ -1,27 +1,27 @@
 //! How a group's leader shares the partitions out (classic protocol): pure functions of who is there and what there is.
 
+use crate::engine::Named;
 use crate::record::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// A way to share out partitions, by the name that all clients know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "kebab-case")]
+/// An assignor of the classic protocol, by the name that all clients know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assignor {
-    /// Evenly, what a member has stays with it, and only what moves stops (KIP-429)
+    /// Evenly; members keep what they have, and only what moves stops (KIP-429).
     CooperativeSticky,
-    /// Topic by topic, neighbouring partitions together
+    /// Topic by topic, neighboring partitions together.
     Range,
-    /// Partition by partition in turn
-    #[value(name = "roundrobin")]
+    /// Partition by partition, one member after the other.
     RoundRobin,
-    /// Evenly, and what a member has stays with it; all stop for a moment
+    /// Evenly; members keep what they have, and all stop for a moment.
     Sticky,
 }
 
-impl Assignor {
-    /// Its name in the protocol.
-    pub fn name(self) -> &'static str {
+impl Named for Assignor {
+    const ALL: &'static [Self] = &[Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky];
+
+    fn name(self) -> &'static str {
         match self {
             Self::CooperativeSticky => "cooperative-sticky",
             Self::Range => "range",
@@ -29,12 +29,9 @@ impl Assignor {
             Self::Sticky => "sticky",
         }
     }
+}
 
-    /// The one of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky].into_iter().find(|a| a.name() == name)
-    }
-
+impl Assignor {
     /// Whether members keep their partitions through a rebalance.
     pub fn is_cooperative(self) -> bool {
         self == Self::CooperativeSticky

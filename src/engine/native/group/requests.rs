@@ -5,7 +5,7 @@ use super::super::net::Connection;
 use super::assignors::{Assignor, Subscriber};
 use super::membership::{Beat, Counts, Event, Joined};
 use super::messages;
-use crate::engine::{GroupConfig, Subscription};
+use crate::engine::{GroupConfig, Named, Subscription};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::TopicPartition;
 use bytes::Bytes;
