@@ -6,6 +6,7 @@ mod config;
 mod consume;
 mod denied;
 mod groups;
+mod guard;
 mod hints;
 mod listing;
 mod local;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// As the Java client's.
 const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
+/// Records that may be written and not committed while the coordinator is out of reach, with --commit batch.
+const MAX_COMMIT_LEAD: u64 = 1_000_000;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Group")]
@@ -111,6 +113,7 @@ impl Group {
             session_timeout,
             heartbeat_interval: heartbeat.min(session_timeout / 3),
             max_poll_interval: properties.resolve(self.max_poll_interval, &MAX_POLL_INTERVAL)?,
+            max_commit_lead: MAX_COMMIT_LEAD,
             // "uniform" alone leaves nothing for a group that turns out to be classic but the defaults.
             assignors: if classic.is_empty() { vec![Assignor::CooperativeSticky, Assignor::Range] } else { classic },
             server_assignor: server,

@@ -130,12 +130,15 @@ impl Consume {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let config = self.consumer_config(context)?;
+        let mut config = self.consumer_config(context)?;
         let commit = match (self.commit, &config.group) {
             (None | Some(Commit::None), None) => Commit::None,
             (Some(_), None) => return Err(Error::Usage("--commit needs a group: -g".to_owned()).into()),
             (asked, Some(_)) => asked.unwrap_or(Commit::Batch),
         };
+        if let Some(group) = config.group.as_mut().filter(|_| commit == Commit::Each) {
+            group.max_commit_lead = 0;
+        }
         let properties = &context.properties;
         let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
         let metrics = &context.metrics;
