@@ -22,7 +22,7 @@ pub use server::OFFERED;
 use crate::engine::native::Network;
 use crate::error::{Error, Result, describe_io};
 use crate::record::PartitionId;
-use crate::signal::Stop;
+use crate::signal::{Stop, Until};
 use call::{HOST, Shared};
 use cluster::{Cluster, NewTopic};
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ impl Local {
     /// A port is taken, or a topic cannot be made.
     pub fn start(options: &Options, stop: &Stop) -> Result<Self> {
         let network = Network::start(stop)?;
-        let listeners = network.run(1, async {
+        let listeners = network.run(Until::FirstSignal, async {
             let mut listeners = Vec::new();
             for n in 0..options.brokers.max(1) {
                 let port = if options.port == 0 { 0 } else { options.port.saturating_add(n) };
@@ -174,8 +174,10 @@ impl Local {
         let port = self.port(broker);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
         let listener = match kept {
-            Some(socket) => self.network.run(u8::MAX, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?,
-            None => self.network.run(u8::MAX, bind(port))?,
+            Some(socket) => {
+                self.network.run(Until::SecondSignal, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?
+            }
+            None => self.network.run(Until::SecondSignal, bind(port))?,
         };
         self.shared.cluster().set_up(broker, true);
         self.serve(broker, listener);

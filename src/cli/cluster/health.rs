@@ -9,7 +9,6 @@ use crate::record::BrokerId;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How often `--wait` looks.
@@ -50,10 +49,6 @@ struct Reason {
 
 impl Health {
     pub(super) fn run(&self, context: &Context) -> Result<u8> {
-        let (wake, woken) = channel();
-        context.stop.wake_with(move || {
-            let _ = wake.send(()); // Err: the command has ended
-        });
         let deadline = self.wait.map(|Wanted::Healthy| Instant::now() + self.timeout);
         let mut admin = None;
         let reasons = loop {
@@ -68,7 +63,7 @@ impl Health {
                     admin = None;
                 }
             }
-            if woken.recv_timeout(LOOK_EVERY).is_ok() {
+            if context.stop.wait(LOOK_EVERY) {
                 return Err(Error::Stopped);
             }
         };

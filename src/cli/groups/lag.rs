@@ -7,10 +7,10 @@ use crate::engine::{GroupAdmin, Progress};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{GroupLag, Metrics, Observe, Reporter};
 use crate::record::{Offset, TopicPartition};
+use crate::signal::Stop;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How often an exporter looks when nobody says.
@@ -47,12 +47,8 @@ pub(super) struct Lag {
 
 impl Lag {
     pub(super) fn run(&self, context: &Context, admin: &GroupAdmin) -> Result<u8> {
-        let (wake, woken) = channel();
-        context.stop.wake_with(move || {
-            let _ = wake.send(()); // Err: the command has ended
-        });
         if self.metrics.is_some() {
-            return self.export(&context.metrics, admin, &woken);
+            return self.export(&context.metrics, admin, &context.stop);
         }
         loop {
             let groups = self.look(admin)?;
@@ -69,8 +65,7 @@ impl Lag {
                 return Ok(EXIT_FAILED);
             }
             match self.watch {
-                // Ok: a signal came.
-                Some(every) if woken.recv_timeout(every).is_err() => {}
+                Some(every) if !context.stop.wait(every) => {}
                 _ => return Ok(EXIT_OK),
             }
         }
@@ -90,7 +85,7 @@ impl Lag {
     }
 
     /// Looks again and again until a signal; a cluster that is out of reach for a while is no end.
-    fn export(&self, metrics: &Metrics, admin: &GroupAdmin, woken: &Receiver<()>) -> Result<u8> {
+    fn export(&self, metrics: &Metrics, admin: &GroupAdmin, stop: &Stop) -> Result<u8> {
         let observe = Observe { metrics: self.metrics.clone(), ..Observe::default() };
         let _reporter = Reporter::start(&observe, metrics, false)?;
         let mut history = History::default();
@@ -108,8 +103,7 @@ impl Lag {
                     metrics.ready(false);
                 }
             }
-            // Ok: a signal came.
-            if woken.recv_timeout(self.watch.unwrap_or(EXPORT_EVERY)).is_ok() {
+            if stop.wait(self.watch.unwrap_or(EXPORT_EVERY)) {
                 return Ok(EXIT_OK);
             }
         }

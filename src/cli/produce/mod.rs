@@ -279,7 +279,7 @@ impl Produce {
         let ledger = ordered.then(|| Ledger::after(self.skip, self.receipts));
         let report = Report::new(metrics.clone(), ledger, receipts, dead_letters);
         let mut inbox = crate::input::open(&sources)?;
-        context.stop.wake_with(inbox.waker());
+        let _waker = context.stop.wake_with(inbox.waker());
         let producer = engine.produce(config, std::sync::Arc::new(inbox.waker()))?;
         inbox.start()?;
         metrics.ready(true);

@@ -10,8 +10,8 @@ use crate::input::{BadLine, Inbox, Message, Reader, Splitter};
 use crate::metrics::Reporter;
 use crate::record::now;
 use crate::record::{PartitionId, Timestamp};
+use crate::signal::Stop;
 use std::ops::ControlFlow;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// When a transaction is committed before the input ends.
@@ -34,17 +34,12 @@ struct Pace {
     began: Instant,
     sent: u64,
     /// A signal ends the wait.
-    stopped: Receiver<()>,
+    stop: Stop,
 }
 
 impl Pace {
     fn keep(a_second: f64, context: &Context) -> Self {
-        let (stop, stopped) = channel();
-        context.stop.wake_with(move || {
-            // Err: the work is over.
-            let _ = stop.send(());
-        });
-        Self { a_second, began: Instant::now(), sent: 0, stopped }
+        Self { a_second, began: Instant::now(), sent: 0, stop: context.stop.clone() }
     }
 }
 
@@ -341,7 +336,7 @@ impl Delivery<'_> {
             return Ok(());
         }
         self.idle()?;
-        let stopped = self.pace.as_ref().is_some_and(|pace| pace.stopped.recv_timeout(wait).is_ok());
+        let stopped = self.pace.as_ref().is_some_and(|pace| pace.stop.wait(wait));
         self.set_now(now());
         if stopped { Err(Error::Stopped) } else { Ok(()) }
     }

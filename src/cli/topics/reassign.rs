@@ -12,7 +12,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How often `--wait` looks.
@@ -243,17 +242,13 @@ fn execute(context: &Context, file: &Path, dry_run: bool, yes: bool) -> Result<(
 
 fn progress(context: &Context, wait: Option<Duration>, json: bool) -> Result<u8> {
     let admin = context.admin("topics reassign")?;
-    let (wake, woken) = channel();
-    context.stop.wake_with(move || {
-        let _ = wake.send(()); // Err: the command has ended
-    });
     let deadline = wait.map(|limit| Instant::now() + limit);
     let moving = loop {
         let moving = admin.reassignments()?;
         if moving.is_empty() || deadline.is_none_or(|at| Instant::now() >= at) {
             break moving;
         }
-        if woken.recv_timeout(LOOK_EVERY).is_ok() {
+        if context.stop.wait(LOOK_EVERY) {
             return Err(Error::Stopped);
         }
     };

@@ -20,7 +20,7 @@ pub use producer::{NativeProducer, Wake};
 
 use crate::engine::Options;
 use crate::error::Result;
-use crate::signal::Stop;
+use crate::signal::{Stop, Until};
 use cluster::Cluster;
 use net::OldBroker;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Client {
     /// # Errors
     /// None can be reached any more.
     pub fn is_legacy(&self) -> Result<bool> {
-        self.network.run(1, async { Ok(self.cluster.any().await?.is_legacy()) })
+        self.network.run(Until::FirstSignal, async { Ok(self.cluster.any().await?.is_legacy()) })
     }
 
     /// Connects to the first of `config`'s brokers that answers.
@@ -56,7 +56,7 @@ impl Client {
     /// None does, or what answers is no broker.
     pub fn connect(options: &Options, stop: &Stop) -> Result<Found> {
         let network = Arc::new(Network::start(stop)?);
-        let cluster = network.run(1, Cluster::connect(options.clone()))?;
+        let cluster = network.run(Until::FirstSignal, Cluster::connect(options.clone()))?;
         Ok(match cluster {
             cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster: Arc::from(cluster) }),
             cluster::Found::Old(reason) => Found::Old(reason),

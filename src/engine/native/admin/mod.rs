@@ -12,9 +12,10 @@ mod users;
 
 use super::Client;
 use super::cluster::Cluster;
-use super::net::{Connection, backoff};
+use super::net::Connection;
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::BrokerId;
+use crate::signal::Until;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ApiKey, DescribeQuorumRequest};
 use kafka_protocol::protocol::StrBytes;
@@ -37,7 +38,7 @@ impl NativeAdmin {
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.client.network.run(1, work)
+        self.client.network.run(Until::FirstSignal, work)
     }
 }
 
@@ -77,15 +78,12 @@ impl Cluster {
 
     /// Asks the controller, and the next one when it moved meanwhile.
     async fn ask_controller<T>(&self, ask: impl AsyncFn(Arc<Connection>) -> Result<T>) -> Result<T> {
-        let mut attempt = 0;
-        loop {
+        let moved = || async {
             match ask(self.controller().await?).await {
-                Err(Error::Kafka { code: ResponseError::NotController, .. }) if attempt < 5 => {
-                    tokio::time::sleep(backoff(self.options.retry_backoff, attempt)).await;
-                    attempt += 1;
-                }
-                answer => return answer,
+                Err(error) if error.code() == Some(ResponseError::NotController) => Err(error),
+                answer => Ok(answer),
             }
-        }
+        };
+        self.retry().run(moved).await?
     }
 }

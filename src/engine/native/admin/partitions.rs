@@ -2,7 +2,7 @@
 
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{TopicInfo, topic_name};
-use crate::engine::native::net::backoff;
+use crate::engine::native::net::Backoff;
 use crate::engine::{OffsetAt, Reassignment};
 use crate::error::{Action, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
@@ -128,10 +128,10 @@ impl Cluster {
     /// Waits until the brokers know what the controller has taken, up to the request timeout.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + self.options.request_timeout;
-        let mut attempt = 0;
+        // The answer is known to come soon.
+        let mut backoff = Backoff::new(self.options.retry_backoff / 4);
         while !known().await? && Instant::now() < deadline {
-            tokio::time::sleep(backoff(self.options.retry_backoff / 4, attempt)).await;
-            attempt += 1;
+            tokio::time::sleep(backoff.next_wait()).await;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::group::{Change, Member, offsets, partition_counts};
 use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
 use crate::error::{Error, Result};
 use crate::record::{Batch, TopicPartition};
+use crate::signal::{Until, Waker};
 use budget::{Budget, Held};
 use fetcher::{Delivery, Fetcher};
 use positions::{Positions, Target, TargetId};
@@ -39,6 +40,7 @@ pub struct NativeConsumer {
     losses: u64,
     /// Whether the group waits for partitions that the command was told to let go.
     releasing: bool,
+    _waker: Waker,
 }
 
 /// What must not wait behind records: partitions that go.
@@ -84,7 +86,7 @@ impl NativeConsumer {
     /// A topic or partition does not exist, an offset is out of range, or the cluster does not answer.
     pub fn open(client: Client, config: ConsumerConfig) -> Result<Self> {
         let (deliver, deliveries) = channel();
-        wake_on_stop(&client, &deliver);
+        let waker = wake_on_stop(&client, &deliver);
         let (tell, changes) = mpsc::unbounded_channel();
         let handle = client.network.handle();
         let cluster = &client.cluster;
@@ -94,11 +96,11 @@ impl NativeConsumer {
             Some(group) => {
                 let (wanted, refresh) = (config.subscription.clone(), config.refresh);
                 let member = Member::join(cluster, handle, group, config.rack.clone(), wanted, refresh, tell);
-                Some(client.network.run(1, member)?)
+                Some(client.network.run(Until::FirstSignal, member)?)
             }
             None => {
-                let places = client.network.run(1, start::places(cluster, &config))?;
-                let targets = client.network.run(1, start::resolve(cluster, &config, &places))?;
+                let places = client.network.run(Until::FirstSignal, start::places(cluster, &config))?;
+                let targets = client.network.run(Until::FirstSignal, start::resolve(cluster, &config, &places))?;
                 if config.group.is_some() {
                     news.tell(Event::Assigned(targets.iter().map(Target::begins).collect()));
                 }
@@ -127,6 +129,7 @@ impl NativeConsumer {
             failed: None,
             losses: 0,
             releasing: false,
+            _waker: waker,
         })
     }
 
@@ -207,12 +210,12 @@ async fn watch(
     }
 }
 
-fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) {
+fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) -> Waker {
     let deliver = deliver.clone();
     client.network.stop().wake_with(move || {
         // Err: the consumer is gone, nobody waits.
         let _ = deliver.send(Delivery::Woken);
-    });
+    })
 }
 
 impl Consumer for NativeConsumer {
@@ -240,8 +243,12 @@ impl Consumer for NativeConsumer {
         let cluster = &self.client.cluster;
         // A first signal must not keep what was written from being committed.
         match &self.member {
-            Some(member) => self.client.network.run(2, member.commit(cluster, written, self.losses)),
-            None => self.client.network.run(2, offsets::commit(cluster, &group.id, written)).map(|()| true),
+            Some(member) => self.client.network.run(Until::SecondSignal, member.commit(cluster, written, self.losses)),
+            None => self
+                .client
+                .network
+                .run(Until::SecondSignal, offsets::commit(cluster, &group.id, written))
+                .map(|()| true),
         }
     }
 
@@ -255,7 +262,7 @@ impl Consumer for NativeConsumer {
     fn close(&mut self) -> Result<()> {
         match &self.member {
             None => Ok(()),
-            Some(member) => self.client.network.run(2, async {
+            Some(member) => self.client.network.run(Until::SecondSignal, async {
                 member.leave().await;
                 Ok(())
             }),

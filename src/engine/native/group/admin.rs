@@ -6,6 +6,7 @@ use super::{messages, offsets};
 use crate::engine::{OffsetAt, Offsets, Start};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{Offset, Position, TopicPartition, partitions_by_topic};
+use crate::signal::Until;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
@@ -102,7 +103,7 @@ impl GroupAdmin {
     /// # Errors
     /// A broker did not answer: its groups would be missing.
     pub fn list(&self) -> Result<Vec<ListedGroup>> {
-        self.client.network.run(1, async {
+        self.client.network.run(Until::FirstSignal, async {
             let cluster = &self.client.cluster;
             let mut groups = Vec::new();
             for broker in cluster.brokers().await? {
@@ -138,7 +139,7 @@ impl GroupAdmin {
     /// # Errors
     /// There is none of this name, or it is of neither protocol.
     pub fn describe(&self, group: &str) -> Result<DescribedGroup> {
-        self.client.network.run(1, self.described(group))
+        self.client.network.run(Until::FirstSignal, self.described(group))
     }
 
     async fn described(&self, group: &str) -> Result<DescribedGroup> {
@@ -226,7 +227,7 @@ impl GroupAdmin {
     /// # Errors
     /// The coordinator refused, or did not answer.
     pub fn committed(&self, group: &str) -> Result<BTreeMap<TopicPartition, offsets::CommittedOffset>> {
-        self.client.network.run(1, offsets::all(&self.client.cluster, group))
+        self.client.network.run(Until::FirstSignal, offsets::all(&self.client.cluster, group))
     }
 
     /// How far the group is, in all partitions that it has committed for or that are in `also`.
@@ -235,7 +236,7 @@ impl GroupAdmin {
     /// As [`GroupAdmin::committed`]; or a partition has no leader. Partitions that are gone are left out.
     pub fn progress(&self, group: &str, also: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Progress>> {
         let committed = self.committed(group)?;
-        self.client.network.run(1, async {
+        self.client.network.run(Until::FirstSignal, async {
             let cluster = &self.client.cluster;
             let wanted = committed.keys().cloned().chain(also.iter().cloned()).collect();
             let places = self.existing(wanted).await?;
@@ -255,7 +256,7 @@ impl GroupAdmin {
     /// As [`GroupAdmin::progress`]. A group that goes meanwhile is left out.
     pub fn progress_of_all(&self) -> Result<BTreeMap<String, BTreeMap<TopicPartition, Progress>>> {
         let groups = self.list()?;
-        self.client.network.run(1, async {
+        self.client.network.run(Until::FirstSignal, async {
             let cluster = &self.client.cluster;
             let mut committed = BTreeMap::new();
             let mut asking = JoinSet::new();
@@ -323,7 +324,7 @@ impl GroupAdmin {
     /// # Errors
     /// There is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>> {
-        let topics = self.client.network.run(1, self.client.cluster.topics(&[topic], false))?;
+        let topics = self.client.network.run(Until::FirstSignal, self.client.cluster.topics(&[topic], false))?;
         let all = topics
             .into_iter()
             .flat_map(|t| (0..t.partitions.len()).map(move |p| TopicPartition::new(t.name.clone(), p as i32)));
@@ -336,7 +337,7 @@ impl GroupAdmin {
     /// A partition does not exist, or has no leader.
     pub fn offsets(&self, places: &[TopicPartition], to: Start) -> Result<HashMap<TopicPartition, Offset>> {
         let cluster = &self.client.cluster;
-        self.client.network.run(1, async {
+        self.client.network.run(Until::FirstSignal, async {
             Ok(match to {
                 Start::Beginning => cluster.list_offsets(places, OffsetAt::Earliest, false).await?,
                 Start::Time(time) => {
@@ -358,7 +359,7 @@ impl GroupAdmin {
     /// # Errors
     /// It has members, or the coordinator refused.
     pub fn set(&self, group: &str, to: &Offsets) -> Result<()> {
-        self.client.network.run(1, offsets::commit(&self.client.cluster, group, to))
+        self.client.network.run(Until::FirstSignal, offsets::commit(&self.client.cluster, group, to))
     }
 
     /// Deletes a group with its offsets.
@@ -373,7 +374,7 @@ impl GroupAdmin {
         };
         let cluster = &self.client.cluster;
         let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, cluster.retry(), refusal);
-        self.client.network.run(1, deleted).map(drop)
+        self.client.network.run(Until::FirstSignal, deleted).map(drop)
     }
 
     /// Deletes the group's offsets of `places`.
@@ -402,6 +403,6 @@ impl GroupAdmin {
         };
         let cluster = &self.client.cluster;
         let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, cluster.retry(), refusal);
-        self.client.network.run(1, deleted).map(drop)
+        self.client.network.run(Until::FirstSignal, deleted).map(drop)
     }
 }

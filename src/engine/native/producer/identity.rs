@@ -44,24 +44,20 @@ pub(super) async fn take(
     let refusal = |response: &InitProducerIdResponse| {
         Some(Error::kafka(Action::InitProducerId, subject.clone(), error_code(response.error_code)?))
     };
-    let mut retry = retry(cluster, deadline);
+    let retry = retry(cluster, deadline);
     let response = match transaction {
         Some(t) => {
             let of = Coordinated::Transaction;
             cluster.ask_coordinator(of, &t.id, &request, i16::MAX, retry, refusal).await?
         }
         // Any broker gives one that belongs to no transaction.
-        None => loop {
-            let answer = async { cluster.any().await?.request(&request).await };
-            let error = match answer.await {
-                Ok(response) => match refusal(&response) {
-                    None => break response,
-                    Some(error) => error,
-                },
-                Err(error) => error,
+        None => {
+            let ask = || async {
+                let response = cluster.any().await?.request(&request).await?;
+                refusal(&response).map_or(Ok(response), Err)
             };
-            retry.after(error).await?;
-        },
+            retry.run(ask).await?
+        }
     };
     Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch })
 }

@@ -14,6 +14,7 @@ use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, no_such_p
 use crate::error::{Error, Result};
 use crate::record::TopicPartition;
 use crate::record::{PartitionId, RecordRef, Timestamp};
+use crate::signal::{Until, Waker};
 use bytes::BytesMut;
 use kafka_protocol::error::ResponseError;
 use queue::ProducerId;
@@ -53,6 +54,7 @@ pub struct NativeProducer {
     armed: Arc<AtomicBool>,
     now: Timestamp,
     identity: Option<ProducerId>,
+    _waker: Waker,
     /// Records appended in all, and when the transaction began.
     appended: u64,
     before_transaction: u64,
@@ -104,7 +106,7 @@ impl NativeProducer {
         let (report, feedback) = channel();
         let armed = Arc::new(AtomicBool::new(false));
         let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-        let (infos, identity) = client.network.run(1, async {
+        let (infos, identity) = client.network.run(Until::FirstSignal, async {
             let infos = find_topics(&client.cluster, &names, config.create_topics).await?;
             let deadline = Instant::now() + config.delivery_timeout;
             let identity = match config.idempotent {
@@ -114,7 +116,7 @@ impl NativeProducer {
             Ok((infos, identity))
         })?;
         let woken = report.clone();
-        client.network.stop().wake_with(move || {
+        let waker = client.network.stop().wake_with(move || {
             // Err: the producer is gone, nobody waits.
             let _ = woken.send(Feedback::Woken);
         });
@@ -130,6 +132,7 @@ impl NativeProducer {
             armed,
             now: 0,
             identity,
+            _waker: waker,
             appended: 0,
             before_transaction: 0,
             answered: 0,
@@ -172,7 +175,10 @@ impl NativeProducer {
             Some(index) => index,
             None => {
                 let cluster = &self.client.cluster;
-                let found = self.client.network.run(2, find_topics(cluster, &[name], self.config.create_topics))?;
+                let found = self
+                    .client
+                    .network
+                    .run(Until::SecondSignal, find_topics(cluster, &[name], self.config.create_topics))?;
                 for info in found {
                     self.add_topic(info)?;
                 }
@@ -371,7 +377,9 @@ impl Producer for NativeProducer {
         }
         let deadline = Instant::now() + self.config.delivery_timeout;
         let cluster = &self.client.cluster;
-        self.client.network.run(2, identity::end(cluster, &transaction.id, identity, commit, deadline))?;
+        self.client
+            .network
+            .run(Until::SecondSignal, identity::end(cluster, &transaction.id, identity, commit, deadline))?;
         self.before_transaction = self.appended;
         self.tell(ToSender::TransactionEnded)
     }
