@@ -16,7 +16,7 @@ mod produce;
 mod server;
 mod topics;
 
-pub use faults::{Fault, Faults};
+pub use faults::{Fault, Faults, Times};
 pub use server::OFFERED;
 
 use crate::engine::native::Network;
@@ -25,6 +25,7 @@ use crate::record::PartitionId;
 use crate::signal::{Stop, Until};
 use call::{HOST, Shared};
 use cluster::{Cluster, NewTopic};
+use kafka_protocol::error::ResponseError;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,24 +111,57 @@ impl Local {
         all.join(",")
     }
 
-    /// What is to go wrong.
+    /// The faults of requests: which go wrong, and how.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// Has another broker lead a partition; false when there is no such partition, or the broker is down.
-    pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
-        let moved = self.shared.cluster().move_leader(topic, partition, broker);
+    /// Changes the cluster and wakes the readers that wait.
+    fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+        let changed = change(&mut self.shared.cluster());
         self.shared.appended.notify_waiters();
-        moved
+        changed
+    }
+
+    /// Has another broker lead a partition, under a new leader epoch; false when there is no such partition, or the
+    /// broker is down.
+    pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
+        self.change(|cluster| cluster.move_leader(topic, partition, Some(broker)))
+    }
+
+    /// Leaves a partition without a leader until [`Local::move_leader`]; false when there is no such partition.
+    pub fn remove_leader(&self, topic: &str, partition: PartitionId) -> bool {
+        self.change(|cluster| cluster.move_leader(topic, partition, None))
+    }
+
+    /// Has a partition answer Produce, Fetch and ListOffsets with an error code of Kafka's, or serve them again with
+    /// `None`; false when there is no such partition.
+    pub fn set_partition_error(&self, topic: &str, partition: PartitionId, code: Option<i16>) -> bool {
+        self.change(|cluster| {
+            let found = cluster.partition_mut(topic, partition);
+            found.map(|partition| partition.error = code.and_then(ResponseError::try_from_code)).is_some()
+        })
+    }
+
+    /// Moves a partition's log start offset up or down, within 0 and its end; false when there is no such partition.
+    /// The records stay, so that a lowered start shows them again.
+    pub fn set_log_start(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
+        self.change(|cluster| {
+            let found = cluster.partition_mut(topic, partition);
+            found.map(|partition| partition.log.set_start(offset)).is_some()
+        })
+    }
+
+    /// Deletes a topic and creates it again at once: the same partitions and configs, another topic ID, leader epoch 0,
+    /// no records; false when there is none.
+    pub fn recreate_topic(&self, topic: &str) -> bool {
+        self.change(|cluster| cluster.recreate(topic))
     }
 
     /// Cuts off what a partition has from `offset` on, in whole batches, under a new leader epoch, as after an unclean
     /// election; false when there is no such partition.
     pub fn truncate(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
-        let cut = self.shared.cluster().truncate(topic, partition, offset);
-        self.shared.appended.notify_waiters();
-        cut
+        self.change(|cluster| cluster.truncate(topic, partition, offset))
     }
 
     /// Has another broker coordinate a group.
@@ -144,8 +178,7 @@ impl Local {
             let _ = self.network.handle().block_on(task);
             self.keep_port(broker);
         }
-        self.shared.cluster().set_up(broker, false);
-        self.shared.appended.notify_waiters();
+        self.change(|cluster| cluster.set_up(broker, false));
     }
 
     /// Keeps the port of a broker that is down from others; nobody listens there.
