@@ -24,3 +24,5 @@ pub mod metrics;
 pub mod output;
 pub mod record;
 pub mod signal;
+pub mod stdio;
+pub mod text;

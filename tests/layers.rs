@@ -8,8 +8,10 @@ use std::path::Path;
 
 /// The modules that the files of a module may use besides their own. The last rule that matches a file applies; `cli` has
 /// none, because it may use everything.
-const RULES: [(&str, &[&str]); 13] = [
+const RULES: [(&str, &[&str]); 15] = [
     ("record", &[]),
+    ("text", &[]),
+    ("stdio", &[]),
     ("signal", &["record", "error"]),
     // Errors name topic partitions.
     ("error", &["record"]),
@@ -33,7 +35,7 @@ const CRATES: [(&str, &str); 1] = [("engine", "clap")];
 // ---- Today's exceptions. Both lists shrink to nothing: an entry that no code needs any more fails the test. ----
 
 /// The module of a rule, and what its files use against the rule.
-const EXCEPTIONS: &[(&str, &str)] = &[("engine", "clap"), ("metrics", "config")];
+const EXCEPTIONS: &[(&str, &str)] = &[("metrics", "config")];
 
 /// A parent module, and children of it that use each other.
 const CIRCLES: &[(&str, &[&str])] = &[

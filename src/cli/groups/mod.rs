@@ -4,7 +4,8 @@ mod lag;
 mod offsets;
 
 use super::Context;
-use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
+use super::guard::Guard;
+use super::listing::{or_dash, print, print_lines, right_align, say, table};
 use super::places::{Places, parse_places};
 use crate::engine::{GroupAdmin, Operation, ResourceType};
 use crate::error::{EXIT_OK, Result};
@@ -69,9 +70,8 @@ enum Verb {
         /// The groups
         #[arg(required = true)]
         groups: Vec<String>,
-        /// Does not ask
-        #[arg(short, long)]
-        yes: bool,
+        #[command(flatten)]
+        guard: Guard,
     },
     /// Deletes a group's offsets of topics that no member reads
     DeleteOffsets {
@@ -80,9 +80,8 @@ enum Verb {
         /// A topic, or some of its partitions
         #[arg(short, long = "topic", value_name = "TOPIC[:P,…]", required = true, value_parser = parse_places)]
         topics: Vec<Places>,
-        /// Does not ask
-        #[arg(short, long)]
-        yes: bool,
+        #[command(flatten)]
+        guard: Guard,
     },
     /// Writes committed offsets as JSON lines
     Export {
@@ -126,9 +125,10 @@ impl Groups {
                 let plan = plan_reset(&admin, group, topics, *to)?;
                 carry_out(context, &admin, &[(group.clone(), plan)], *execute, *json)?;
             }
-            Verb::Delete { groups, yes } => {
-                if !yes {
-                    confirm("groups delete", &format!("Delete {} with all offsets?", groups.join(", ")))?;
+            Verb::Delete { groups, guard } => {
+                let what = format!("{} and all of its offsets", groups.join(", "));
+                if !guard.allows(context, "groups delete", "delete", &what)? {
+                    return Ok(EXIT_OK);
                 }
                 for group in groups {
                     refuse_active(&admin, group)?;
@@ -136,10 +136,11 @@ impl Groups {
                     say(context, &format!("deleted group {group}"));
                 }
             }
-            Verb::DeleteOffsets { group, topics, yes } => {
+            Verb::DeleteOffsets { group, topics, guard } => {
                 let places = named(&admin, topics)?;
-                if !yes {
-                    confirm("groups delete-offsets", &format!("Delete {} offsets of {group}?", places.len()))?;
+                let what = format!("{} offsets of group {group}", places.len());
+                if !guard.allows(context, "groups delete-offsets", "delete", &what)? {
+                    return Ok(EXIT_OK);
                 }
                 admin.delete_offsets(group, &places)?;
                 say(context, &format!("deleted {} offsets of group {group}", places.len()));

@@ -152,7 +152,7 @@ impl<'a> ProduceRun<'a> {
         let Delivery { producer, report, .. } = &self.delivery;
         if let Some(error) = report.denied() {
             let advice = denied::explain(error, &self.context.options.security, |_| Operation::Write, |_| None);
-            eprint!("{}", advice.unwrap_or_default());
+            crate::cli::report::block(&advice.unwrap_or_default());
         }
         if let (Ok(_), Ok(()), Err(error)) = (&ended, &finished, told) {
             return Err(error.into());
@@ -163,7 +163,7 @@ impl<'a> ProduceRun<'a> {
                 if open > 0 {
                     let leading =
                         report.leading().map(|n| format!("; the first {n} are delivered")).unwrap_or_default();
-                    eprintln!("kpipe: stopped with {open} records unconfirmed{leading}");
+                    crate::cli::report::tell(format!("stopped with {open} records unconfirmed{leading}"));
                 }
                 Ok(self.context.stop.exit_code())
             }
@@ -405,7 +405,9 @@ impl Delivery<'_> {
         self.producer.finish()?;
         self.report.take(&mut *self.producer)?;
         let aborted = self.producer.end_transaction(false);
-        eprintln!("kpipe: the transaction is aborted: nothing of it is visible to readers of committed records");
+        crate::cli::report::tell(
+            "the transaction is aborted: nothing of it is visible to readers of committed records",
+        );
         self.report.aborted(&Error::Aborted(Box::new(why.clone())))?;
         aborted
     }
