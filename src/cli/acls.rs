@@ -244,7 +244,7 @@ fn create(context: &Context, which: &Which, permission: Permission, change: &Cha
         show(new.iter().map(|acl| (acl, "create")), true)?;
     }
     let existed = acls.len() - new.len();
-    say(context, format!("created {}, {existed} already existed", counted(new.len() as u64, "ACL")));
+    say(context, &format!("created {}, {existed} already existed", counted(new.len() as u64, "ACL")));
     Ok(())
 }
 
@@ -279,7 +279,7 @@ fn delete(context: &Context, which: &Which, change: &Change) -> Result<()> {
             show(rows.into_iter(), true)?;
         }
     }
-    say(context, format!("deleted {what}"));
+    say(context, &format!("deleted {what}"));
     Ok(())
 }
 

@@ -39,7 +39,7 @@ impl Guard {
     ) -> Result<bool> {
         if self.dry_run {
             details.map_or(Ok(()), |details| print(&details.to_string()))?;
-            say(context, format!("would {verb} {what}"));
+            say(context, &format!("would {verb} {what}"));
             return Ok(false);
         }
         if !self.yes {

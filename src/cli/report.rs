@@ -17,7 +17,7 @@ pub(super) fn block(text: &str) {
 }
 
 /// Reports what was done, unless `--quiet` is given. Scripts have the exit code.
-pub(super) fn say(context: &Context, text: impl Display) {
+pub(super) fn say(context: &Context, text: &str) {
     if !context.quiet {
         tell(text);
     }

@@ -91,7 +91,7 @@ impl Configs {
                 admin.alter_configs(&of(broker), &changes, *dry_run)?;
                 let changed = if *dry_run { "would change" } else { "changed" };
                 let whom = broker.map_or("all brokers".to_owned(), |id| format!("broker {id}"));
-                say(context, format!("{changed} {} of {whom}", counted(changes.len() as u64, "config")));
+                say(context, &format!("{changed} {} of {whom}", counted(changes.len() as u64, "config")));
                 Ok(())
             }
         }

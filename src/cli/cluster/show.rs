@@ -36,7 +36,7 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
     }
     if let Some(cluster) = &found.cluster {
         let controller = controller.map(|id| format!(", controller {id}")).unwrap_or_default();
-        say(context, format!("cluster {cluster}{controller}"));
+        say(context, &format!("cluster {cluster}{controller}"));
     }
     let mut table = table(&["BROKER", "ADDRESS", "RACK", "STATE", "LEADS", "REPLICAS", "OUT OF SYNC"]);
     for (broker, leads, replicas, missing) in rows {
@@ -107,7 +107,7 @@ pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
             line
         }));
     }
-    say(context, format!("epoch {}, high watermark {}", quorum.epoch, quorum.high_watermark));
+    say(context, &format!("epoch {}, high watermark {}", quorum.epoch, quorum.high_watermark));
     let mut table = table(&["NODE", "ROLE", "LOG END", "LAG", "BEHIND"]);
     for replica in &quorum.replicas {
         table.add_row([

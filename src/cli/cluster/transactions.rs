@@ -172,7 +172,7 @@ fn abort(context: &Context, admin: &NativeAdmin, open: &OpenTransaction, guard: 
     );
     if guard.allows(context, "cluster transactions abort-hanging", "abort", &what)? {
         admin.abort(open)?;
-        say(context, format!("aborted {what}"));
+        say(context, &format!("aborted {what}"));
     }
     Ok(())
 }

@@ -133,7 +133,7 @@ fn create(context: &Context, user: &str, hash: Hash, iterations: u32, guard: &Gu
     };
     if allowed {
         admin.set_password(user, hash, iterations, &ask_password(user)?)?;
-        say(context, format!("set {what}"));
+        say(context, &format!("set {what}"));
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ fn delete(context: &Context, user: &str, mechanism: Option<Scram>, guard: &Guard
     if guard.allows(context, "cluster users delete", "delete", &what)? {
         for hash in hashes {
             admin.delete_password(user, hash)?;
-            say(context, format!("deleted the {} credentials of user {user}", hash.mechanism()));
+            say(context, &format!("deleted the {} credentials of user {user}", hash.mechanism()));
         }
     }
     Ok(())

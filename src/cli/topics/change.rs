@@ -62,11 +62,11 @@ impl Create {
         let name = &self.name;
         match context.admin("topics create")?.create_topic(&topic, self.dry_run) {
             Err(error) if self.if_not_exists && error.code() == Some(ResponseError::TopicAlreadyExists) => {
-                say(context, format!("topic {name} already exists"));
+                say(context, &format!("topic {name} already exists"));
             }
             Err(error) => return Err(error),
-            Ok(()) if self.dry_run => say(context, format!("would create topic {name}")),
-            Ok(()) => say(context, format!("created topic {name}")),
+            Ok(()) if self.dry_run => say(context, &format!("would create topic {name}")),
+            Ok(()) => say(context, &format!("created topic {name}")),
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ pub(super) fn alter(context: &Context, name: &str, changes: &[ConfigChange], dry
     let admin = context.admin("topics alter")?;
     admin.alter_configs(&Configured::Topic(name.to_owned()), changes, dry_run)?;
     let changed = if dry_run { "would change" } else { "changed" };
-    say(context, format!("{changed} {} of topic {name}", counted(changes.len() as u64, "config")));
+    say(context, &format!("{changed} {} of topic {name}", counted(changes.len() as u64, "config")));
     Ok(())
 }
 
@@ -84,7 +84,7 @@ pub(super) fn add_partitions(context: &Context, name: &str, to: i32, dry_run: bo
     let admin = context.admin("topics add-partitions")?;
     admin.add_partitions(name, to, dry_run)?;
     let has = if dry_run { "would have" } else { "has" };
-    say(context, format!("topic {name} {has} {}", counted(to as u64, "partition")));
+    say(context, &format!("topic {name} {has} {}", counted(to as u64, "partition")));
     Ok(())
 }
 
@@ -183,7 +183,7 @@ pub(super) fn delete_records(context: &Context, topics: &[Places], before: Befor
         say(context, "no records to delete");
     } else if guard.allows_all_of(context, "topics delete-records", "delete", &what, Some(&deletions_table(&plan)))? {
         admin.delete_records(&deletions)?;
-        say(context, format!("deleted {what}"));
+        say(context, &format!("deleted {what}"));
     }
     Ok(report_incomplete(plan.values().filter_map(|deletion| deletion.as_ref().err())))
 }
@@ -205,7 +205,7 @@ pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Resu
     if guard.allows_all_of(context, "topics delete", "delete", &what, Some(&details))? {
         for name in names {
             admin.delete_topic(name)?;
-            say(context, format!("deleted topic {name}"));
+            say(context, &format!("deleted topic {name}"));
         }
     }
     Ok(())
@@ -245,8 +245,8 @@ pub(super) fn elect_leaders(context: &Context, topics: &[Places], unclean: bool,
     let mut failed = false;
     for (of, elected) in admin.elect_leaders(&partitions, unclean)? {
         match elected {
-            Ok(true) => say(context, format!("elected the leader of {of}")),
-            Ok(false) => say(context, format!("{of} already has this leader")),
+            Ok(true) => say(context, &format!("elected the leader of {of}")),
+            Ok(false) => say(context, &format!("{of} already has this leader")),
             Err(error) => {
                 tell(WithHint(&error));
                 failed = true;

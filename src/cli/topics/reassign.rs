@@ -125,7 +125,7 @@ fn plan(context: &Context, topics: &[Places], wanted: &[BrokerId], factor: Optio
     });
     let steps: Vec<Step> = steps.collect();
     print_lines(steps.iter().map(|step| json!(step)))?;
-    say(context, format!("{} of {} would change", steps.len(), counted(current.len() as u64, "partition")));
+    say(context, &format!("{} of {} would change", steps.len(), counted(current.len() as u64, "partition")));
     Ok(())
 }
 
@@ -174,7 +174,7 @@ fn execute(context: &Context, file: &Path, guard: &Guard) -> Result<()> {
     }
     admin.reassign(&to)?;
     print_lines(undo.iter().map(|step| json!(step)))?;
-    say(context, format!("moving {what} (kpipe topics reassign progress --wait 10m waits for completion)"));
+    say(context, &format!("moving {what} (kpipe topics reassign progress --wait 10m waits for completion)"));
     Ok(())
 }
 
@@ -231,7 +231,7 @@ fn cancel(context: &Context, topics: &[Places], guard: &Guard) -> Result<()> {
     if guard.allows(context, "topics reassign cancel", "cancel", &what)? {
         let canceled = admin.reassign(&places.into_iter().map(|at| (at, None)).collect())?;
         let count = canceled.values().filter(|was_moving| **was_moving).count();
-        say(context, format!("canceled {}", counted(count as u64, "move")));
+        say(context, &format!("canceled {}", counted(count as u64, "move")));
     }
     Ok(())
 }
