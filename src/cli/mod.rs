@@ -59,6 +59,9 @@ struct Global {
     /// Set a property by its Java client or librdkafka name; overrides -F
     #[arg(short = 'X', long = "property", global = true, value_name = "NAME=VALUE", action = ArgAction::Append)]
     properties: Vec<String>,
+    /// Run commands that properties refer to with ${command:LINE}, whoever set them
+    #[arg(long, global = true)]
+    allow_commands: bool,
     /// Client engine: native for Kafka 0.11 and later, kafka for earlier brokers
     #[arg(long, global = true, value_enum, default_value_t)]
     engine: EngineArg,
@@ -259,6 +262,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         file: global.file.as_deref(),
         settings: &global.properties,
         brokers: global.brokers.as_deref(),
+        allow_commands: global.allow_commands,
     })?;
     if let Command::Config(config) = &command {
         return Ok(config.run(&properties)?);

@@ -85,7 +85,9 @@ pub struct GroupConfig {
     pub heartbeat_interval: Duration,
     /// A member whose reader takes nothing for this long leaves.
     pub max_poll_interval: Duration,
-    /// How to share out in the classic protocol, the preferred one first.
+    /// Records that may be written and not committed while the coordinator is out of reach.
+    pub max_commit_lead: u64,
+    /// The assignors of the classic protocol, the preferred one first.
     pub assignors: Vec<Assignor>,
     /// How the coordinator is to share out.
     pub server_assignor: Option<String>,
@@ -118,10 +120,24 @@ pub struct ConsumerConfig {
     pub fetch_bytes: usize,
     /// How long a broker may hold a fetch when there is nothing.
     pub fetch_wait: Duration,
+    /// Bytes that a broker waits for, for as long as that.
+    pub fetch_min_bytes: usize,
 }
 
 /// Positions by topic and partition.
 pub type Offsets = BTreeMap<TopicPartition, Position>;
+
+/// How long [`Consumer::commit`] waits for the group's coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitMode {
+    /// Not while the coordinator is out of reach: the commit is retried in the background, and [`Consumer::next`]
+    /// returns no more batches once too much is written and not committed.
+    Background,
+    /// Partitions are revoked: as long as they are still this member's.
+    BeforeRelease,
+    /// Reading has ended: for four request timeouts; what is not committed by then is an error.
+    Final,
+}
 
 /// What [`Consumer::next`] found.
 #[derive(Debug)]
@@ -150,12 +166,12 @@ pub trait Consumer {
     /// Reading cannot go on: a partition is gone, denied or corrupt, or the cluster out of reach too long.
     fn next(&mut self, deadline: Instant) -> Result<Event>;
 
-    /// Commits `written` for the group. False when it is not this member's to commit any more: [`Consumer::next`] then
-    /// has news of that.
+    /// Commits `written` for the group. Returns what of it is committed: the rest is retried in the background, was
+    /// refused with a warning, or is no longer this member's to commit.
     ///
     /// # Errors
-    /// The commit failed, retries included; the error says from where records will be read again.
-    fn commit(&mut self, written: &Offsets) -> Result<bool>;
+    /// No commit can succeed any more; with [`CommitMode::Final`], the commit failed, retries included.
+    fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets>;
 
     /// Whether partitions are to be let go: who is at work on a batch should soon call [`Consumer::next`], and may go
     /// on with the batch afterwards. Asking says that the work moves.

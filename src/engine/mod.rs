@@ -16,18 +16,23 @@ use crate::error::{Action, Error, Result, Subject};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
 pub use admin::{
-    Acl, AclFilter, Api, Broker, Brokers, ConfigChange, ConfigEntry, ConfigSource, Configured, Credential, Feature,
-    ListedTransaction, LogDir, NewTopic, OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission,
-    Quorum, QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
+    Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
+    Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, LogDir, NewTopic,
+    OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission, Progress, Quorum, QuorumReplica,
+    QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
-pub use consumer::{Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription};
+pub use consumer::{
+    CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+};
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
 pub use native::wire::{Codec, Compression, Isolation};
-pub use native::{Assignor, DescribedGroup, GroupAdmin, Hash, ListedGroup, NativeAdmin, Progress, Wake};
+pub use native::{Assignor, Hash, NativeAdmin, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
-pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
+pub use producer::{
+    Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
+};
 
 /// A connection to a cluster through the engine that its brokers understand; clones share the connection.
 #[derive(Debug, Clone)]
@@ -139,19 +144,6 @@ impl Engine {
         match self {
             Self::Native(client) => Ok(NativeAdmin::new(client.clone())),
             Self::Kafka(_) => Err(unsupported_by_kafka_crate(what, "the kafka crate has no such request")),
-        }
-    }
-
-    /// Administration of groups.
-    ///
-    /// # Errors
-    /// The engine is the `kafka` crate.
-    pub fn groups(&self) -> Result<GroupAdmin> {
-        match self {
-            Self::Native(client) => Ok(GroupAdmin::new(client.clone())),
-            Self::Kafka(_) => {
-                Err(unsupported_by_kafka_crate("groups", "the kafka crate only reads and commits a group's offsets"))
-            }
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what goes is let go.
 
 use super::Commit;
-use crate::engine::Observer;
-use crate::engine::{Consumer, Event, Offsets};
+use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
@@ -59,7 +58,7 @@ impl ConsumeRun<'_> {
             }
             if self.commit == Commit::Batch && Instant::now() >= self.commit_at {
                 self.writer.flush()?;
-                self.commit_written()?;
+                self.commit_written(CommitMode::Background)?;
                 self.commit_at = Instant::now() + self.interval;
             }
         }
@@ -82,7 +81,7 @@ impl ConsumeRun<'_> {
             let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;
-                self.commit_written()?;
+                self.commit_written(CommitMode::Background)?;
                 flushed = true;
             }
             self.left -= 1;
@@ -134,9 +133,16 @@ impl ConsumeRun<'_> {
     fn on_revoked(&mut self, places: &[TopicPartition]) -> Result<()> {
         self.writer.flush()?;
         if self.commit != Commit::None {
-            self.commit_written()?;
+            self.commit_written(CommitMode::BeforeRelease)?;
         }
         tracing::info!(partitions = named(places), "revoked");
+        let again = self.repeats(places);
+        if !again.is_empty() {
+            tracing::warn!(
+                partitions = named(places),
+                "revoked before the commit succeeded; records that will be read again: {again}"
+            );
+        }
         self.forget(places);
         Ok(())
     }
@@ -144,6 +150,15 @@ impl ConsumeRun<'_> {
     /// Others read `places` by now: from what was committed last.
     fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
         self.writer.flush()?;
+        let again = self.repeats(places);
+        let again = if again.is_empty() { again } else { format!("; records that will be read again: {again}") };
+        tracing::warn!(partitions = named(places), "lost: {why}{again}");
+        self.forget(places);
+        Ok(())
+    }
+
+    /// What was written of `places` and is not committed: `t/0 from 5 to 9`.
+    fn repeats(&self, places: &[TopicPartition]) -> String {
         let again: Vec<String> = self
             .writer
             .written()
@@ -155,11 +170,7 @@ impl ConsumeRun<'_> {
                 repeats.then(|| format!("{of} from {since} to {}", offset - 1))
             })
             .collect();
-        let again =
-            if again.is_empty() { String::new() } else { format!("; will be read again: {}", again.join(", ")) };
-        tracing::warn!(partitions = named(places), "lost: {why}{again}");
-        self.forget(places);
-        Ok(())
+        again.join(", ")
     }
 
     fn forget(&mut self, places: &[TopicPartition]) {
@@ -169,7 +180,7 @@ impl ConsumeRun<'_> {
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }
 
-    fn commit_written(&mut self) -> Result<()> {
+    fn commit_written(&mut self, mode: CommitMode) -> Result<()> {
         let mut changed = Offsets::new();
         for (of, position) in self.writer.written() {
             if self.committed.get(&of) != Some(&position) {
@@ -179,12 +190,13 @@ impl ConsumeRun<'_> {
         if changed.is_empty() {
             return Ok(());
         }
-        match self.consumer.commit(&changed) {
-            Ok(true) => {
-                self.metrics.committed();
-                self.committed.append(&mut changed);
+        match self.consumer.commit(&changed, mode) {
+            Ok(mut committed) => {
+                if !committed.is_empty() {
+                    self.metrics.committed();
+                }
+                self.committed.append(&mut committed);
             }
-            Ok(false) => {}
             Err(error) => {
                 self.metrics.commit_failed(&error);
                 return Err(error);
@@ -205,7 +217,7 @@ impl ConsumeRun<'_> {
                 _ => break,
             }
         }
-        let committed = if self.commit == Commit::None { Ok(()) } else { self.commit_written() };
+        let committed = if self.commit == Commit::None { Ok(()) } else { self.commit_written(CommitMode::Final) };
         let closed = self.consumer.close();
         committed.and(flushed).and(closed)
     }

@@ -13,7 +13,7 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
+pub use group::Assignor;
 pub use net::Hash;
 pub(crate) use net::{Network, read_frame, sleep_until};
 pub use producer::{NativeProducer, Wake};

@@ -5,6 +5,7 @@
 mod acls;
 mod cluster;
 mod configs;
+mod groups;
 mod partitions;
 mod topics;
 mod transactions;

@@ -1,7 +1,7 @@
 //! The fetches: one in flight to each leader, ahead of what was handled, within a memory budget.
 
 use super::super::cluster::Cluster;
-use super::super::group::Change;
+use super::super::group::{AssignmentNumber, Change};
 use super::super::net::sleep_until;
 use super::super::wire::{Codec, Decoder, batches};
 use super::budget::{Budget, Held};
@@ -35,7 +35,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// These are read from now on.
-    Assigned(Offsets),
+    Assigned(Offsets, AssignmentNumber),
     /// Records.
     Decoded(Decoded),
     /// Records that the blocking pool still decompresses; waiting for them here keeps the order.
@@ -67,9 +67,8 @@ pub(super) struct Fetcher {
     deliver: Sender<Delivery>,
     news: Arc<News>,
     config: ConsumerConfig,
-    /// What a group has given, with the round of it: where to begin in it may still be looked up.
-    given: BTreeMap<TopicPartition, u64>,
-    round: u64,
+    /// What a group has assigned, with the number of the assignment: where to begin may still be looked up.
+    given: BTreeMap<TopicPartition, AssignmentNumber>,
     /// Whether all partitions are known that an end is asked for.
     settled: bool,
     /// When to say that this member has nothing to read.
@@ -77,8 +76,8 @@ pub(super) struct Fetcher {
     ended: bool,
 }
 
-/// Where to begin in what a group gave in a round.
-type Resolved = (u64, BTreeSet<TopicPartition>, Result<Vec<Target>>);
+/// Where to begin in what a group assigned.
+type Resolved = (AssignmentNumber, BTreeSet<TopicPartition>, Result<Vec<Target>>);
 
 impl Fetcher {
     /// Fetches what stands in `positions`, and with `joins` what a group gives.
@@ -99,7 +98,6 @@ impl Fetcher {
             news,
             config,
             given: BTreeMap::new(),
-            round: 0,
             settled: !joins,
             empty_since: None,
             ended: false,
@@ -162,23 +160,22 @@ impl Fetcher {
     /// What the group gives is looked up; what it takes is let go at once.
     fn change(&mut self, change: Change, resolving: &mut JoinSet<Resolved>) -> Result<(), Gone> {
         match change {
-            Change::Assigned(places) => {
-                self.round += 1;
-                self.given.extend(places.iter().map(|place| (place.clone(), self.round)));
-                let (cluster, config, round) = (self.cluster.clone(), self.config.clone(), self.round);
+            Change::Assigned(places, round) => {
+                self.given.extend(places.iter().map(|place| (place.clone(), round)));
+                let (cluster, config) = (self.cluster.clone(), self.config.clone());
                 resolving.spawn(async move {
                     let all: Vec<TopicPartition> = places.iter().cloned().collect();
                     let targets = start::resolve(&cluster, &config, &all).await;
                     (round, places, targets)
                 });
             }
-            Change::Revoking(places) => {
-                self.on_revoked(&places);
+            Change::Revoking(places, number) => {
+                self.on_revoked(&places, number);
                 self.news.tell(Event::Revoking(places.into_iter().collect()));
                 return self.deliver.send(Delivery::Woken).map_err(|_| Gone);
             }
-            Change::Lost(places, error) => {
-                self.on_revoked(&places);
+            Change::Lost(places, number, error) => {
+                self.on_revoked(&places, number);
                 self.news.tell(Event::Lost(places.into_iter().collect(), error));
                 return self.deliver.send(Delivery::Woken).map_err(|_| Gone);
             }
@@ -187,7 +184,7 @@ impl Fetcher {
         Ok(())
     }
 
-    fn on_revoked(&mut self, places: &BTreeSet<TopicPartition>) {
+    fn on_revoked(&mut self, places: &BTreeSet<TopicPartition>, number: AssignmentNumber) {
         let goes = |target: &Target| places.contains(&target.of);
         for place in places {
             self.given.remove(place);
@@ -198,6 +195,7 @@ impl Fetcher {
         for id in gone {
             state.live.remove(&id);
         }
+        state.revoked.extend(places.iter().map(|of| (of.clone(), number)));
     }
 
     /// Begins to read what was looked up, as far as it is still this consumer's.
@@ -223,7 +221,7 @@ impl Fetcher {
         self.settled = !self.given.is_empty();
         self.ended = false;
         self.empty_since = self.given.is_empty().then(|| Instant::now() + EMPTY_WAIT);
-        self.deliver.send(Delivery::Assigned(taken)).map_err(|_| Gone)
+        self.deliver.send(Delivery::Assigned(taken, round)).map_err(|_| Gone)
     }
 
     /// Looks up the leaders that are not known.
@@ -310,7 +308,7 @@ impl Fetcher {
         FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(self.config.fetch_wait.as_millis() as i32)
-            .with_min_bytes(1)
+            .with_min_bytes(self.config.fetch_min_bytes as i32)
             .with_max_bytes(self.config.fetch_bytes as i32)
             .with_isolation_level(i8::from(self.config.isolation == Isolation::Committed))
             .with_session_epoch(-1) // no fetch session (KIP-227)

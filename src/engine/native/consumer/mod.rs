@@ -7,15 +7,15 @@ mod positions;
 mod start;
 
 use super::Client;
-use super::group::{Change, Member, offsets, partition_counts};
-use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
+use super::group::{AssignmentNumber, Change, Committer, Member, partition_counts};
+use crate::engine::{CommitMode, Consumer, ConsumerConfig, Event, Offsets, Start};
 use crate::error::{Error, Result};
 use crate::record::{Batch, TopicPartition};
 use crate::signal::{Until, Waker};
 use budget::{Budget, Held};
 use fetcher::{Delivery, Fetcher};
 use positions::{Positions, Target, TargetId};
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +26,9 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub struct NativeConsumer {
     client: Client,
-    config: ConsumerConfig,
     member: Option<Member>,
+    /// With a group.
+    committer: Option<Committer>,
     deliveries: Receiver<Delivery>,
     news: Arc<News>,
     /// Decoded, not handed out yet, each with what it was read for.
@@ -36,8 +37,6 @@ pub struct NativeConsumer {
     held: Option<Held>,
     /// What the last delivery said after its batches.
     failed: Option<Error>,
-    /// How many times the command was told of lost partitions.
-    losses: u64,
     /// Whether the group waits for partitions that the command was told to let go.
     releasing: bool,
     _waker: Waker,
@@ -56,6 +55,8 @@ struct State {
     events: VecDeque<Event>,
     /// What is read at this time; records of anything else are not wanted any more.
     live: HashSet<TargetId>,
+    /// The number of the last change that took a partition away: an assignment before it has ended.
+    revoked: HashMap<TopicPartition, AssignmentNumber>,
 }
 
 impl News {
@@ -111,6 +112,8 @@ impl NativeConsumer {
                 None
             }
         };
+        let group = config.group.as_ref();
+        let committer = group.map(|group| Committer::start(cluster, handle, group, member.as_ref()));
         let mut ahead = config.clone();
         if member.is_none() {
             ahead.start = Start::Beginning; // what is found later is read whole
@@ -120,14 +123,13 @@ impl NativeConsumer {
         handle.spawn(fetcher.run(changes));
         Ok(Self {
             client,
-            config,
             member,
             deliveries,
             news,
             ready: VecDeque::new(),
             held: None,
             failed: None,
-            losses: 0,
+            committer,
             releasing: false,
             _waker: waker,
         })
@@ -137,11 +139,25 @@ impl NativeConsumer {
         loop {
             if let Some(event) = self.news.take() {
                 self.releasing = matches!(event, Event::Revoking(_));
-                self.losses += u64::from(matches!(event, Event::Lost(..)));
                 return Ok(event);
             }
             if self.client.network.stop().is_raised() {
                 return Ok(Event::Stopped);
+            }
+            if let Some(committer) = self.committer.as_ref().filter(|committer| committer.is_ahead()) {
+                if let Some(member) = &self.member {
+                    member.set_busy(false);
+                }
+                let caught_up = async {
+                    committer.catch_up(deadline).await;
+                    Ok(())
+                };
+                match self.client.network.run(Until::FirstSignal, caught_up) {
+                    Ok(()) if committer.is_ahead() => return Ok(Event::Timeout),
+                    Ok(()) => continue,
+                    Err(Error::Stopped) => return Ok(Event::Stopped),
+                    Err(error) => return Err(error),
+                }
             }
             if let Some((id, batch)) = self.ready.pop_front() {
                 if self.news.state().live.contains(&id) {
@@ -166,7 +182,15 @@ impl NativeConsumer {
             };
             let decoded = match delivery {
                 Delivery::Woken => continue,
-                Delivery::Assigned(places) => return Ok(Event::Assigned(places)),
+                Delivery::Assigned(mut begins, number) => {
+                    let state = self.news.state();
+                    begins.retain(|of, _| state.revoked.get(of).is_none_or(|revoked| *revoked < number));
+                    drop(state);
+                    if let Some(committer) = &mut self.committer {
+                        committer.assigned(begins.keys(), number);
+                    }
+                    return Ok(Event::Assigned(begins));
+                }
                 Delivery::End => return Ok(Event::End),
                 Delivery::Failed(error) => return Err(error),
                 Delivery::Decoded(decoded) => decoded,
@@ -204,7 +228,7 @@ async fn watch(
             .flat_map(|(topic, count)| (0..count).map(move |p| TopicPartition::new(topic.clone(), p)));
         let new: BTreeSet<_> = all.filter(|place| !known.contains(place)).collect();
         known.extend(new.iter().cloned());
-        if !new.is_empty() && tell.send(Change::Assigned(new)).is_err() {
+        if !new.is_empty() && tell.send(Change::Assigned(new, AssignmentNumber::default())).is_err() {
             return; // the consumer is gone
         }
     }
@@ -233,22 +257,18 @@ impl Consumer for NativeConsumer {
         event
     }
 
-    fn commit(&mut self, written: &Offsets) -> Result<bool> {
-        let Some(group) = &self.config.group else {
-            return Err(Error::Usage("committing needs a group: -g".to_owned()));
+    fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets> {
+        let Some(committer) = &self.committer else {
+            return Err(Error::Usage("committing requires a group (-g)".to_owned()));
         };
         if written.is_empty() {
-            return Ok(true);
+            return Ok(Offsets::new());
         }
-        let cluster = &self.client.cluster;
-        // A first signal must not keep what was written from being committed.
-        match &self.member {
-            Some(member) => self.client.network.run(Until::SecondSignal, member.commit(cluster, written, self.losses)),
-            None => self
-                .client
-                .network
-                .run(Until::SecondSignal, offsets::commit(cluster, &group.id, written))
-                .map(|()| true),
+        // A first signal must not keep what was written from being committed, unless the end still commits it.
+        let until = if mode == CommitMode::BeforeRelease { Until::FirstSignal } else { Until::SecondSignal };
+        match self.client.network.run(until, committer.commit(written, mode)) {
+            Err(Error::Stopped) if mode == CommitMode::BeforeRelease => Ok(Offsets::new()),
+            committed => committed,
         }
     }
 
@@ -256,7 +276,7 @@ impl Consumer for NativeConsumer {
         if let Some(member) = &self.member {
             member.set_busy(true);
         }
-        self.news.some.load(Ordering::Acquire)
+        self.news.some.load(Ordering::Acquire) || self.committer.as_ref().is_some_and(Committer::is_ahead)
     }
 
     fn close(&mut self) -> Result<()> {

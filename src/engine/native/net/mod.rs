@@ -11,7 +11,7 @@ mod versions;
 
 pub use connection::{Connection, Frame, OldBroker, Opened};
 pub use frame::read_frame;
-pub use retry::{Backoff, Retry, backoff};
+pub use retry::{Backoff, Outage, Retry, backoff};
 pub use scram::Hash;
 
 use crate::engine::Options;
