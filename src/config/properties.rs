@@ -22,6 +22,7 @@ pub const PROPERTIES: &[(&str, &[&str])] = &[
     ("delivery.timeout.ms", &["message.timeout.ms"]),
     ("enable.idempotence", &[]),
     ("fetch.max.bytes", &[]),
+    ("fetch.max.unpacked.bytes", &[]),
     ("fetch.max.wait.ms", &["fetch.wait.max.ms"]),
     ("fetch.min.bytes", &[]),
     ("group.id", &[]),

@@ -205,6 +205,7 @@ fn times(batch: &RawBatch) -> Vec<(Offset, Timestamp)> {
         until: Offset::MAX,
         isolation: Isolation::Uncommitted,
         aborted: Vec::new(),
+        max_unpacked: usize::MAX,
     };
     let (decoded, _) = decoder.decode(vec![batch.clone()]);
     let records = decoded.iter().flat_map(|batch| batch.records().map_while(Result::ok));

@@ -1,23 +1,29 @@
-//! Reading: positions, the fetches that run ahead of them, and what the command is handed.
+//! Reading: [`fetcher`] runs ahead as [`positions`] plans it, [`decoding`] unpacks, and the command takes what there is.
 
+mod answers;
+mod assignments;
+mod bounds;
 mod budget;
+mod decoding;
 mod fetch;
 mod fetcher;
+mod last;
 mod positions;
 mod start;
 
 use super::Client;
-use super::group::{Change, Member, offsets, partition_counts};
-use crate::engine::{Consumer, ConsumerConfig, Event, Offsets, Start};
+use super::group::{Member, offsets};
+use crate::engine::{Consumer, ConsumerConfig, Event, Offsets};
 use crate::error::{Error, Result};
-use crate::record::{Batch, TopicPartition};
+use crate::record::Batch;
+use assignments::Assignments;
 use budget::{Budget, Held};
-use fetcher::{Delivery, Fetcher};
-use positions::{Positions, Target, TargetId};
-use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use decoding::{Decoded, Decoding};
+use fetcher::{Delivery, Fetcher, Setup};
+use positions::AssignmentId;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -28,100 +34,58 @@ pub struct NativeConsumer {
     config: ConsumerConfig,
     member: Option<Member>,
     deliveries: Receiver<Delivery>,
-    news: Arc<News>,
-    /// Decoded, not handed out yet, each with what it was read for.
-    ready: VecDeque<(TargetId, Batch)>,
-    /// Memory that `ready` and the batch handed out last stand in.
+    assignments: Arc<Assignments>,
+    budget: Arc<Budget>,
+    /// What is being unpacked for this consumer.
+    decoding: Option<Decoding>,
+    /// Decoded and not handed out, each with what it was read for.
+    ready: VecDeque<(AssignmentId, Batch)>,
+    /// Memory of `ready` and of the batch handed out last.
     held: Option<Held>,
-    /// What the last delivery said after its batches.
+    /// What went wrong after the batches in `ready`.
     failed: Option<Error>,
     /// How many times the command was told of lost partitions.
     losses: u64,
-    /// Whether the group waits for partitions that the command was told to let go.
+    /// Whether the group waits for partitions that the command was told to release.
     releasing: bool,
 }
 
-/// What must not wait behind records: partitions that go.
-#[derive(Debug, Default)]
-struct News {
-    /// Whether there is any.
-    some: AtomicBool,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    events: VecDeque<Event>,
-    /// What is read at this time; records of anything else are not wanted any more.
-    live: HashSet<TargetId>,
-}
-
-impl News {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, event: Event) {
-        self.state().events.push_back(event);
-        self.some.store(true, Ordering::Release);
-    }
-
-    fn take(&self) -> Option<Event> {
-        if !self.some.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut state = self.state();
-        let event = state.events.pop_front();
-        self.some.store(!state.events.is_empty(), Ordering::Release);
-        event
-    }
-}
-
 impl NativeConsumer {
-    /// Resolves where to begin and to end, or joins the group, and starts fetching.
+    /// Looks the partitions up, or joins the group, and starts fetching.
     ///
     /// # Errors
-    /// A topic or partition does not exist, an offset is out of range, or the cluster does not answer.
+    /// A topic or partition does not exist, or the cluster does not answer.
     pub fn open(client: Client, config: ConsumerConfig) -> Result<Self> {
         let (deliver, deliveries) = channel();
         wake_on_stop(&client, &deliver);
         let (tell, changes) = mpsc::unbounded_channel();
         let handle = client.network.handle();
         let cluster = &client.cluster;
-        let mut positions = Positions::default();
-        let news = Arc::new(News::default());
-        let member = match config.group.as_ref().filter(|group| !group.standalone) {
+        let (member, partitions) = match config.group.as_ref().filter(|group| !group.standalone) {
             Some(group) => {
                 let (wanted, refresh) = (config.subscription.clone(), config.refresh);
                 let member = Member::join(cluster, handle, group, config.rack.clone(), wanted, refresh, tell);
-                Some(client.network.run(1, member)?)
+                (Some(client.network.run(1, member)?), None)
             }
-            None => {
-                let places = client.network.run(1, start::places(cluster, &config))?;
-                let targets = client.network.run(1, start::resolve(cluster, &config, &places))?;
-                if config.group.is_some() {
-                    news.tell(Event::Assigned(targets.iter().map(Target::begins).collect()));
-                }
-                news.state().live.extend(targets.into_iter().map(|target| positions.add(target)));
-                if config.partitions.is_none() && !config.stop_at_end {
-                    handle.spawn(watch(cluster.clone(), config.clone(), places.into_iter().collect(), tell));
-                }
-                None
-            }
+            None => (None, Some(client.network.run(1, start::partitions(cluster, &config))?)),
         };
-        let mut ahead = config.clone();
-        if member.is_none() {
-            ahead.start = Start::Beginning; // what is found later is read whole
-        }
-        let budget = Arc::new(Budget::new(config.fetch_ahead));
-        let fetcher = Fetcher::new(cluster.clone(), positions, budget, deliver, news.clone(), ahead, member.is_some());
-        handle.spawn(fetcher.run(changes));
+        let (budget, assignments) = (Arc::new(Budget::new(config.fetch_ahead)), Arc::new(Assignments::default()));
+        let setup = Setup {
+            cluster: cluster.clone(),
+            config: config.clone(),
+            budget: budget.clone(),
+            assignments: assignments.clone(),
+            deliver,
+        };
+        handle.spawn(Fetcher::new(setup, partitions).run(changes));
         Ok(Self {
             client,
             config,
             member,
             deliveries,
-            news,
+            assignments,
+            budget,
+            decoding: None,
             ready: VecDeque::new(),
             held: None,
             failed: None,
@@ -132,7 +96,7 @@ impl NativeConsumer {
 
     fn next_event(&mut self, deadline: Instant) -> Result<Event> {
         loop {
-            if let Some(event) = self.news.take() {
+            if let Some(event) = self.assignments.take_event() {
                 self.releasing = matches!(event, Event::Revoking(_));
                 self.losses += u64::from(matches!(event, Event::Lost(..)));
                 return Ok(event);
@@ -141,7 +105,7 @@ impl NativeConsumer {
                 return Ok(Event::Stopped);
             }
             if let Some((id, batch)) = self.ready.pop_front() {
-                if self.news.state().live.contains(&id) {
+                if self.assignments.is_live(id) {
                     return Ok(Event::Batch(batch));
                 }
                 continue;
@@ -151,59 +115,34 @@ impl NativeConsumer {
             }
             // All of the last delivery is handled: its memory may be fetched into again.
             self.held = None;
+            if let Some(decoding) = &mut self.decoding {
+                match decoding.next(&self.budget) {
+                    Some(decoded) => self.take(decoded),
+                    None => self.decoding = None,
+                }
+                continue;
+            }
             if let Some(member) = &self.member {
                 member.set_busy(false);
             }
-            let delivery = match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(delivery) => delivery,
+            match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Delivery::Woken) => {}
+                Ok(Delivery::End) => return Ok(Event::End),
+                Ok(Delivery::Failed(error)) => return Err(error),
+                Ok(Delivery::Decoded(decoded)) => self.take(decoded),
+                Ok(Delivery::Decoding(decoding)) => self.decoding = Some(decoding),
                 Err(RecvTimeoutError::Timeout) => return Ok(Event::Timeout),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::TaskEnded("the fetching task"));
-                }
-            };
-            let decoded = match delivery {
-                Delivery::Woken => continue,
-                Delivery::Assigned(places) => return Ok(Event::Assigned(places)),
-                Delivery::End => return Ok(Event::End),
-                Delivery::Failed(error) => return Err(error),
-                Delivery::Decoded(decoded) => decoded,
-                Delivery::Decoding(pending) => {
-                    pending.blocking_recv().map_err(|_| Error::TaskEnded("decompression"))?
-                }
-            };
-            let id = decoded.id;
-            self.ready = decoded.batches.into_iter().map(|batch| (id, batch)).collect();
-            self.held = Some(decoded.held);
-            // What is wrong with a partition that is others' by now is theirs to find.
-            self.failed = decoded.failed.filter(|_| self.news.state().live.contains(&id));
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::TaskEnded("the fetching task")),
+            }
         }
     }
-}
 
-/// Looks for topics and partitions that were not there at the start, for who reads without a group.
-async fn watch(
-    cluster: Arc<super::cluster::Cluster>,
-    config: ConsumerConfig,
-    mut known: BTreeSet<TopicPartition>,
-    tell: mpsc::UnboundedSender<Change>,
-) {
-    loop {
-        tokio::time::sleep(config.refresh).await;
-        let counts = match partition_counts(&cluster, &config.subscription).await {
-            Ok(counts) => counts,
-            Err(error) => {
-                tracing::info!(error_name = error.name(), %error, "cannot look for new partitions now");
-                continue;
-            }
-        };
-        let all = counts
-            .into_iter()
-            .flat_map(|(topic, count)| (0..count).map(move |p| TopicPartition::new(topic.clone(), p)));
-        let new: BTreeSet<_> = all.filter(|place| !known.contains(place)).collect();
-        known.extend(new.iter().cloned());
-        if !new.is_empty() && tell.send(Change::Assigned(new)).is_err() {
-            return; // the consumer is gone
-        }
+    fn take(&mut self, decoded: Decoded) {
+        let Decoded { id, batches, failed, held } = decoded;
+        self.ready = batches.into_iter().map(|batch| (id, batch)).collect();
+        self.held = Some(held);
+        // What is wrong with a partition that others read by now is theirs to find.
+        self.failed = failed.filter(|_| self.assignments.is_live(id));
     }
 }
 
@@ -232,7 +171,7 @@ impl Consumer for NativeConsumer {
 
     fn commit(&mut self, written: &Offsets) -> Result<bool> {
         let Some(group) = &self.config.group else {
-            return Err(Error::Usage("committing needs a group: -g".to_owned()));
+            return Err(Error::Usage("committing requires a group (-g)".to_owned()));
         };
         if written.is_empty() {
             return Ok(true);
@@ -249,7 +188,7 @@ impl Consumer for NativeConsumer {
         if let Some(member) = &self.member {
             member.set_busy(true);
         }
-        self.news.some.load(Ordering::Acquire)
+        self.assignments.has_events()
     }
 
     fn close(&mut self) -> Result<()> {

@@ -14,7 +14,6 @@ mod requests;
 
 pub use admin::{DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
 pub use assignors::Assignor;
-pub(super) use requests::partition_counts;
 
 use super::cluster::{Cluster, Coordinated};
 use super::net::sleep_until;

@@ -332,7 +332,7 @@ impl Requests {
 }
 
 /// The topics of `subscription` that there are, and how many partitions each has.
-pub(in super::super) async fn partition_counts(cluster: &Cluster, subscription: &Subscription) -> Result<Counts> {
+pub(super) async fn partition_counts(cluster: &Cluster, subscription: &Subscription) -> Result<Counts> {
     let names: Option<Vec<&str>> = match subscription {
         Subscription::Topics(names) => Some(names.iter().map(String::as_str).collect()),
         Subscription::Pattern(_) => None,
