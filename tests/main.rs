@@ -21,6 +21,7 @@ mod local_agrees;
 mod monitoring;
 mod old_formats;
 mod outages;
+mod reading_faults;
 mod reference;
 mod security;
 mod signals;
