@@ -24,7 +24,7 @@ fn owned(kafka: &Cluster, group: &str) -> Vec<Vec<i64>> {
     let Some(described) = json_lines(&done.stdout).into_iter().next() else { return Vec::new() };
     let partitions = |member: &serde_json::Value| {
         let assigned = member["partitions"].as_array().unwrap();
-        assigned.iter().map(|of| of["partition"].as_i64().unwrap()).collect()
+        assigned.iter().map(|of| of.as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap()).collect()
     };
     described["members"].as_array().unwrap().iter().map(partitions).collect()
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
 use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
+use kafka_protocol::error::ResponseError;
 use std::time::{Duration, Instant};
 
 /// How often to look whether anyone still reads stdout while there is nothing to write.
@@ -206,7 +207,11 @@ impl ConsumeRun<'_> {
             Ok(false) => {}
             Err(error) => {
                 self.metrics.commit_failed(&error);
-                return Err(error);
+                // Of a topic that was deleted there is nothing to commit; one that is created again is committed later.
+                if !error.code().is_some_and(is_deleted) {
+                    return Err(error);
+                }
+                tracing::info!(error_name = error.name(), %error, "not committed");
             }
         }
         Ok(())
@@ -229,6 +234,10 @@ impl ConsumeRun<'_> {
         let closed = self.consumer.close();
         committed.and(flushed).and(closed)
     }
+}
+
+fn is_deleted(code: ResponseError) -> bool {
+    matches!(code, ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId)
 }
 
 /// `t/0, t/1`, or "none".
