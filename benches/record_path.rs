@@ -1,6 +1,6 @@
-//! The record path without a network: lines in, batch out; batch in, JSON out.
+//! The record path without the network: lines to batches, and batches to JSON.
 
-#![allow(missing_docs)] // criterion's macros make functions without
+#![allow(missing_docs)] // criterion's macros generate functions without documentation
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -2,9 +2,29 @@
 
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-type Waker = Box<dyn Fn() + Send>;
+type Wake = Box<dyn Fn() + Send>;
+
+/// How far signals let work go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The first signal ends the work.
+    FirstSignal,
+    /// The first signal lets what was begun finish; the second ends it.
+    SecondSignal,
+}
+
+impl Until {
+    /// Whether so many signals end the work.
+    pub fn is_over(self, signals: u8) -> bool {
+        match self {
+            Self::FirstSignal => signals >= 1,
+            Self::SecondSignal => signals >= 2,
+        }
+    }
+}
 
 /// The stop flag. Clones are the same flag.
 #[derive(Clone, Default)]
@@ -17,7 +37,39 @@ struct Shared {
     signals: AtomicU8,
     /// The number of the last signal.
     last: Arc<AtomicUsize>,
-    wakers: Mutex<Vec<Waker>>,
+    wakers: Mutex<Wakers>,
+    raised: Condvar,
+}
+
+#[derive(Default)]
+struct Wakers {
+    next_id: u64,
+    wakes: Vec<(u64, Wake)>,
+}
+
+impl Shared {
+    fn wakers(&self) -> MutexGuard<'_, Wakers> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a function being called at every signal; dropping it ends that.
+#[must_use = "dropping it removes the waker"]
+pub struct Waker {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Waker({})", self.id)
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        self.shared.wakers().wakes.retain(|(id, _)| *id != self.id);
+    }
 }
 
 impl std::fmt::Debug for Stop {
@@ -70,17 +122,69 @@ impl Stop {
 
     /// Counts a signal and wakes all waits.
     pub fn raise(&self) {
+        let wakers = self.shared.wakers();
         self.shared.signals.fetch_add(1, Ordering::AcqRel);
-        let wakers = self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        wakers.iter().for_each(|wake| wake());
+        self.shared.raised.notify_all();
+        wakers.wakes.iter().for_each(|(_, wake)| wake());
+    }
+
+    /// Waits for a signal, up to `timeout`; returns whether one came, now or before.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let (wakers, raised) = (self.shared.wakers(), &self.shared.raised);
+        let waited = raised.wait_timeout_while(wakers, timeout, |_| !self.is_raised());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.is_raised()
     }
 
     /// Has `wake` called at every signal from now on, from the signal's thread; also at once if one came before.
-    pub fn wake_with(&self, wake: impl Fn() + Send + 'static) {
-        let mut wakers = self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+    /// `wake` must not drop a [`Waker`].
+    pub fn wake_with(&self, wake: impl Fn() + Send + 'static) -> Waker {
+        let mut wakers = self.shared.wakers();
         if self.is_raised() {
             wake();
         }
-        wakers.push(Box::new(wake));
+        let id = wakers.next_id;
+        wakers.next_id += 1;
+        wakers.wakes.push((id, Box::new(wake)));
+        Waker { shared: self.shared.clone(), id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_wait_ends_with_its_time_or_with_a_signal() {
+        let stop = Stop::default();
+        assert!(!stop.wait(Duration::ZERO));
+        let waits = stop.clone();
+        let waiting = std::thread::spawn(move || waits.wait(Duration::from_secs(60)));
+        stop.raise();
+        assert!(waiting.join().unwrap());
+        assert!(stop.wait(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_waker_is_called_until_it_is_dropped() {
+        let stop = Stop::default();
+        let (wake, woken) = channel();
+        let waker = stop.wake_with(move || wake.send(()).unwrap());
+        stop.raise();
+        stop.raise();
+        assert_eq!(woken.try_iter().count(), 2);
+        drop(waker);
+        stop.raise();
+        assert!(woken.recv().is_err(), "its function is dropped with it");
+    }
+
+    #[test]
+    fn a_waker_that_comes_after_the_signal_is_called_at_once() {
+        let stop = Stop::default();
+        stop.raise();
+        let (wake, woken) = channel();
+        let _waker = stop.wake_with(move || wake.send(()).unwrap());
+        assert_eq!(woken.try_iter().count(), 1);
     }
 }

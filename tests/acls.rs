@@ -1,50 +1,55 @@
-//! ACLs and users: what is denied names what is lacking, and the command it names helps.
+//! ACLs and users: a denial names the missing ACL and the command that creates it.
 
-use crate::support::{Done, Secured, fresh, json_lines, kpipe, python, secured, shell};
+use crate::support::{
+    Cluster, Done, Kafka, Secured, Tool, fresh, json_lines, kpipe, listed, python, require, secured, shared, shell,
+    wait_until,
+};
 
-/// `kpipe` as carol, who may do only what ACLs allow.
+/// Runs `kpipe` as carol, who may do only what ACLs allow.
 fn carol(secured: &Secured, args: &[&str], stdin: &[u8]) -> Done {
     let file = secured.file("carol.properties");
     kpipe(&[&["-b", secured.address("sasl_ssl"), "-F", &file], args].concat(), stdin)
 }
 
-/// Runs `args` as carol, and each command that a denial names as an administrator, until it works; the ACLs that took.
-fn allowed_step_by_step(secured: &Secured, args: &[&str], stdin: &[u8]) -> Vec<String> {
-    let mut took = Vec::new();
+/// Runs `args` as carol until they succeed, and each command that a denial names as an administrator. Returns these
+/// commands.
+fn follow_advice(secured: &Secured, args: &[&str], stdin: &[u8]) -> Vec<String> {
+    let mut commands = Vec::new();
     loop {
         let done = carol(secured, args, stdin);
         if done.code == 0 {
-            return took;
+            return commands;
         }
         let advice: Vec<&str> = done.stderr.lines().filter_map(|line| line.strip_prefix("  kpipe ")).collect();
-        assert!(!advice.is_empty() && took.len() < 6, "kpipe {args:?}: {}", done.stderr);
+        assert!(!advice.is_empty() && commands.len() < 6, "kpipe {args:?}: {}", done.stderr);
         assert!(done.stderr.contains("User:carol lacks "), "{}", done.stderr);
         for line in advice {
-            assert!(!took.contains(&line.to_owned()), "{line} did not help: {}", done.stderr);
-            let made = shell(&format!("KPIPE_BROKERS={} kpipe {line}", secured.kafka.bootstrap));
-            assert_eq!(made.code, 0, "{line}: {}", made.stderr);
-            took.push(line.to_owned());
+            assert!(!commands.contains(&line.to_owned()), "{line} did not help: {}", done.stderr);
+            let created = shell(&format!("KPIPE_BROKERS={} kpipe {line}", secured.kafka.bootstrap));
+            assert_eq!(created.code, 0, "{line}: {}", created.stderr);
+            commands.push(line.to_owned());
         }
     }
 }
 
 #[test]
-fn what_is_denied_names_the_command_that_allows_it() {
+fn a_denial_names_the_command_that_allows_the_operation() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
         let topic = secured.kafka.topic("denied", 1);
-        let (made, group, id) = (fresh("denied-made"), fresh("denied group"), fresh("denied-id"));
+        let (new, group, id) = (fresh("denied-new"), fresh("denied group"), fresh("denied-id"));
         let create = |operation: &str, resource: &str| {
             format!("acls create --principal User:carol --operation {operation} {resource}")
         };
         let cases: [(&[&str], &[String]); 12] = [
             (
                 &["produce", &topic],
-                // Since 3.0 who may write to a topic may be idempotent too.
+                // Since 3.0 write permission on the topic includes idempotence (KIP-679).
                 &[create("write", &format!("--topic {topic}"))],
             ),
-            (&["topics", "create", &made], &[create("create", &format!("--topic {made}"))]),
-            (&["topics", "describe", &made], &[create("describe", &format!("--topic {made}"))]),
-            (&["topics", "delete", &made, "--yes"], &[create("delete", &format!("--topic {made}"))]),
+            (&["topics", "create", &new], &[create("create", &format!("--topic {new}"))]),
+            (&["topics", "describe", &new], &[create("describe", &format!("--topic {new}"))]),
+            (&["topics", "delete", &new, "--yes"], &[create("delete", &format!("--topic {new}"))]),
             (&["produce", &topic, "--transactional-id", &id], &[create("write", &format!("--transactional-id {id}"))]),
             (
                 &["consume", &topic, "-g", &group, "-e"],
@@ -61,11 +66,11 @@ fn what_is_denied_names_the_command_that_allows_it() {
             (&["acls", "delete", "--principal", "User:x", "--yes"], &[]),
         ];
         for (args, expected) in cases {
-            let mut took = allowed_step_by_step(secured, args, b"one\n");
+            let mut commands = follow_advice(secured, args, b"one\n");
             let mut expected = expected.to_vec();
-            took.sort();
+            commands.sort();
             expected.sort();
-            assert_eq!(took, expected, "{args:?}");
+            assert_eq!(commands, expected, "{args:?}");
         }
         let gone = secured.kafka.kpipe(&["acls", "delete", "--principal", "User:carol", "--yes"], b"");
         assert!(gone.stderr.contains("deleted 10 ACLs"), "{}", gone.stderr);
@@ -73,22 +78,22 @@ fn what_is_denied_names_the_command_that_allows_it() {
     }
 }
 
-/// What kpipe makes Kafka's own tool lists, and the reverse.
 #[test]
-fn acls_are_exported_reviewed_and_applied() {
+fn kafkas_own_tool_and_kpipe_see_the_same_acls() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
         let kafka = &secured.kafka;
-        let tool = |args: &[&str]| {
-            let class =
-                if kafka.version == "4.3.1" { "org.apache.kafka.tools.AclCommand" } else { "kafka.admin.AclCommand" };
-            kafka.java_tool(class, args)
-        };
+        let tool = |args: &[&str]| kafka.tool(Tool::AclCommand, args);
         let (one, many) = (fresh("acl-one"), fresh("acl-many"));
         let principal = format!("User:{}", fresh("frank"));
         let make = ["acls", "create", "--principal", &principal, "--operation", "read,describe", "--topic"];
         let planned = kafka.kpipe(&[&make[..], &[&one, "--dry-run", "-J"]].concat(), b"").stdout;
         assert_eq!(json_lines(&planned).len(), 2);
-        assert_eq!(kafka.kpipe(&["acls", "list", "--principal", &principal, "-J"], b"").stdout, "", "nothing was done");
+        assert_eq!(
+            kafka.kpipe(&["acls", "list", "--principal", &principal, "-J"], b"").stdout,
+            "",
+            "--dry-run creates none"
+        );
         kafka.kpipe(&[&make[..], &[&one]].concat(), b"");
         kafka.kpipe(&[&make[..], &[&many, "--prefixed", "--host", "127.0.0.1", "--deny"]].concat(), b"");
         let listed = tool(&["--list", "--principal", &principal]);
@@ -100,9 +105,9 @@ fn acls_are_exported_reviewed_and_applied() {
         ] {
             assert!(listed.contains(&part), "{part}: {listed}");
         }
-        // All that bear on a topic: its own, those of its prefixes, and those of every topic.
-        let bearing = kafka.kpipe(&["acls", "list", "--topic", &format!("{many}-x"), "-J"], b"").stdout;
-        assert_eq!(json_lines(&bearing).iter().filter(|acl| acl["principal"] == principal.as_str()).count(), 2);
+        // The ACLs that apply to a topic: its own, those of its prefixes, and those of every topic.
+        let applied = kafka.kpipe(&["acls", "list", "--topic", &format!("{many}-x"), "-J"], b"").stdout;
+        assert_eq!(json_lines(&applied).iter().filter(|acl| acl["principal"] == principal.as_str()).count(), 2);
         let exported = kafka.kpipe(&["acls", "list", "--principal", &principal, "-J"], b"").stdout;
         assert_eq!(json_lines(&exported).len(), 4);
         let gone = kafka.kpipe(&["acls", "delete", "--input", "-", "--yes"], exported.as_bytes());
@@ -114,7 +119,7 @@ fn acls_are_exported_reviewed_and_applied() {
         assert!(again.stderr.contains("created 0 ACLs, 4 were there"), "{}", again.stderr);
         let which = ["--operation", "Read", "--operation", "Describe", "--topic", &one];
         tool(&[&["--remove", "--force", "--allow-principal", &principal], &which[..]].concat());
-        crate::support::wait_until("the tool's removal", || {
+        wait_until("the removal", || {
             let left = kafka.kpipe(&["acls", "list", "--principal", &principal, "-J"], b"").stdout;
             json_lines(&left).iter().all(|acl| acl["pattern_type"] == "prefixed")
         });
@@ -122,9 +127,10 @@ fn acls_are_exported_reviewed_and_applied() {
 }
 
 #[test]
-fn what_is_wrong_with_an_acl_is_named() {
+fn mistakes_in_an_acl_are_named() {
+    require!(Kafka, OpenSsl);
     let kafka = &secured()[0].kafka;
-    for (args, stdin, says) in [
+    for (args, stdin, message) in [
         (&["create", "--principal", "alice", "--topic", "t", "--operation", "read"][..], "", "expected User:alice"),
         (&["create", "--principal", "User:a", "--topic", "t"], "", "needs --operation"),
         (&["create", "--principal", "User:a", "--operation", "read"], "", "needs a resource"),
@@ -132,73 +138,66 @@ fn what_is_wrong_with_an_acl_is_named() {
         (&["delete", "--yes"], "", "which ACLs?"),
     ] {
         let done = kafka.try_kpipe(&[&["acls"], args].concat(), stdin.as_bytes());
-        assert!(done.code > 0 && done.stderr.contains(says), "{args:?}: {}", done.stderr);
+        assert!(done.code > 0 && done.stderr.contains(message), "{args:?}: {}", done.stderr);
     }
-    let plain = crate::support::brokers("4.3.1").try_kpipe(&["acls", "list"], b"");
+    let plain = shared(Kafka::LATEST).try_kpipe(&["acls", "list"], b"");
     assert!(plain.stderr.contains("SECURITY_DISABLED"), "{}", plain.stderr);
 }
 
-/// A user that kpipe makes logs in with kpipe and with librdkafka.
-#[test]
-fn users_come_and_go() {
-    for secured in secured() {
-        let kafka = &secured.kafka;
-        let user = fresh("erin");
-        let topic = kafka.topic("of-erin", 1);
-        let list = || {
-            let all = json_lines(&kafka.kpipe(&["cluster", "users", "list", "-J"], b"").stdout);
-            all.into_iter().filter(|line| line["user"] == user.as_str()).collect::<Vec<_>>()
-        };
-        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
-            kafka.kpipe(
-                &["cluster", "users", "create", &user, "--mechanism", mechanism, "--iterations", "5000"],
-                b"erin-secret\n",
-            );
-            assert!(list().iter().any(|c| c["mechanism"] == mechanism && c["iterations"] == 5000), "{:?}", list());
-            kafka.kpipe(
-                &[
-                    "acls",
-                    "create",
-                    "--principal",
-                    &format!("User:{user}"),
-                    "--operation",
-                    "read,write",
-                    "--topic",
-                    &topic,
-                ],
-                b"",
-            );
-            let settings = format!(
-                "-X security.protocol=SASL_SSL -X sasl.mechanisms={mechanism} -X sasl.username={user} \
-                 -X sasl.password=erin-secret -X ssl.ca.location={}",
-                secured.file("ca.pem")
-            );
-            let at = secured.address("sasl_ssl");
-            let line = format!(
-                "set -e; echo {mechanism} | kpipe -q -b {at} {settings} produce {topic}; \
-                 kpipe -b {at} {settings} consume {topic} -o -1 -e --output value;"
-            );
-            let done = shell(&line);
-            assert_eq!(done.stdout, format!("{mechanism}\n"), "{}", done.stderr);
-            let other = python(&format!(
-                r#"
+/// The SCRAM credentials of a user, as `cluster users list` prints them.
+fn credentials(kafka: &Cluster, user: &str) -> Vec<serde_json::Value> {
+    let all = listed(kafka, &["cluster", "users", "list"]);
+    all.into_iter().filter(|line| line["user"] == user).collect()
+}
+
+/// Logs in with kpipe, which writes and reads a record, and with librdkafka.
+fn assert_can_log_in(secured: &Secured, user: &str, mechanism: &str, topic: &str) {
+    let (at, ca) = (secured.address("sasl_ssl"), secured.file("ca.pem"));
+    let settings = format!(
+        "-X security.protocol=SASL_SSL -X sasl.mechanisms={mechanism} -X sasl.username={user} \
+         -X sasl.password=erin-secret -X ssl.ca.location={ca}"
+    );
+    let done = shell(&format!(
+        "set -e; echo {mechanism} | kpipe -q -b {at} {settings} produce {topic}; \
+         kpipe -b {at} {settings} consume {topic} -o -1 -e --output value;"
+    ));
+    assert_eq!(done.stdout, format!("{mechanism}\n"), "{}", done.stderr);
+    let other = python(&format!(
+        r#"
 import confluent_kafka as k
 c = k.Consumer({{"bootstrap.servers": "{at}", "group.id": "{user}", "security.protocol": "SASL_SSL",
     "sasl.mechanisms": "{mechanism}", "sasl.username": "{user}", "sasl.password": "erin-secret",
-    "ssl.ca.location": "{}", "ssl.endpoint.identification.algorithm": "none"}})
+    "ssl.ca.location": "{ca}", "ssl.endpoint.identification.algorithm": "none"}})
 print(c.get_watermark_offsets(k.TopicPartition("{topic}", 0), timeout=20)[0])
-"#,
-                secured.file("ca.pem")
-            ));
-            assert_eq!(other.stdout, "0\n", "{}", other.stderr);
+"#
+    ));
+    assert_eq!(other.stdout, "0\n", "{}", other.stderr);
+}
+
+#[test]
+fn a_created_user_can_log_in_and_a_deleted_one_is_gone() {
+    require!(Kafka, OpenSsl, Python);
+    for secured in secured() {
+        let kafka = &secured.kafka;
+        let user = fresh("erin");
+        let (topic, principal) = (kafka.topic("of-erin", 1), format!("User:{user}"));
+        let users = |args: &[&str], stdin: &[u8]| kafka.kpipe(&[&["cluster", "users"], args].concat(), stdin);
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            users(&["create", &user, "--mechanism", mechanism, "--iterations", "5000"], b"erin-secret\n");
+            let created = credentials(kafka, &user);
+            let is_created = |c: &serde_json::Value| c["mechanism"] == mechanism && c["iterations"] == 5000;
+            assert!(created.iter().any(is_created), "{created:?}");
+            let allow = ["--principal", &principal, "--operation", "read,write", "--topic", &topic];
+            kafka.kpipe(&[&["acls", "create"], &allow[..]].concat(), b"");
+            assert_can_log_in(secured, &user, mechanism, &topic);
         }
-        let tool = kafka
-            .java_tool("kafka.admin.ConfigCommand", &["--describe", "--entity-type", "users", "--entity-name", &user]);
-        assert!(tool.contains("SCRAM-SHA-256=iterations=5000"), "{tool}");
-        kafka.kpipe(&["cluster", "users", "delete", &user, "--mechanism", "SCRAM-SHA-256", "--yes"], b"");
-        assert_eq!(list().len(), 1);
-        kafka.kpipe(&["cluster", "users", "delete", &user, "--yes"], b"");
-        assert!(list().is_empty());
+        let described =
+            kafka.tool(Tool::ConfigCommand, &["--describe", "--entity-type", "users", "--entity-name", &user]);
+        assert!(described.contains("SCRAM-SHA-256=iterations=5000"), "{described}");
+        users(&["delete", &user, "--mechanism", "SCRAM-SHA-256", "--yes"], b"");
+        assert_eq!(credentials(kafka, &user).len(), 1);
+        users(&["delete", &user, "--yes"], b"");
+        assert!(credentials(kafka, &user).is_empty());
         let gone = kafka.try_kpipe(&["cluster", "users", "delete", &user, "--yes"], b"");
         assert!(gone.stderr.contains("has no SCRAM credentials"), "{}", gone.stderr);
         let empty = kafka.try_kpipe(&["cluster", "users", "create", &user], b"\n");

@@ -1,10 +1,10 @@
-//! Bad input: a clear message, the right exit code, and nothing lost before it.
+//! Bad input: a clear message, the right exit code, and everything before it delivered.
 
-use crate::support::{brokers, kpipe};
+use crate::support::{Kafka, kpipe, shared};
 
 #[test]
-fn a_malformed_json_line_is_named_and_what_stands_before_it_is_delivered() {
-    let kafka = brokers("local");
+fn a_malformed_json_line_is_named_and_the_lines_before_it_are_delivered() {
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("bad", 1);
     let done = kafka.try_kpipe(
         &["produce", &topic, "--input", "json"],
@@ -12,16 +12,16 @@ fn a_malformed_json_line_is_named_and_what_stands_before_it_is_delivered() {
     );
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("stdin, line 3, byte 10: expected value"), "{}", done.stderr);
-    assert!(done.stderr.contains("the first 2 records are delivered; --skip 2 goes on"), "{}", done.stderr);
+    assert!(done.stderr.contains("the first 2 records are delivered (--skip 2 resumes"), "{}", done.stderr);
     assert_eq!(kafka.values(&topic), ["a", "b"]);
 }
 
 #[test]
 fn a_record_over_the_brokers_limit_fails_alone() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = crate::support::fresh("limit");
     kafka.kpipe(&["topics", "create", &topic, "--config", "max.message.bytes=5000"], b"");
-    // Batches over the limit of records under it are split.
+    // Batches over the limit are split if their records are below it.
     let lines: String = (0..2_000).map(|n| format!("{n:0100}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
     let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e", "--output", "value"], b"");
@@ -29,7 +29,7 @@ fn a_record_over_the_brokers_limit_fails_alone() {
     kafka.kpipe(&["produce", &topic, "-z", "lz4"], lines.as_bytes());
     let read = kafka.kpipe(&["consume", &topic, "-o", "2000", "-e", "--output", "value"], b"");
     assert_eq!(read.stdout, lines);
-    // A single record over it cannot be.
+    // A single record over the limit fails.
     let input = format!("before\n{}\nafter\n", "x".repeat(6_000));
     let done = kafka.try_kpipe(&["produce", &topic], input.as_bytes());
     assert_eq!(done.code, 1);
@@ -41,8 +41,8 @@ fn a_record_over_the_brokers_limit_fails_alone() {
 }
 
 #[test]
-fn a_line_of_50_mb_goes_through_where_the_topic_takes_it() {
-    let kafka = brokers("local");
+fn a_line_of_50_mb_is_delivered_if_the_topic_accepts_it() {
+    let kafka = shared(Kafka::Local);
     let topic = crate::support::fresh("huge");
     kafka.kpipe(&["topics", "create", &topic, "--config", "max.message.bytes=60000000"], b"");
     let mut line: Vec<u8> = (0..50_000_000u32).map(|n| b'a' + (n % 26) as u8).collect();
@@ -54,12 +54,12 @@ fn a_line_of_50_mb_goes_through_where_the_topic_takes_it() {
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("line 2, byte 1048577: longer than --max-record-size"), "{}", done.stderr);
     let read = kafka.kpipe(&["consume", &topic, "-o", "-1", "-e", "--output", "value"], b"");
-    assert_eq!(read.stdout, "small\n", "what stands before it is delivered");
+    assert_eq!(read.stdout, "small\n", "the line before it is delivered");
 }
 
 #[test]
 fn files_that_cannot_be_read_fail_before_anything_is_sent() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("files", 1);
     let good = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(good.path(), "a\nno newline").unwrap();
@@ -73,7 +73,7 @@ fn files_that_cannot_be_read_fail_before_anything_is_sent() {
 }
 
 #[test]
-fn what_is_mistyped_gets_the_nearest_known() {
+fn a_mistyped_name_gets_the_nearest_known_one_as_a_hint() {
     for (args, hint) in [
         (&["produce", "t", "--compresion", "gzip"][..], "--compression"),
         (&["produce", "t", "-z", "zsdt"], "did you mean zstd?"),
@@ -95,11 +95,14 @@ fn what_is_mistyped_gets_the_nearest_known() {
 }
 
 #[test]
-fn properties_files_and_the_environment_say_where_the_brokers_are() {
-    let kafka = brokers("local");
+fn properties_files_and_the_environment_set_the_brokers() {
+    let kafka = shared(Kafka::Local);
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), format!("# made by a test\nbootstrap.servers={}\nclient.id : me\n", kafka.bootstrap))
-        .unwrap();
+    std::fs::write(
+        file.path(),
+        format!("# written by a test\nbootstrap.servers={}\nclient.id : me\n", kafka.bootstrap),
+    )
+    .unwrap();
     let done = kpipe(&["-F", file.path().to_str().unwrap(), "topics", "list"], b"");
     assert_eq!(done.code, 0, "{}", done.stderr);
     let done = crate::support::shell(&format!("KPIPE_BROKERS={} kpipe topics list", kafka.bootstrap));

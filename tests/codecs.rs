@@ -1,6 +1,6 @@
-//! Every codec at every level, both ways, with Kafka's own clients and librdkafka.
+//! Every codec at every level, in both directions, with Kafka's own clients and librdkafka.
 
-use crate::support::{brokers, shell};
+use crate::support::{Kafka, latest_or_local, require, shared, shell};
 use std::fmt::Write;
 
 fn text() -> String {
@@ -20,7 +20,8 @@ fn compressions() -> Vec<String> {
 
 #[test]
 fn java_librdkafka_and_kpipe_read_every_codec_at_every_level() {
-    let kafka = brokers("4.3.1");
+    require!(Kafka, Kcat);
+    let kafka = shared(Kafka::LATEST);
     let topic = kafka.topic("levels", 1);
     let text = text();
     let all = compressions();
@@ -33,12 +34,12 @@ fn java_librdkafka_and_kpipe_read_every_codec_at_every_level() {
     let kcat = shell(&format!("kcat -b {} -C -t {topic} -o beginning -e -q", kafka.bootstrap));
     assert_eq!(kcat.code, 0, "{}", kcat.stderr);
     assert_eq!(kcat.stdout, expected);
-    assert_eq!(kafka.java_consume(&topic, 3_000 * all.len(), &[]), expected);
+    assert_eq!(kafka.console_consume(&topic, 3_000 * all.len(), &[]), expected);
 }
 
 #[test]
 fn compression_makes_batches_smaller() {
-    let kafka = brokers("4.3.1");
+    let kafka = latest_or_local();
     let topic = kafka.topic("smaller", 1);
     let bytes = |compression: &str| -> u64 {
         let done = kafka.kpipe(&["produce", &topic, "-z", compression], text().as_bytes());
@@ -52,8 +53,9 @@ fn compression_makes_batches_smaller() {
 }
 
 #[test]
-fn kpipe_reads_every_codec_of_java_and_librdkafka() {
-    let kafka = brokers("4.3.1");
+fn kpipe_reads_every_codec_that_java_and_librdkafka_write() {
+    require!(Kafka, Kcat);
+    let kafka = shared(Kafka::LATEST);
     let text = text();
     for codec in ["gzip", "snappy", "lz4", "zstd"] {
         let topic = kafka.topic("theirs", 1);
@@ -61,7 +63,7 @@ fn kpipe_reads_every_codec_of_java_and_librdkafka() {
         std::fs::write(file.path(), &text).unwrap();
         let kcat = shell(&format!("kcat -b {} -P -t {topic} -z {codec} -l {}", kafka.bootstrap, file.path().display()));
         assert_eq!(kcat.code, 0, "{}", kcat.stderr);
-        kafka.java_produce(&topic, &["--compression-codec", codec], text.as_bytes());
+        kafka.console_produce(&topic, &["--compression-codec", codec], text.as_bytes());
         let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e", "--output", "value"], b"");
         assert_eq!(read.stdout, text.repeat(2), "{codec}");
     }

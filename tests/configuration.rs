@@ -1,10 +1,11 @@
-//! The files that other clients use work unchanged; what counts is shown with where it came from, secrets never.
+//! Other clients' files work unchanged; `config show` prints where each value comes from, and no secret.
 
-use crate::support::{json_lines, kpipe, secured, shell};
+use crate::support::{json_lines, kpipe, require, secured, shell};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn one_file_drives_kcat_and_kpipe() {
+fn one_file_works_for_kcat_and_kpipe() {
+    require!(Kafka, OpenSsl, Kcat);
     let secured = &secured()[0];
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("kcat.conf");
@@ -27,7 +28,8 @@ fn one_file_drives_kcat_and_kpipe() {
 }
 
 #[test]
-fn a_profile_holds_what_a_cluster_and_a_topic_need() {
+fn a_profile_sets_the_properties_of_a_cluster_and_its_topics() {
+    require!(Kafka, OpenSsl);
     let secured = &secured()[0];
     let dir = tempfile::tempdir().unwrap();
     let (config, password) = (dir.path().join("config.toml"), dir.path().join("password"));
@@ -53,7 +55,7 @@ fn a_profile_holds_what_a_cluster_and_a_topic_need() {
     let of = |name: &str| shown.iter().find(|line| line["property"] == name).unwrap().clone();
     assert_eq!(of("compression.type")["value"], "zstd");
     assert!(of("sasl.username")["origin"].as_str().unwrap().ends_with("config.toml, line 8, profile prod"));
-    assert!(of("sasl.password")["value"].as_str().unwrap().starts_with("${file:"), "where it is may be seen");
+    assert!(of("sasl.password")["value"].as_str().unwrap().starts_with("${file:"), "the reference is not secret");
     let nowhere = run("kpipe topics list");
     assert!(nowhere.stderr.contains("cannot reach 127.0.0.1:1"), "{}", nowhere.stderr);
     let from_environment = run(&format!(
@@ -65,14 +67,14 @@ fn a_profile_holds_what_a_cluster_and_a_topic_need() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_named_with_its_line() {
+fn a_mistake_in_a_file_is_named_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("client.properties");
     let show = |text: &str| {
         std::fs::write(&file, text).unwrap();
         kpipe(&["-F", &file.display().to_string(), "config", "show"], b"")
     };
-    for (text, says) in [
+    for (text, message) in [
         (
             "acks=all\n\nbootstrap.server=a\n",
             "line 3: bootstrap.server: unknown property; did you mean bootstrap.servers?",
@@ -81,7 +83,7 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
     ] {
         let done = show(text);
         assert_eq!(done.code, 2, "{text:?}: {}", done.stdout);
-        assert!(done.stderr.contains(says), "{text:?}: {}", done.stderr);
+        assert!(done.stderr.contains(message), "{text:?}: {}", done.stderr);
     }
     let harmless =
         show("key.deserializer=x\nmax.poll.records=5\nenable.auto.commit=false\nschema.registry.url=http://x\n");
@@ -89,7 +91,7 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
 }
 
 #[test]
-fn a_secret_that_every_user_can_read_is_warned_of() {
+fn a_secret_that_every_user_can_read_gets_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("client.properties");
     std::fs::write(&file, "sasl.username=bob\nsasl.password=bob-secret\n").unwrap();

@@ -1,10 +1,10 @@
 //! `consume | produce --input json` copies a topic exactly.
 
-use crate::support::{brokers, json_lines};
+use crate::support::{Kafka, json_lines, shared};
 
 #[test]
 fn a_topic_is_copied_byte_for_byte() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let (from, to) = (kafka.topic("from", 3), kafka.topic("to", 3));
     let lines = [
         r#"{"partition":2,"timestamp":1700000000001,"key":"k","value":"v"}"#,
@@ -26,7 +26,7 @@ fn a_topic_is_copied_byte_for_byte() {
     };
     assert_eq!(sorted(&second.stdout), sorted(&first.stdout.replace(&from, &to)));
     for (line, record) in sorted(&lines.join("\n")).iter().zip(sorted(&first.stdout)) {
-        // What went in is what came out, but for the fields that only the topic knows.
+        // All fields of the input come out; the topic adds others.
         let given: serde_json::Value = serde_json::from_str(line).unwrap();
         let all = first.stdout.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
         let same = |r: &serde_json::Value| given.as_object().unwrap().iter().all(|(name, value)| r[name] == *value);
@@ -36,7 +36,7 @@ fn a_topic_is_copied_byte_for_byte() {
 
 #[test]
 fn records_may_name_their_own_topic() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let (a, b) = (kafka.topic("a", 1), kafka.topic("b", 1));
     let lines = format!("{{\"topic\":\"{a}\",\"value\":\"1\"}}\n{{\"topic\":\"{b}\",\"value\":\"2\"}}\n");
     kafka.kpipe(&["produce", "-", "--input", "json"], lines.as_bytes());
@@ -48,8 +48,8 @@ fn records_may_name_their_own_topic() {
 }
 
 #[test]
-fn any_bytes_pass_through_lines() {
-    let kafka = brokers("local");
+fn lines_may_hold_any_bytes() {
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("bytes", 1);
     let input: Vec<u8> = (0..=255u8).filter(|byte| *byte != b'\n').chain([b'\n', b'\n']).chain(*b"last").collect();
     kafka.kpipe(&["produce", &topic], &input);
@@ -66,8 +66,8 @@ fn any_bytes_pass_through_lines() {
 }
 
 #[test]
-fn keys_and_values_are_shown_as_asked() {
-    let kafka = brokers("local");
+fn value_as_sets_the_encoding_of_values() {
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("shown", 1);
     kafka.kpipe(&["produce", &topic, "-k", "key"], b"{\"a\": [1, 2]}\nplain\n");
     let show = |how: &str| {

@@ -1,11 +1,12 @@
-//! Produce that can be trusted: every outcome reported, nothing thrown away.
+//! `produce` reports the outcome of every record and drops none.
 
-use crate::support::{Cluster, Running, brokers, json_lines, shell, wait_until};
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Version, each, json_lines, latest_or_local, require, shared, shell, wait_until,
+};
 
 #[test]
-fn receipts_come_in_the_inputs_order_with_the_offset_of_each_record() {
-    for version in ["4.3.1", "1.1.1", "0.10.2.2"] {
-        let kafka = brokers(version);
+fn receipts_come_in_input_order_with_the_offset_of_each_record() {
+    for kafka in each([Kafka::LATEST, Kafka::Real(Version::V1_1), Kafka::Real(Version::V0_10_2), Kafka::Local]) {
         let topic = kafka.topic("receipts", 3);
         let lines: String = (0..20_000).map(|n| format!("k{}:{n}\n", n % 31)).collect();
         let done = kafka.kpipe(&["produce", &topic, "-K", ":", "--receipts", "--batch-size", "5000"], lines.as_bytes());
@@ -16,31 +17,31 @@ fn receipts_come_in_the_inputs_order_with_the_offset_of_each_record() {
             at.insert(place, (record["value"].as_str().unwrap().to_owned(), record["timestamp"].clone()));
         }
         let receipts = json_lines(&done.stdout);
-        assert_eq!(receipts.len(), 20_000, "{version}");
+        assert_eq!(receipts.len(), 20_000, "{kafka}");
         for (n, receipt) in receipts.iter().enumerate() {
             assert_eq!(receipt["record"], n + 1);
             assert_eq!(receipt["topic"], topic.as_str());
             let place = (receipt["partition"].as_i64().unwrap(), receipt["offset"].as_i64().unwrap());
             let (value, timestamp) = &at[&place];
-            assert_eq!(value, &n.to_string(), "{version}");
-            if version != "0.10.2.2" {
-                assert_eq!(&receipt["timestamp"], timestamp, "{version}");
+            assert_eq!(value, &n.to_string(), "{kafka}");
+            if kafka.version().engine() == "native" {
+                assert_eq!(&receipt["timestamp"], timestamp, "{kafka}");
             }
         }
     }
 }
 
-/// A topic that takes records of up to 5,000 bytes.
-fn small(kafka: &Cluster) -> String {
+/// A topic that accepts records of up to 5,000 bytes.
+fn small_records_topic(kafka: &Cluster) -> String {
     let topic = crate::support::fresh("small");
     kafka.kpipe(&["topics", "create", &topic, "--config", "max.message.bytes=5000"], b"");
     topic
 }
 
 #[test]
-fn with_continue_a_bad_record_fails_alone_and_is_kept() {
-    let kafka = brokers("4.3.1");
-    let topic = small(&kafka);
+fn with_on_error_continue_a_bad_record_fails_alone_and_becomes_a_dead_letter() {
+    let kafka = latest_or_local();
+    let topic = small_records_topic(&kafka);
     let letters = tempfile::NamedTempFile::new().unwrap();
     let file = letters.path().to_str().unwrap();
     let large = "x".repeat(6_000);
@@ -57,11 +58,11 @@ fn with_continue_a_bad_record_fails_alone_and_is_kept() {
     assert_eq!(errors, ["ok", "MESSAGE_TOO_LARGE", "input", "ok", "input", "ok"]);
     assert_eq!(receipts[1]["possibly_written"], false);
     assert!(receipts[2]["message"].as_str().unwrap().contains("stdin, line 3"), "{}", receipts[2]);
-    for part in ["3 records delivered", "MESSAGE_TOO_LARGE 1", "input 2", "--skip 1 goes on"] {
+    for part in ["3 records delivered", "MESSAGE_TOO_LARGE 1", "input 2", "--skip 1 resumes"] {
         assert!(done.stderr.contains(part), "{part}: {}", done.stderr);
     }
 
-    // What is kept can be sent where there is room for it.
+    // Dead letters can be produced to a topic that accepts them.
     let kept = std::fs::read_to_string(letters.path()).unwrap();
     assert_eq!(kept.lines().count(), 3, "{kept}");
     let roomy = kafka.topic("roomy", 8);
@@ -76,18 +77,18 @@ fn with_continue_a_bad_record_fails_alone_and_is_kept() {
 }
 
 #[test]
-fn a_stopped_run_says_where_to_go_on_and_skip_does() {
-    let kafka = brokers("4.3.1");
-    let topic = small(&kafka);
+fn a_stopped_run_prints_where_to_resume_and_skip_resumes_there() {
+    let kafka = latest_or_local();
+    let topic = small_records_topic(&kafka);
     let mut lines: Vec<String> = (0..30_000).map(|n| n.to_string()).collect();
     lines[17_000] = "y".repeat(6_000);
     let input = |lines: &[String]| (lines.join("\n") + "\n").into_bytes();
     let done = kafka.try_kpipe(&["produce", &topic, "--batch-size", "2000"], &input(&lines));
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("not delivered: record 17001: "), "{}", done.stderr);
-    assert!(done.stderr.contains("the first 17000 records are delivered; --skip 17000 goes on"), "{}", done.stderr);
+    assert!(done.stderr.contains("the first 17000 records are delivered (--skip 17000 resumes"), "{}", done.stderr);
     let read = kafka.values(&topic);
-    assert!(read.len() < 29_999, "what waited behind it was not sent");
+    assert!(read.len() < 29_999, "the records behind it are not sent");
     assert!(read.iter().take(17_000).eq(lines.iter().take(17_000)));
     lines[17_000] = "mended".to_owned();
     let other = kafka.topic("rest", 1);
@@ -97,8 +98,8 @@ fn a_stopped_run_says_where_to_go_on_and_skip_does() {
 }
 
 #[test]
-fn a_pace_is_kept_and_a_signal_ends_it() {
-    let kafka = brokers("4.3.1");
+fn rate_limits_the_records_per_second_until_a_signal() {
+    let kafka = latest_or_local();
     let topic = kafka.topic("pace", 1);
     let started = std::time::Instant::now();
     kafka.kpipe(&["produce", &topic, "--rate", "20"], "x\n".repeat(21).as_bytes());
@@ -112,8 +113,9 @@ fn a_pace_is_kept_and_a_signal_ends_it() {
 }
 
 #[test]
-fn a_missing_topic_is_made_as_asked_or_refused() {
-    let own = Cluster::start("4.3.1", 1, &["auto.create.topics.enable=false"]);
+fn a_missing_topic_is_created_on_request_and_refused_otherwise() {
+    require!(Kafka);
+    let own = Cluster::start(Version::LATEST, 1, &["auto.create.topics.enable=false"]);
     let refused = own.try_kpipe(&["produce", "missing"], b"x\n");
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("topic missing: UNKNOWN_TOPIC_OR_PARTITION"), "{}", refused.stderr);
@@ -124,8 +126,9 @@ fn a_missing_topic_is_made_as_asked_or_refused() {
 }
 
 #[test]
-fn librdkafka_places_keys_by_crc32_where_kpipe_does() {
-    let kafka = brokers("4.3.1");
+fn the_crc32_partitioner_agrees_with_librdkafka() {
+    require!(Kcat);
+    let kafka = latest_or_local();
     let (ours, theirs) = (kafka.topic("ours", 12), kafka.topic("theirs", 12));
     let lines: String = (0..500).map(|n| format!("key {n} é:v\n")).collect();
     kafka.kpipe(&["produce", &ours, "-K", ":", "--partitioner", "crc32"], lines.as_bytes());
@@ -134,27 +137,28 @@ fn librdkafka_places_keys_by_crc32_where_kpipe_does() {
     let kcat = format!("kcat -b {} -P -t {theirs} -K : -X partitioner=consistent", kafka.bootstrap);
     let done = shell(&format!("{kcat} -l {}", file.path().display()));
     assert_eq!(done.code, 0, "{}", done.stderr);
-    assert_eq!(kafka.places(&ours), kafka.places(&theirs));
+    assert_eq!(kafka.partition_by_key(&ours), kafka.partition_by_key(&theirs));
 }
 
 #[test]
-fn receipts_that_nobody_reads_are_a_failure_but_lose_nothing() {
-    let kafka = brokers("4.3.1");
+fn a_closed_receipts_pipe_fails_the_run_but_loses_nothing() {
+    let kafka = latest_or_local();
     let topic = kafka.topic("unread", 1);
     let done = shell(&format!(
         "seq 300000 | kpipe -b {} produce {topic} --receipts | head -1; exit ${{PIPESTATUS[1]}}",
         kafka.bootstrap
     ));
     assert_eq!(done.code, 1, "{}", done.stderr);
-    assert!(done.stderr.contains("the reader of the receipts has gone"), "{}", done.stderr);
+    assert!(done.stderr.contains("the reader of the receipts closed the pipe"), "{}", done.stderr);
     let read = kafka.values(&topic);
     assert!(read.iter().enumerate().all(|(n, value)| *value == (n + 1).to_string()));
 }
 
 #[test]
-fn a_denied_idempotent_write_says_so() {
+fn a_denied_idempotent_write_names_the_acl_and_the_flag() {
+    require!(Kafka);
     let own = Cluster::start(
-        "4.3.1",
+        Version::LATEST,
         1,
         &[
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -163,14 +167,14 @@ fn a_denied_idempotent_write_says_so() {
         ],
     );
     own.kpipe(&["topics", "create", "denied"], b"");
-    // Since Kafka 3.0 the right to write to any topic is enough (KIP-679).
+    // Since Kafka 3.0 write permission on any topic is enough (KIP-679).
     for rule in [
         &["--allow-principal", "User:ANONYMOUS", "--topic", "*", "--operation", "All"],
         &["--deny-principal", "User:ANONYMOUS", "--topic", "*", "--operation", "Write"],
         &["--allow-principal", "User:ANONYMOUS", "--cluster", "kafka-cluster", "--operation", "All"],
         &["--deny-principal", "User:ANONYMOUS", "--cluster", "kafka-cluster", "--operation", "IdempotentWrite"],
     ] {
-        own.java_tool("org.apache.kafka.tools.AclCommand", &[&["--add", "--force"], &rule[..]].concat());
+        own.tool(Tool::AclCommand, &[&["--add", "--force"], &rule[..]].concat());
     }
     let mut stderr = String::new();
     wait_until("the ACL to take effect", || {
@@ -183,11 +187,12 @@ fn a_denied_idempotent_write_says_so() {
 }
 
 #[test]
-fn a_quota_slows_a_producer_and_loses_nothing() {
-    let own = Cluster::start("4.3.1", 1, &[]);
+fn a_quota_throttles_a_producer_and_loses_nothing() {
+    require!(Kafka);
+    let own = Cluster::start(Version::LATEST, 1, &[]);
     own.kpipe(&["topics", "create", "quota"], b"");
-    own.java_tool(
-        "kafka.admin.ConfigCommand",
+    own.tool(
+        Tool::ConfigCommand,
         &["--alter", "--add-config", "producer_byte_rate=50000", "--entity-type", "clients", "--entity-default"],
     );
     let lines: String = (0..12_000).map(|n| format!("{n:0100}\n")).collect();
@@ -197,10 +202,10 @@ fn a_quota_slows_a_producer_and_loses_nothing() {
     assert!(read.stdout == lines);
 }
 
-/// Who opens a named pipe twice takes something out of it, or its writer finds nobody there.
+/// Opening a named pipe a second time would take bytes from it, or leave its writer without a reader.
 #[test]
 fn a_named_pipe_is_opened_once() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let dir = tempfile::tempdir().unwrap();
     for run in 0..3 {
         let (topic, pipe) = (kafka.topic("named-pipe", 1), dir.path().join(format!("pipe-{run}")));

@@ -10,7 +10,7 @@
 //! - `<!-- test: real -->` runs it on a real broker, `<!-- test: secured -->` on one with an authorizer.
 //! - `<!-- test: skip REASON -->` does not run it.
 
-use crate::support::{Cluster, Done, brokers, secured, shell};
+use crate::support::{Cluster, Done, Kafka, require, secured, shared, shell};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -238,7 +238,7 @@ fn commands_in_the_docs_run_on_a_local_cluster() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(block) = next() {
-                    let kafka = Cluster::local(1);
+                    let kafka = Cluster::start_local(1);
                     if let Err(failure) = block.run(&kafka.bootstrap) {
                         failures.lock().unwrap().push(failure);
                     }
@@ -260,11 +260,13 @@ fn run_all(cluster: Needs, bootstrap: &str) {
 
 #[test]
 fn commands_in_the_docs_run_on_a_real_broker() {
-    run_all(Needs::Real, &brokers("4.3.1").bootstrap);
+    require!(Kafka);
+    run_all(Needs::Real, &shared(Kafka::LATEST).bootstrap);
 }
 
 #[test]
 fn commands_in_the_docs_run_on_a_secured_broker() {
+    require!(Kafka, OpenSsl);
     run_all(Needs::Secured, &secured()[0].kafka.bootstrap);
 }
 

@@ -1,17 +1,18 @@
-//! Members of a group: they share, come and go, also with other clients, and what they tell of it is true.
+//! Members of a group: they share the partitions, join and leave, also with other clients, and report what they have.
 
-use crate::support::{Cluster, Running, brokers, json_lines, python_running, shell, wait_until};
+use crate::support::{
+    Cluster, Kafka, Running, Version, each_with_protocols, json_lines, latest_or_local, python_running, require,
+    shared, shell, wait_until,
+};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-
-const PROTOCOLS: [(&str, &str); 3] = [("4.3.1", "consumer"), ("4.3.1", "classic"), ("3.9.2", "classic")];
 
 fn member(kafka: &Cluster, topic: &str, flags: &[&str]) -> Running {
     let args = ["-b", &kafka.bootstrap, "consume", topic, "-g", topic, "--output", "value", "-v"];
     Running::kpipe(&[&args, flags].concat())
 }
 
-/// Keyed lines, the numbers `from..to`, to all partitions.
+/// Produces the numbers `from..to`, keyed, to all partitions.
 fn produce(kafka: &Cluster, topic: &str, from: u32, to: u32) {
     let lines: String = (from..to).map(|n| format!("{n}:{n}\n")).collect();
     kafka.kpipe(&["produce", topic, "-K", ":", "-q"], lines.as_bytes());
@@ -21,8 +22,8 @@ fn numbers(text: &str) -> Vec<u32> {
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// The partitions of each member, as `groups describe` tells.
-fn shares(kafka: &Cluster, group: &str) -> Vec<usize> {
+/// The number of partitions of each member, sorted, as `groups describe` prints them.
+fn assignment_sizes(kafka: &Cluster, group: &str) -> Vec<usize> {
     let done = kafka.try_kpipe(&["groups", "describe", group, "-J"], b"");
     let Some(described) = json_lines(&done.stdout).into_iter().next() else { return Vec::new() };
     let members = described["members"].as_array().unwrap();
@@ -32,45 +33,43 @@ fn shares(kafka: &Cluster, group: &str) -> Vec<usize> {
 }
 
 #[test]
-fn members_share_and_whoever_leaves_is_replaced_at_once() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+fn members_share_the_partitions_and_replace_one_that_leaves_at_once() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("share", 6);
         let flags = ["--group-protocol", protocol];
         let (first, second) = (member(&kafka, &topic, &flags), member(&kafka, &topic, &flags));
-        wait_until("both to have a share", || shares(&kafka, &topic) == [3, 3]);
+        wait_until("both assignments", || assignment_sizes(&kafka, &topic) == [3, 3]);
         produce(&kafka, &topic, 0, 1_000);
         let read = || [numbers(&first.seen()), numbers(&second.seen())];
         wait_until("the records", || read().concat().len() == 1_000);
         assert!(read().iter().all(|part| part.len() > 100), "{protocol}");
-        // From the SIGTERM until a record of each partition is read by who is left.
+        // The time from SIGTERM until the other member reads the records of every partition.
         let before = first.seen().len();
         second.signal(libc::SIGTERM);
         let left = Instant::now();
         produce(&kafka, &topic, 1_000, 1_200);
         wait_until("the rest", || numbers(&first.seen()[before..]).len() + numbers(&second.seen()).len() >= 200);
         let done = second.ended();
-        wait_until("all", || numbers(&first.seen()).len() + numbers(&done.stdout).len() == 1_200);
+        wait_until("all records", || numbers(&first.seen()).len() + numbers(&done.stdout).len() == 1_200);
         let took = left.elapsed();
-        // 0.5 s with the classic protocol and 1 s with the other, where no other test wants the machine.
+        // 0.5 s with the classic protocol and 1 s with the other on an idle machine.
         assert!(took < Duration::from_secs(3), "{protocol}: {took:?}");
         assert_eq!(done.code, 0, "{}", done.stderr);
         first.signal(libc::SIGTERM);
         let done = [first.ended().stdout, done.stdout].concat();
         let mut all = numbers(&done);
         all.sort_unstable();
-        assert_eq!(all, (0..1_200).collect::<Vec<_>>(), "{version} {protocol}: once each");
+        assert_eq!(all, (0..1_200).collect::<Vec<_>>(), "{kafka} {protocol}: once each");
     }
 }
 
-/// Whoever keeps a partition goes on reading it while others join: none of its records waits for a rebalance.
+/// None of the records of a partition that keeps its member waits for a rebalance.
 #[test]
-fn partitions_that_stay_never_stop() {
-    for protocol in ["consumer", "classic"] {
-        let kafka = brokers("4.3.1");
+fn a_partition_that_keeps_its_member_is_read_during_rebalances() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("stay", 4);
         let first = member(&kafka, &topic, &["--group-protocol", protocol]);
-        wait_until("the first", || shares(&kafka, &topic) == [4]);
+        wait_until("the first", || assignment_sizes(&kafka, &topic) == [4]);
         let mut others = Vec::new();
         let mut input = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "-p", "0", "-q"]);
         let (mut sent, mut slowest) = (0, Duration::ZERO);
@@ -90,9 +89,9 @@ fn partitions_that_stay_never_stop() {
             running.signal(libc::SIGTERM);
             running.ended().stderr
         };
-        let told = stderr(first);
-        assert!(told.contains("revoked"), "{told}");
-        if !told.lines().any(|line| line.contains("revoked") && line.contains(&format!("{topic}/0"))) {
+        let logged = stderr(first);
+        assert!(logged.contains("revoked"), "{logged}");
+        if !logged.lines().any(|line| line.contains("revoked") && line.contains(&format!("{topic}/0"))) {
             assert!(slowest < Duration::from_millis(1_000), "{protocol}: a record waited {slowest:?}");
         }
         others.into_iter().for_each(|other| drop(stderr(other)));
@@ -100,39 +99,43 @@ fn partitions_that_stay_never_stop() {
 }
 
 #[test]
-fn one_group_with_a_member_of_java() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+fn kpipe_and_java_share_a_group() {
+    require!(KafkaTools);
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("java", 6);
         produce(&kafka, &topic, 0, 600);
-        let property = if version == "4.3.1" { "--command-property" } else { "--consumer-property" };
+        let property = kafka.version().consumer_property_flag();
         let as_protocol = format!("group.protocol={protocol}");
-        let java = kafka.java_member(&topic, &topic, &[property, &as_protocol]);
+        let java = kafka.console_member(&topic, &topic, &[property, &as_protocol]);
         wait_until("Java to read", || numbers(&java.seen()).len() == 600);
         let ours = member(&kafka, &topic, &["--group-protocol", protocol]);
-        wait_until("the shares", || shares(&kafka, &topic) == [3, 3]);
+        wait_until("the assignments", || assignment_sizes(&kafka, &topic) == [3, 3]);
         produce(&kafka, &topic, 600, 1_200);
         wait_until("the records", || numbers(&java.seen()).len() + numbers(&ours.seen()).len() >= 1_200);
         ours.signal(libc::SIGTERM);
         let done = ours.ended();
         assert_eq!(done.code, 0, "{}", done.stderr);
-        assert!(numbers(&done.stdout).len() > 100, "{version} {protocol}");
+        assert!(numbers(&done.stdout).len() > 100, "{kafka} {protocol}");
         produce(&kafka, &topic, 1_200, 1_300);
         let all = || [numbers(&java.seen()), numbers(&done.stdout)].concat().into_iter().collect::<BTreeSet<u32>>();
-        wait_until("Java to have all again", || all().len() == 1_300);
+        wait_until("all records", || all().len() == 1_300);
         java.signal(libc::SIGTERM);
     }
 }
 
 #[test]
-fn one_group_with_a_member_of_librdkafka() {
-    for (version, protocol, assignor) in [
-        ("4.3.1", "consumer", "uniform"),
-        ("4.3.1", "classic", "cooperative-sticky"),
-        ("3.9.2", "classic", "range"),
-        ("local", "classic", "roundrobin"),
+fn kpipe_and_librdkafka_share_a_group() {
+    require!(Python);
+    for (kafka, protocol, assignor) in [
+        (Kafka::LATEST, "consumer", "uniform"),
+        (Kafka::LATEST, "classic", "cooperative-sticky"),
+        (Kafka::Real(Version::V3_9), "classic", "range"),
+        (Kafka::Local, "classic", "roundrobin"),
     ] {
-        let kafka = brokers(version);
+        if !kafka.is_asked_for() {
+            continue;
+        }
+        let kafka = shared(kafka);
         let topic = kafka.topic("rdkafka", 6);
         let extra = match protocol {
             "consumer" => "'group.protocol': 'consumer'".to_owned(),
@@ -146,10 +149,10 @@ fn one_group_with_a_member_of_librdkafka() {
             kafka.bootstrap
         ));
         let ours = member(&kafka, &topic, &["--group-protocol", protocol, "--assignor", assignor]);
-        wait_until("the shares", || shares(&kafka, &topic) == [3, 3]);
+        wait_until("the assignments", || assignment_sizes(&kafka, &topic) == [3, 3]);
         produce(&kafka, &topic, 0, 1_000);
         wait_until("the records", || numbers(&theirs.seen()).len() + numbers(&ours.seen()).len() == 1_000);
-        assert!(numbers(&ours.seen()).len() > 100 && numbers(&theirs.seen()).len() > 100, "{version} {protocol}");
+        assert!(numbers(&ours.seen()).len() > 100 && numbers(&theirs.seen()).len() > 100, "{kafka} {protocol}");
         ours.signal(libc::SIGTERM);
         assert_eq!(ours.ended().code, 0);
         theirs.signal(libc::SIGTERM);
@@ -157,55 +160,53 @@ fn one_group_with_a_member_of_librdkafka() {
 }
 
 #[test]
-fn head_and_a_second_run_lose_nothing() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+fn a_reader_that_stops_and_a_second_run_get_every_record_once() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("head", 4);
         produce(&kafka, &topic, 0, 20_000);
         let consume = format!(
             "kpipe -b {} consume {topic} -g {topic} --output value --group-protocol {protocol}",
             kafka.bootstrap
         );
-        // `head` would take a block of which it shows a part; this one takes lines, and what it took is known.
+        // `head` takes whole blocks; `sed -u` takes only the lines that it prints.
         let first = shell(&format!("{consume} | sed -u 100q; exit ${{PIPESTATUS[0]}}"));
         assert_eq!(first.code, 0, "{}", first.stderr);
         let second = shell(&format!("{consume} -e"));
         let mut all = numbers(&(first.stdout + &second.stdout));
         all.sort_unstable();
-        assert_eq!(all, (0..20_000).collect::<Vec<_>>(), "{version} {protocol}: nothing lost, nothing twice");
+        assert_eq!(all, (0..20_000).collect::<Vec<_>>(), "{kafka} {protocol}: nothing lost, nothing twice");
     }
 }
 
 #[test]
-fn a_static_member_comes_back_to_its_partitions() {
-    for protocol in ["consumer", "classic"] {
-        let kafka = brokers("4.3.1");
+fn a_static_member_keeps_its_partitions_over_a_restart() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("static", 4);
         let start = |name: &str| member(&kafka, &topic, &["--group-protocol", protocol, "--instance-id", name]);
         let (a, b) = (start("a"), start("b"));
-        wait_until("the shares", || shares(&kafka, &topic) == [2, 2]);
+        wait_until("the assignments", || assignment_sizes(&kafka, &topic) == [2, 2]);
         a.signal(libc::SIGTERM);
         assert_eq!(a.ended().code, 0);
         let a = start("a");
         produce(&kafka, &topic, 0, 400);
         wait_until("the records", || numbers(&a.seen()).len() + numbers(&b.seen()).len() == 400);
         assert!(!numbers(&a.seen()).is_empty());
-        // Who came first had all, until the second came.
+        // The first member had all partitions until the second joined.
         for (running, moves) in [(a, 0), (b, 1)] {
             running.signal(libc::SIGTERM);
             let done = running.ended();
             assert_eq!(done.code, 0, "{}", done.stderr);
             let moved = done.stderr.matches("revoked").count();
-            assert!(moved <= moves, "{protocol}: nobody had to move: {}", done.stderr);
+            assert!(moved <= moves, "{protocol}: no other rebalance is needed: {}", done.stderr);
         }
     }
 }
 
 #[test]
-fn new_topics_and_partitions_are_picked_up() {
+fn new_topics_and_partitions_are_read() {
     for flags in [&["-g", "picked"][..], &["-g", "picked-classic", "--group-protocol", "classic"], &["-o", "beginning"]]
     {
-        let kafka = brokers("4.3.1");
+        let kafka = latest_or_local();
         let first = kafka.topic("pick", 1);
         let pattern = format!("{first}|{first}-later");
         let args = [
@@ -226,7 +227,7 @@ fn new_topics_and_partitions_are_picked_up() {
         kafka.kpipe(&["topics", "create", &later, "--partitions", "2"], b"");
         produce(&kafka, &later, 10, 30);
         wait_until("the new topic", || numbers(&reader.seen()).len() == 30);
-        kafka.java_tool("org.apache.kafka.tools.TopicCommand", &["--alter", "--topic", &later, "--partitions", "4"]);
+        kafka.kpipe(&["topics", "add-partitions", &later, "--to", "4"], b"");
         produce(&kafka, &later, 30, 90);
         wait_until("the new partitions", || numbers(&reader.seen()).len() == 90);
         reader.signal(libc::SIGTERM);
@@ -236,17 +237,16 @@ fn new_topics_and_partitions_are_picked_up() {
 }
 
 #[test]
-fn a_reader_that_stalls_leaves_and_joins_again_when_it_moves() {
-    for (version, protocol) in [("4.3.1", "consumer"), ("local", "classic")] {
-        let kafka = brokers(version);
+fn a_member_whose_reader_stalls_leaves_and_joins_again_when_it_resumes() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("stall", 2);
         let flags = ["--group-protocol", protocol, "--max-poll-interval", "1s", "--commit-interval", "200ms"];
         let reader = member(&kafka, &topic, &flags);
-        wait_until("the member", || shares(&kafka, &topic) == [2]);
-        reader.pause(true);
+        wait_until("the member", || assignment_sizes(&kafka, &topic) == [2]);
+        reader.set_paused(true);
         produce(&kafka, &topic, 0, 60_000);
-        wait_until("the member to leave", || shares(&kafka, &topic).is_empty());
-        reader.pause(false);
+        wait_until("the member to leave", || assignment_sizes(&kafka, &topic).is_empty());
+        reader.set_paused(false);
         wait_until("all to be read", || {
             let seen: BTreeSet<u32> = numbers(&reader.seen()).into_iter().collect();
             seen.len() == 60_000
@@ -259,10 +259,10 @@ fn a_reader_that_stalls_leaves_and_joins_again_when_it_moves() {
     }
 }
 
-/// A slow reader is not a stalled one: it takes a record now and then, and stays.
+/// The poll interval counts from record to record.
 #[test]
-fn a_slow_reader_stays_a_member() {
-    let kafka = brokers("local");
+fn a_member_whose_reader_is_slow_stays() {
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("slow", 1);
     produce(&kafka, &topic, 0, 12);
     let line = format!(
@@ -275,28 +275,28 @@ fn a_slow_reader_stays_a_member() {
 }
 
 #[test]
-fn rebalances_are_told_as_json() {
-    let kafka = brokers("local");
+fn rebalances_are_logged_as_json() {
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("told", 2);
     let start =
         || Running::kpipe(&["-b", &kafka.bootstrap, "-v", "--log-format", "json", "consume", &topic, "-g", &topic]);
-    // What the coordinator has given, a member has only once it reads it.
+    // The coordinator describes an assignment before the member acts on it.
     let reads_both = |first: &Running, value: &str| {
         kafka.kpipe(&["produce", &topic, "-p", "1", "-q"], format!("{value}\n").as_bytes());
         wait_until("the record", || first.seen().contains(&format!("\"{value}\"")));
     };
     let first = start();
-    wait_until("the first", || shares(&kafka, &topic) == [2]);
+    wait_until("the first", || assignment_sizes(&kafka, &topic) == [2]);
     reads_both(&first, "begun");
     let second = start();
-    wait_until("the second", || shares(&kafka, &topic) == [1, 1]);
+    wait_until("the second", || assignment_sizes(&kafka, &topic) == [1, 1]);
     second.signal(libc::SIGTERM);
     second.ended();
-    wait_until("the first alone", || shares(&kafka, &topic) == [2]);
+    wait_until("the first alone", || assignment_sizes(&kafka, &topic) == [2]);
     reads_both(&first, "alone");
     first.signal(libc::SIGTERM);
-    let told = json_lines(&first.ended().stderr);
-    let events: Vec<(&str, &str)> = told
+    let logged = json_lines(&first.ended().stderr);
+    let events: Vec<(&str, &str)> = logged
         .iter()
         .filter_map(|event| Some((event["message"].as_str()?, event["partitions"].as_str()?)))
         .filter(|(_, partitions)| *partitions != "none")
@@ -306,9 +306,10 @@ fn rebalances_are_told_as_json() {
 }
 
 #[test]
-fn the_nearest_replica_is_read() {
+fn records_are_fetched_from_the_nearest_replica() {
+    require!(Kafka);
     let selector = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector";
-    let kafka = Cluster::start("4.3.1", 2, &[selector]);
+    let kafka = Cluster::start(Version::LATEST, 2, &[selector]);
     let topic = crate::support::fresh("near");
     kafka.kpipe(&["topics", "create", &topic, "--replication-factor", "2"], b"");
     produce(&kafka, &topic, 0, 100);
@@ -319,16 +320,15 @@ fn the_nearest_replica_is_read() {
         let done =
             kafka.kpipe(&["-v", "consume", &topic, "--rack", &rack, "-o", "beginning", "-e", "--output", "value"], b"");
         assert_eq!(numbers(&done.stdout).len(), 100);
-        let told =
+        let is_logged =
             done.stderr.contains(&format!("reading from the nearest replica partition=\"{topic}/0\" broker={broker}"));
-        assert_eq!(told, broker != leader, "{}", done.stderr);
+        assert_eq!(is_logged, broker != leader, "{}", done.stderr);
     }
 }
 
 #[test]
-fn what_is_committed_bears_the_leaders_epoch_and_who_wrote_it() {
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
+fn committed_offsets_carry_the_leader_epoch_and_the_client() {
+    for (kafka, protocol) in each_with_protocols() {
         let topic = kafka.topic("epoch", 1);
         produce(&kafka, &topic, 0, 10);
         kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "4", "--group-protocol", protocol], b"");
@@ -337,134 +337,6 @@ fn what_is_committed_bears_the_leaders_epoch_and_who_wrote_it() {
         let expected = serde_json::json!({
             "group": topic, "topic": topic, "partition": 0, "offset": 4, "leader_epoch": 0, "metadata": metadata,
         });
-        assert_eq!(exported, [expected], "{version} {protocol}");
+        assert_eq!(exported, [expected], "{kafka} {protocol}");
     }
-}
-
-#[test]
-fn lag_is_watched_until_a_signal() {
-    let kafka = brokers("local");
-    let topic = kafka.topic("watched", 1);
-    produce(&kafka, &topic, 0, 10);
-    kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "4"], b"");
-    let watch = Running::kpipe(&["-b", &kafka.bootstrap, "groups", "lag", &topic, "--watch", "0.1", "-J"]);
-    let last = || json_lines(&watch.seen()).last().and_then(|line| line["lag"].as_i64());
-    wait_until("the lag", || last() == Some(6));
-    kafka.kpipe(&["consume", &topic, "-g", &topic, "-e"], b"");
-    wait_until("no lag", || last() == Some(0));
-    watch.signal(libc::SIGINT);
-    assert_eq!(watch.ended().code, 0);
-}
-
-#[test]
-fn groups_are_shown_as_kafkas_own_tool_shows_them() {
-    const TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-    for (version, protocol) in PROTOCOLS {
-        let kafka = brokers(version);
-        let topic = kafka.topic("shown", 3);
-        produce(&kafka, &topic, 0, 300);
-        let group = topic.as_str();
-        kafka.kpipe(&["consume", group, "-g", group, "-c", "120", "--group-protocol", protocol], b"");
-        let reader = member(&kafka, &topic, &["--group-protocol", protocol, "--commit", "none"]);
-        wait_until("the member", || shares(&kafka, group) == [3]);
-        let theirs = kafka.java_tool(TOOL, &["--describe", "--group", group]);
-        let mut expected: Vec<Vec<String>> = theirs
-            .lines()
-            .filter(|line| line.starts_with(group))
-            .map(|line| line.split_whitespace().skip(1).map(str::to_owned).collect())
-            .collect();
-        expected.sort();
-        let ours = kafka.kpipe(&["groups", "describe", group], b"").stdout;
-        let rows: Vec<Vec<String>> = ours
-            .lines()
-            .filter(|line| line.starts_with(&format!("{topic} ")))
-            .map(|line| line.split_whitespace().map(str::to_owned).collect())
-            .collect();
-        // Theirs has the client last; both else: topic, partition, committed, end, lag, member, host.
-        let same: Vec<Vec<String>> = rows.iter().map(|r| [&r[..6], &[r[7].clone(), r[6].clone()]].concat()).collect();
-        assert_eq!(same, expected, "{version} {protocol}\n{ours}\n{theirs}");
-        let state = kafka.java_tool(TOOL, &["--describe", "--group", group, "--state"]);
-        assert!(
-            state.contains("Stable") && ours.starts_with(&format!("{group}: Stable, 1 members, {protocol}")),
-            "{ours}{state}"
-        );
-
-        // Refused while it has members; the message says who they are.
-        let args = ["groups", "reset", group, "--topic", &topic, "--to", "beginning"];
-        let plan = kafka.kpipe(&args, b"");
-        assert!(plan.stderr.contains("--execute"), "{}", plan.stderr);
-        let refused = kafka.try_kpipe(&[&args[..], &["--execute"]].concat(), b"");
-        assert_eq!(refused.code, 1);
-        assert!(
-            refused.stderr.contains("NON_EMPTY_GROUP") && refused.stderr.contains("kpipe at 127.0.0.1"),
-            "{}",
-            refused.stderr
-        );
-        reader.signal(libc::SIGTERM);
-        reader.ended();
-
-        kafka.kpipe(&[&args[..], &["--execute"]].concat(), b"");
-        assert_eq!(kafka.try_kpipe(&["groups", "lag", group, "--max", "10"], b"").code, 1);
-        let lag = |args: &[&str]| -> i64 {
-            json_lines(&kafka.kpipe(&[&["groups", "lag", group, "-J"], args].concat(), b"").stdout)
-                .iter()
-                .map(|l| l["lag"].as_i64().unwrap())
-                .sum()
-        };
-        assert_eq!(lag(&[]), 300);
-        let exported = kafka.kpipe(&["groups", "export", group], b"").stdout;
-        kafka.kpipe(&["groups", "reset", group, "--to", "end", "--execute"], b"");
-        assert_eq!((lag(&[]), lag(&["--max", "0"])), (0, 0));
-        kafka.kpipe(&["groups", "reset", group, "--to", "shift:-2", "--execute"], b"");
-        assert_eq!(lag(&[]), 6);
-        kafka.kpipe(&["groups", "reset", group, "--topic", &format!("{topic}:1"), "--to", "@1000", "--execute"], b"");
-        let described = kafka.java_tool(TOOL, &["--describe", "--group", group]);
-        let row: Vec<&str> = described
-            .lines()
-            .filter_map(|l| {
-                Some(l.split_whitespace().collect::<Vec<_>>()).filter(|r| r.len() > 3 && r[0] == group && r[2] == "1")
-            })
-            .next()
-            .unwrap();
-        assert_eq!(row[3], "0", "{described}");
-        kafka.kpipe(&["groups", "import", "--execute"], exported.as_bytes());
-        assert_eq!(lag(&[]), 300);
-        kafka.kpipe(&["groups", "delete-offsets", group, "--topic", &topic, "--yes"], b"");
-        assert_eq!(kafka.kpipe(&["groups", "export", group], b"").stdout, "");
-        kafka.try_kpipe(&["groups", "delete", group, "--yes"], b"");
-        assert!(!kafka.java_tool(TOOL, &["--list"]).lines().any(|line| line == group));
-        let gone = kafka.try_kpipe(&["groups", "describe", group], b"");
-        assert!(gone.code == 1 && gone.stderr.contains("GROUP_ID_NOT_FOUND"), "{}", gone.stderr);
-    }
-}
-
-#[test]
-fn what_cannot_be_is_refused_in_words() {
-    let kafka = brokers("local");
-    for (args, says) in [
-        (&["consume", "t", "--instance-id", "x"][..], "need a group: -g"),
-        (&["consume", "t", "-g", "g", "--assignor", "rang"], "did you mean range?"),
-        (
-            &["consume", "t", "-g", "g", "--group-protocol", "consumer", "--session-timeout", "9s"],
-            "consumer.session.timeout.ms",
-        ),
-        (&["consume", "t", "-g", "g", "--group-protocol", "consumer"], "the brokers do not have it"),
-        (&["consume", "t", "-g", "g", "--group-protocol", "classic", "--assignor", "uniform"], "cooperative-sticky"),
-        (&["consume", "--regex", "("], "without closing"),
-        (&["groups", "reset", "g", "--to", "beginning"], "--topic says what to set"),
-    ] {
-        let done = kafka.try_kpipe(args, b"");
-        assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);
-        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
-    }
-    let malformed = kafka.try_kpipe(
-        &["groups", "import"],
-        b"{\"group\":\"g\",\"topic\":\"t\",\"partition\":0,\"offset\":1}\n{\"grup\":1}\n",
-    );
-    assert_eq!(malformed.code, 1);
-    assert!(malformed.stderr.contains("stdin, line 2, byte"), "{}", malformed.stderr);
-    let old = brokers("0.10.2.2").try_kpipe(&["groups", "list"], b"");
-    assert!(old.code == 2 && old.stderr.contains("--engine native can"), "{}", old.stderr);
-    let old = brokers("0.10.2.2").try_kpipe(&["consume", "t", "-g", "g", "--instance-id", "x"], b"");
-    assert!(old.code == 2 && old.stderr.contains("cannot share a group"), "{}", old.stderr);
 }

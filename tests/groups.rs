@@ -1,11 +1,17 @@
-//! Groups: what is committed was written, and a second run goes on where the first ended.
+//! Groups: what is committed was written, and a second run resumes where the first ended.
 
-use crate::support::{Running, brokers, shell, values, wait_until};
+use crate::support::{Kafka, Running, Version, each, latest_or_local, require, shared, shell, values, wait_until};
 
 #[test]
-fn a_second_run_goes_on_where_the_first_ended() {
-    for version in ["4.3.1", "3.9.2", "1.1.1", "0.10.2.2", "0.8.2.2", "local"] {
-        let kafka = brokers(version);
+fn a_second_run_resumes_where_the_first_ended() {
+    for kafka in each([
+        Kafka::LATEST,
+        Kafka::Real(Version::V3_9),
+        Kafka::Real(Version::V1_1),
+        Kafka::Real(Version::V0_10_2),
+        Kafka::Real(Version::V0_8_2),
+        Kafka::Local,
+    ]) {
         let topic = kafka.topic("stored", 1);
         kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n");
         let group = topic.clone();
@@ -13,43 +19,43 @@ fn a_second_run_goes_on_where_the_first_ended() {
             let done = kafka.kpipe(&[&["consume", &topic, "-g", &group], args].concat(), b"");
             values(&done.stdout).concat()
         };
-        assert_eq!(read(&["-c", "2"]), "01", "{version}: from the beginning where nothing is stored");
-        assert_eq!(read(&["-e", "--commit", "none"]), "23", "{version}");
-        assert_eq!(read(&["-e", "--commit", "each"]), "23", "{version}: nothing was committed");
-        assert_eq!(read(&["-e"]), "", "{version}");
+        assert_eq!(read(&["-c", "2"]), "01", "{kafka}: from the beginning without a committed offset");
+        assert_eq!(read(&["-e", "--commit", "none"]), "23", "{kafka}");
+        assert_eq!(read(&["-e", "--commit", "each"]), "23", "{kafka}: --commit none committed nothing");
+        assert_eq!(read(&["-e"]), "", "{kafka}");
         kafka.kpipe(&["produce", &topic, "-p", "0"], b"4\n");
-        assert_eq!(read(&["-e", "-p", "0"]), "4", "{version}");
+        assert_eq!(read(&["-e", "-p", "0"]), "4", "{kafka}");
     }
 }
 
 #[test]
-fn a_new_group_begins_where_it_is_told() {
-    let kafka = brokers("local");
-    let topic = kafka.topic("told", 1);
+fn a_new_group_begins_at_the_given_offset() {
+    let kafka = shared(Kafka::Local);
+    let topic = kafka.topic("given", 1);
     kafka.kpipe(&["produce", &topic], b"0\n1\n2\n");
     let read = kafka.kpipe(&["consume", &topic, "-g", &topic, "-o", "-1", "-e"], b"");
     assert_eq!(values(&read.stdout), ["2"]);
 }
 
 #[test]
-fn head_gets_what_it_wants_and_nothing_it_did_not_take_is_committed() {
-    let kafka = brokers("4.3.1");
+fn records_that_head_did_not_read_are_not_committed() {
+    let kafka = latest_or_local();
     let topic = kafka.topic("head", 1);
     let lines: String = (0..50_000).map(|n| format!("{n:050}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
-    // `head` takes blocks; this reader takes exactly a line's bytes, so what it took is known.
+    // `head` reads whole blocks; `dd` reads exactly ten lines.
     let consume = format!("kpipe -b {} consume {topic} -g {topic} --output value", kafka.bootstrap);
     let first = shell(&format!("{consume} | dd bs=51 count=10 iflag=fullblock status=none; exit ${{PIPESTATUS[0]}}"));
     assert_eq!(first.code, 0, "{}", first.stderr);
     assert_eq!(first.stderr, "");
     let second = shell(&format!("{consume} -e"));
-    assert_eq!(first.stdout + &second.stdout, lines, "nothing lost, nothing twice");
+    assert_eq!(first.stdout + &second.stdout, lines, "every record once");
 }
 
-/// The reader goes while there is nothing more to write: within a second that is noticed, and what it left counts not.
+/// A reader that closes the pipe is noticed within a second, even if no more records arrive.
 #[test]
-fn a_reader_that_leaves_records_in_the_pipe_leaves_them_to_the_next() {
-    let kafka = brokers("local");
+fn records_left_in_the_pipe_are_not_committed() {
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("left", 1);
     kafka.kpipe(&["produce", &topic], b"1\n2\n3\n");
     let consume = format!("kpipe -b {} consume {topic} -g {topic} --output value", kafka.bootstrap);
@@ -59,8 +65,8 @@ fn a_reader_that_leaves_records_in_the_pipe_leaves_them_to_the_next() {
 }
 
 #[test]
-fn a_sigterm_commits_what_was_written() {
-    let kafka = brokers("4.3.1");
+fn sigterm_commits_what_was_written() {
+    let kafka = latest_or_local();
     let topic = kafka.topic("term", 1);
     kafka.kpipe(&["produce", &topic], b"a\nb\n");
     for expected in ["a\nb\n", "c\n"] {
@@ -74,12 +80,12 @@ fn a_sigterm_commits_what_was_written() {
 }
 
 #[test]
-fn with_commit_each_a_sigkill_repeats_one_record_at_most() {
-    let kafka = brokers("4.3.1");
+fn with_commit_each_sigkill_repeats_one_record_at_most() {
+    let kafka = latest_or_local();
     let topic = kafka.topic("kill", 1);
     let lines: String = (0..2_000).map(|n| format!("{n}\n")).collect();
     kafka.kpipe(&["produce", &topic], lines.as_bytes());
-    // The one that died keeps its share until its session ends.
+    // The killed member keeps its partitions until its session times out.
     let session = ["--session-timeout", "6s", "--commit", "each"];
     let args =
         [&["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--output", "value", "-e"][..], &session].concat();
@@ -96,11 +102,12 @@ fn with_commit_each_a_sigkill_repeats_one_record_at_most() {
 
 #[test]
 fn kafkas_own_tool_sees_the_committed_offsets() {
-    let kafka = brokers("4.3.1");
+    require!(Kafka);
+    let kafka = shared(Kafka::LATEST);
     let topic = kafka.topic("seen", 1);
     kafka.kpipe(&["produce", &topic], b"a\nb\nc\n");
     kafka.kpipe(&["consume", &topic, "-g", &topic, "-c", "2"], b"");
-    // Kafka's consumer in the same group goes on after it.
-    let rest = kafka.java_consume(&topic, 1, &["--group", &topic]);
+    // Kafka's consumer resumes after it in the same group.
+    let rest = kafka.console_consume(&topic, 1, &["--group", &topic]);
     assert_eq!(rest, "c\n");
 }

@@ -1,53 +1,47 @@
-//! What kpipe writes, Kafka's own tools read, and the other way round, on every version and engine.
+//! Kafka's own tools read what kpipe writes, and the reverse, with every version and engine.
 
-use crate::support::{brokers, json_lines, values};
+use crate::support::{Cluster, Kafka, Version, each, json_lines, latest_or_local, require, shared, values};
+use std::sync::Arc;
 
-/// Versions with the engine that `--engine auto` must pick.
-const PAIRS: [(&str, &str); 6] = [
-    ("4.3.1", "native"),
-    ("3.9.2", "native"),
-    ("2.8.2", "native"),
-    ("1.1.1", "native"),
-    ("0.10.2.2", "kafka"),
-    ("0.8.2.2", "kafka"),
-];
-
-fn the_first_thing_a_user_tries(version: &'static str, engine: &str) {
-    let kafka = brokers(version);
-    let topic = kafka.topic("first", 1);
-    let made = kafka.kpipe(&["-v", "produce", &topic], b"1\n2\n3\n4\n5\n");
-    assert!(made.stderr.contains(&format!("engine=\"{engine}\"")), "{}", made.stderr);
-    assert!(made.stderr.contains("5 records delivered"), "{}", made.stderr);
-    assert_eq!(kafka.values(&topic), ["1", "2", "3", "4", "5"]);
+/// All versions, and `kpipe local`.
+fn all_clusters() -> impl Iterator<Item = Arc<Cluster>> {
+    each(Version::ALL.map(Kafka::Real)).chain(each([Kafka::Local]))
 }
 
 #[test]
-fn the_first_thing_a_user_tries_works_on_every_version() {
-    for (version, engine) in PAIRS {
-        the_first_thing_a_user_tries(version, engine);
+fn produce_and_consume_work_with_every_version() {
+    for kafka in all_clusters() {
+        let topic = kafka.topic("first", 1);
+        let produced = kafka.kpipe(&["-v", "produce", &topic], b"1\n2\n3\n4\n5\n");
+        let engine = format!("engine=\"{}\"", kafka.version().engine());
+        assert!(produced.stderr.contains(&engine), "{}", produced.stderr);
+        assert!(produced.stderr.contains("5 records delivered"), "{}", produced.stderr);
+        assert_eq!(kafka.values(&topic), ["1", "2", "3", "4", "5"]);
     }
 }
 
 #[test]
-fn the_crate_engine_works_where_it_is_forced() {
-    let kafka = brokers("3.9.2");
+fn the_kafka_engine_can_be_forced_up_to_3_9() {
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V3_9));
     let topic = kafka.topic("forced", 1);
     kafka.kpipe(&["--engine", "kafka", "produce", &topic, "-z", "gzip"], b"a\nb\n");
     let read = kafka.kpipe(&["--engine", "kafka", "consume", &topic, "-o", "beginning", "-e"], b"");
     let records = json_lines(&read.stdout);
     assert_eq!(values(&read.stdout), ["a", "b"]);
     assert!(records[0].get("timestamp").is_none() && records[0].get("key").is_none(), "unknown fields are left out");
-    let failed = brokers("4.3.1").try_kpipe(&["--engine", "kafka", "produce", "any"], b"x\n");
+    let failed = shared(Kafka::LATEST).try_kpipe(&["--engine", "kafka", "produce", "any"], b"x\n");
     assert_eq!(failed.code, 2, "{}", failed.stderr);
     assert!(failed.stderr.contains("0.8.2 to 3.9"), "{}", failed.stderr);
-    let failed = brokers("0.10.2.2").try_kpipe(&["--engine", "native", "topics", "list"], b"");
+    let failed = shared(Kafka::Real(Version::V0_10_2)).try_kpipe(&["--engine", "native", "topics", "list"], b"");
     assert_eq!(failed.code, 2);
     assert!(failed.stderr.contains("use --engine kafka"), "{}", failed.stderr);
 }
 
 #[test]
-fn what_the_crate_cannot_do_is_refused_before_the_first_record() {
-    let kafka = brokers("0.10.2.2");
+fn what_the_kafka_engine_cannot_do_is_refused_before_the_first_record() {
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V0_10_2));
     let refused: [&[&str]; 8] = [
         &["produce", "refused", "-H", "a=b"],
         &["produce", "refused", "--timestamp", "1"],
@@ -63,113 +57,115 @@ fn what_the_crate_cannot_do_is_refused_before_the_first_record() {
         assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains("--engine native can"), "{args:?}: {}", done.stderr);
     }
-    assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("refused"), "nothing was sent or made");
+    assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("refused"), "no topic was created");
 }
 
-/// A value a line, keys, headers, timestamps, nulls: as Kafka's own consumer shows them.
-fn kafkas_consumer_reads(version: &'static str) {
-    let kafka = brokers(version);
+/// Values, keys, headers, timestamps and nulls, as Kafka's own consumer prints them.
+fn kafkas_consumer_reads(kafka: &Cluster) {
     let topic = kafka.topic("read", 1);
     let args = ["produce", &topic, "-K", "=", "-Z", "-H", "trace=abc", "-H", "n", "--timestamp", "1700000000123"];
     kafka.kpipe(&args, "k1=v1\nk2=\n=only value\nk4=été ☃\n".as_bytes());
     let mut properties = vec!["print.timestamp=true", "print.key=true"];
-    if version != "1.1.1" {
+    if kafka.version().prints_headers() {
         properties.extend(["print.headers=true", "null.literal=NIL"]);
     }
-    let flag = if version == "4.3.1" { "--formatter-property" } else { "--property" };
+    let flag = kafka.version().formatter_property_flag();
     let shown: Vec<_> = properties.into_iter().flat_map(|property| [flag, property]).collect();
-    let read = kafka.java_consume(&topic, 4, &shown);
-    let expected = if version == "1.1.1" {
-        "CreateTime:1700000000123\tk1\tv1\nCreateTime:1700000000123\tk2\tnull\n\
-         CreateTime:1700000000123\tnull\tonly value\nCreateTime:1700000000123\tk4\tété ☃\n"
-    } else {
+    let read = kafka.console_consume(&topic, 4, &shown);
+    let expected = if kafka.version().prints_headers() {
         "CreateTime:1700000000123\ttrace:abc,n:NIL\tk1\tv1\nCreateTime:1700000000123\ttrace:abc,n:NIL\tk2\tNIL\n\
          CreateTime:1700000000123\ttrace:abc,n:NIL\tNIL\tonly value\nCreateTime:1700000000123\ttrace:abc,n:NIL\tk4\tété ☃\n"
+    } else {
+        "CreateTime:1700000000123\tk1\tv1\nCreateTime:1700000000123\tk2\tnull\n\
+         CreateTime:1700000000123\tnull\tonly value\nCreateTime:1700000000123\tk4\tété ☃\n"
     };
-    assert_eq!(read, expected, "{version}");
+    assert_eq!(read, expected, "{kafka}");
 }
 
 #[test]
 fn kafkas_consumer_reads_keys_headers_timestamps_and_nulls() {
-    for version in ["4.3.1", "3.9.2", "2.8.2", "1.1.1"] {
-        kafkas_consumer_reads(version);
+    require!(Kafka);
+    for version in Version::ALL.into_iter().filter(|version| version.engine() == "native") {
+        kafkas_consumer_reads(&shared(Kafka::Real(version)));
     }
 }
 
 #[test]
-fn kafkas_old_consumers_read_keys_and_values() {
-    let kafka = brokers("0.10.2.2");
+fn kafkas_oldest_consumers_read_keys_and_values() {
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V0_10_2));
     let topic = kafka.topic("read", 1);
     kafka.kpipe(&["produce", &topic, "-K", "=", "-p", "0"], b"k1=v1\nk2=v2\n");
-    assert_eq!(kafka.java_consume(&topic, 2, &["--property", "print.key=true"]), "k1\tv1\nk2\tv2\n");
-    let kafka = brokers("0.8.2.2");
+    assert_eq!(kafka.console_consume(&topic, 2, &["--property", "print.key=true"]), "k1\tv1\nk2\tv2\n");
+    let kafka = shared(Kafka::Real(Version::V0_8_2));
     let topic = kafka.topic("read", 1);
     kafka.kpipe(&["produce", &topic, "-K", "=", "-p", "1", "-z", "snappy"], b"k1=v1\nk2=v2\n");
-    assert_eq!(kafka.java_read_partition(&topic, 1, &["--property", "print.key=true"]), "k1\tv1\nk2\tv2\n");
+    assert_eq!(kafka.simple_consume(&topic, 1, &["--property", "print.key=true"]), "k1\tv1\nk2\tv2\n");
 }
 
 #[test]
 fn kpipe_reads_what_kafkas_producer_writes() {
-    for (version, engine) in PAIRS {
-        let kafka = brokers(version);
+    require!(Kafka);
+    for kafka in all_clusters() {
         let topic = kafka.topic("written", 1);
-        let args = ["--property", "parse.key=true", "--property", "key.separator=:"];
-        kafka.java_produce(&topic, &args, "k1:v1\nk2:\nk3:été ☃\n".as_bytes());
+        kafka.console_produce_keyed(&topic, ":", "k1:v1\nk2:\nk3:été ☃\n".as_bytes());
         let read = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"");
         let mut records = json_lines(&read.stdout);
         records.sort_by_key(|r| r["key"].to_string());
         let key: Vec<_> = records.iter().map(|r| r["key"].as_str().unwrap()).collect();
-        assert_eq!(key, ["k1", "k2", "k3"], "{version}");
+        assert_eq!(key, ["k1", "k2", "k3"], "{kafka}");
         let value: Vec<_> = records.iter().map(|r| r["value"].as_str().unwrap_or_default()).collect();
-        assert_eq!(value, ["v1", "", "été ☃"], "{version}");
-        assert_eq!(records[0].get("timestamp").is_some(), engine == "native", "{version}");
+        assert_eq!(value, ["v1", "", "été ☃"], "{kafka}");
+        assert_eq!(records[0].get("timestamp").is_some(), kafka.version().engine() == "native", "{kafka}");
     }
 }
 
-/// 100,000 lines through three partitions: nothing lost, doubled, or out of order.
+/// 100,000 lines through three partitions.
 #[test]
-fn a_large_file_goes_through_whole_and_in_order() {
+fn a_large_file_arrives_complete_and_in_order() {
     let lines: String = (0..100_000).map(|n| format!("key-{}:{n}\n", n % 97)).collect();
-    for (version, engine) in PAIRS {
-        for forced in if version == "3.9.2" { vec!["native", "kafka"] } else { vec![engine] } {
-            let kafka = brokers(version);
+    for kafka in all_clusters() {
+        let engines: &[&str] =
+            if kafka.kafka == Kafka::Real(Version::V3_9) { &["native", "kafka"] } else { &[kafka.version().engine()] };
+        for forced in engines {
             let topic = kafka.topic("large", 3);
-            let made = kafka.kpipe(&["--engine", forced, "produce", &topic, "-K", ":"], lines.as_bytes());
-            assert!(made.stderr.contains("100000 records delivered"), "{}", made.stderr);
+            let produced = kafka.kpipe(&["--engine", forced, "produce", &topic, "-K", ":"], lines.as_bytes());
+            assert!(produced.stderr.contains("100000 records delivered"), "{}", produced.stderr);
             let read = kafka.kpipe(&["--engine", forced, "consume", &topic, "-o", "beginning", "-e"], b"");
             let mut seen = vec![false; 100_000];
             let mut last = std::collections::HashMap::new();
             let mut partition_of = std::collections::HashMap::new();
             for record in json_lines(&read.stdout) {
                 let n: usize = record["value"].as_str().unwrap().parse().unwrap();
-                assert!(!std::mem::replace(&mut seen[n], true), "{n} twice on {version} {forced}");
+                assert!(!std::mem::replace(&mut seen[n], true), "{n} twice on {kafka} {forced}");
                 let key = record["key"].as_str().unwrap().to_owned();
                 let partition = record["partition"].as_i64().unwrap();
                 assert_eq!(*partition_of.entry(key.clone()).or_insert(partition), partition, "a key moved");
                 if let Some(before) = last.insert(key, n) {
-                    assert!(before < n, "out of order on {version} {forced}");
+                    assert!(before < n, "out of order on {kafka} {forced}");
                 }
             }
-            assert!(seen.iter().all(|seen| *seen), "lost on {version} {forced}");
+            assert!(seen.iter().all(|seen| *seen), "lost on {kafka} {forced}");
             let used: std::collections::HashSet<_> = partition_of.values().collect();
-            assert_eq!(used.len(), 3, "{version}: keys spread over the partitions");
+            assert_eq!(used.len(), 3, "{kafka}: keys are spread over the partitions");
         }
     }
 }
 
 #[test]
-fn keyed_records_go_where_kafkas_producer_puts_them() {
-    let kafka = brokers("4.3.1");
+fn keyed_records_go_to_the_partitions_that_kafkas_producer_chooses() {
+    require!(Kafka);
+    let kafka = shared(Kafka::LATEST);
     let (ours, theirs) = (kafka.topic("ours", 12), kafka.topic("theirs", 12));
     let lines: String = (0..500).map(|n| format!("key {n} é=v\n")).collect();
     kafka.kpipe(&["produce", &ours, "-K", "="], lines.as_bytes());
-    kafka.java_produce(&theirs, &["--property", "parse.key=true", "--property", "key.separator=="], lines.as_bytes());
-    assert_eq!(kafka.places(&ours), kafka.places(&theirs));
+    kafka.console_produce_keyed(&theirs, "=", lines.as_bytes());
+    assert_eq!(kafka.partition_by_key(&ours), kafka.partition_by_key(&theirs));
 }
 
 #[test]
-fn keyless_records_spread_over_all_partitions() {
-    let kafka = brokers("4.3.1");
+fn keyless_records_are_spread_over_all_partitions() {
+    let kafka = latest_or_local();
     let topic = kafka.topic("keyless", 3);
     let lines: String = (0..60_000).map(|n| format!("{n:0100}\n")).collect();
     kafka.kpipe(&["produce", &topic, "--batch-size", "100k"], lines.as_bytes());

@@ -1,13 +1,15 @@
-//! `kpipe local`: other clients work against it, it misbehaves as told, and nothing that is sent to it brings it down.
+//! `kpipe local`: other clients work with it, it injects the faults that tests ask for, and no request stops it.
 
-use crate::support::{Cluster, Running, Wire, brokers, json_lines, python, shell, wait_until};
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Wire, each, json_lines, python, require, shared, shell, wait_until,
+};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::Request;
 use kpipe::local::{Fault, OFFERED};
 use std::time::Duration;
 
 #[test]
-fn a_command_runs_with_a_cluster_and_gives_its_exit_code() {
+fn a_command_runs_with_a_cluster_and_its_exit_code_is_kpipes() {
     let line = "kpipe local -- sh -c 'seq 5 | kpipe produce t -q && kpipe consume t -o beginning -e --output value'";
     let done = shell(line);
     assert_eq!((done.code, done.stdout.as_str()), (0, "1\n2\n3\n4\n5\n"), "{}", done.stderr);
@@ -16,7 +18,7 @@ fn a_command_runs_with_a_cluster_and_gives_its_exit_code() {
     let missing = shell("kpipe local -- no-such-command");
     assert_eq!(missing.code, 1);
     assert!(missing.stderr.contains("no-such-command"), "{}", missing.stderr);
-    // It is found without being in PATH.
+    // The command finds kpipe although it is not in PATH.
     let bare = shell(&format!("env PATH=/usr/bin:/bin {} local -- kpipe topics list", env!("CARGO_BIN_EXE_kpipe")));
     assert_eq!(bare.code, 0, "{}", bare.stderr);
     let passed = shell(
@@ -26,7 +28,7 @@ fn a_command_runs_with_a_cluster_and_gives_its_exit_code() {
 }
 
 #[test]
-fn it_tells_its_address_and_ends_on_a_signal() {
+fn it_prints_its_address_and_ends_on_a_signal() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let local = Running::kpipe(&["local", "--brokers", "2", "--port", "0", "--topic", "begun:4", "-v"]);
         wait_until("the address", || local.seen().ends_with('\n'));
@@ -45,26 +47,27 @@ fn it_tells_its_address_and_ends_on_a_signal() {
 }
 
 #[test]
-fn a_taken_port_and_wrong_flags_say_so() {
+fn a_port_in_use_and_invalid_flags_are_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let done = crate::support::kpipe(&["local", "--port", &port], b"");
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains(&format!("127.0.0.1:{port}: Address already in use")), "{}", done.stderr);
-    for (args, says) in [
+    for (args, message) in [
         (&["local", "--brokers", "0"][..], "1 to 100"),
         (&["local", "--topic", "t:none"], "like demo:3"),
         (&["local", "--topic", "no good:1", "--port", "0"], "contains one or more characters"),
     ] {
         let done = crate::support::kpipe(args, b"");
         assert_eq!(done.code, 2, "{}", done.stderr);
-        assert!(done.stderr.contains(says), "{}", done.stderr);
+        assert!(done.stderr.contains(message), "{}", done.stderr);
     }
 }
 
 #[test]
-fn kcat_works_against_it() {
-    let kafka = Cluster::local(2);
+fn kcat_works_with_it() {
+    require!(Kcat);
+    let kafka = Cluster::start_local(2);
     let b = &kafka.bootstrap;
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let copied = shell(&format!(
@@ -78,36 +81,36 @@ fn kcat_works_against_it() {
 }
 
 #[test]
-fn kafkas_own_tools_work_against_it() {
-    let kafka = Cluster::local(2);
+fn kafkas_own_tools_work_with_it() {
+    require!(KafkaTools);
+    let kafka = Cluster::start_local(2);
     let topic = kafka.topic("java", 3);
-    kafka.java_produce(&topic, &[], b"a\nb\nc\n");
-    let mut read: Vec<_> = kafka.java_consume(&topic, 3, &["--group", "jg"]).lines().map(str::to_owned).collect();
+    kafka.console_produce(&topic, &[], b"a\nb\nc\n");
+    let mut read: Vec<_> = kafka.console_consume(&topic, 3, &["--group", "jg"]).lines().map(str::to_owned).collect();
     read.sort();
     assert_eq!(read, ["a", "b", "c"]);
-    let group = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-    let described = kafka.java_tool(group, &["--describe", "--group", "jg"]);
+    let described = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", "jg"]);
     let committed: i64 = described
         .lines()
         .filter(|l| l.starts_with("jg"))
         .map(|l| l.split_whitespace().nth(3).unwrap().parse::<i64>().unwrap())
         .sum();
     assert_eq!(committed, 3, "{described}");
-    assert!(kafka.java_tool(group, &["--list"]).lines().any(|line| line == "jg"));
-    let topics = kafka.java_tool("org.apache.kafka.tools.TopicCommand", &["--describe", "--topic", &topic]);
+    assert!(kafka.tool(Tool::ConsumerGroupCommand, &["--list"]).lines().any(|line| line == "jg"));
+    let topics = kafka.tool(Tool::TopicCommand, &["--describe", "--topic", &topic]);
     assert!(topics.contains("PartitionCount: 3"), "{topics}");
-    let perf = kafka.java_tool(
-        "org.apache.kafka.tools.ProducerPerformance",
+    let perf = kafka.tool(
+        Tool::ProducerPerformance,
         &["--topic", &topic, "--num-records", "50000", "--record-size", "100", "--throughput", "-1"],
     );
     assert!(perf.contains("50000 records sent"), "{perf}");
 }
 
-/// Members of librdkafka come, go and die; each time the partitions are shared among those who are left.
+/// Members of librdkafka join and leave; each time the others share the partitions.
 #[test]
-fn a_group_of_librdkafka_rebalances_on_it_as_on_kafka() {
-    for version in ["local", "4.3.1"] {
-        let kafka = brokers(version);
+fn a_group_of_librdkafka_rebalances_on_it_like_on_kafka() {
+    require!(Python);
+    for kafka in each([Kafka::Local, Kafka::LATEST]) {
         let topic = kafka.topic("shared", 6);
         let script = format!(
             r#"
@@ -136,12 +139,12 @@ print('shared')
             b = kafka.bootstrap
         );
         let done = python(&script);
-        assert_eq!((done.code, done.stdout.as_str()), (0, "shared\n"), "{version}: {}", done.stderr);
+        assert_eq!((done.code, done.stdout.as_str()), (0, "shared\n"), "{kafka}: {}", done.stderr);
     }
 }
 
 #[test]
-fn the_oldest_batches_make_room() {
+fn the_oldest_batches_are_deleted_beyond_retain_bytes() {
     let local = Running::kpipe(&["local", "--port", "0", "--retain-bytes", "1M"]);
     wait_until("the address", || local.seen().ends_with('\n'));
     let bootstrap = local.seen().trim().to_owned();
@@ -158,15 +161,15 @@ fn the_oldest_batches_make_room() {
 }
 
 #[test]
-fn a_transaction_is_refused_in_words() {
-    let done = brokers("local").try_kpipe(&["produce", "t", "--transactional-id", "x"], b"a\n");
+fn a_transaction_is_refused_with_a_message() {
+    let done = shared(Kafka::Local).try_kpipe(&["produce", "t", "--transactional-id", "x"], b"a\n");
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("transaction"), "{}", done.stderr);
 }
 
 #[test]
-fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
-    let kafka = brokers("local");
+fn an_unknown_request_gets_unsupported_version() {
+    let kafka = shared(Kafka::Local);
     for (key, version) in [(24i16, 4i16), (68, 0), (1, 99), (1, 0), (9999, 0), (-1, -1)] {
         let mut wire = Wire::connect(&kafka.bootstrap);
         let mut frame = vec![0, 0, 0, 10];
@@ -175,10 +178,10 @@ fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
         frame.extend([0, 0, 0, 7, 0, 0]);
         wire.send(&frame);
         let answer = wire.frame().unwrap();
-        assert_eq!(&answer[..], [0, 0, 0, 7, 0, 35], "request {key} v{version}");
+        assert_eq!(&answer[..], [0, 0, 0, 7, 0, 35], "request {key} v{kafka}");
         assert!(wire.frame().is_none(), "closed");
     }
-    // ApiVersions is asked again in a version that is offered.
+    // A client asks again for ApiVersions, in a version that is offered.
     let mut wire = Wire::connect(&kafka.bootstrap);
     wire.send(&[0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 7, 0, 0]);
     assert_eq!(wire.frame().unwrap()[4..6], [0, 35]);
@@ -186,10 +189,10 @@ fn what_it_does_not_know_gets_unsupported_version_and_never_a_hang() {
     assert_eq!(offered.api_keys.len(), OFFERED.len());
 }
 
-/// Frames of every request with bytes changed, cut off and made up: each is answered or closes the connection.
+/// Frames of every request with bytes changed, removed and added: each is answered or closes the connection.
 #[test]
-fn mutated_requests_bring_nothing_down() {
-    let kafka = Cluster::local(1);
+fn mutated_requests_do_not_stop_it() {
+    let kafka = Cluster::start_local(1);
     let mut random = 88_172_645_463_325_252u64;
     let mut next = |below: usize| {
         random ^= random << 13;
@@ -214,7 +217,7 @@ fn mutated_requests_bring_nothing_down() {
         let len = (frame.len() - 4) as i32;
         frame[..4].copy_from_slice(&len.to_be_bytes());
         wire.send(&frame);
-        // A long poll or a joining member may wait: nobody waits here for that.
+        // A response that may take long is not waited for.
         if matches!(api, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::Produce)
             || wire.frame().is_none()
         {
@@ -227,7 +230,7 @@ fn mutated_requests_bring_nothing_down() {
     kafka.kpipe(&["produce", "after"], b"it lives\n");
 }
 
-/// A frame of a request with little in it.
+/// The frame of a default request.
 fn request_bytes(api: ApiKey, version: i16) -> Vec<u8> {
     use kafka_protocol::messages::*;
     fn frame<R: Request + Default>(version: i16) -> Vec<u8> {
@@ -256,12 +259,12 @@ fn request_bytes(api: ApiKey, version: i16) -> Vec<u8> {
     }
 }
 
-/// Every kind of fault while records go in: each is delivered once, in order.
+/// Every kind of fault while records are produced.
 #[test]
-fn faults_lose_and_double_nothing() {
-    let kafka = Cluster::local(3);
+fn faults_lose_and_repeat_no_record() {
+    let kafka = Cluster::start_local(3);
     let topic = kafka.topic("faults", 3);
-    let local = kafka.faulty();
+    let local = kafka.local();
     let mut input =
         Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "-K", ":", "-X", "request.timeout.ms=2000"]);
     let mut sent = 0;
@@ -305,10 +308,10 @@ fn faults_lose_and_double_nothing() {
 }
 
 #[test]
-fn a_reader_goes_on_through_faults() {
-    let kafka = Cluster::local(2);
+fn a_consumer_survives_faults() {
+    let kafka = Cluster::start_local(2);
     let topic = kafka.topic("reader", 2);
-    let local = kafka.faulty();
+    let local = kafka.local();
     let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning", "--output", "value"]);
     let mut expected = 0;
     for fault in [

@@ -1,4 +1,4 @@
-//! Promises, one file each, against real brokers and, where only bytes matter, against scripted peers.
+//! Promises, one file each, checked on real brokers, on `kpipe local` and against scripted peers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -11,23 +11,30 @@ mod configuration;
 mod copies;
 mod delivery;
 mod docs;
+mod group_admin;
 mod group_churn;
 mod group_faults;
 mod group_members;
 mod groups;
 mod interop;
+mod layers;
 mod local;
 mod local_agrees;
+mod local_faults;
 mod monitoring;
 mod old_formats;
 mod outages;
+mod positions;
 mod reading_faults;
+mod reassignment;
 mod reference;
+mod regressions;
 mod security;
 mod signals;
 mod stores;
 mod support;
 mod tokens;
+mod topic_changes;
 mod topics;
 mod transactions;
 mod where_to_begin;

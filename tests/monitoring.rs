@@ -1,6 +1,9 @@
-//! What a run counts, and how that is shown: stats lines, Prometheus' text, progress on a terminal.
+//! Metrics: the Prometheus endpoint and file, stats lines, and progress on a terminal.
 
-use crate::support::{Cluster, Running, brokers, fresh, json_lines, kpipe, python, shell, wait_until};
+use crate::support::{
+    Cluster, Kafka, Running, Tool, Version, each, fresh, json_lines, kpipe, latest_or_local, python, require, shared,
+    shell, wait_until,
+};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
@@ -8,7 +11,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What an HTTP server on loopback says: status line, and body.
+/// The status line and the body of a GET request on loopback.
 fn get(port: u16, path: &str) -> Option<(String, String)> {
     let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
@@ -27,7 +30,7 @@ fn value(text: &str, name: &str, labels: &str) -> f64 {
     text.lines().filter(of).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// Prometheus' own client library reads what is at `url`, and finds names and types.
+/// The names of the metrics that Prometheus' own parser finds at `url`, all with help and type.
 fn parsed_by_prometheus(url: &str) -> BTreeSet<String> {
     let done = python(&format!(
         r#"
@@ -45,8 +48,8 @@ for family in parse(answer.read().decode()):
 }
 
 #[test]
-fn a_run_is_scraped_while_it_works() {
-    let kafka = brokers("4.3.1");
+fn a_run_can_be_scraped_while_it_works() {
+    let kafka = latest_or_local();
     let (topic, port, reader_port) = (kafka.topic("scraped", 2), free_port(), free_port());
     let at = port.to_string();
     let mut producer =
@@ -62,9 +65,6 @@ fn a_run_is_scraped_while_it_works() {
     let bytes = |state| value(&text, "kpipe_produce_batch_bytes_total", state);
     assert!(bytes("compressed") > 0.0 && bytes("raw") > 2.0 * bytes("compressed"), "{text}");
     assert!(value(&text, "kpipe_request_duration_seconds_count", "api=\"Produce\",broker=\"1\"") >= 1.0);
-    assert!(
-        parsed_by_prometheus(&format!("http://127.0.0.1:{port}/metrics")).contains("kpipe_request_duration_seconds")
-    );
     assert_eq!(get(port, "/healthz").unwrap().1, "ok\n");
     assert!(get(port, "/").unwrap().0.contains("404"));
 
@@ -90,22 +90,22 @@ fn a_run_is_scraped_while_it_works() {
     wait_until("a commit", || value(&consumed(), "kpipe_commits_total", "") >= 1.0);
     assert_eq!(value(&consumed(), "kpipe_assigned_partitions", ""), 2.0);
     assert_eq!(value(&consumed(), "kpipe_output_bytes_total", ""), 20_000.0 * 101.0);
-    // A reader that takes nothing falls behind, and that is seen.
-    reader.pause(true);
+    // A reader that stalls falls behind, which shows as lag.
+    reader.set_paused(true);
     producer.write(lines.repeat(8).as_bytes());
     wait_until("a lag", || value(&consumed(), "kpipe_consumer_lag_records", &of_topic) > 1_000.0);
-    reader.pause(false);
+    reader.set_paused(false);
     wait_until("the lag worked off", || value(&consumed(), "kpipe_consumed_records_total", "") == 180_000.0);
     assert_eq!(producer.finish().code, 0);
     reader.signal(libc::SIGTERM);
     assert_eq!(reader.ended().code, 0);
-    assert!(get(port, "/metrics").is_none(), "it ends with the run");
+    assert!(get(port, "/metrics").is_none(), "the endpoint ends with the run");
 }
 
 #[test]
-fn every_group_is_exported_with_its_lag_in_records_and_in_time() {
-    for version in ["4.3.1", "3.9.2"] {
-        let kafka = brokers(version);
+fn every_group_is_exported_with_its_lag_in_records_and_in_seconds() {
+    require!(Kafka);
+    for kafka in each(Kafka::MODERN) {
         let (topic, port) = (kafka.topic("exported", 3), free_port());
         let groups: Vec<String> = (0..5).map(|n| fresh(&format!("exported-{n}"))).collect();
         kafka.kpipe(
@@ -133,9 +133,8 @@ fn every_group_is_exported_with_its_lag_in_records_and_in_time() {
         kafka.kpipe(&["produce", &topic, "-p", "1"], "x\n".repeat(70).as_bytes());
         wait_until("the lag", || lag("kpipe_group_lag_records", &groups[0]) == 70.0);
         wait_until("its time", || lag("kpipe_group_lag_seconds", &groups[0]) >= 1.0);
-        // Kafka's own tool counts as many.
-        let class = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-        let tool = kafka.java_tool(class, &["--describe", "--group", &groups[0]]);
+        // Kafka's own tool prints the same lag.
+        let tool = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", &groups[0]]);
         let line = tool.lines().find(|line| line.split_whitespace().nth(2) == Some("1")).unwrap();
         assert_eq!(line.split_whitespace().nth(5), Some("70"), "{tool}");
         let listed = json_lines(&kafka.kpipe(&["groups", "lag", "--all", "-J"], b"").stdout);
@@ -154,10 +153,11 @@ fn every_group_is_exported_with_its_lag_in_records_and_in_time() {
     }
 }
 
-/// An exporter and a producer tell of a broker that is gone, and of its return.
+/// In those of a producer and of the exporter of lag.
 #[test]
-fn a_broker_that_goes_is_seen_in_the_metrics() {
-    let mut kafka = Cluster::start("4.3.1", 1, &[]);
+fn a_broker_that_stops_answering_and_its_return_show_in_the_metrics() {
+    require!(Kafka);
+    let mut kafka = Cluster::start(Version::LATEST, 1, &[]);
     let (topic, port, lag_port) = (kafka.topic("gone", 1), free_port(), free_port());
     kafka.kpipe(&["consume", &topic, "-g", "g", "-o", "beginning", "-e"], b"");
     let settings = ["-X", "request.timeout.ms=500", "-X", "socket.connection.setup.timeout.ms=500"];
@@ -184,8 +184,8 @@ fn a_broker_that_goes_is_seen_in_the_metrics() {
 }
 
 #[test]
-fn stats_are_lines_of_json_on_stderr() {
-    let kafka = brokers("4.3.1");
+fn stats_are_json_lines_on_stderr() {
+    let kafka = latest_or_local();
     let topic = kafka.topic("stats", 1);
     let lines: String = (0..50_000).map(|n| format!("{n:0100}\n")).collect();
     let done = kafka.kpipe(&["-q", "produce", &topic, "-z", "zstd", "--stats", "50ms"], lines.as_bytes());
@@ -203,9 +203,9 @@ fn stats_are_lines_of_json_on_stderr() {
     assert_eq!((&last["consumed"]["records"], &last["consumed"]["lag_total"]), (&50_000.into(), &0.into()));
     assert_eq!(last["consumed"]["lag"][format!("{topic}/0")], 0);
     assert!(last["consumed"]["commits"].as_u64().unwrap() >= 1 && last["consumed"]["rebalances"] == 1, "{last}");
-    // What fails is counted by its name.
-    let small = kafka.topic("stats-small", 1);
-    kafka.kpipe(&["topics", "alter", &small, "--config", "max.message.bytes=1000"], b"");
+    // Errors are counted by name.
+    let small = fresh("stats-small");
+    kafka.kpipe(&["topics", "create", &small, "--config", "max.message.bytes=1000"], b"");
     let large = format!("small\n{}\n", "x".repeat(5_000));
     let failed = kafka.try_kpipe(
         &["-q", "produce", &small, "--batch-size", "100", "--on-error", "continue", "--stats", "10s"],
@@ -216,15 +216,33 @@ fn stats_are_lines_of_json_on_stderr() {
 }
 
 #[test]
-fn a_metrics_file_is_whole_at_the_end() {
-    let kafka = brokers("local");
+fn prometheus_can_parse_the_metrics() {
+    require!(Python);
+    let kafka = latest_or_local();
+    let (topic, port, dir) = (kafka.topic("parsed", 1), free_port(), tempfile::tempdir().unwrap());
+    let (at, file) = (port.to_string(), dir.path().join("kpipe.prom").display().to_string());
+    let mut producer = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--metrics", &at]);
+    producer.write(b"1\n");
+    wait_until("the record", || {
+        get(port, "/metrics").is_some_and(|(_, text)| value(&text, "kpipe_produced_records_total", "") == 1.0)
+    });
+    assert!(
+        parsed_by_prometheus(&format!("http://127.0.0.1:{port}/metrics")).contains("kpipe_request_duration_seconds")
+    );
+    assert_eq!(producer.finish().code, 0);
+    kafka.kpipe(&["produce", &topic, "--metrics-file", &file], b"1\n2\n");
+    assert!(parsed_by_prometheus(&format!("file://{file}")).contains("kpipe_produced_records_total"));
+}
+
+#[test]
+fn a_metrics_file_is_complete_at_the_end() {
+    let kafka = shared(Kafka::Local);
     let (topic, dir) = (kafka.topic("file", 1), tempfile::tempdir().unwrap());
     let path = dir.path().join("kpipe.prom");
     let path = path.display().to_string();
     kafka.kpipe(&["produce", &topic, "--metrics-file", &path], b"1\n2\n");
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(value(&text, "kpipe_produced_records_total", ""), 2.0);
-    parsed_by_prometheus(&format!("file://{path}"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
     let wrong = kafka.try_kpipe(&["produce", &topic, "--metrics-file", "/none/kpipe.prom"], b"1\n");
     assert!(
@@ -238,9 +256,9 @@ fn a_metrics_file_is_whole_at_the_end() {
     assert!(wrong.code == 2 && wrong.stderr.contains("Address already in use"), "{}", wrong.stderr);
 }
 
-/// The documentation, the dashboard and the alerts name what the program has, all of it, and nothing else.
+/// The documentation and the dashboard name all metrics; the alerts name only existing ones.
 #[test]
-fn the_names_in_the_docs_are_the_programs() {
+fn the_docs_name_the_metrics_that_exist() {
     let read =
         |name: &str| std::fs::read_to_string(format!("{}/docs/monitoring/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let names = |text: &str| -> BTreeSet<String> {
@@ -257,12 +275,12 @@ fn the_names_in_the_docs_are_the_programs() {
     assert_eq!(unknown, Vec::<String>::new());
 }
 
-/// `line` on a terminal of so many columns.
+/// What a line of shell prints on a terminal with this many columns.
 fn on_terminal(columns: u32, line: &str) -> String {
     shell(&format!("script -qec 'stty cols {columns} rows 24; {line}' /dev/null </dev/null")).stdout
 }
 
-/// Numbers change from run to run; what stands around them does not.
+/// Replaces what changes from run to run: numbers, and the length of the bar.
 fn without_numbers(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -278,8 +296,9 @@ fn without_numbers(text: &str) -> String {
 }
 
 #[test]
-fn progress_is_shown_on_a_terminal_and_nowhere_else() {
-    let kafka = brokers("local");
+fn progress_is_shown_only_on_a_terminal() {
+    require!(Script);
+    let kafka = shared(Kafka::Local);
     let (topic, b) = (kafka.topic("progress", 1), &kafka.bootstrap);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), (0..60_000).map(|n| format!("{n:030}\n")).collect::<String>()).unwrap();
@@ -304,22 +323,23 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
         let snapshot = without_numbers(line.trim_start_matches("\u{1b}[2K").trim_end());
         assert_eq!(snapshot, "N N records N/s N B N B/s lag N N partitions", "{line:?}");
     }
-    // In a pipe for those who ask for it, a line at a time; not for those who want quiet.
+    // In a pipe only with --progress, line by line; with -q never.
     for (line, shows) in [
         (format!("kpipe -b {b} produce {topic} {file} 2>&1"), false),
         (format!("kpipe -b {b} produce {topic} {file} --rate 40000 --progress 2>&1"), true),
     ] {
         let done = shell(&line);
         assert_eq!(done.stdout.contains('['), shows, "{line}: {:?}", done.stdout);
-        assert!(!done.stdout.contains('\u{1b}'), "no codes for terminals in a pipe: {:?}", done.stdout);
+        assert!(!done.stdout.contains('\u{1b}'), "escape sequences in a pipe: {:?}", done.stdout);
     }
     let quiet = on_terminal(80, &format!("kpipe -q -b {b} produce {topic} {file} --rate 100000"));
     assert_eq!(quiet.trim(), "", "{quiet:?}");
 }
 
 #[test]
-fn tables_on_a_terminal_and_in_pipes_have_no_colours() {
-    let kafka = brokers("4.3.1");
+fn tables_have_no_colors() {
+    require!(Script);
+    let kafka = latest_or_local();
     let topic = kafka.topic("plain-table", 2);
     for columns in [80, 200] {
         let shown = on_terminal(columns, &format!("kpipe -b {} topics describe {topic}", kafka.bootstrap));

@@ -1,17 +1,18 @@
-//! Message sets v0 and v1, as older segments still hold them, read by the native engine.
+//! Message sets v0 and v1, which old segments may still hold, read by the native engine.
 
-use crate::support::{brokers, fresh, json_lines};
+use crate::support::{Kafka, Version, fresh, json_lines, require, shared};
 
 #[test]
 fn old_segments_are_read() {
-    let kafka = brokers("1.1.1");
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V1_1));
     for (format, codec) in
         [("0.9.0", "none"), ("0.9.0", "snappy"), ("0.10.2", "none"), ("0.10.2", "gzip"), ("0.10.2", "lz4")]
     {
         let topic = fresh("segments");
         let set = format!("message.format.version={format}");
         kafka.kpipe(&["topics", "create", &topic, "--config", &set], b"");
-        // The broker writes v2 batches down into the topic's format.
+        // The broker converts v2 batches to the topic's format.
         let args =
             ["produce", &topic, "-K", "=", "-Z", "--timestamp", "1700000000123", "-z", codec, "--idempotent", "false"];
         kafka.kpipe(&args, b"k1=v1\nk2=\nk3=v3\n");

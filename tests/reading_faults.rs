@@ -77,7 +77,7 @@ fn lines(count: usize, len: usize) -> Vec<u8> {
 /// committed: another member has read on meanwhile.
 #[test]
 fn an_assignment_that_waited_behind_records_until_it_was_revoked_is_not_committed() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("stale", 2);
     let flags = ["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--output", "value", "-o", "beginning"];
     let flags = [&flags[..], &["--commit-interval", "50ms"]].concat();
@@ -133,14 +133,14 @@ fn an_assignment_that_waited_behind_records_until_it_was_revoked_is_not_committe
 
 /// One broker of two, with a partition that nobody else has, is down.
 fn half_down() -> (Cluster, String) {
-    let kafka = Cluster::local(2);
+    let kafka = Cluster::start_local(2);
     let topic = crate::support::fresh("half");
     kafka.kpipe(&["topics", "create", &topic, "--partitions", "2", "--replication-factor", "1"], b"");
     kafka.kpipe(&["produce", &topic, "-p", "0"], b"a\nb\n");
     kafka.kpipe(&["produce", &topic, "-p", "1"], b"x\ny\n");
     let described = json_lines(&kafka.kpipe(&["topics", "describe", &topic, "-J"], b"").stdout);
     let leader = described[0]["partitions"][1]["leader"].as_i64().unwrap();
-    kafka.faulty().crash(leader as i32);
+    kafka.local().crash(leader as i32);
     (kafka, topic)
 }
 
@@ -163,7 +163,7 @@ fn a_member_with_a_bad_partition_reads_and_commits_the_others_until_it_is_back()
     let reader = Running::kpipe(&args);
     wait_until("the good partition", || committed_of(&kafka, &topic, 0) == Some(2));
     for broker in [1, 2] {
-        if kafka.faulty().restart(broker).is_ok() {
+        if kafka.local().restart(broker).is_ok() {
             break;
         }
     }
@@ -176,11 +176,11 @@ fn a_member_with_a_bad_partition_reads_and_commits_the_others_until_it_is_back()
 #[test]
 fn a_topic_created_again_is_read_from_its_beginning_with_one_warning() {
     for grouped in [false, true] {
-        let kafka = Cluster::local(2);
+        let kafka = Cluster::start_local(2);
         let topic = kafka.topic("again", 1);
         kafka.kpipe(&["produce", &topic], b"old 1\nold 2\nold 3\n");
         // Leader epochs of the old topic are above those of the new one.
-        assert!(kafka.faulty().move_leader(&topic, 0, 1) && kafka.faulty().move_leader(&topic, 0, 2));
+        assert!(kafka.local().move_leader(&topic, 0, 1) && kafka.local().move_leader(&topic, 0, 2));
         let group = ["-g", &topic, "--commit-interval", "50ms"];
         let args = ["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning", "--output", "value"];
         let reader = Running::kpipe(&[&args[..], if grouped { &group } else { &[] }].concat());
@@ -189,7 +189,7 @@ fn a_topic_created_again_is_read_from_its_beginning_with_one_warning() {
         kafka.kpipe(&["topics", "create", &topic], b"");
         kafka.kpipe(&["produce", &topic], b"new 1\nnew 2\n");
         wait_until("the new records", || reader.seen().ends_with("new 1\nnew 2\n"));
-        let before = kafka.faulty().faults().requests(ApiKey::Metadata);
+        let before = kafka.local().faults().requests(ApiKey::Metadata);
         if grouped {
             wait_until("the commit", || committed_of(&kafka, &topic, 0) == Some(2));
         }
@@ -204,7 +204,7 @@ fn a_topic_created_again_is_read_from_its_beginning_with_one_warning() {
 
 #[test]
 fn a_deleted_topic_leaves_a_pattern_with_one_message() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let (a, b) = (kafka.topic("gone-a", 1), kafka.topic("gone-b", 2));
     let flags = ["-o", "beginning", "--output", "value", "-X", "metadata.max.age.ms=300"];
     let tail = Running::kpipe(&[&["-b", &kafka.bootstrap, "consume", "--regex", "gone-.*"][..], &flags].concat());
@@ -229,7 +229,7 @@ fn a_deleted_topic_leaves_a_pattern_with_one_message() {
 
 #[test]
 fn a_partition_that_does_not_reach_the_offset_begins_at_its_end() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("short", 2);
     kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n");
     kafka.kpipe(&["produce", &topic, "-p", "1"], b"x\n");
@@ -243,7 +243,7 @@ fn a_partition_that_does_not_reach_the_offset_begins_at_its_end() {
 
 #[test]
 fn a_reader_that_goes_away_while_nothing_is_written_ends_the_tail() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("left", 1);
     kafka.kpipe(&["produce", &topic], &lines(10, 5));
     let line = format!("timeout 20 kpipe -b {} consume {topic} -o beginning --output value | head -3", kafka.bootstrap);
@@ -253,7 +253,7 @@ fn a_reader_that_goes_away_while_nothing_is_written_ends_the_tail() {
 
 #[test]
 fn what_a_batch_unpacks_to_is_bounded_and_what_is_read_ahead_counts_unpacked() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("bomb", 1);
     let records = "a".repeat(1_000_000) + "\n";
     kafka.kpipe(&["produce", &topic, "-z", "zstd"], records.repeat(300).as_bytes());
@@ -272,7 +272,7 @@ fn what_a_batch_unpacks_to_is_bounded_and_what_is_read_ahead_counts_unpacked() {
 
 #[test]
 fn nothing_spins_while_stdout_stalls_across_a_restart() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("stalls", 4);
     for partition in ["0", "1", "2", "3"] {
         kafka.kpipe(&["produce", &topic, "-p", partition], &lines(8_000, 1_000));
@@ -280,30 +280,30 @@ fn nothing_spins_while_stdout_stalls_across_a_restart() {
     let flags = ["consume", &topic, "-o", "beginning", "--output", "value", "-X", "fetch.max.bytes=1M"];
     let stalled = Stalled::kpipe(&[&["-b", &kafka.bootstrap][..], &flags].concat());
     wait_until("the stall", || stalled.waiting() > 60_000);
-    kafka.faulty().crash(1);
+    kafka.local().crash(1);
     std::thread::sleep(Duration::from_millis(500));
-    kafka.faulty().restart(1).unwrap();
+    kafka.local().restart(1).unwrap();
     std::thread::sleep(Duration::from_secs(1));
-    let (ticks, asked) = (stalled.ticks(), kafka.faulty().faults().requests(ApiKey::Metadata));
+    let (ticks, asked) = (stalled.ticks(), kafka.local().faults().requests(ApiKey::Metadata));
     std::thread::sleep(Duration::from_secs(2));
-    let (ticks, asked) = (stalled.ticks() - ticks, kafka.faulty().faults().requests(ApiKey::Metadata) - asked);
+    let (ticks, asked) = (stalled.ticks() - ticks, kafka.local().faults().requests(ApiKey::Metadata) - asked);
     assert!(ticks < 20 && asked < 10, "{ticks} ticks, {asked} metadata requests in two seconds");
 }
 
 /// Of a long outage there is a line when it begins and one when it ends.
 #[test]
 fn an_outage_is_reported_when_it_begins_and_when_it_ends() {
-    let kafka = Cluster::local(1);
+    let kafka = Cluster::start_local(1);
     let topic = kafka.topic("outage", 8);
     let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning", "--output", "value"]);
     kafka.kpipe(&["produce", &topic], b"a\n");
     wait_until("the record", || !tail.seen().is_empty());
-    kafka.faulty().crash(1);
+    kafka.local().crash(1);
     std::thread::sleep(Duration::from_secs(5));
-    kafka.faulty().restart(1).unwrap();
+    kafka.local().restart(1).unwrap();
     kafka.kpipe(&["produce", &topic], b"b\n");
     wait_until("the record after it", || tail.seen() == "a\nb\n");
-    wait_until("all partitions", || kafka.faulty().faults().requests(ApiKey::Fetch) > 5);
+    wait_until("all partitions", || kafka.local().faults().requests(ApiKey::Fetch) > 5);
     tail.signal(libc::SIGTERM);
     let done = tail.ended();
     assert_eq!(done.code, 0, "{}", done.stderr);

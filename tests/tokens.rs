@@ -1,13 +1,13 @@
-//! OAUTHBEARER: tokens from files, commands and an OpenID provider.
+//! OAUTHBEARER: tokens from files, commands and an OpenID Connect provider.
 
-use crate::support::{Running, Secured, kpipe, outlasts_its_session, python_running, secured, shell, wait_until};
+use crate::support::{Running, Secured, kpipe, outlives_sessions, python_running, require, secured, shell, wait_until};
 
-/// The command that signs a token of the cluster.
-fn minting(secured: &Secured, more: &str) -> String {
+/// The command that prints a token for the cluster.
+fn token_command(secured: &Secured, more: &str) -> String {
     format!("{}/scripts/kafka token --dir {} {more}", env!("CARGO_MANIFEST_DIR"), secured.kafka.dir.display())
 }
 
-/// `kpipe topics list` with these settings at the listener for tokens.
+/// Runs `kpipe topics list` with these settings at the OAUTHBEARER listener.
 fn list(secured: &Secured, settings: &[&str]) -> crate::support::Done {
     let base = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=OAUTHBEARER"];
     let flags: Vec<&str> = base.iter().chain(settings).flat_map(|setting| ["-X", setting]).collect();
@@ -16,9 +16,10 @@ fn list(secured: &Secured, settings: &[&str]) -> crate::support::Done {
 
 #[test]
 fn a_token_comes_from_a_file_a_command_or_the_environment() {
+    require!(Kafka, OpenSsl);
     for secured in secured() {
         let file = format!("sasl.oauthbearer.token=${{file:{}}}", secured.file("token"));
-        let command = format!("sasl.oauthbearer.token=${{command:{}}}", minting(secured, ""));
+        let command = format!("sasl.oauthbearer.token=${{command:{}}}", token_command(secured, ""));
         let url = format!("sasl.oauthbearer.token.endpoint.url=file://{}", secured.file("token"));
         for setting in [file, command, url] {
             let done = list(secured, &[&setting]);
@@ -28,10 +29,11 @@ fn a_token_comes_from_a_file_a_command_or_the_environment() {
 }
 
 #[test]
-fn what_is_wrong_with_a_token_is_named() {
+fn a_bad_token_is_named() {
+    require!(Kafka, OpenSsl);
     let secured = &secured()[0];
-    let old = format!("sasl.oauthbearer.token=${{command:{}}}", minting(secured, "--ttl -60"));
-    for (setting, says) in [
+    let old = format!("sasl.oauthbearer.token=${{command:{}}}", token_command(secured, "--ttl -60"));
+    for (setting, message) in [
         (old.as_str(), "the OAUTHBEARER token expired 6"),
         (
             "sasl.oauthbearer.token=a.b.c",
@@ -42,13 +44,13 @@ fn what_is_wrong_with_a_token_is_named() {
         ("sasl.oauthbearer.token.endpoint.url=file:/none", "/none: No such file"),
     ] {
         let done = list(secured, &[setting]);
-        assert_eq!(done.code, 1, "{says}");
-        assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
+        assert_eq!(done.code, 1, "{message}");
+        assert!(done.stderr.contains(message), "{message}: {}", done.stderr);
         assert!(!done.stderr.contains("trying again"), "{}", done.stderr);
     }
 }
 
-/// A token endpoint, with TLS or without: knows one client, counts its tokens in a file.
+/// A token endpoint, with TLS or without, that has one client and counts its tokens in a file.
 fn provider(secured: &Secured, dir: &std::path::Path, life: u32, tls: bool) -> (Running, String) {
     let script = format!(
         r#"
@@ -82,7 +84,7 @@ print(server.server_address[1], flush=True)
 server.serve_forever()
 "#,
         dir = dir.display(),
-        mint = minting(secured, &format!("--ttl {life}")),
+        mint = token_command(secured, &format!("--ttl {life}")),
         tls = if tls { "True" } else { "False" },
         crt = secured.file("broker.crt"),
         key = secured.file("broker.key"),
@@ -95,7 +97,8 @@ server.serve_forever()
 }
 
 #[test]
-fn an_openid_provider_is_asked_as_both_clients_say() {
+fn an_openid_provider_is_configured_with_the_names_of_java_or_librdkafka() {
+    require!(Kafka, OpenSsl, Python);
     for (secured, tls) in secured().iter().zip([true, false]) {
         let dir = tempfile::tempdir().unwrap();
         let (_server, url) = provider(secured, dir.path(), 3600, tls);
@@ -133,9 +136,10 @@ fn an_openid_provider_is_asked_as_both_clients_say() {
     }
 }
 
-/// Tokens of four seconds: a producer and a consumer go on for longer, with new ones.
+/// A producer and a consumer run for longer than the four seconds that tokens are valid.
 #[test]
-fn a_token_that_grows_old_is_replaced() {
+fn a_token_is_replaced_before_it_expires() {
+    require!(Kafka, OpenSsl, Python);
     let secured = &secured()[0];
     let dir = tempfile::tempdir().unwrap();
     let (_server, url) = provider(secured, dir.path(), 4, false);
@@ -146,7 +150,7 @@ fn a_token_that_grows_old_is_replaced() {
     );
     std::fs::write(&file, lines).unwrap();
     shell(&format!("chmod 600 {}", file.display()));
-    outlasts_its_session(secured, "oauth", &file.display().to_string());
+    outlives_sessions(secured, "oauth", &file.display().to_string());
     let asked = std::fs::read_to_string(dir.path().join("asked")).unwrap().len();
-    assert!((4..60).contains(&asked), "kept while they were good, replaced before they ended: {asked}");
+    assert!((4..60).contains(&asked), "tokens were requested {asked} times");
 }

@@ -1,15 +1,20 @@
-//! `topics`: made, seen, described, deleted.
+//! `topics`: create, list, describe and delete.
 
-use crate::support::{brokers, json_lines};
+use crate::support::{Kafka, Version, each, json_lines, require, shared};
 
 #[test]
-fn a_topic_is_made_described_and_deleted() {
-    for version in ["4.3.1", "3.9.2", "2.8.2", "1.1.1", "local"] {
-        let kafka = brokers(version);
-        let name = crate::support::fresh("made");
-        let made =
+fn a_topic_is_created_described_and_deleted() {
+    for kafka in each([
+        Kafka::LATEST,
+        Kafka::Real(Version::V3_9),
+        Kafka::Real(Version::V2_8),
+        Kafka::Real(Version::V1_1),
+        Kafka::Local,
+    ]) {
+        let name = crate::support::fresh("created");
+        let created =
             kafka.kpipe(&["topics", "create", &name, "--partitions", "3", "--config", "retention.ms=3600000"], b"");
-        assert_eq!(made.stderr, format!("kpipe: created topic {name}\n"));
+        assert_eq!(created.stderr, format!("kpipe: created topic {name}\n"));
         kafka.kpipe(&["produce", &name, "-p", "1"], b"a\nb\n");
         let listed = json_lines(&kafka.kpipe(&["topics", "list", "-J"], b"").stdout);
         let one = listed.iter().find(|t| t["topic"] == name.as_str()).unwrap();
@@ -36,8 +41,9 @@ fn a_topic_is_made_described_and_deleted() {
 }
 
 #[test]
-fn on_a_terminal_deleting_asks() {
-    let kafka = brokers("local");
+fn deleting_on_a_terminal_asks_for_confirmation() {
+    require!(Script);
+    let kafka = shared(Kafka::Local);
     let name = kafka.topic("asked", 1);
     // `script` gives the command a terminal.
     let on_terminal = |answer: &str| {
@@ -53,9 +59,9 @@ fn on_a_terminal_deleting_asks() {
 }
 
 #[test]
-fn the_crate_engine_lists_and_describes() {
-    for version in ["0.10.2.2", "0.8.2.2"] {
-        let kafka = brokers(version);
+fn the_kafka_engine_lists_and_describes_topics() {
+    require!(Kafka);
+    for kafka in each([Kafka::Real(Version::V0_10_2), Kafka::Real(Version::V0_8_2)]) {
         let name = crate::support::fresh("old");
         kafka.kpipe(&["produce", &name, "-p", "1"], b"a\nb\n");
         assert!(kafka.kpipe(&["topics", "list"], b"").stdout.contains(&name));
@@ -65,13 +71,12 @@ fn the_crate_engine_lists_and_describes() {
         assert!(missing.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{}", missing.stderr);
         let missing = kafka.try_kpipe(&["consume", "no-such-topic", "-e"], b"");
         assert!(missing.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{}", missing.stderr);
-        assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("no-such-topic"), "reading makes no topic");
+        assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains("no-such-topic"), "reading creates no topic");
     }
 }
 
 #[test]
-fn what_a_broker_refuses_is_named() {
-    let [real, local] = [brokers("4.3.1"), brokers("local")];
+fn the_error_of_a_broker_is_named() {
     for (args, name) in [
         (&["topics", "create", "bad name"][..], "INVALID_TOPIC_EXCEPTION"),
         (&["topics", "create", "r", "--replication-factor", "9"], "INVALID_REPLICATION_FACTOR"),
@@ -79,7 +84,7 @@ fn what_a_broker_refuses_is_named() {
         (&["topics", "delete", "no-such-topic", "--yes"], "UNKNOWN_TOPIC_OR_PARTITION"),
         (&["consume", "no-such-topic", "-e"], "UNKNOWN_TOPIC_OR_PARTITION"),
     ] {
-        for kafka in [&real, &local] {
+        for kafka in each([Kafka::LATEST, Kafka::Local]) {
             let done = kafka.try_kpipe(args, b"");
             assert_eq!(done.code, 1, "{args:?}");
             assert!(done.stderr.contains(name), "{args:?}: {}", done.stderr);

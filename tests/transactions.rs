@@ -1,12 +1,12 @@
-//! A transaction: all of the input becomes visible, or nothing.
+//! Transactions: all of the input becomes visible, or nothing.
 
-use crate::support::{Cluster, Running, brokers, shell, values, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, each, require, shared, shell, values, wait_until};
 use std::sync::Arc;
 
-/// The broker's newest transaction version, an older broker, and one before KIP-360.
-const VERSIONS: [&str; 3] = ["4.3.1", "3.9.2", "1.1.1"];
+/// A broker with the newest transaction version, an older one, and one before KIP-360.
+const VERSIONS: [Kafka; 3] = [Kafka::LATEST, Kafka::Real(Version::V3_9), Kafka::Real(Version::V1_1)];
 
-/// What a reader of committed records sees: kpipe, and librdkafka.
+/// The committed records, as kpipe and librdkafka read them.
 fn visible(kafka: &Arc<Cluster>, topic: &str) -> Vec<String> {
     let ours = kafka.values(topic);
     let kcat = format!("kcat -b {} -C -t {topic} -o beginning -e -q", kafka.bootstrap);
@@ -15,126 +15,129 @@ fn visible(kafka: &Arc<Cluster>, topic: &str) -> Vec<String> {
     ours
 }
 
-/// Waits until records are there, though no reader of committed ones may see them.
-fn is_written(kafka: &Cluster, topic: &str, expected: &[&str]) {
+/// Waits until records are written, committed or not.
+fn await_written(kafka: &Cluster, topic: &str, expected: &[&str]) {
     let all = ["consume", topic, "-o", "beginning", "-e", "--isolation", "read_uncommitted"];
     wait_until("the records", || values(&kafka.kpipe(&all, b"").stdout) == expected);
 }
 
-/// The marker is written a moment after the commit is answered.
-fn becomes_visible(kafka: &Arc<Cluster>, topic: &str, expected: &[&str]) {
+/// Waits until these are the committed records: the commit marker is written after the commit is answered.
+fn await_visible(kafka: &Arc<Cluster>, topic: &str, expected: &[&str]) {
     wait_until("the marker", || kafka.values(topic) == expected);
     assert_eq!(visible(kafka, topic), expected);
 }
 
 #[test]
-fn a_committed_input_becomes_visible_as_a_whole() {
-    for version in VERSIONS {
-        let kafka = brokers(version);
+fn an_input_becomes_visible_as_a_whole() {
+    require!(Kafka, Kcat);
+    for kafka in each(VERSIONS) {
         let topic = kafka.topic("whole", 1);
         let mut running =
             Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic, "--receipts"]);
         running.write(b"a\nb\n");
-        is_written(&kafka, &topic, &["a", "b"]);
-        assert_eq!(visible(&kafka, &topic), [""; 0], "{version}: nothing before the commit");
-        assert_eq!(running.seen(), "", "{version}: no receipt before the commit");
+        await_written(&kafka, &topic, &["a", "b"]);
+        assert_eq!(visible(&kafka, &topic), [""; 0], "{kafka}: nothing before the commit");
+        assert_eq!(running.seen(), "", "{kafka}: no receipt before the commit");
         running.write(b"c\n");
         let done = running.finish();
-        assert_eq!(done.code, 0, "{version}: {}", done.stderr);
+        assert_eq!(done.code, 0, "{kafka}: {}", done.stderr);
         assert_eq!(done.stdout.lines().count(), 3);
-        becomes_visible(&kafka, &topic, &["a", "b", "c"]);
-        // Another run with the same id.
+        await_visible(&kafka, &topic, &["a", "b", "c"]);
+        // A second run with the same transactional ID.
         kafka.kpipe(&["produce", &topic, "--transactional-id", &topic], b"d\n");
-        becomes_visible(&kafka, &topic, &["a", "b", "c", "d"]);
+        await_visible(&kafka, &topic, &["a", "b", "c", "d"]);
     }
 }
 
 #[test]
-fn what_goes_wrong_aborts_all_of_it() {
-    for version in VERSIONS {
-        let kafka = brokers(version);
+fn an_error_aborts_all_of_it() {
+    require!(Kafka, Kcat);
+    for kafka in each(VERSIONS) {
         let topic = kafka.topic("aborted", 1);
         let args = ["produce", &topic, "--transactional-id", &topic, "--input", "json", "--receipts"];
         let done = kafka.try_kpipe(&args, b"{\"value\":\"a\"}\nnonsense\n");
-        assert_eq!(done.code, 1, "{version}");
+        assert_eq!(done.code, 1, "{kafka}");
         assert!(done.stderr.contains("line 2"), "{}", done.stderr);
         assert!(done.stderr.contains("the transaction is aborted"), "{}", done.stderr);
         assert!(done.stdout.starts_with("{\"record\":1,") && done.stdout.contains("\"error\":"), "{}", done.stdout);
         assert!(done.stderr.contains("0 records delivered"), "{}", done.stderr);
         kafka.kpipe(&["produce", &topic, "--transactional-id", &topic], b"after\n");
-        becomes_visible(&kafka, &topic, &["after"]);
+        await_visible(&kafka, &topic, &["after"]);
     }
 }
 
 #[test]
-fn a_signal_aborts_and_a_sigkill_shows_nothing() {
-    for (version, signal, code) in [
-        ("4.3.1", libc::SIGINT, 130),
-        ("3.9.2", libc::SIGTERM, 143),
-        ("4.3.1", libc::SIGKILL, 137),
-        ("3.9.2", libc::SIGKILL, 137),
+fn a_signal_aborts_and_sigkill_leaves_nothing_visible() {
+    require!(Kafka, Kcat);
+    for (kafka, signal, code) in [
+        (Kafka::LATEST, libc::SIGINT, 130),
+        (Kafka::Real(Version::V3_9), libc::SIGTERM, 143),
+        (Kafka::LATEST, libc::SIGKILL, 137),
+        (Kafka::Real(Version::V3_9), libc::SIGKILL, 137),
     ] {
-        let kafka = brokers(version);
+        let kafka = shared(kafka);
         let topic = kafka.topic("signal", 1);
         let mut running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic]);
         running.write(b"a\nb\n");
-        is_written(&kafka, &topic, &["a", "b"]);
+        await_written(&kafka, &topic, &["a", "b"]);
         running.signal(signal);
         let done = running.ended();
         assert_eq!(done.code, code, "{}", done.stderr);
-        // A new producer of the id ends what the killed one left open.
+        // A new producer with the same ID aborts the transaction that the killed one left open.
         kafka.kpipe(&["produce", &topic, "--transactional-id", &topic], b"after\n");
-        becomes_visible(&kafka, &topic, &["after"]);
+        await_visible(&kafka, &topic, &["after"]);
     }
 }
 
 #[test]
-fn endless_input_is_committed_in_steps() {
-    let kafka = brokers("4.3.1");
+fn endless_input_is_committed_in_several_transactions() {
+    require!(Kafka, Kcat);
+    let kafka = shared(Kafka::LATEST);
     let topic = kafka.topic("steps", 1);
     let args = ["produce", &topic, "--transactional-id", &topic, "--transaction-records", "2"];
     let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap], &args[..]].concat());
     running.write(b"1\n2\n3\n");
-    wait_until("the first step", || kafka.values(&topic) == ["1", "2"]);
+    wait_until("the first transaction", || kafka.values(&topic) == ["1", "2"]);
     running.signal(libc::SIGINT);
     let done = running.ended();
     assert_eq!(done.code, 130);
-    assert!(done.stderr.contains("the first 2 records are delivered; --skip 2 goes on"), "{}", done.stderr);
+    assert!(done.stderr.contains("the first 2 records are delivered (--skip 2 resumes"), "{}", done.stderr);
     let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap], &args[..], &["--skip", "2"]].concat());
     running.write(b"1\n2\n3\n4\n5\n");
     assert_eq!(running.finish().code, 0);
-    becomes_visible(&kafka, &topic, &["1", "2", "3", "4", "5"]);
+    await_visible(&kafka, &topic, &["1", "2", "3", "4", "5"]);
 
     let topic = kafka.topic("interval", 1);
     let args = ["produce", &topic, "--transactional-id", &topic, "--transaction-interval", "200ms"];
     let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap], &args[..]].concat());
     running.write(b"1\n");
-    becomes_visible(&kafka, &topic, &["1"]);
+    await_visible(&kafka, &topic, &["1"]);
     running.signal(libc::SIGINT);
     assert_eq!(running.ended().code, 130);
-    becomes_visible(&kafka, &topic, &["1"]);
+    await_visible(&kafka, &topic, &["1"]);
 }
 
 #[test]
-fn a_second_run_with_the_same_id_fences_the_first() {
-    for version in VERSIONS {
-        let kafka = brokers(version);
+fn a_second_run_with_the_same_transactional_id_fences_the_first() {
+    require!(Kafka, Kcat);
+    for kafka in each(VERSIONS) {
         let topic = kafka.topic("fenced", 1);
         let mut first = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--transactional-id", &topic]);
         first.write(b"first\n");
-        is_written(&kafka, &topic, &["first"]);
+        await_written(&kafka, &topic, &["first"]);
         kafka.kpipe(&["produce", &topic, "--transactional-id", &topic], b"second\n");
         first.write(b"more\n");
         let done = first.finish();
-        assert_eq!(done.code, 1, "{version}: {}", done.stderr);
-        assert!(done.stderr.contains("another producer with the same transactional id"), "{version}: {}", done.stderr);
-        becomes_visible(&kafka, &topic, &["second"]);
+        assert_eq!(done.code, 1, "{kafka}: {}", done.stderr);
+        assert!(done.stderr.contains("another producer with the same transactional id"), "{kafka}: {}", done.stderr);
+        await_visible(&kafka, &topic, &["second"]);
     }
 }
 
 #[test]
-fn a_transaction_over_several_partitions_and_topics_is_one() {
-    let kafka = brokers("4.3.1");
+fn a_transaction_spans_partitions_and_topics() {
+    require!(Kafka);
+    let kafka = shared(Kafka::LATEST);
     let (a, b) = (kafka.topic("a", 3), kafka.topic("b", 1));
     let line = |topic: &str, n: u32| format!("{{\"topic\":\"{topic}\",\"key\":\"{n}\",\"value\":\"{n}\"}}\n");
     let lines: String = (0..100).map(|n| line(if n % 4 == 0 { &b } else { &a }, n)).collect();
@@ -145,7 +148,7 @@ fn a_transaction_over_several_partitions_and_topics_is_one() {
 }
 
 #[test]
-fn what_does_not_go_with_a_transaction_is_refused() {
+fn flags_that_exclude_a_transaction_are_refused() {
     for extra in
         [&["--on-error", "continue"][..], &["--acks", "1"], &["--idempotent", "false"], &["--dead-letter", "x"]]
     {
@@ -153,7 +156,12 @@ fn what_does_not_go_with_a_transaction_is_refused() {
         assert_eq!(done.code, 2, "{extra:?}");
         assert!(done.stderr.contains("--transactional-id needs"), "{}", done.stderr);
     }
-    let done = brokers("4.3.1")
+}
+
+#[test]
+fn a_timeout_over_the_brokers_limit_is_named() {
+    require!(Kafka);
+    let done = shared(Kafka::LATEST)
         .try_kpipe(&["produce", "t", "--transactional-id", "x", "--transaction-timeout", "10h"], b"x\n");
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("transaction.max.timeout.ms"), "{}", done.stderr);

@@ -1,11 +1,10 @@
 //! Where `consume` begins and ends.
 
-use crate::support::{Running, brokers, json_lines, values, wait_until};
+use crate::support::{Kafka, Running, Version, each, json_lines, require, shared, values, wait_until};
 
 #[test]
-fn every_way_to_say_where() {
-    for version in ["4.3.1", "1.1.1", "local"] {
-        let kafka = brokers(version);
+fn every_form_of_offset_is_understood() {
+    for kafka in each([Kafka::LATEST, Kafka::Real(Version::V1_1), Kafka::Local]) {
         let topic = kafka.topic("where", 1);
         for n in 0..10 {
             let line = format!("{{\"value\":\"{n}\",\"timestamp\":{}}}\n", 1_700_000_000_000i64 + n * 1000);
@@ -17,7 +16,7 @@ fn every_way_to_say_where() {
         };
         assert_eq!(from(&["-o", "beginning"]), "0123456789");
         assert_eq!(from(&["-o", "end"]), "");
-        assert_eq!(from(&[]), "", "without a group from the end");
+        assert_eq!(from(&[]), "", "from the end without a group");
         assert_eq!(from(&["-o", "7"]), "789");
         assert_eq!(from(&["-o", "-3"]), "789");
         assert_eq!(from(&["-o", "-300"]), "0123456789");
@@ -32,8 +31,9 @@ fn every_way_to_say_where() {
 }
 
 #[test]
-fn the_crate_engine_knows_the_same_but_times() {
-    let kafka = brokers("0.8.2.2");
+fn the_kafka_engine_understands_the_same_except_times() {
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V0_8_2));
     let topic = kafka.topic("where", 1);
     kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n4\n");
     let from = |args: &[&str]| {
@@ -49,8 +49,7 @@ fn the_crate_engine_knows_the_same_but_times() {
 
 #[test]
 fn an_offset_out_of_range_is_refused_with_the_range() {
-    for version in ["4.3.1", "0.10.2.2", "local"] {
-        let kafka = brokers(version);
+    for kafka in each([Kafka::LATEST, Kafka::Real(Version::V0_10_2), Kafka::Local]) {
         let topic = kafka.topic("range", 1);
         kafka.kpipe(&["produce", &topic, "-p", "0"], b"a\nb\n");
         let done = kafka.try_kpipe(&["consume", &topic, "-p", "0", "-o", "7", "-e"], b"");
@@ -61,9 +60,8 @@ fn an_offset_out_of_range_is_refused_with_the_range() {
 }
 
 #[test]
-fn a_tail_shows_each_record_as_it_comes() {
-    for version in ["4.3.1", "0.10.2.2", "local"] {
-        let kafka = brokers(version);
+fn a_tailing_consumer_prints_each_record_as_it_arrives() {
+    for kafka in each([Kafka::LATEST, Kafka::Real(Version::V0_10_2), Kafka::Local]) {
         let topic = kafka.topic("tail", 1);
         kafka.kpipe(&["produce", &topic], b"before\n");
         let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning"]);
@@ -83,7 +81,7 @@ fn a_tail_shows_each_record_as_it_comes() {
 
 #[test]
 fn partitions_that_do_not_exist_are_named() {
-    let kafka = brokers("local");
+    let kafka = shared(Kafka::Local);
     let topic = kafka.topic("few", 2);
     for args in [&["consume", &topic, "-p", "1,5", "-e"][..], &["produce", &topic, "-p", "5"]] {
         let done = kafka.try_kpipe(args, b"x\n");

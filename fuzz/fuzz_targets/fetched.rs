@@ -1,4 +1,4 @@
-//! What a fetch returns: batches of any format, any codec, any damage.
+//! Fetched bytes: batches of any format and codec, possibly corrupt.
 #![no_main]
 
 use kpipe::engine::native::wire::{Decoder, Isolation, batches};
@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let mut data = data.to_vec();
-    // Lets the fuzzer past the checksum of the first v2 batch.
+    // Makes the checksum of the first v2 batch right, so that the fuzzer gets past it.
     if data.len() > 61 && data[16] == 2 {
         let len = i32::from_be_bytes([data[8], data[9], data[10], data[11]]);
         if let Some(batch) = usize::try_from(len).ok().and_then(|len| data.get(21..len.saturating_add(12))) {

@@ -1,4 +1,4 @@
-//! A line of JSON input: read, or refused.
+//! A line of JSON input is read or refused.
 #![no_main]
 
 use kpipe::input::JsonReader;

@@ -1,4 +1,4 @@
-//! Chunks cut anywhere give the same lines as one chunk.
+//! Input that arrives in any chunks gives the same lines as in one chunk.
 #![no_main]
 
 use kpipe::input::Splitter;

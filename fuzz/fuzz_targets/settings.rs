@@ -1,4 +1,4 @@
-//! What a configuration and a token are read from: a JAAS line, a JSON Web Token, sizes and durations.
+//! The parsers of the configuration: JAAS lines, JSON Web Tokens, sizes and durations.
 #![no_main]
 
 use kpipe::config::{Claims, jaas_options, parse_duration, parse_size};

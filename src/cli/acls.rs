@@ -2,8 +2,8 @@
 
 use super::Context;
 use super::listing::{confirm, print, print_lines, read_json_lines, say, table};
-use crate::engine::acl::Numbered;
-use crate::engine::{Acl, AclFilter, Operation, PatternType, Permission, ResourceType};
+use super::named::named;
+use crate::engine::{Acl, AclFilter, Named, Operation, PatternType, Permission, ResourceType};
 use crate::error::{EXIT_OK, Error, Result};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ struct Which {
     #[arg(long, value_name = "ADDRESS")]
     host: Vec<String>,
     /// What for
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "OPERATION,..")]
+    #[arg(long, value_parser = named::<Operation>(), value_delimiter = ',', value_name = "OPERATION,..")]
     operation: Vec<Operation>,
 }
 
@@ -204,7 +204,7 @@ impl Acls {
 }
 
 fn list(context: &Context, which: &Which, json: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("acls")?;
+    let admin = context.admin("acls")?;
     let mut found = std::collections::BTreeSet::new();
     for filter in which.filters(false) {
         found.append(&mut admin.acls(&filter)?);
@@ -217,7 +217,7 @@ fn create(context: &Context, which: &Which, permission: Permission, change: &Cha
         Some(file) => read_json_lines(file)?,
         None => which.acls(permission)?,
     };
-    let admin = context.connect()?.cluster("acls")?;
+    let admin = context.admin("acls")?;
     let there = admin.acls(&AclFilter::default())?;
     let new: Vec<Acl> = acls.iter().filter(|acl| !there.contains(acl)).cloned().collect();
     if change.dry_run {
@@ -241,7 +241,7 @@ fn delete(context: &Context, which: &Which, change: &Change, yes: bool) -> Resul
     if wanted.is_none() && which.resources().is_empty() && which.principal.is_empty() {
         return Err(Error::Usage("which ACLs? A resource, a --principal, or --input FILE".to_owned()));
     }
-    let admin = context.connect()?.cluster("acls")?;
+    let admin = context.admin("acls")?;
     let mut found = std::collections::BTreeSet::new();
     match &wanted {
         Some(wanted) => {
@@ -284,11 +284,11 @@ fn show<'a>(acls: impl Iterator<Item = (&'a Acl, &'a str)>, json: bool) -> Resul
         table.add_row([
             acl.principal.clone(),
             acl.host.clone(),
-            acl.permission.name(),
-            acl.operation.name(),
-            acl.resource_type.name(),
+            acl.permission.name().to_owned(),
+            acl.operation.name().to_owned(),
+            acl.resource_type.name().to_owned(),
             acl.resource_name.clone(),
-            acl.pattern_type.name(),
+            acl.pattern_type.name().to_owned(),
             what.to_owned(),
         ]);
     }

@@ -1,8 +1,7 @@
 //! What to say when the cluster denies something: who lacks what, and the command that allows it.
 
-use crate::engine::acl::Numbered;
 use crate::engine::security::Security;
-use crate::engine::{Operation, ResourceType};
+use crate::engine::{Named, Operation, ResourceType};
 use crate::error::Error;
 use kafka_protocol::error::ResponseError as E;
 
@@ -22,7 +21,7 @@ pub(super) fn explain(
     let lacks = std::iter::once((operation(kind), kind, name.to_owned())).chain(next(kind));
     let said = lacks.map(|(operation, kind, name)| {
         let (operation, kind) = (operation.name(), kind.name());
-        let (name, flag) = match kind.as_str() {
+        let (name, flag) = match kind {
             "cluster" => ("the cluster".to_owned(), "--cluster".to_owned()),
             kind => (format!("{kind} {name}"), format!("--{kind} {}", quoted(&name))),
         };

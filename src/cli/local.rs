@@ -8,7 +8,7 @@ use crate::local::{Local as Cluster, Options};
 use clap::Args;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// A Kafka cluster in this process, for trials and tests: it keeps nothing.
 #[derive(Debug, Args)]
@@ -59,11 +59,7 @@ impl Local {
         match self.command.split_first() {
             None => {
                 print(&cluster.bootstrap())?;
-                let (wake, woken) = channel();
-                context.stop.wake_with(move || {
-                    let _ = wake.send(()); // Err: it has been woken before
-                });
-                woken.recv()?;
+                while !context.stop.wait(Duration::MAX) {}
                 Ok(EXIT_OK)
             }
             Some((program, arguments)) => {
@@ -87,7 +83,7 @@ fn path_with_kpipe() -> anyhow::Result<std::ffi::OsString> {
 fn wait(mut child: Child, context: &Context) -> Result<ExitStatus> {
     let pid = rustix::process::Pid::from_child(&child);
     let stop = context.stop.clone();
-    context.stop.wake_with(move || {
+    let _waker = context.stop.wake_with(move || {
         if stop.exit_code() == 128 + rustix::process::Signal::TERM.as_raw() as u8 {
             // Err: it has ended by itself.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

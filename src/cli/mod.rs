@@ -6,16 +6,18 @@ mod config;
 mod consume;
 mod denied;
 mod groups;
+mod guard;
 mod hints;
 mod listing;
 mod local;
+mod named;
 mod places;
 mod produce;
 mod topics;
 
 use crate::config::{Properties, Sources, config_file};
 use crate::engine::security::Security;
-use crate::engine::{Engine, EngineChoice, Operation, Options, ResourceType};
+use crate::engine::{Engine, EngineChoice, NativeAdmin, Operation, Options, ResourceType};
 use crate::error::{Action, EXIT_OK, Error, Result};
 use crate::metrics::{Messages, Metrics};
 use crate::signal::Stop;
@@ -179,6 +181,11 @@ struct Context {
 impl Context {
     fn connect(&self) -> Result<Engine> {
         Engine::connect(&self.options, &self.stop)
+    }
+
+    /// Connects for administration; `what` is asked for.
+    fn admin(&self, what: &str) -> Result<NativeAdmin> {
+        self.connect()?.admin(what)
     }
 }
 

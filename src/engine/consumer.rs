@@ -1,6 +1,6 @@
 //! What a consumer is asked for, does and reports.
 
-use super::{Assignor, Isolation};
+use super::{Assignor, Isolation, Named};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
@@ -43,15 +43,27 @@ impl Subscription {
 }
 
 /// How the members of a group agree on their assignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GroupProtocol {
-    /// consumer if the brokers support it and the group is not classic, otherwise classic
+    /// `Consumer` if the brokers support it and the group is not classic, otherwise `Classic`.
     #[default]
     Auto,
-    /// Members compute the assignment (Kafka 0.9 and later)
+    /// Members compute the assignment: Kafka 0.9 and later.
     Classic,
-    /// The coordinator computes the assignment (KIP-848, Kafka 4.0 and later)
+    /// The coordinator computes the assignment: KIP-848, Kafka 4.0 and later.
     Consumer,
+}
+
+impl Named for GroupProtocol {
+    const ALL: &'static [Self] = &[Self::Auto, Self::Classic, Self::Consumer];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 /// A consumer's group.
@@ -73,6 +85,8 @@ pub struct GroupConfig {
     pub heartbeat_interval: Duration,
     /// A member whose output accepts nothing for this long leaves the group.
     pub max_poll_interval: Duration,
+    /// Records that may be written and not committed while the coordinator is out of reach.
+    pub max_commit_lead: u64,
     /// Assignors of the classic protocol, in order of preference.
     pub assignors: Vec<Assignor>,
     /// The coordinator's assignor (KIP-848).
@@ -113,6 +127,18 @@ pub struct ConsumerConfig {
 /// Positions by topic and partition.
 pub type Offsets = BTreeMap<TopicPartition, Position>;
 
+/// How long [`Consumer::commit`] waits for the group's coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitMode {
+    /// Not while the coordinator is out of reach: the commit is retried in the background, and [`Consumer::next`]
+    /// returns no more batches once too much is written and not committed.
+    Background,
+    /// Partitions are revoked: as long as they are still this member's.
+    BeforeRelease,
+    /// Reading has ended: for four request timeouts; what is not committed by then is an error.
+    Final,
+}
+
 /// What [`Consumer::next`] found.
 #[derive(Debug)]
 pub enum Event {
@@ -142,12 +168,12 @@ pub trait Consumer {
     /// Reading cannot continue: a partition is gone, denied or corrupt, or the cluster is out of reach too long.
     fn next(&mut self, deadline: Instant) -> Result<Event>;
 
-    /// Commits `written` for the group. False when this member may not commit it any more: [`Consumer::next`] then
-    /// returns an event that says so.
+    /// Commits `written` for the group. Returns what of it is committed: the rest is retried in the background, was
+    /// refused with a warning, or is no longer this member's to commit.
     ///
     /// # Errors
-    /// The commit failed, retries included; the error names the offsets that records will be read again from.
-    fn commit(&mut self, written: &Offsets) -> Result<bool>;
+    /// No commit can succeed any more; with [`CommitMode::Final`], the commit failed, retries included.
+    fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets>;
 
     /// Whether events about partitions wait: a caller at work on a batch should soon call [`Consumer::next`], and may
     /// continue with the batch afterwards. Asking also keeps the member from being taken for a stalled one.

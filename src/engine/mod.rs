@@ -1,10 +1,11 @@
 //! Producer, consumer and admin against a cluster. Two engines implement them: [`native`], this project's own
-//! client for Kafka 0.11 to today, and [`kafka_crate`], the `kafka` crate for 0.8.2 to 0.10.
+//! client for Kafka 0.11 to today, and [`kafka_crate`], the `kafka` crate for 0.8.2 to 0.10. Knows only `record`,
+//! `error` and `signal`: no command line, configuration or metrics.
 
-pub(crate) mod acl;
 mod admin;
 mod consumer;
 mod kafka_crate;
+mod names;
 pub mod native;
 mod observer;
 mod options;
@@ -14,34 +15,39 @@ pub mod security;
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
-pub use acl::{Acl, AclFilter, Credential, Operation, PatternType, Permission, ResourceType};
-pub use admin::{Admin, NewTopic, Partition, Topic};
-pub use consumer::{Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription};
-use kafka_protocol::error::ResponseError;
-pub use native::wire::{Codec, Compression, Isolation};
-pub use native::{
-    Api, Broker, Brokers, Change, ConfigEntry, Configured, Feature, ListedTransaction, LogDir, OpenTransaction,
-    PartitionInfo, Quorum, QuorumReplica, Reassignment, Transaction,
+pub use admin::{
+    Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
+    Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, LogDir, NewTopic,
+    OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission, Progress, Quorum, QuorumReplica,
+    QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
-pub use native::{Assignor, ClusterAdmin, DescribedGroup, GroupAdmin, Hash, ListedGroup, Progress, Wake};
+pub use consumer::{
+    CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+};
+use kafka_protocol::error::ResponseError;
+pub use names::Named;
+pub use native::wire::{Codec, Compression, Isolation};
+pub use native::{Assignor, Hash, NativeAdmin, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
-pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
+pub use producer::{
+    Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
+};
 
-/// A connection to a cluster through the engine that speaks to it.
-#[derive(Debug)]
+/// A connection to a cluster through the engine that its brokers understand; clones share the connection.
+#[derive(Debug, Clone)]
 pub enum Engine {
     /// This project's own client.
     Native(native::Client),
     /// The `kafka` crate.
-    Kafka(Box<kafka_crate::Client>),
+    Kafka(kafka_crate::Client),
 }
 
 impl Engine {
     /// Connects with the engine that `options` name, or with the one that fits the brokers.
     ///
     /// # Errors
-    /// No broker can be reached, or it is none.
+    /// No broker can be reached, or what answers is not a broker.
     pub fn connect(options: &Options, stop: &Stop) -> Result<Self> {
         let native = || native::Client::connect(options, stop);
         let kafka = || {
@@ -51,7 +57,7 @@ impl Engine {
                     "the kafka crate has no SASL, and its TLS is OpenSSL's C",
                 ));
             }
-            kafka_crate::Client::connect(options, stop).map(|client| Self::Kafka(Box::new(client)))
+            kafka_crate::Client::connect(options, stop).map(Self::Kafka)
         };
         match options.engine {
             EngineChoice::Kafka => match native()? {
@@ -78,7 +84,7 @@ impl Engine {
         }
     }
 
-    /// Its name, as `--engine` takes it.
+    /// The engine's name, as `--engine` takes it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native(_) => "native",
@@ -90,10 +96,10 @@ impl Engine {
     ///
     /// # Errors
     /// A topic does not exist, or the engine cannot do what `config` asks.
-    pub fn producer(self, config: ProducerConfig, wake: Wake) -> Result<Box<dyn Producer>> {
+    pub fn produce(&self, config: ProducerConfig, wake: Wake) -> Result<Box<dyn Producer>> {
         match self {
-            Self::Native(client) => Ok(Box::new(native::NativeProducer::open(client, config, wake)?)),
-            Self::Kafka(client) => Ok(Box::new(kafka_crate::KafkaProducer::open(*client, config)?)),
+            Self::Native(client) => Ok(Box::new(native::NativeProducer::open(client.clone(), config, wake)?)),
+            Self::Kafka(client) => Ok(Box::new(kafka_crate::KafkaProducer::open(client.connection()?, config)?)),
         }
     }
 
@@ -101,42 +107,33 @@ impl Engine {
     ///
     /// # Errors
     /// A topic or partition does not exist, an offset is out of range, or the engine cannot do what `config` asks.
-    pub fn consumer(self, config: ConsumerConfig) -> Result<Box<dyn Consumer>> {
+    pub fn consume(&self, config: ConsumerConfig) -> Result<Box<dyn Consumer>> {
         match self {
-            Self::Native(client) => Ok(Box::new(native::NativeConsumer::open(client, config)?)),
-            Self::Kafka(client) => Ok(Box::new(kafka_crate::KafkaConsumer::open(*client, config)?)),
+            Self::Native(client) => Ok(Box::new(native::NativeConsumer::open(client.clone(), config)?)),
+            Self::Kafka(client) => Ok(Box::new(kafka_crate::KafkaConsumer::open(client.connection()?, config)?)),
         }
     }
 
-    /// Opens what looks after groups.
+    /// The topics of `names`, or all that can be seen, by name; with `offsets`, first and next offset of each
+    /// partition too. Everything else about topics is [`Engine::admin`]'s.
     ///
     /// # Errors
-    /// The engine cannot.
-    pub fn groups(self) -> Result<native::GroupAdmin> {
+    /// A named topic does not exist or is denied, or the cluster did not answer.
+    pub fn topics(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
         match self {
-            Self::Native(client) => Ok(native::GroupAdmin::new(client)),
-            Self::Kafka(_) => {
-                Err(unsupported_by_kafka_crate("groups", "the kafka crate only reads and commits a group's offsets"))
-            }
+            Self::Native(client) => NativeAdmin::new(client.clone()).topics(names, offsets),
+            Self::Kafka(client) => client.topics(names, offsets),
         }
     }
 
-    /// Opens what looks after the cluster itself; `what` is asked for.
+    /// Administration, which only the native engine can do; `what` is asked for.
     ///
     /// # Errors
-    /// The engine cannot.
-    pub fn cluster(self, what: &str) -> Result<native::ClusterAdmin> {
+    /// The engine is the `kafka` crate.
+    pub fn admin(&self, what: &str) -> Result<NativeAdmin> {
         match self {
-            Self::Native(client) => Ok(native::ClusterAdmin::new(client)),
+            Self::Native(client) => Ok(NativeAdmin::new(client.clone())),
             Self::Kafka(_) => Err(unsupported_by_kafka_crate(what, "the kafka crate has no such request")),
-        }
-    }
-
-    /// Opens an admin.
-    pub fn admin(self) -> Box<dyn Admin> {
-        match self {
-            Self::Native(client) => Box::new(native::ClusterAdmin::new(client)),
-            Self::Kafka(client) => client,
         }
     }
 }

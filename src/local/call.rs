@@ -9,7 +9,7 @@ use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Where brokers listen.
@@ -49,6 +49,31 @@ pub(super) struct Call {
     pub(super) host: String,
     /// What it is to be refused with, whatever it asks.
     pub(super) refusal: Option<E>,
+    /// The throttle time that its answer carries.
+    pub(super) throttle: Duration,
+}
+
+/// An answer that can carry a throttle time.
+pub(super) trait Throttled {
+    /// Sets the throttle time, in milliseconds.
+    fn throttle(&mut self, millis: i32);
+}
+
+macro_rules! throttled {
+    ($($response:ident)*) => {$(
+        impl Throttled for kafka_protocol::messages::$response {
+            fn throttle(&mut self, millis: i32) {
+                self.throttle_time_ms = millis;
+            }
+        }
+    )*};
+}
+
+throttled! {
+    ApiVersionsResponse CreatePartitionsResponse CreateTopicsResponse DeleteTopicsResponse DescribeConfigsResponse
+    DescribeGroupsResponse FetchResponse FindCoordinatorResponse HeartbeatResponse InitProducerIdResponse
+    JoinGroupResponse LeaveGroupResponse ListGroupsResponse ListOffsetsResponse MetadataResponse OffsetCommitResponse
+    OffsetFetchResponse ProduceResponse SyncGroupResponse
 }
 
 /// Why a connection is closed.
@@ -105,7 +130,10 @@ impl Call {
     }
 
     /// The answer's whole frame.
-    pub(super) fn encode<R: Request>(&self, response: &R::Response) -> Result<Bytes, Closed> {
+    pub(super) fn encode<R: Request<Response: Throttled>>(&self, mut response: R::Response) -> Result<Bytes, Closed> {
+        if !self.throttle.is_zero() {
+            response.throttle(i32::try_from(self.throttle.as_millis()).unwrap_or(i32::MAX));
+        }
         let failed = |e| format!("an answer that cannot be put into bytes: {e}");
         let size = response.compute_size(self.version).map_err(|e| failed(e.to_string()))?;
         let mut frame = BytesMut::with_capacity(size + 16);
@@ -118,12 +146,12 @@ impl Call {
         Ok(frame.freeze())
     }
 
-    pub(super) fn reply<R: Request>(
+    pub(super) fn reply<R: Request<Response: Throttled>>(
         &self,
         body: Bytes,
         handle: impl FnOnce(&Self, R) -> R::Response,
     ) -> Result<Bytes, Closed> {
         let response = handle(self, self.decode(body)?);
-        self.encode::<R>(&response)
+        self.encode::<R>(response)
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Partition {
     pub(super) leader_epoch: i32,
     pub(super) replicas: Vec<i32>,
     pub(super) log: Log,
+    /// What it answers instead of serving, by order of a test.
+    pub(super) error: Option<E>,
 }
 
 #[derive(Debug)]
@@ -106,7 +108,11 @@ impl Cluster {
         let (_, topic) = self.topic(name, id)?;
         let partition = usize::try_from(partition).ok().and_then(|index| topic.partitions.get(index));
         let partition = partition.ok_or(E::UnknownTopicOrPartition)?;
-        if partition.leader == Some(broker) { Ok(partition) } else { Err(E::NotLeaderOrFollower) }
+        match partition.error {
+            Some(error) => Err(error),
+            None if partition.leader == Some(broker) => Ok(partition),
+            None => Err(E::NotLeaderOrFollower),
+        }
     }
 
     /// Appends to a partition that `broker` leads; the oldest batches of all make room.
@@ -238,24 +244,38 @@ impl Cluster {
 
     fn partition(&self, replicas: Vec<i32>) -> Partition {
         let leader = replicas.iter().copied().find(|id| self.is_up(*id));
-        Partition { leader, leader_epoch: 0, replicas, log: Log::default() }
+        Partition { leader, leader_epoch: 0, replicas, log: Log::default(), error: None }
     }
 
     pub(super) fn is_up(&self, broker: i32) -> bool {
         self.broker(broker).is_some_and(|broker| broker.up)
     }
 
-    /// Leads a partition from `to` on; false when there is no such partition or broker.
-    pub(super) fn move_leader(&mut self, topic: &str, partition: PartitionId, to: i32) -> bool {
-        let (up, topic) = (self.is_up(to), self.topics.get_mut(topic));
-        let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(partition as usize)) else {
-            return false;
+    pub(super) fn partition_mut(&mut self, topic: &str, partition: PartitionId) -> Option<&mut Partition> {
+        let index = usize::try_from(partition).ok()?;
+        self.topics.get_mut(topic)?.partitions.get_mut(index)
+    }
+
+    /// Has a partition led by another broker, or by none; false when there is no such partition, or the broker is
+    /// down.
+    pub(super) fn move_leader(&mut self, topic: &str, partition: PartitionId, to: Option<i32>) -> bool {
+        let up = to.is_none_or(|to| self.is_up(to));
+        let Some(partition) = self.partition_mut(topic, partition).filter(|_| up) else { return false };
+        partition.leader = to;
+        partition.leader_epoch += 1;
+        true
+    }
+
+    /// Deletes a topic and creates one of the same name, partitions and configs; false when there is none.
+    pub(super) fn recreate(&mut self, name: &str) -> bool {
+        let Some(topic) = self.topics.get(name) else { return false };
+        let new = NewTopic {
+            assignments: Some(topic.partitions.iter().map(|partition| partition.replicas.clone()).collect()),
+            configs: topic.configs.clone(),
+            ..NewTopic::default()
         };
-        if up {
-            partition.leader = Some(to);
-            partition.leader_epoch += 1;
-        }
-        up
+        self.delete(name);
+        self.create(name, &new, false).is_ok()
     }
 
     /// Leads a partition anew from a log that ends at `offset`; false when there is no such partition.

@@ -17,14 +17,15 @@ pub(super) enum Kind {
     List = 7,
 }
 
-/// A topic config of Kafka 4.3: its name, its default, what it has to be.
-pub(super) const CONFIGS: [(&str, &str, Kind); 33] = [
+/// A topic config of Kafka 4.4: its name, its default, what it has to be.
+pub(super) const CONFIGS: [(&str, &str, Kind); 37] = [
     ("cleanup.policy", "delete", Kind::List),
     ("compression.gzip.level", "-1", Kind::Int),
     ("compression.lz4.level", "9", Kind::Int),
     ("compression.type", "producer", Kind::Text),
     ("compression.zstd.level", "3", Kind::Int),
     ("delete.retention.ms", "86400000", Kind::Long),
+    ("errors.deadletterqueue.group.enable", "false", Kind::Boolean),
     ("file.delete.delay.ms", "60000", Kind::Long),
     ("flush.messages", "9223372036854775807", Kind::Long),
     ("flush.ms", "9223372036854775807", Kind::Long),
@@ -34,6 +35,7 @@ pub(super) const CONFIGS: [(&str, &str, Kind); 33] = [
     ("local.retention.bytes", "-2", Kind::Long),
     ("local.retention.ms", "-2", Kind::Long),
     ("max.compaction.lag.ms", "9223372036854775807", Kind::Long),
+    ("max.decompressed.message.bytes", "2147483639", Kind::Int),
     ("max.message.bytes", "1048588", Kind::Int),
     ("message.timestamp.after.max.ms", "3600000", Kind::Long),
     ("message.timestamp.before.max.ms", "9223372036854775807", Kind::Long),
@@ -42,6 +44,8 @@ pub(super) const CONFIGS: [(&str, &str, Kind); 33] = [
     ("min.compaction.lag.ms", "0", Kind::Long),
     ("min.insync.replicas", "1", Kind::Int),
     ("preallocate", "false", Kind::Boolean),
+    ("remote.copy.lag.bytes", "-1", Kind::Long),
+    ("remote.copy.lag.ms", "0", Kind::Long),
     ("remote.log.copy.disable", "false", Kind::Boolean),
     ("remote.log.delete.on.disable", "false", Kind::Boolean),
     ("remote.storage.enable", "false", Kind::Boolean),

@@ -161,10 +161,15 @@ impl Log {
         self.at_time(self.batches.iter().map(RawBatch::max_timestamp).max()?)
     }
 
+    /// Moves the log start offset, up or down within what was ever written; the batches stay.
+    pub(super) fn set_start(&mut self, offset: Offset) {
+        self.start = offset.clamp(0, self.next);
+    }
+
     /// Drops the oldest batch; returns its size.
     pub(super) fn drop_first(&mut self) -> usize {
         let Some(first) = self.batches.pop_front() else { return 0 };
-        self.start = first.next_offset();
+        self.start = self.start.max(first.next_offset());
         first.len()
     }
 

@@ -16,15 +16,16 @@ mod produce;
 mod server;
 mod topics;
 
-pub use faults::{Fault, Faults};
+pub use faults::{Fault, Faults, Times};
 pub use server::OFFERED;
 
 use crate::engine::native::Network;
 use crate::error::{Error, Result, describe_io};
 use crate::record::PartitionId;
-use crate::signal::Stop;
+use crate::signal::{Stop, Until};
 use call::{HOST, Shared};
 use cluster::{Cluster, NewTopic};
+use kafka_protocol::error::ResponseError;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +67,7 @@ impl Local {
     /// A port is taken, or a topic cannot be made.
     pub fn start(options: &Options, stop: &Stop) -> Result<Self> {
         let network = Network::start(stop)?;
-        let listeners = network.run(1, async {
+        let listeners = network.run(Until::FirstSignal, async {
             let mut listeners = Vec::new();
             for n in 0..options.brokers.max(1) {
                 let port = if options.port == 0 { 0 } else { options.port.saturating_add(n) };
@@ -110,24 +111,57 @@ impl Local {
         all.join(",")
     }
 
-    /// What is to go wrong.
+    /// The faults of requests: which go wrong, and how.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// Has another broker lead a partition; false when there is no such partition, or the broker is down.
-    pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
-        let moved = self.shared.cluster().move_leader(topic, partition, broker);
+    /// Changes the cluster and wakes the readers that wait.
+    fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+        let changed = change(&mut self.shared.cluster());
         self.shared.appended.notify_waiters();
-        moved
+        changed
+    }
+
+    /// Has another broker lead a partition, under a new leader epoch; false when there is no such partition, or the
+    /// broker is down.
+    pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
+        self.change(|cluster| cluster.move_leader(topic, partition, Some(broker)))
+    }
+
+    /// Leaves a partition without a leader until [`Local::move_leader`]; false when there is no such partition.
+    pub fn remove_leader(&self, topic: &str, partition: PartitionId) -> bool {
+        self.change(|cluster| cluster.move_leader(topic, partition, None))
+    }
+
+    /// Has a partition answer Produce, Fetch and ListOffsets with an error code of Kafka's, or serve them again with
+    /// `None`; false when there is no such partition.
+    pub fn set_partition_error(&self, topic: &str, partition: PartitionId, code: Option<i16>) -> bool {
+        self.change(|cluster| {
+            let found = cluster.partition_mut(topic, partition);
+            found.map(|partition| partition.error = code.and_then(ResponseError::try_from_code)).is_some()
+        })
+    }
+
+    /// Moves a partition's log start offset up or down, within 0 and its end; false when there is no such partition.
+    /// The records stay, so that a lowered start shows them again.
+    pub fn set_log_start(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
+        self.change(|cluster| {
+            let found = cluster.partition_mut(topic, partition);
+            found.map(|partition| partition.log.set_start(offset)).is_some()
+        })
+    }
+
+    /// Deletes a topic and creates it again at once: the same partitions and configs, another topic ID, leader epoch 0,
+    /// no records; false when there is none.
+    pub fn recreate_topic(&self, topic: &str) -> bool {
+        self.change(|cluster| cluster.recreate(topic))
     }
 
     /// Cuts off what a partition has from `offset` on, in whole batches, under a new leader epoch, as after an unclean
     /// election; false when there is no such partition.
     pub fn truncate(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
-        let cut = self.shared.cluster().truncate(topic, partition, offset);
-        self.shared.appended.notify_waiters();
-        cut
+        self.change(|cluster| cluster.truncate(topic, partition, offset))
     }
 
     /// Has another broker coordinate a group.
@@ -144,8 +178,7 @@ impl Local {
             let _ = self.network.handle().block_on(task);
             self.keep_port(broker);
         }
-        self.shared.cluster().set_up(broker, false);
-        self.shared.appended.notify_waiters();
+        self.change(|cluster| cluster.set_up(broker, false));
     }
 
     /// Keeps the port of a broker that is down from others; nobody listens there.
@@ -174,8 +207,10 @@ impl Local {
         let port = self.port(broker);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
         let listener = match kept {
-            Some(socket) => self.network.run(u8::MAX, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?,
-            None => self.network.run(u8::MAX, bind(port))?,
+            Some(socket) => {
+                self.network.run(Until::SecondSignal, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?
+            }
+            None => self.network.run(Until::SecondSignal, bind(port))?,
         };
         self.shared.cluster().set_up(broker, true);
         self.serve(broker, listener);

@@ -65,6 +65,7 @@ pub(super) async fn accept(shared: Arc<Shared>, broker: i32, listener: TcpListen
 }
 
 async fn serve(shared: Arc<Shared>, broker: i32, socket: TcpStream, host: String) {
+    shared.faults.count_connection();
     if let Err(why) = serve_requests(&shared, broker, socket, &host).await {
         tracing::info!(broker, %why, "closed a connection");
     }
@@ -75,51 +76,103 @@ async fn serve_requests(shared: &Arc<Shared>, broker: i32, socket: TcpStream, ho
     socket.set_nodelay(true).map_err(|e| e.to_string())?;
     let mut socket = BufReader::new(socket);
     loop {
-        let Ok(mut frame) = read_frame(&mut socket, LONGEST_REQUEST).await else { return Ok(()) };
-        // Key, version and correlation id stand first in every request.
-        let Some([a, b, c, d, correlation @ ..]) = frame.first_chunk::<8>().copied() else {
-            return Err("a request without a header".to_owned());
-        };
-        let (key, version) = (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
-        let correlation = i32::from_be_bytes(correlation);
-        let served =
-            |(api, range): &&(ApiKey, VersionRange)| *api as i16 == key && (range.min..=range.max).contains(&version);
-        let Some((api, _)) = OFFERED.iter().find(served).copied() else {
-            let asked = key == ApiKey::ApiVersions as i16;
-            socket.write_all(&refuse(asked, correlation)).await.map_err(|e| e.to_string())?;
-            if asked {
+        let Ok(frame) = read_frame(&mut socket, LONGEST_REQUEST).await else { return Ok(()) };
+        shared.faults.until_thawed(broker).await;
+        let (call, api, body) = match read_header(shared, broker, host, frame)? {
+            Asked::Served(call, api, body) => (call, api, body),
+            Asked::OtherVersion(refusal) => {
+                socket.write_all(&refusal).await.map_err(|e| e.to_string())?;
                 continue; // the client asks again in a version that both know (KIP-511)
             }
-            return Err(format!("request {key} in version {version} is not served"));
-        };
-        let header: RequestHeader = {
-            let header_version = api.request_header_version(version);
-            message::decode(&mut frame, header_version, header_version >= 2)
-                .map_err(|e| format!("a malformed header: {e}"))?
-        };
-        let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
-        tracing::info!(broker, request = ?api, version, client = client_id, bytes = frame.len(), "request");
-        let fault = shared.faults.take_next(api);
-        let refusal = match fault {
-            Some(Fault::DropBefore) => return Err("a fault was ordered".to_owned()),
-            Some(Fault::Error(code)) => E::try_from_code(code),
-            _ => None,
-        };
-        let call =
-            Call { shared: shared.clone(), broker, version, correlation, client_id, host: host.to_owned(), refusal };
-        let answer = answer(&call, api, frame).await?;
-        match fault {
-            Some(Fault::DropAfter) => return Err("a fault was ordered".to_owned()),
-            Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(Fault::Cut(bytes)) => {
-                let cut = &answer[..bytes.min(answer.len())];
-                socket.write_all(cut).await.map_err(|e| e.to_string())?;
-                return Err("a fault was ordered".to_owned());
+            Asked::Unknown(refusal, why) => {
+                socket.write_all(&refusal).await.map_err(|e| e.to_string())?;
+                return Err(why);
             }
-            Some(Fault::DropBefore | Fault::Error(_)) | None => {}
-        }
-        socket.write_all(&answer).await.map_err(|e| e.to_string())?;
+        };
+        handle(call, api, body, &mut socket).await?;
     }
+}
+
+/// A request whose header has been read.
+enum Asked {
+    Served(Call, ApiKey, Bytes),
+    /// ApiVersions in a version that is not served, and the answer to that.
+    OtherVersion(Bytes),
+    /// Anything else that is not served: the answer, and why the connection closes after it.
+    Unknown(Bytes, Closed),
+}
+
+fn read_header(shared: &Arc<Shared>, broker: i32, host: &str, mut frame: Bytes) -> Result<Asked, Closed> {
+    // Key, version and correlation ID stand first in every request.
+    let Some([a, b, c, d, correlation @ ..]) = frame.first_chunk::<8>().copied() else {
+        return Err("a request without a header".to_owned());
+    };
+    let (key, version) = (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
+    let correlation = i32::from_be_bytes(correlation);
+    let served =
+        |(api, range): &&(ApiKey, VersionRange)| *api as i16 == key && (range.min..=range.max).contains(&version);
+    let Some((api, _)) = OFFERED.iter().find(served).copied() else {
+        let versions = key == ApiKey::ApiVersions as i16;
+        let refusal = refuse(versions, correlation);
+        let why = || format!("request {key} in version {version} is not served");
+        return Ok(if versions { Asked::OtherVersion(refusal) } else { Asked::Unknown(refusal, why()) });
+    };
+    let header_version = api.request_header_version(version);
+    let header: RequestHeader = message::decode(&mut frame, header_version, header_version >= 2)
+        .map_err(|e| format!("a malformed header: {e}"))?;
+    let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
+    tracing::info!(broker, request = ?api, version, client = client_id, bytes = frame.len(), "request");
+    let call = Call {
+        shared: shared.clone(),
+        broker,
+        version,
+        correlation,
+        client_id,
+        host: host.to_owned(),
+        refusal: None,
+        throttle: Duration::ZERO,
+    };
+    Ok(Asked::Served(call, api, frame))
+}
+
+/// Answers a request, with what is to go wrong with it.
+async fn handle(mut call: Call, api: ApiKey, body: Bytes, socket: &mut BufReader<TcpStream>) -> Result<(), Closed> {
+    let ordered = || Err("a fault was injected".to_owned());
+    let fault = call.shared.faults.take_next(api);
+    match fault {
+        Some(Fault::DropBefore) => return ordered(),
+        Some(Fault::Silence) => {
+            // Reads on, so that the client's end is noticed.
+            let ended = tokio::io::copy(socket, &mut tokio::io::sink()).await;
+            return ended.map_err(|e| e.to_string()).and_then(|_| ordered());
+        }
+        Some(Fault::Error(code)) => call.refusal = E::try_from_code(code),
+        Some(Fault::ErrorAfter(code)) => {
+            answer(&call, api, body.clone()).await?;
+            call.refusal = E::try_from_code(code);
+        }
+        Some(Fault::Throttle(time)) => call.throttle = time,
+        Some(Fault::DropAfter | Fault::Delay(_) | Fault::Cut(_)) | None => {}
+    }
+    let answer = answer(&call, api, body).await?;
+    let latency = call.shared.faults.latency();
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    call.shared.faults.until_thawed(call.broker).await;
+    let mut sent = &answer[..];
+    match fault {
+        Some(Fault::DropAfter) => return ordered(),
+        Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
+        Some(Fault::Cut(bytes)) => sent = &answer[..bytes.min(answer.len())],
+        _ => {}
+    }
+    socket.write_all(sent).await.map_err(|e| e.to_string())?;
+    if matches!(fault, Some(Fault::Cut(_))) {
+        return ordered();
+    }
+    tokio::time::sleep(call.throttle).await;
+    Ok(())
 }
 
 /// UNSUPPORTED_VERSION, where most answers have their error: first. ApiVersions also says what there is.
@@ -148,7 +201,7 @@ async fn answer(call: &Call, api: ApiKey, body: Bytes) -> Result<Bytes, Closed> 
             let answered = request.acks != 0;
             let response = produce::produce(call, request);
             if answered {
-                return call.encode::<ProduceRequest>(&response);
+                return call.encode::<ProduceRequest>(response);
             }
             // Who does not wait for answers learns of a failure by losing the connection.
             let failed = response.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
@@ -156,15 +209,15 @@ async fn answer(call: &Call, api: ApiKey, body: Bytes) -> Result<Bytes, Closed> 
         }
         ApiKey::Fetch => {
             let response = fetch::fetch(call, call.decode(body)?).await;
-            call.encode::<FetchRequest>(&response)
+            call.encode::<FetchRequest>(response)
         }
         ApiKey::JoinGroup => {
             let response = groups::join_group(call, call.decode(body)?).await;
-            call.encode::<JoinGroupRequest>(&response)
+            call.encode::<JoinGroupRequest>(response)
         }
         ApiKey::SyncGroup => {
             let response = groups::sync_group(call, call.decode(body)?).await;
-            call.encode::<SyncGroupRequest>(&response)
+            call.encode::<SyncGroupRequest>(response)
         }
         ApiKey::ListOffsets => call.reply(body, fetch::list_offsets),
         ApiKey::Metadata => call.reply(body, topics::metadata),

@@ -5,10 +5,10 @@ use super::stats::Before;
 use super::{Messages, Metrics, progress};
 use crate::config::parse_duration;
 use crate::error::Result;
+use crate::signal::Stop;
 use clap::Args;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub struct Observe {
 #[derive(Debug)]
 pub struct Reporter {
     _server: Option<Server>,
-    thread: Option<(Sender<()>, JoinHandle<()>)>,
+    thread: Option<(Stop, JoinHandle<()>)>,
 }
 
 impl Reporter {
@@ -52,16 +52,13 @@ impl Reporter {
         }
         let draws = observe.progress.unwrap_or(draws && std::io::stderr().is_terminal());
         let thread = if draws || observe.stats.is_some() || observe.metrics_file.is_some() {
-            let (end, ended) = channel();
+            let end = Stop::default();
+            let ended = end.clone();
             let (observe, metrics) = (observe.clone(), metrics.clone());
             let run = move || {
                 let mut watch = Watch::new(observe, metrics, draws);
-                loop {
-                    let wait = watch.next().saturating_duration_since(Instant::now());
-                    match ended.recv_timeout(wait) {
-                        Err(RecvTimeoutError::Timeout) => watch.show(Instant::now()),
-                        _ => break,
-                    }
+                while !ended.wait(watch.next().saturating_duration_since(Instant::now())) {
+                    watch.show(Instant::now());
                 }
                 watch.end();
             };
@@ -77,7 +74,7 @@ impl Reporter {
 impl Drop for Reporter {
     fn drop(&mut self) {
         if let Some((end, thread)) = self.thread.take() {
-            drop(end);
+            end.raise();
             let _ = thread.join(); // Err: it panicked, which it does not
         }
     }

@@ -11,7 +11,7 @@ pub struct Done {
     pub stdout: String,
     pub bytes: Vec<u8>,
     pub stderr: String,
-    /// 124 when it took too long; 128 + N when signal N ended it.
+    /// The exit code: 124 after a timeout, 128 + N after signal N.
     pub code: i32,
 }
 
@@ -29,14 +29,14 @@ fn is_kpipe(command: &Command) -> bool {
     command.get_program() == bin || command.get_args().any(|arg| arg == bin)
 }
 
-/// `kpipe ARGS` with `stdin`, for a minute at most.
+/// Runs `kpipe ARGS` with `stdin`, for two minutes at most.
 pub fn kpipe(args: &[&str], stdin: &[u8]) -> Done {
     let mut command = Command::new("timeout");
     command.arg("120").arg(env!("CARGO_BIN_EXE_kpipe")).args(args);
     run(command, stdin)
 }
 
-/// A line of shell in which `kpipe` is the one under test.
+/// Runs a line of bash in which `kpipe` is the binary under test.
 pub fn shell(line: &str) -> Done {
     let bin = std::path::Path::new(env!("CARGO_BIN_EXE_kpipe")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -45,56 +45,56 @@ pub fn shell(line: &str) -> Done {
     run(command, b"")
 }
 
-/// Where Python is that has librdkafka's binding: `scripts/test` installs it.
-fn python_path() -> String {
+/// The Python that has librdkafka's binding; `scripts/test` installs it.
+pub fn python_path() -> String {
     let cache =
         std::env::var("KPIPE_CACHE").unwrap_or_else(|_| format!("{}/.cache/kpipe", std::env::var("HOME").unwrap()));
     format!("{cache}/python/bin/python")
 }
 
-/// Runs a script with librdkafka to its end.
+/// Runs a Python script that may use librdkafka.
 pub fn python(script: &str) -> Done {
     let mut command = Command::new("timeout");
     command.args(["240", &python_path(), "-"]);
     run(command, script.as_bytes())
 }
 
-/// A script with librdkafka that runs on; whoever drops it ends it.
+/// Starts a Python script that may use librdkafka; dropping it kills it.
 pub fn python_running(script: &str) -> Running {
     let mut command = Command::new(python_path());
     command.args(["-u", "-c", script]);
     Running::start(command)
 }
 
-/// Sends a signal to a process that a test has started.
+/// Sends a signal to a process that a test started.
 #[allow(unsafe_code)]
 pub fn send_signal(pid: i32, signal: i32) {
-    // SAFETY: kill has no preconditions; who calls it has not reaped the process, so the pid is still its.
+    // SAFETY: kill has no preconditions; the caller has not reaped the process, so the process ID is still in use.
     unsafe { libc::kill(pid, signal) };
 }
 
-/// A command that runs.
+/// A running command.
 pub struct Running {
     child: Child,
-    /// What it says must tell no secret.
+    /// Then its output must not contain a secret.
     is_kpipe: bool,
     stdin: Option<ChildStdin>,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
     seen: Arc<Mutex<Vec<u8>>>,
-    /// Whether nobody reads its stdout at this time.
+    /// Whether its stdout is not read at the moment.
     paused: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Running {
-    /// `kpipe ARGS`, its stdin open.
+    /// Starts `kpipe ARGS` and leaves its stdin open.
     pub fn kpipe(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kpipe"));
         command.args(args);
         Self::start(command)
     }
 
-    /// Any command, its stdin open.
+    /// Starts any command and leaves its stdin open.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let is_kpipe = is_kpipe(&command);
@@ -122,39 +122,39 @@ impl Running {
         Self { stdin: child.stdin.take(), child, is_kpipe, stdout: Some(stdout), stderr: Some(stderr), seen, paused }
     }
 
-    /// Writes to its stdin; it may have ended.
+    /// Writes to its stdin; the command may have ended.
     pub fn write(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
     }
 
-    /// Bytes of its stdin that it has not read yet.
+    /// The number of bytes in its stdin that it has not read.
     pub fn unread(&self) -> u64 {
         rustix::io::ioctl_fionread(self.stdin.as_ref().unwrap()).unwrap()
     }
 
-    /// What it has written to stdout so far.
+    /// Its stdout so far.
     pub fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
-    /// Has its stdout read no more, or again.
-    pub fn pause(&self, paused: bool) {
+    /// Stops or resumes reading its stdout.
+    pub fn set_paused(&self, paused: bool) {
         *self.paused.0.lock().unwrap() = paused;
         self.paused.1.notify_all();
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         send_signal(self.child.id() as i32, signal);
     }
 
-    /// Closes its stdin and waits for its end.
+    /// Closes its stdin and waits until it exits.
     pub fn finish(mut self) -> Done {
         drop(self.stdin.take());
         self.ended()
     }
 
-    /// Waits for its end, its stdin still open.
+    /// Waits until it exits, with its stdin open.
     pub fn ended(mut self) -> Done {
         use std::os::unix::process::ExitStatusExt;
         let bytes = self.stdout.take().unwrap().join().unwrap();
@@ -167,7 +167,7 @@ impl Running {
             code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
         };
         if self.is_kpipe {
-            super::no_secret_in(&done);
+            super::assert_no_secret(&done);
         }
         done
     }

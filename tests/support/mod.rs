@@ -1,24 +1,29 @@
-//! Starts real brokers, runs the binary, reads and writes topics with other clients.
+//! Starts clusters, runs the binary, and reads and writes topics with other clients.
 
 mod cluster;
 mod command;
 mod proxy;
+mod require;
 mod secured;
+mod version;
 mod wire;
 
-pub use cluster::{Cluster, brokers};
+pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
 pub use proxy::Proxy;
-pub use secured::{Secured, no_secret_in, outlasts_its_session, secured};
+pub(crate) use require::require;
+pub use require::{Need, all_tests, can_run};
+pub use secured::{Secured, assert_no_secret, outlives_sessions, secured};
+pub use version::{Kafka, Tool, Version};
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};
 
-/// Waits until `is` is true; panics with `what` after half a minute.
-pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+/// Waits until `condition` holds; panics after 30 seconds.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !is() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within 30 s: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -30,9 +35,14 @@ pub fn fresh(prefix: &str) -> String {
     format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What `jq` would give: one JSON value a line.
+/// Parses JSON Lines.
 pub fn json_lines(text: &str) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+/// What a listing prints with `-J`.
+pub fn listed(kafka: &Cluster, args: &[&str]) -> Vec<serde_json::Value> {
+    json_lines(&kafka.kpipe(&[args, &["-J"]].concat(), b"").stdout)
 }
 
 /// The values of JSON lines, in order.

@@ -5,14 +5,14 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-/// Passes bytes both ways until told otherwise.
+/// Forwards bytes in both directions until it is told to cut or stall.
 #[derive(Default)]
 pub struct Proxy {
-    /// Bytes to the broker still to pass before both ways are cut; negative: no limit.
+    /// The number of bytes to forward to the broker before the connection is cut; no limit if negative.
     cut_requests_after: AtomicI64,
     /// The same for bytes from the broker.
     cut_answers_after: AtomicI64,
-    /// Passes nothing while set.
+    /// Nothing is forwarded while set.
     stalled: Mutex<bool>,
     moves: Condvar,
     connections: Mutex<Vec<TcpStream>>,
@@ -20,7 +20,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts on `port` of loopback (0: any), in front of `broker`; returns it and its port.
+    /// Starts on a port of loopback (0 for any) in front of `broker`; returns the proxy and its port.
     pub fn start(port: u16, broker: &str) -> (Arc<Self>, u16) {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -70,23 +70,23 @@ impl Proxy {
         let _ = to.shutdown(Shutdown::Both);
     }
 
-    /// Cuts a connection after so many more bytes of requests.
+    /// Cuts a connection after this many more bytes of requests.
     pub fn cut_requests_after(&self, bytes: i64) {
         self.cut_requests_after.store(bytes, Ordering::Relaxed);
     }
 
-    /// Cuts a connection after so many more bytes of answers.
+    /// Cuts a connection after this many more bytes of responses.
     pub fn cut_answers_after(&self, bytes: i64) {
         self.cut_answers_after.store(bytes, Ordering::Relaxed);
     }
 
-    /// Passes nothing until told to again.
-    pub fn stall(&self, stalled: bool) {
+    /// Stops or resumes forwarding.
+    pub fn set_stalled(&self, stalled: bool) {
         *self.stalled.lock().unwrap() = stalled;
         self.moves.notify_all();
     }
 
-    /// Whether a cut was ordered and has not come yet.
+    /// Whether a cut was requested and has not happened yet.
     pub fn is_armed(&self) -> bool {
         self.cut_requests_after.load(Ordering::Relaxed) >= 0 || self.cut_answers_after.load(Ordering::Relaxed) >= 0
     }

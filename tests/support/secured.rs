@@ -1,41 +1,41 @@
-//! Secured clusters of two versions, started once a test run.
+//! Clusters with TLS, SASL and ACLs, started once per test run.
 
-use super::{Cluster, Done, kpipe};
+use super::{Cluster, Done, Version, kpipe};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 /// A cluster of `scripts/kafka --secure`.
 pub struct Secured {
     pub kafka: Cluster,
-    /// `host:port` by the listener's name.
+    /// `host:port` by listener name.
     listeners: HashMap<String, String>,
 }
 
 impl Secured {
-    /// Where a listener is.
+    /// The address of a listener.
     pub fn address(&self, listener: &str) -> &str {
         &self.listeners[listener]
     }
 
-    /// A file that `scripts/kafka` made.
+    /// The path of a file that `scripts/kafka` created.
     pub fn file(&self, name: &str) -> String {
         self.kafka.dir.join("secure").join(name).display().to_string()
     }
 
-    /// `kpipe` to a listener with its properties file and more.
+    /// Runs `kpipe` with a listener's properties file.
     pub fn kpipe(&self, listener: &str, args: &[&str], stdin: &[u8]) -> Done {
         let file = self.file(&format!("{listener}.properties"));
         let done = kpipe(&[&["-b", self.address(listener), "-F", &file], args].concat(), stdin);
-        no_secret_in(&done);
+        assert_no_secret(&done);
         done
     }
 }
 
-/// Brokers of both versions with a TLS, a SASL and a SASL over TLS listener each.
+/// The newest Kafka and an older one, each with TLS, SASL and SASL over TLS listeners.
 pub fn secured() -> &'static [Secured; 2] {
     static SHARED: OnceLock<[Secured; 2]> = OnceLock::new();
     SHARED.get_or_init(|| {
-        ["4.3.1", "3.9.2"].map(|version| {
+        [Version::LATEST, Version::V3_9].map(|version| {
             let kafka = Cluster::start_secure(version, &["connections.max.reauth.ms=3000"]);
             let listeners = std::fs::read_to_string(kafka.dir.join("secure/listeners")).unwrap();
             let listener =
@@ -45,14 +45,14 @@ pub fn secured() -> &'static [Secured; 2] {
     })
 }
 
-/// Whatever kpipe writes has no secret in it; every command that a test runs is looked at.
-pub fn no_secret_in(done: &Done) {
+/// Asserts that kpipe printed no secret; every command that a test runs is checked.
+pub fn assert_no_secret(done: &Done) {
     for secret in SECRETS {
-        assert!(!done.stderr.contains(secret) && !done.stdout.contains(secret), "{secret} shown: {}", done.stderr);
+        assert!(!done.stderr.contains(secret) && !done.stdout.contains(secret), "{secret} printed: {}", done.stderr);
     }
 }
 
-/// All that tests use, and what tokens and keys begin with.
+/// All secrets that the tests use, and the first bytes of tokens and keys.
 const SECRETS: [&str; 11] = [
     "alice-secret",
     "bob-secret",
@@ -67,13 +67,13 @@ const SECRETS: [&str; 11] = [
     "Basic a3BpcGU6",
 ];
 
-/// A producer and a member of a group go on for nine seconds at a listener that ends sessions after three, and notice
-/// nothing.
-pub fn outlasts_its_session(secured: &Secured, listener: &str, file: &str) {
+/// Asserts that a producer and a group member run for nine seconds without an error at a listener whose sessions end
+/// after three.
+pub fn outlives_sessions(secured: &Secured, listener: &str, file: &str) {
     let (topic, at) = (secured.kafka.topic("outlasts", 1), secured.address(listener));
     let reads = ["consume", &topic, "-g", &topic, "-o", "beginning", "--output", "value"];
-    let looks = ["-X", "metadata.max.age.ms=200"];
-    let reader = super::Running::kpipe(&[&["-b", at, "-F", file], &reads[..], &looks].concat());
+    let metadata_age = ["-X", "metadata.max.age.ms=200"];
+    let reader = super::Running::kpipe(&[&["-b", at, "-F", file], &reads[..], &metadata_age].concat());
     let produced = super::shell(&format!(
         "seq 60 | while read n; do echo $n; sleep 0.15; done | kpipe -b {at} -F {file} produce {topic} -q"
     ));

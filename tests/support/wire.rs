@@ -1,4 +1,4 @@
-//! Requests in any version, straight to a broker: what no client would send, too.
+//! Sends any request in any version to a broker, also what no client would send.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
@@ -7,13 +7,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A connection to a broker.
 pub struct Wire {
     socket: TcpStream,
 }
 
 impl Wire {
-    /// Connects to the first of `bootstrap`.
+    /// Connects to the first address of `bootstrap`.
     pub fn connect(bootstrap: &str) -> Self {
         let socket = TcpStream::connect(bootstrap.split(',').next().unwrap()).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -21,12 +20,11 @@ impl Wire {
         Self { socket }
     }
 
-    /// Sends raw bytes.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.socket.write_all(bytes); // the other side may have closed
+        let _ = self.socket.write_all(bytes); // the broker may have closed the connection
     }
 
-    /// The bytes of the next frame; `None` when the connection was closed.
+    /// Reads the next frame; `None` if the connection is closed.
     pub fn frame(&mut self) -> Option<Bytes> {
         let mut len = [0; 4];
         match self.socket.read_exact(&mut len) {
@@ -41,7 +39,7 @@ impl Wire {
         Some(frame.into())
     }
 
-    /// The frame of `request`.
+    /// Returns the frame of `request`.
     pub fn encode<R: Request>(request: &R, version: i16) -> Bytes {
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
@@ -58,13 +56,13 @@ impl Wire {
         frame.freeze()
     }
 
-    /// Sends `request` and decodes the answer.
+    /// Sends `request` and returns the response.
     pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
         self.send(&Self::encode(request, version));
         self.answer::<R>(version)
     }
 
-    /// The answer to a request sent before.
+    /// Reads the response to a request that was sent.
     pub fn answer<R: Request>(&mut self, version: i16) -> R::Response {
         let api = ApiKey::try_from(R::KEY).unwrap();
         let mut frame = self.frame().unwrap_or_else(|| panic!("{api:?} v{version}: the connection was closed"));

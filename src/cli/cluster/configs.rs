@@ -2,9 +2,10 @@
 
 use crate::cli::Context;
 use crate::cli::listing::{or_dash, print, print_lines, say, table};
-use crate::cli::topics::{changes, parse_config};
-use crate::engine::{Configured, Operation};
+use crate::cli::topics::{changes, parse_broker, parse_config};
+use crate::engine::{ConfigSource, Configured, Operation};
 use crate::error::{Error, Result};
+use crate::record::BrokerId;
 use clap::{ArgGroup, Args, Subcommand};
 
 /// Configs of brokers.
@@ -21,8 +22,8 @@ enum Verb {
         /// Only these
         names: Vec<String>,
         /// The broker [default: what all brokers share]
-        #[arg(long, value_name = "ID")]
-        broker: Option<i32>,
+        #[arg(long, value_name = "ID", value_parser = parse_broker)]
+        broker: Option<BrokerId>,
         /// Defaults too
         #[arg(short, long)]
         all: bool,
@@ -34,8 +35,8 @@ enum Verb {
     #[command(group(ArgGroup::new("change").args(["configs", "unset"]).required(true).multiple(true)))]
     Set {
         /// The broker [default: all]
-        #[arg(long, value_name = "ID")]
-        broker: Option<i32>,
+        #[arg(long, value_name = "ID", value_parser = parse_broker)]
+        broker: Option<BrokerId>,
         /// Sets a config
         #[arg(long = "config", value_name = "NAME=VALUE", value_parser = parse_config)]
         configs: Vec<(String, String)>,
@@ -57,8 +58,8 @@ impl Configs {
     }
 
     pub(super) fn run(&self, context: &Context) -> Result<()> {
-        let of = |broker: &Option<i32>| broker.map_or(Configured::AllBrokers, Configured::Broker);
-        let admin = context.connect()?.cluster("cluster configs")?;
+        let of = |broker: &Option<BrokerId>| broker.map_or(Configured::AllBrokers, Configured::Broker);
+        let admin = context.admin("cluster configs")?;
         match &self.verb {
             Verb::Get { names, broker, all, json } => {
                 let mut configs = admin.configs(&[of(broker)])?.into_values().next().unwrap_or_default();
@@ -67,7 +68,11 @@ impl Configs {
                     return Err(Error::Usage(format!("{unknown} is not set{hint}")));
                 }
                 configs.retain(|config| {
-                    if names.is_empty() { *all || config.source != "default" } else { names.contains(&config.name) }
+                    if names.is_empty() {
+                        *all || config.source != ConfigSource::Default
+                    } else {
+                        names.contains(&config.name)
+                    }
                 });
                 if *json {
                     return print_lines(configs.iter().map(|c| serde_json::to_value(c).unwrap_or_default()));
@@ -76,7 +81,7 @@ impl Configs {
                 for config in configs {
                     let value = if config.secret { "***".to_owned() } else { or_dash(config.value) };
                     let note = if config.read_only { "read-only" } else { "" };
-                    table.add_row([config.name, value, config.source.to_owned(), note.to_owned()]);
+                    table.add_row([config.name, value, config.source.to_string(), note.to_owned()]);
                 }
                 print(&table.to_string())
             }

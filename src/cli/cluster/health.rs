@@ -3,13 +3,12 @@
 use crate::cli::Context;
 use crate::cli::listing::{print_lines, say};
 use crate::config::parse_duration;
-use crate::engine::{Broker, ClusterAdmin, ConfigEntry, Configured, PartitionInfo};
+use crate::engine::{Broker, ConfigEntry, Configured, NativeAdmin, Partition, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::record::TopicPartition;
+use crate::record::BrokerId;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How often `--wait` looks.
@@ -50,10 +49,6 @@ struct Reason {
 
 impl Health {
     pub(super) fn run(&self, context: &Context) -> Result<u8> {
-        let (wake, woken) = channel();
-        context.stop.wake_with(move || {
-            let _ = wake.send(()); // Err: the command has ended
-        });
         let deadline = self.wait.map(|Wanted::Healthy| Instant::now() + self.timeout);
         let mut admin = None;
         let reasons = loop {
@@ -68,7 +63,7 @@ impl Health {
                     admin = None;
                 }
             }
-            if woken.recv_timeout(LOOK_EVERY).is_ok() {
+            if context.stop.wait(LOOK_EVERY) {
                 return Err(Error::Stopped);
             }
         };
@@ -86,13 +81,13 @@ impl Health {
     }
 }
 
-fn look(context: &Context, admin: &mut Option<ClusterAdmin>) -> Result<Vec<Reason>> {
+fn look(context: &Context, admin: &mut Option<NativeAdmin>) -> Result<Vec<Reason>> {
     let admin = match admin {
         Some(admin) => admin,
-        None => admin.insert(context.connect()?.cluster("cluster health")?),
+        None => admin.insert(context.admin("cluster health")?),
     };
     let mut reasons = Vec::new();
-    let topics = admin.partition_infos(None)?;
+    let topics = admin.topics(None, false)?;
     let brokers = admin.brokers()?.brokers;
     let gone = missing(&brokers, &topics);
     if !gone.is_empty() {
@@ -100,23 +95,20 @@ fn look(context: &Context, admin: &mut Option<ClusterAdmin>) -> Result<Vec<Reaso
         reasons.push(Reason { name: "missing-brokers", count: gone.len(), text });
     }
     let below = below_minimum(admin, &topics)?;
-    type Is<'a> = &'a dyn Fn(&str, &PartitionInfo) -> bool;
+    type Is<'a> = &'a dyn Fn(&str, &Partition) -> bool;
     let kinds: [(&'static str, &str, Is<'_>); 3] = [
         ("offline-partitions", "partitions without a leader", &|_, p| p.leader.is_none()),
         ("below-min-isr", "partitions that take no acks=all (below min.insync.replicas)", &|topic, p| {
-            p.leader.is_some() && below.get(topic).is_some_and(|min| p.in_sync.len() < *min)
+            p.leader.is_some() && below.get(topic).is_some_and(|min| p.in_sync_replicas.iter().flatten().count() < *min)
         }),
-        ("under-replicated", "partitions with replicas out of sync", &|_, p| p.in_sync.len() < p.replicas.len()),
+        ("under-replicated", "partitions with replicas out of sync", &|_, p| p.is_under_replicated()),
     ];
     for (name, what, is) in kinds {
         let found: Vec<String> = topics
             .iter()
-            .flat_map(|(topic, partitions)| {
-                let wrong = partitions.iter().enumerate().filter(|(_, p)| is(topic, p));
-                wrong
-                    .map(|(index, _)| TopicPartition::new(topic.as_str(), index as i32).to_string())
-                    .collect::<Vec<_>>()
-            })
+            .flat_map(Topic::named_partitions)
+            .filter(|(of, partition)| is(&of.topic, partition))
+            .map(|(of, _)| of.to_string())
             .collect();
         if !found.is_empty() {
             let text = format!("{} {what}: {}", found.len(), listed(found.iter().cloned()));
@@ -129,20 +121,17 @@ fn look(context: &Context, admin: &mut Option<ClusterAdmin>) -> Result<Vec<Reaso
 }
 
 /// The ids of brokers that are registered, or keep replicas, and are not alive.
-fn missing(brokers: &[Broker], topics: &BTreeMap<String, Vec<PartitionInfo>>) -> BTreeSet<i32> {
-    let alive = |id: &i32| brokers.iter().any(|broker| broker.broker == *id && !broker.fenced);
-    let named = topics.values().flatten().flat_map(|partition| &partition.replicas).copied();
-    let all: BTreeSet<i32> = brokers.iter().map(|broker| broker.broker).chain(named).collect();
+fn missing(brokers: &[Broker], topics: &[Topic]) -> BTreeSet<BrokerId> {
+    let alive = |id: &BrokerId| brokers.iter().any(|broker| broker.id == *id && !broker.fenced);
+    let named = topics.iter().flat_map(|t| &t.partitions).flat_map(|p| p.replicas.iter().flatten()).copied();
+    let all: BTreeSet<BrokerId> = brokers.iter().map(|broker| broker.id).chain(named).collect();
     all.into_iter().filter(|id| !alive(id)).collect()
 }
 
 /// The `min.insync.replicas` of topics that have partitions with replicas out of sync.
-fn below_minimum(
-    admin: &ClusterAdmin,
-    topics: &BTreeMap<String, Vec<PartitionInfo>>,
-) -> Result<BTreeMap<String, usize>> {
-    let hurt = topics.iter().filter(|(_, ps)| ps.iter().any(|p| p.in_sync.len() < p.replicas.len()));
-    let hurt: Vec<Configured> = hurt.map(|(name, _)| Configured::Topic(name.clone())).collect();
+fn below_minimum(admin: &NativeAdmin, topics: &[Topic]) -> Result<BTreeMap<String, usize>> {
+    let hurt = topics.iter().filter(|topic| topic.partitions.iter().any(Partition::is_under_replicated));
+    let hurt: Vec<Configured> = hurt.map(|topic| Configured::Topic(topic.name.clone())).collect();
     if hurt.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -160,7 +149,7 @@ fn below_minimum(
         .collect())
 }
 
-fn quorum(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
+fn quorum(admin: &NativeAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
     let Some(quorum) = admin.quorum()? else { return Ok(()) };
     let behind = quorum.replicas.iter().filter(|replica| replica.behind_ms.is_some_and(|ms| ms > QUORUM_BEHIND));
     let named: Vec<String> = behind
@@ -173,10 +162,10 @@ fn quorum(admin: &ClusterAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
     Ok(())
 }
 
-fn disks(admin: &ClusterAdmin, brokers: &[Broker], reasons: &mut Vec<Reason>) -> Result<()> {
+fn disks(admin: &NativeAdmin, brokers: &[Broker], reasons: &mut Vec<Reason>) -> Result<()> {
     let (mut dirs, mut silent) = (Vec::new(), Vec::new());
     for broker in brokers.iter().filter(|broker| !broker.fenced) {
-        match admin.log_dirs(&[broker.broker]) {
+        match admin.log_dirs(&[broker.id]) {
             Ok(found) => dirs.extend(found),
             // The cluster takes it for alive still.
             Err(error) if error.is_transient() => silent.push(error.to_string()),

@@ -7,8 +7,10 @@ mod transactions;
 mod users;
 
 use super::Context;
+use super::topics::parse_broker;
 use crate::engine::Operation;
 use crate::error::EXIT_OK;
+use crate::record::BrokerId;
 use clap::{Args, Subcommand};
 
 /// Looks after the cluster itself.
@@ -40,7 +42,8 @@ enum Verb {
     /// Requests and their versions that a broker takes, beside what kpipe could send
     Apis {
         /// The broker [default: the first that is up]
-        broker: Option<i32>,
+        #[arg(value_parser = parse_broker)]
+        broker: Option<BrokerId>,
         /// A JSON object a request
         #[arg(short = 'J', long)]
         json: bool,
@@ -54,7 +57,8 @@ enum Verb {
     /// Log directories, what is in them and what space is left
     LogDirs {
         /// Only of these brokers
-        brokers: Vec<i32>,
+        #[arg(value_parser = parse_broker)]
+        brokers: Vec<BrokerId>,
         /// A JSON object a directory
         #[arg(short = 'J', long)]
         json: bool,

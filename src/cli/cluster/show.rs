@@ -2,8 +2,9 @@
 
 use crate::cli::Context;
 use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, say, table};
-use crate::engine::PartitionInfo;
+use crate::engine::Partition;
 use crate::error::{Error, Result};
+use crate::record::BrokerId;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -12,16 +13,17 @@ fn to_json(value: &impl serde::Serialize) -> Value {
 }
 
 pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("cluster brokers")?;
+    let admin = context.admin("cluster brokers")?;
     let (found, controller) = (admin.brokers()?, admin.controller()?);
-    let topics = admin.partition_infos(None)?;
-    let count = |of: &dyn Fn(&PartitionInfo) -> bool| topics.values().flatten().filter(|p| of(p)).count();
+    let topics = admin.topics(None, false)?;
+    let count = |of: &dyn Fn(&Partition) -> bool| topics.iter().flat_map(|t| &t.partitions).filter(|p| of(p)).count();
+    let has = |ids: &Option<Vec<BrokerId>>, id: BrokerId| ids.iter().flatten().any(|other| *other == id);
     let mut rows = Vec::new();
     for broker in &found.brokers {
-        let id = broker.broker;
+        let id = broker.id;
         let leads = count(&|p| p.leader == Some(id));
-        let replicas = count(&|p| p.replicas.contains(&id));
-        let missing = count(&|p| p.replicas.contains(&id) && !p.in_sync.contains(&id));
+        let replicas = count(&|p| has(&p.replicas, id));
+        let missing = count(&|p| has(&p.replicas, id) && !has(&p.in_sync_replicas, id));
         rows.push((broker, leads, replicas, missing));
     }
     if json {
@@ -29,7 +31,7 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
             let mut line = to_json(broker);
             line["cluster"] = json!(found.cluster);
             line["cluster_controller"] = json!(controller);
-            line["controller"] = json!(controller == Some(broker.broker));
+            line["controller"] = json!(controller == Some(broker.id));
             line["leads"] = json!(leads);
             line["replicas"] = json!(replicas);
             line["out_of_sync"] = json!(missing);
@@ -42,13 +44,13 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
     }
     let mut table = table(&["BROKER", "ADDRESS", "RACK", "STATE", "LEADS", "REPLICAS", "OUT OF SYNC"]);
     for (broker, leads, replicas, missing) in rows {
-        let state = match (broker.fenced, controller == Some(broker.broker)) {
+        let state = match (broker.fenced, controller == Some(broker.id)) {
             (true, _) => "fenced",
             (false, true) => "controller",
             (false, false) => "up",
         };
         table.add_row([
-            broker.broker.to_string(),
+            broker.id.to_string(),
             format!("{}:{}", broker.host, broker.port),
             or_dash(broker.rack.as_ref()),
             state.to_owned(),
@@ -62,7 +64,7 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
 }
 
 pub(super) fn features(context: &Context, json: bool) -> Result<()> {
-    let features = context.connect()?.cluster("cluster features")?.features()?;
+    let features = context.admin("cluster features")?.features()?;
     if json {
         return print_lines(features.iter().map(to_json));
     }
@@ -75,8 +77,8 @@ pub(super) fn features(context: &Context, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-pub(super) fn apis(context: &Context, broker: Option<i32>, json: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("cluster apis")?;
+pub(super) fn apis(context: &Context, broker: Option<BrokerId>, json: bool) -> Result<()> {
+    let admin = context.admin("cluster apis")?;
     let broker = match broker {
         Some(id) => id,
         None => {
@@ -98,7 +100,7 @@ pub(super) fn apis(context: &Context, broker: Option<i32>, json: bool) -> Result
 }
 
 pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
-    let quorum = context.connect()?.cluster("cluster quorum")?.quorum()?;
+    let quorum = context.admin("cluster quorum")?.quorum()?;
     let quorum = quorum.ok_or_else(|| Error::Usage("the cluster has ZooKeeper instead of a quorum".to_owned()))?;
     if json {
         return print_lines(quorum.replicas.iter().map(|replica| {
@@ -113,7 +115,7 @@ pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
     for replica in &quorum.replicas {
         table.add_row([
             replica.node.to_string(),
-            replica.role.to_owned(),
+            replica.role.to_string(),
             replica.log_end_offset.to_string(),
             replica.lag.to_string(),
             or_dash(replica.behind_ms.map(|ms| format!("{ms} ms"))),
@@ -123,15 +125,15 @@ pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-pub(super) fn log_dirs(context: &Context, brokers: &[i32], json: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("cluster log-dirs")?;
+pub(super) fn log_dirs(context: &Context, brokers: &[BrokerId], json: bool) -> Result<()> {
+    let admin = context.admin("cluster log-dirs")?;
     let brokers = if brokers.is_empty() { admin.alive()? } else { brokers.to_vec() };
     let dirs = admin.log_dirs(&brokers)?;
     if json {
         return print_lines(dirs.iter().map(|dir| {
             let mut topics: BTreeMap<&str, i64> = BTreeMap::new();
-            for ((topic, _), size) in &dir.partitions {
-                *topics.entry(topic).or_default() += size;
+            for (of, size) in &dir.partitions {
+                *topics.entry(&of.topic).or_default() += size;
             }
             json!({
                 "broker": dir.broker, "path": dir.path, "error": dir.error, "total_bytes": dir.total,

@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
-use crate::engine::{ClusterAdmin, OpenTransaction, Operation};
+use crate::engine::{NativeAdmin, OpenTransaction, Operation, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::record::{TopicPartition, now};
 use clap::{Args, Subcommand};
@@ -73,13 +73,13 @@ impl Transactions {
     }
 
     pub(super) fn run(&self, context: &Context) -> Result<u8> {
-        let admin = context.connect()?.cluster("cluster transactions")?;
+        let admin = context.admin("cluster transactions")?;
         match &self.verb {
             Verb::List { json } => list(&admin, *json)?,
             Verb::Describe { id, json } => describe(&admin, id, *json)?,
             Verb::FindHanging { topics, older_than, json } => return find(&admin, topics, *older_than, *json),
             Verb::AbortHanging { partition, start_offset, dry_run, yes } => {
-                let places = named(std::slice::from_ref(partition), |topic| admin.partitions(topic))?;
+                let places = named(std::slice::from_ref(partition), |topic| admin.partition_count(topic))?;
                 let [at] = &places[..] else {
                     return Err(Error::Usage("abort-hanging takes one partition: TOPIC:P".to_owned()));
                 };
@@ -95,7 +95,7 @@ impl Transactions {
     }
 }
 
-fn list(admin: &ClusterAdmin, json: bool) -> Result<()> {
+fn list(admin: &NativeAdmin, json: bool) -> Result<()> {
     let found = admin.transactions()?;
     if json {
         return print_lines(found.iter().map(|t| serde_json::to_value(t).unwrap_or_default()));
@@ -113,7 +113,7 @@ fn since(millis: i64) -> String {
     format!("{} s ago", (now() - millis).max(0) / 1_000)
 }
 
-fn describe(admin: &ClusterAdmin, id: &str, json: bool) -> Result<()> {
+fn describe(admin: &NativeAdmin, id: &str, json: bool) -> Result<()> {
     let found = admin.transaction(id)?;
     if json {
         return print_lines(std::iter::once(serde_json::to_value(&found).unwrap_or_default()));
@@ -132,16 +132,13 @@ fn describe(admin: &ClusterAdmin, id: &str, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-fn find(admin: &ClusterAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
+fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
     let places: Vec<TopicPartition> = if topics.is_empty() {
-        let all = admin.partition_infos(None)?;
-        let led = all.iter().flat_map(|(topic, partitions)| {
-            let led = partitions.iter().enumerate().filter(|(_, p)| p.leader.is_some());
-            led.map(|(index, _)| TopicPartition::new(topic.as_str(), index as i32)).collect::<Vec<_>>()
-        });
-        led.collect()
+        let all = admin.topics(None, false)?;
+        let led = all.iter().flat_map(Topic::named_partitions).filter(|(_, partition)| partition.leader.is_some());
+        led.map(|(of, _)| of).collect()
     } else {
-        named(topics, |topic| admin.partitions(topic))?
+        named(topics, |topic| admin.partition_count(topic))?
     };
     let oldest = now() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX);
     let mut found = admin.open_transactions(&places)?;
@@ -166,7 +163,7 @@ fn find(admin: &ClusterAdmin, topics: &[Places], older_than: Duration, json: boo
     Ok(if found.is_empty() { EXIT_OK } else { EXIT_FAILED })
 }
 
-fn abort(context: &Context, admin: &ClusterAdmin, open: &OpenTransaction, dry_run: bool, yes: bool) -> Result<()> {
+fn abort(context: &Context, admin: &NativeAdmin, open: &OpenTransaction, dry_run: bool, yes: bool) -> Result<()> {
     let what = format!(
         "the transaction of producer {} in {}/{} from offset {}, last written to {}",
         open.producer_id,

@@ -83,7 +83,7 @@ impl Users {
             Verb::List { users, json } => list(context, users, *json)?,
             Verb::Create { user, mechanism, iterations } => {
                 let password = ask_password(user)?;
-                let admin = context.connect()?.cluster("cluster users")?;
+                let admin = context.admin("cluster users")?;
                 admin.set_password(user, mechanism.hash(), *iterations, &password)?;
                 say(context, &format!("user {user} has a password for {}", mechanism.hash().mechanism()));
             }
@@ -94,7 +94,7 @@ impl Users {
 }
 
 fn list(context: &Context, users: &[String], json: bool) -> Result<()> {
-    let found = context.connect()?.cluster("cluster users")?.users(users)?;
+    let found = context.admin("cluster users")?.users(users)?;
     if json {
         return print_lines(found.iter().map(|credential| serde_json::to_value(credential).unwrap_or_default()));
     }
@@ -107,7 +107,7 @@ fn list(context: &Context, users: &[String], json: bool) -> Result<()> {
 }
 
 fn delete(context: &Context, user: &str, mechanism: Option<Scram>, yes: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("cluster users")?;
+    let admin = context.admin("cluster users")?;
     let has = admin.users(&[user.to_owned()])?;
     let wanted = |hash: &Hash| {
         mechanism.is_none_or(|only| only.hash() == *hash) && has.iter().any(|c| c.mechanism == hash.mechanism())

@@ -1,9 +1,10 @@
 //! The flags of `consume` about its group.
 
+use crate::cli::named::named_with;
 use crate::config::{Properties, parse_duration};
-use crate::engine::{Assignor, GroupConfig, GroupProtocol};
+use crate::engine::{Assignor, GroupConfig, GroupProtocol, Named};
 use crate::error::{Error, Result, did_you_mean};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::time::Duration;
 
 /// As the Java client.
@@ -11,6 +12,8 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// Shorter than the Java client's, so that others soon take over what a member releases.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// Records that may be written and not committed while the coordinator is out of reach, with --commit batch.
+const MAX_COMMIT_LEAD: u64 = 1_000_000;
 /// The coordinator's own assignors (KIP-848).
 const SERVER_ASSIGNORS: [&str; 2] = ["uniform", "range"];
 
@@ -21,7 +24,7 @@ pub(super) struct Group {
     #[arg(short, long)]
     group: Option<String>,
     /// Group protocol [default: auto]
-    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    #[arg(long, value_name = "PROTOCOL", value_parser = named_with(describe_protocol))]
     group_protocol: Option<GroupProtocol>,
     /// Join as a static member under this name: a restart within the session timeout keeps its partitions
     #[arg(long, value_name = "NAME")]
@@ -36,6 +39,14 @@ pub(super) struct Group {
     /// [default: cooperative-sticky,range,roundrobin; with KIP-848, the group's config]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = parse_assignor)]
     assignor: Option<Vec<String>>,
+}
+
+fn describe_protocol(protocol: GroupProtocol) -> &'static str {
+    match protocol {
+        GroupProtocol::Auto => "consumer if the brokers support it and the group is not classic, otherwise classic",
+        GroupProtocol::Classic => "Members compute the assignment (Kafka 0.9 and later)",
+        GroupProtocol::Consumer => "The coordinator computes the assignment (KIP-848, Kafka 4.0 and later)",
+    }
 }
 
 /// A name of an assignor, also by its class in the Java client.
@@ -75,7 +86,8 @@ impl Group {
             }
             return Ok(None);
         };
-        let parse_protocol = |text: &str| GroupProtocol::from_str(text, true);
+        let parse_protocol =
+            |text: &str| GroupProtocol::named(&text.to_lowercase()).ok_or("expected auto, classic or consumer");
         let protocol = self.group_protocol.or(properties.parsed("group.protocol", parse_protocol)?).unwrap_or_default();
         let assignors = self.assignors(properties)?;
         let session = self.session_timeout.or(properties.millis("session.timeout.ms")?);
@@ -97,6 +109,7 @@ impl Group {
             session_timeout,
             heartbeat_interval: heartbeat.min(session_timeout / 3),
             max_poll_interval: max_poll_interval.unwrap_or(MAX_POLL_INTERVAL),
+            max_commit_lead: MAX_COMMIT_LEAD,
             // "uniform" alone leaves nothing but the defaults for a group that turns out to be classic.
             assignors: match assignors.classic {
                 none if none.is_empty() => vec![Assignor::CooperativeSticky, Assignor::Range],

@@ -163,12 +163,15 @@ impl Consume {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let config = self.consumer_config(context)?;
+        let mut config = self.consumer_config(context)?;
         let commit = match (self.commit, &config.group) {
             (None | Some(Commit::None), None) => Commit::None,
             (Some(_), None) => return Err(Error::Usage("--commit requires a group (-g)".to_owned()).into()),
             (asked, Some(_)) => asked.unwrap_or(Commit::Batch),
         };
+        if let Some(group) = config.group.as_mut().filter(|_| commit == Commit::Each) {
+            group.max_commit_lead = 0;
+        }
         let properties = &context.properties;
         let interval = self.commit_interval.or(properties.millis("auto.commit.interval.ms")?);
         let metrics = &context.metrics;
@@ -180,7 +183,7 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let interval = interval.unwrap_or(Duration::from_secs(1));
-        let consumer = engine.consumer(config)?;
+        let consumer = engine.consume(config)?;
         let format = match self.output {
             Output::Json => Format::json(self.key_as, self.value_as),
             Output::Value => Format::Value,

@@ -1,13 +1,11 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what is revoked is released.
 
 use super::Commit;
-use crate::engine::Observer;
-use crate::engine::{Consumer, Event, Offsets};
+use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
 use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
-use kafka_protocol::error::ResponseError;
 use std::time::{Duration, Instant};
 
 /// How often to look whether anyone still reads stdout while there is nothing to write.
@@ -62,7 +60,7 @@ impl ConsumeRun<'_> {
             }
             if self.commit == Commit::Batch && Instant::now() >= self.commit_at {
                 self.writer.flush()?;
-                self.commit_written()?;
+                self.commit_written(CommitMode::Background)?;
                 self.commit_at = Instant::now() + self.interval;
             }
         }
@@ -86,7 +84,7 @@ impl ConsumeRun<'_> {
             let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;
-                self.commit_written()?;
+                self.commit_written(CommitMode::Background)?;
                 flushed = true;
             }
             self.left -= 1;
@@ -140,9 +138,16 @@ impl ConsumeRun<'_> {
     fn on_revoked(&mut self, places: &[TopicPartition]) -> Result<()> {
         self.writer.flush()?;
         if self.commit != Commit::None {
-            self.commit_written()?;
+            self.commit_written(CommitMode::BeforeRelease)?;
         }
         tracing::info!(partitions = named(places), "revoked");
+        let again = self.repeats(places);
+        if !again.is_empty() {
+            tracing::warn!(
+                "partitions {} were revoked before the commit succeeded; records that will be read again: {again}",
+                named(places)
+            );
+        }
         self.metrics.revoked(places);
         self.forget(places);
         Ok(())
@@ -151,6 +156,16 @@ impl ConsumeRun<'_> {
     /// Others read `places` by now: from what was committed last.
     fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
         self.writer.flush()?;
+        let again = self.repeats(places);
+        let again = if again.is_empty() { again } else { format!("; records that will be read again: {again}") };
+        tracing::warn!("lost partitions {}: {why}{again}", named(places));
+        self.metrics.revoked(places);
+        self.forget(places);
+        Ok(())
+    }
+
+    /// What was written of `places` and is not committed: `t/0 from 5 to 9`.
+    fn repeats(&self, places: &[TopicPartition]) -> String {
         let again: Vec<String> = self
             .writer
             .written()
@@ -162,15 +177,7 @@ impl ConsumeRun<'_> {
                 repeats.then(|| format!("{of} from {since} to {}", offset - 1))
             })
             .collect();
-        let again = if again.is_empty() {
-            String::new()
-        } else {
-            format!("; records that will be read again: {}", again.join(", "))
-        };
-        tracing::warn!("lost partitions {}: {why}{again}", named(places));
-        self.metrics.revoked(places);
-        self.forget(places);
-        Ok(())
+        again.join(", ")
     }
 
     /// The topic of `places` was deleted: nothing more comes of it.
@@ -189,7 +196,7 @@ impl ConsumeRun<'_> {
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }
 
-    fn commit_written(&mut self) -> Result<()> {
+    fn commit_written(&mut self, mode: CommitMode) -> Result<()> {
         let mut changed = Offsets::new();
         for (of, position) in self.writer.written() {
             if self.committed.get(&of) != Some(&position) {
@@ -199,19 +206,16 @@ impl ConsumeRun<'_> {
         if changed.is_empty() {
             return Ok(());
         }
-        match self.consumer.commit(&changed) {
-            Ok(true) => {
-                self.metrics.committed();
-                self.committed.append(&mut changed);
+        match self.consumer.commit(&changed, mode) {
+            Ok(mut committed) => {
+                if !committed.is_empty() {
+                    self.metrics.committed();
+                }
+                self.committed.append(&mut committed);
             }
-            Ok(false) => {}
             Err(error) => {
                 self.metrics.commit_failed(&error);
-                // Of a topic that was deleted there is nothing to commit; one that is created again is committed later.
-                if !error.code().is_some_and(is_deleted) {
-                    return Err(error);
-                }
-                tracing::info!(error_name = error.name(), %error, "not committed");
+                return Err(error);
             }
         }
         Ok(())
@@ -230,14 +234,10 @@ impl ConsumeRun<'_> {
                 _ => break,
             }
         }
-        let committed = if self.commit == Commit::None { Ok(()) } else { self.commit_written() };
+        let committed = if self.commit == Commit::None { Ok(()) } else { self.commit_written(CommitMode::Final) };
         let closed = self.consumer.close();
         committed.and(flushed).and(closed)
     }
-}
-
-fn is_deleted(code: ResponseError) -> bool {
-    matches!(code, ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId)
 }
 
 /// `t/0, t/1`, or "none".

@@ -1,22 +1,19 @@
 //! `kpipe groups`: list, describe, lag, reset, delete, delete-offsets, export, import.
 
+mod describe;
 mod lag;
 mod offsets;
 
 use super::Context;
-use super::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
+use super::guard::Guard;
+use super::listing::{or_dash, print, print_lines, say, table};
 use super::places::{Places, parse_places};
-use crate::engine::{GroupAdmin, Operation, ResourceType};
-use crate::error::{EXIT_OK, Result};
-use crate::record::TopicPartition;
+use crate::engine::{NativeAdmin, Operation, ResourceType};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use clap::{Args, Subcommand};
-use lag::lag_json;
 use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
-use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Looks after consumer groups.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kpipe groups list\n  \
@@ -30,84 +27,82 @@ pub(super) struct Groups {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Names, states and types of all groups
+    /// List groups with their states and types
     List {
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Members, what they have, and how far the group is
+    /// Describe groups: members, assignments, committed offsets, lag
     Describe {
-        /// The groups
+        /// Group IDs
         #[arg(required = true)]
         groups: Vec<String>,
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// How many records each partition is behind; where nothing was committed, all that there are
+    /// Show the lag of each partition; without a committed offset, the whole partition counts
     Lag(lag::Lag),
-    /// Sets offsets of a group without members: shows what would be set, and does it with --execute
+    /// Reset the offsets of a group without members; prints the changes unless --execute is given
     Reset {
-        /// The group
+        /// Group ID
         group: String,
-        /// A topic, or some of its partitions [default: all that the group has committed for]
-        #[arg(short, long = "topic", value_name = "TOPIC[:P,…]", value_parser = parse_places)]
+        /// Topics, or topic partitions [default: all with committed offsets]
+        #[arg(short, long = "topic", value_name = "TOPIC[:P,...]", value_parser = parse_places)]
         topics: Vec<Places>,
-        /// beginning, end, an offset, @TIME (as consume -o takes it), or shift:+N and shift:-N
-        #[arg(long, allow_hyphen_values = true, value_parser = parse_target)]
+        /// beginning, end, an offset, @TIME (as in consume -o), shift:+N or shift:-N
+        #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = parse_target)]
         to: Target,
-        /// Sets them
+        /// Apply the changes
         #[arg(long)]
         execute: bool,
-        /// A JSON object a partition
+        /// Print one JSON object per partition
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Deletes groups without members, with their offsets
+    /// Delete groups without members, including their offsets
     Delete {
-        /// The groups
+        /// Group IDs
         #[arg(required = true)]
         groups: Vec<String>,
-        /// Does not ask
-        #[arg(short, long)]
-        yes: bool,
+        #[command(flatten)]
+        guard: Guard,
     },
-    /// Deletes a group's offsets of topics that no member reads
+    /// Delete a group's offsets of topics that no member is subscribed to
     DeleteOffsets {
-        /// The group
+        /// Group ID
         group: String,
-        /// A topic, or some of its partitions
-        #[arg(short, long = "topic", value_name = "TOPIC[:P,…]", required = true, value_parser = parse_places)]
+        /// Topics, or topic partitions
+        #[arg(short, long = "topic", value_name = "TOPIC[:P,...]", required = true, value_parser = parse_places)]
         topics: Vec<Places>,
-        /// Does not ask
-        #[arg(short, long)]
-        yes: bool,
+        #[command(flatten)]
+        guard: Guard,
     },
-    /// Writes committed offsets as JSON lines
+    /// Export committed offsets as JSON lines
     Export {
-        /// The groups
+        /// Group IDs
         #[arg(required = true)]
         groups: Vec<String>,
     },
-    /// Sets offsets as export has written them: shows what would be set, and does it with --execute
+    /// Import offsets written by export; prints the changes unless --execute is given
     Import {
-        /// The file [default: stdin]
+        /// File to read; - for stdin [default: stdin]
         file: Option<PathBuf>,
-        /// Sets them for this group, whichever they were exported from
+        /// Group to import into, instead of the one exported
         #[arg(short, long)]
         group: Option<String>,
-        /// Sets them
+        /// Apply the changes
         #[arg(long)]
         execute: bool,
-        /// A JSON object a partition
+        /// Print one JSON object per partition
         #[arg(short = 'J', long)]
         json: bool,
     },
 }
 
 impl Groups {
-    /// What it does with a group or a topic, as ACLs call it.
+    /// What it does with a group or a topic, in terms of ACLs.
     pub(super) fn operation(&self, kind: ResourceType) -> Operation {
         match (&self.verb, kind) {
             (Verb::Delete { .. } | Verb::DeleteOffsets { .. }, ResourceType::Group) => Operation::Delete,
@@ -117,40 +112,24 @@ impl Groups {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let admin = context.connect()?.groups()?;
+        let admin = context.admin("groups")?;
         match &self.verb {
             Verb::List { json } => list(&admin, *json)?,
-            Verb::Describe { groups, json } => describe(&admin, groups, *json)?,
+            Verb::Describe { groups, json } => return Ok(describe::describe(&admin, groups, *json)?),
             Verb::Lag(lag) => return Ok(lag.run(context, &admin)?),
             Verb::Reset { group, topics, to, execute, json } => {
                 let plan = plan_reset(&admin, group, topics, *to)?;
                 carry_out(context, &admin, &[(group.clone(), plan)], *execute, *json)?;
             }
-            Verb::Delete { groups, yes } => {
-                if !yes {
-                    confirm("groups delete", &format!("Delete {} with all offsets?", groups.join(", ")))?;
-                }
-                for group in groups {
-                    refuse_active(&admin, group)?;
-                    admin.delete(group)?;
-                    say(context, &format!("deleted group {group}"));
-                }
-            }
-            Verb::DeleteOffsets { group, topics, yes } => {
-                let places = named(&admin, topics)?;
-                if !yes {
-                    confirm("groups delete-offsets", &format!("Delete {} offsets of {group}?", places.len()))?;
-                }
-                admin.delete_offsets(group, &places)?;
-                say(context, &format!("deleted {} offsets of group {group}", places.len()));
-            }
+            Verb::Delete { groups, guard } => delete(context, &admin, groups, guard)?,
+            Verb::DeleteOffsets { group, topics, guard } => delete_offsets(context, &admin, group, topics, guard)?,
             Verb::Export { groups } => {
                 for group in groups {
                     export(&admin, group)?;
                 }
             }
             Verb::Import { file, group, execute, json } => {
-                let plans = plan_import(&admin, file.as_ref(), group.as_deref())?;
+                let plans = plan_import(&admin, file.as_deref(), group.as_deref())?;
                 carry_out(context, &admin, &plans, *execute, *json)?;
             }
         }
@@ -158,8 +137,8 @@ impl Groups {
     }
 }
 
-fn list(admin: &GroupAdmin, json: bool) -> Result<()> {
-    let groups = admin.list()?;
+fn list(admin: &NativeAdmin, json: bool) -> Result<()> {
+    let groups = admin.groups()?;
     if json {
         return print_lines(groups.iter().map(|group| serde_json::to_value(group).unwrap_or_default()));
     }
@@ -171,80 +150,41 @@ fn list(admin: &GroupAdmin, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-/// How far a group is, with the member that has each partition.
-fn describe(admin: &GroupAdmin, groups: &[String], json: bool) -> Result<()> {
+fn delete(context: &Context, admin: &NativeAdmin, groups: &[String], guard: &Guard) -> Result<()> {
+    let what = match groups {
+        [group] => format!("group {group} and all of its offsets"),
+        groups => format!("groups {} and all of their offsets", groups.join(", ")),
+    };
+    if !guard.allows(context, "groups delete", "delete", &what)? {
+        return Ok(());
+    }
     for group in groups {
-        let described = admin.describe(group)?;
-        let owner: BTreeMap<&TopicPartition, usize> = described
-            .members
-            .iter()
-            .enumerate()
-            .flat_map(|(index, member)| member.assigned.iter().map(move |place| (place, index)))
-            .collect();
-        let also: Vec<TopicPartition> = owner.keys().map(|place| (*place).clone()).collect();
-        let progress = admin.progress(group, &also)?;
-        if json {
-            let members = described.members.iter().map(|member| {
-                json!({
-                    "member_id": member.member_id, "instance_id": member.instance_id, "client_id": member.client_id,
-                    "host": member.host, "partitions": member.assigned.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                })
-            });
-            let partitions = progress.iter().map(|(of, progress)| {
-                let member = owner.get(of).map(|index| described.members[*index].member_id.clone());
-                let mut line = lag_json(None, of, progress);
-                line["member_id"] = json!(member);
-                line
-            });
-            let line = json!({
-                "group": group, "state": described.state, "type": described.kind, "assignor": described.assignor,
-                "coordinator": described.coordinator, "members": members.collect::<Vec<_>>(),
-                "partitions": partitions.collect::<Vec<_>>(),
-            });
-            print_lines(std::iter::once(line))?;
-            continue;
-        }
-        let assignor = if described.assignor.is_empty() {
-            String::new()
-        } else {
-            format!(", shares out by {}", described.assignor)
-        };
-        print(&format!(
-            "{group}: {}, {} members, {}{assignor}, coordinated by broker {}",
-            described.state,
-            described.members.len(),
-            described.kind,
-            described.coordinator
-        ))?;
-        let mut table = table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER", "CLIENT", "HOST"]);
-        for (of, progress) in &progress {
-            let member = owner.get(of).map(|index| &described.members[*index]);
-            table.add_row([
-                of.topic.to_string(),
-                of.partition.to_string(),
-                or_dash(progress.committed.map(|position| position.offset)),
-                progress.end.to_string(),
-                progress.lag().to_string(),
-                or_dash(member.map(|member| &member.member_id)),
-                or_dash(member.map(|member| &member.client_id)),
-                or_dash(member.map(|member| &member.host)),
-            ]);
-        }
-        for member in described.members.iter().filter(|member| member.assigned.is_empty()) {
-            let none = || "-".to_owned();
-            table.add_row([
-                none(),
-                none(),
-                none(),
-                none(),
-                none(),
-                member.member_id.clone(),
-                member.client_id.clone(),
-                member.host.clone(),
-            ]);
-        }
-        right_align(&mut table, 1..5);
-        print(&table.to_string())?;
+        refuse_active(admin, group)?;
+        admin.delete_group(group)?;
+        say(context, &format!("deleted group {group}"));
     }
     Ok(())
+}
+
+fn delete_offsets(context: &Context, admin: &NativeAdmin, group: &str, topics: &[Places], guard: &Guard) -> Result<()> {
+    let partitions = named(admin, topics)?;
+    let what = format!("{} of group {group}", counted(partitions.len(), "offset"));
+    if guard.allows(context, "groups delete-offsets", "delete", &what)? {
+        admin.delete_offsets(group, &partitions)?;
+        say(context, &format!("deleted {what}"));
+    }
+    Ok(())
+}
+
+/// `1 offset`, `2 offsets`.
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Reports what a listing could not find out; the exit code.
+fn report_incomplete(incomplete: &[Error]) -> u8 {
+    for error in incomplete {
+        tracing::error!("incomplete listing: {error}");
+    }
+    if incomplete.is_empty() { EXIT_OK } else { EXIT_FAILED }
 }

@@ -1,20 +1,19 @@
-//! Setting a group's offsets: what is asked for becomes a plan, which is shown, and carried out when told to.
+//! Sets a group's offsets: a request becomes a plan, which is printed, and carried out with --execute.
 
-use super::super::Context;
-use super::super::consume::parse_time;
-use super::super::listing::{or_dash, print, print_lines, right_align, say, table};
-use super::super::places::{self, Places};
-use crate::engine::{GroupAdmin, Offsets, Start};
-use crate::error::{Action, Subject};
-use crate::error::{Error, Result, describe_io};
-use crate::record::{LeaderEpoch, Position};
-use crate::record::{PartitionId, TopicPartition};
+use super::counted;
+use crate::cli::Context;
+use crate::cli::consume::parse_time;
+use crate::cli::listing::{or_dash, print, print_lines, read_json_lines, right_align, say, table};
+use crate::cli::places::{self, Places};
+use crate::engine::{Bounds, NativeAdmin, Offsets, Start};
+use crate::error::{Action, Error, Result, Subject};
+use crate::record::{LeaderEpoch, Offset, PartitionId, Position, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
-/// Where a group is to go on.
+/// Where a group is to resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     To(Start),
@@ -55,104 +54,96 @@ fn unknown_epoch() -> i32 {
 }
 
 /// The partitions that were named.
-pub(super) fn named(admin: &GroupAdmin, topics: &[Places]) -> Result<Vec<TopicPartition>> {
-    places::named(topics, |topic| Ok(admin.partitions(topic)?.len()))
+pub(super) fn named(admin: &NativeAdmin, topics: &[Places]) -> Result<Vec<TopicPartition>> {
+    places::named(topics, |topic| admin.partition_count(topic))
 }
 
-/// A partition's offset as it is and as it is to be.
+/// A partition's offset before and after the change.
 pub(super) struct Step {
     of: TopicPartition,
-    from: Option<i64>,
+    from: Option<Offset>,
     to: Position,
 }
 
-pub(super) fn plan_reset(admin: &GroupAdmin, group: &str, topics: &[Places], to: Target) -> Result<Vec<Step>> {
+pub(super) fn plan_reset(admin: &NativeAdmin, group: &str, topics: &[Places], to: Target) -> Result<Vec<Step>> {
     let committed = admin.committed(group)?;
-    let places = if topics.is_empty() { committed.keys().cloned().collect() } else { named(admin, topics)? };
-    if places.is_empty() {
-        return Err(Error::Usage(format!("group {group} has committed nothing yet: --topic says what to set")));
+    let partitions = if topics.is_empty() { committed.keys().cloned().collect() } else { named(admin, topics)? };
+    if partitions.is_empty() {
+        return Err(Error::Usage(format!("group {group} has no committed offsets (name topics with --topic)")));
     }
-    let first = admin.offsets(&places, Start::Beginning)?;
-    let end = admin.offsets(&places, Start::End)?;
-    let meant = match to {
-        Target::To(start @ (Start::Beginning | Start::End | Start::Time(_))) => admin.offsets(&places, start)?,
-        _ => BTreeMap::new().into_iter().collect(),
+    let bounds = admin.bounds(&partitions)?;
+    let at_time = match to {
+        Target::To(start @ Start::Time(_)) => admin.offsets(&partitions, start)?,
+        _ => HashMap::new(),
     };
-    let mut steps = Vec::new();
-    for of in places {
-        let from = committed.get(&of).map(|kept| kept.position.offset);
-        let (first, end) = (first.get(&of).copied().unwrap_or(0), end.get(&of).copied().unwrap_or(0));
-        let wanted = match to {
+    let step = |of: TopicPartition| {
+        let from = committed.get(&of).map(|committed| committed.position.offset);
+        let Bounds { first, end } = *bounds
+            .get(&of)
+            .ok_or_else(|| Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition))?;
+        let asked = match to {
             Target::To(Start::At(offset)) => offset,
-            Target::Shift(by) => {
-                let Some(from) = from else {
-                    return Err(Error::Usage(format!("--to shift: group {group} has committed nothing for {of}")));
-                };
-                from.saturating_add(by)
-            }
-            Target::To(_) => meant.get(&of).copied().unwrap_or(end),
+            Target::To(Start::Beginning) => first,
+            Target::To(_) => at_time.get(&of).copied().unwrap_or(end),
+            Target::Shift(by) => match from {
+                Some(from) => from.saturating_add(by),
+                None => {
+                    return Err(Error::Usage(format!("--to shift: group {group} has no committed offset for {of}")));
+                }
+            },
         };
-        let offset = wanted.clamp(first, end);
-        if offset != wanted {
-            tracing::warn!("{of} holds {first} to {end}: {wanted} becomes {offset}");
+        let offset = asked.clamp(first, end);
+        if offset != asked {
+            tracing::warn!("{of}: offset {asked} is outside {first} to {end}; using {offset}");
         }
-        steps.push(Step { of, from, to: Position { offset, leader_epoch: None } });
-    }
-    Ok(steps)
+        Ok(Step { of, from, to: Position { offset, leader_epoch: None } })
+    };
+    partitions.into_iter().map(step).collect()
 }
 
-/// Writes what the group has committed, as [`plan_import`] reads it.
-pub(super) fn export(admin: &GroupAdmin, group: &str) -> Result<()> {
-    let lines = admin.committed(group)?.into_iter().map(|(TopicPartition { topic, partition }, kept)| Exported {
+/// Prints the group's committed offsets as [`plan_import`] reads them.
+pub(super) fn export(admin: &NativeAdmin, group: &str) -> Result<()> {
+    let lines = admin.committed(group)?.into_iter().map(|(TopicPartition { topic, partition }, committed)| Exported {
         group: group.to_owned(),
         topic: topic.to_string(),
         partition,
-        offset: kept.position.offset,
-        leader_epoch: LeaderEpoch::to_wire(kept.position.leader_epoch),
-        metadata: kept.metadata,
+        offset: committed.position.offset,
+        leader_epoch: LeaderEpoch::to_wire(committed.position.leader_epoch),
+        metadata: committed.metadata,
     });
     print_lines(lines.map(|line| serde_json::to_value(line).unwrap_or_default()))
 }
 
 pub(super) fn plan_import(
-    admin: &GroupAdmin,
-    file: Option<&PathBuf>,
+    admin: &NativeAdmin,
+    file: Option<&Path>,
     group: Option<&str>,
 ) -> Result<Vec<(String, Vec<Step>)>> {
-    let (name, text) = match file {
-        Some(path) => (path.display().to_string(), std::fs::read_to_string(path)),
-        None => ("stdin".to_owned(), std::io::read_to_string(std::io::stdin())),
-    };
-    let text = text.map_err(|e| Error::Io(format!("{name}: {}", describe_io(&e))))?;
+    let file = file.unwrap_or(Path::new("-"));
     let mut plans: BTreeMap<String, Vec<Step>> = BTreeMap::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let malformed =
-            |byte, what: String| Error::Input { source_name: name.clone(), line: index as u64 + 1, byte, what };
-        let read: Exported = serde_json::from_str(line).map_err(|e| malformed(Some(e.column()), e.to_string()))?;
+    for read in read_json_lines::<Exported>(file)? {
+        let of = TopicPartition::new(read.topic, read.partition);
         if read.offset < 0 || read.partition < 0 {
-            return Err(malformed(None, "offset and partition begin at 0".to_owned()));
+            let file = file.display();
+            return Err(Error::Usage(format!("{file}: {of}: offset and partition must not be negative")));
         }
-        let position = Position { offset: read.offset, leader_epoch: LeaderEpoch::from_wire(read.leader_epoch) };
+        let to = Position { offset: read.offset, leader_epoch: LeaderEpoch::from_wire(read.leader_epoch) };
         let group = group.map_or(read.group, str::to_owned);
-        plans.entry(group).or_default().push(Step {
-            of: TopicPartition::new(read.topic, read.partition),
-            from: None,
-            to: position,
-        });
+        plans.entry(group).or_default().push(Step { of, from: None, to });
     }
     for (group, steps) in &mut plans {
         let committed = admin.committed(group)?;
         for step in steps {
-            step.from = committed.get(&step.of).map(|kept| kept.position.offset);
+            step.from = committed.get(&step.of).map(|committed| committed.position.offset);
         }
     }
     Ok(plans.into_iter().collect())
 }
 
-/// Shows the plans; does them when told to.
+/// Prints the plans; carries them out with `execute`.
 pub(super) fn carry_out(
     context: &Context,
-    admin: &GroupAdmin,
+    admin: &NativeAdmin,
     plans: &[(String, Vec<Step>)],
     execute: bool,
     json: bool,
@@ -182,22 +173,22 @@ pub(super) fn carry_out(
         print(&table.to_string())?;
     }
     if !execute {
-        say(context, "nothing is set yet: --execute does it");
+        say(context, "nothing was changed (use --execute to apply)");
         return Ok(());
     }
     for (group, steps) in plans {
         let offsets: Offsets = steps.iter().map(|step| (step.of.clone(), step.to)).collect();
-        admin.set(group, &offsets)?;
-        say(context, &format!("set {} offsets of group {group}", offsets.len()));
+        admin.set_committed(group, &offsets)?;
+        say(context, &format!("set {} of group {group}", counted(offsets.len(), "offset")));
     }
     Ok(())
 }
 
-/// An active group would go on where its members are: says who they are.
-pub(super) fn refuse_active(admin: &GroupAdmin, group: &str) -> Result<()> {
-    let described = match admin.describe(group) {
+/// Refuses a group that has members, and names them: they would overwrite its offsets.
+pub(super) fn refuse_active(admin: &NativeAdmin, group: &str) -> Result<()> {
+    let described = match admin.describe_group(group) {
         Ok(described) => described,
-        // There is none yet: nobody is active.
+        // A group that does not exist has no members.
         Err(error) if error.code() == Some(ResponseError::GroupIdNotFound) => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -212,7 +203,7 @@ pub(super) fn refuse_active(admin: &GroupAdmin, group: &str) -> Result<()> {
         action: Action::LookUp,
         subject: Subject::group_named(group),
         code: ResponseError::NonEmptyGroup,
-        detail: Some(format!("it has members: {}", members.collect::<Vec<_>>().join(", "))),
+        detail: Some(format!("the group has members: {}", members.collect::<Vec<_>>().join(", "))),
     })
 }
 

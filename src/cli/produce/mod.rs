@@ -1,13 +1,19 @@
 //! `kpipe produce`: input → records → delivered.
 
+mod delivery;
 mod ledger;
+mod pace;
+mod receipts;
+mod refusals;
 mod report;
 mod run;
+mod transaction;
 
 use super::Context;
+use super::named::named_with;
 use crate::config::{parse_duration, parse_size};
 use crate::engine::{
-    Acks, Codec, Compression, Partitioner, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
+    Acks, Codec, Compression, Partitioner, Producer, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
 };
 use crate::error::{Error, Result, did_you_mean};
 use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter};
@@ -15,12 +21,16 @@ use crate::metrics::{Observe, Reporter};
 use crate::output::{DeadLetters, Writer};
 use crate::record::{HeaderBuf, PartitionId, Timestamp};
 use clap::{Args, ValueEnum};
+use delivery::{Delivery, Skip};
 use ledger::Ledger;
+use pace::Pace;
+use refusals::{InputPosition, Refusals};
 use report::Report;
-use run::{CommitEvery, Plan, ProduceRun};
+use run::ProduceRun;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
+use transaction::{CommitEvery, Transaction};
 
 /// Sends each line as a record; keyless records spread over partitions, keyed ones go where the Java client
 /// puts them. A slow input is sent as it comes. Ends when the input has ended and every record is delivered.
@@ -95,7 +105,7 @@ pub(super) struct Produce {
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     max_record_size: Option<usize>,
     /// Where records go that name no partition [default: murmur2]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = named_with(describe_partitioner))]
     partitioner: Option<Partitioner>,
     /// Reads no more than so many records a second
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
@@ -204,6 +214,16 @@ fn parse_new_topic(text: &str) -> Result<(i32, Option<i16>), String> {
     Ok((partitions, replication))
 }
 
+fn describe_partitioner(partitioner: Partitioner) -> &'static str {
+    match partitioner {
+        Partitioner::Murmur2 => "Murmur2 hash of the key, as in the Java client; without a key, sticky",
+        Partitioner::Crc32 => "CRC-32 of the key, as librdkafka's consistent; without a key, sticky",
+        Partitioner::Fnv1a => "FNV-1a hash of the key, as in Sarama; without a key, sticky",
+        Partitioner::Random => "A random partition, whatever the key",
+        Partitioner::RoundRobin => "Round-robin, whatever the key",
+    }
+}
+
 /// librdkafka's names; what it does with keyless records, kpipe does always.
 fn parse_partitioner(text: &str) -> Result<Partitioner, String> {
     Ok(match text {
@@ -243,8 +263,6 @@ impl Produce {
             [] => vec![Source::Stdin],
             files => files.iter().cloned().map(Source::File).collect(),
         };
-        let names = sources.iter().map(Source::name).collect();
-        let limit = config.max_record_size;
         let reader = self.reader()?;
         let mut context = context.clone();
         if let Some(limit) = self.request_timeout {
@@ -254,35 +272,51 @@ impl Produce {
         let metrics = &context.metrics;
         metrics.expect(crate::input::size(&sources).unwrap_or_default());
         // What is typed and what is shown on the terminal would get mixed up.
-        let typed = sources.iter().any(|source| matches!(source, Source::Stdin)) && std::io::stdin().is_terminal();
-        let shown = self.receipts && std::io::stdout().is_terminal();
-        let reporter = Reporter::start(&self.observe, metrics, !typed && !shown && !context.quiet)?;
+        let is_typed = sources.iter().any(|source| matches!(source, Source::Stdin)) && std::io::stdin().is_terminal();
+        let is_shown = self.receipts && std::io::stdout().is_terminal();
+        let reporter = Reporter::start(&self.observe, metrics, !is_typed && !is_shown && !context.quiet)?;
         let engine = context.connect()?;
         if engine.name() == "kafka" {
-            self.refuse_what_the_unsupported_by_kafka_crate()?;
+            self.refuse_what_the_kafka_engine_lacks()?;
         }
+        let report = self.report(context)?;
+        let mut inbox = crate::input::open(&sources)?;
+        let _waker = context.stop.wake_with(inbox.waker());
+        let splitter = Splitter::new(&self.delimiter.0, config.max_record_size);
+        let producer = engine.produce(config, std::sync::Arc::new(inbox.waker()))?;
+        inbox.start()?;
+        metrics.ready(true);
+        let position = InputPosition::new(sources.iter().map(Source::name).collect());
+        let input = run::Input { inbox, splitter, reader, position };
+        ProduceRun { context, input, delivery: self.delivery(context, producer, report) }.run(reporter)
+    }
+
+    fn report(&self, context: &Context) -> Result<Report> {
         let receipts = if self.receipts { Some(Writer::stdout()?) } else { None };
         let dead_letters = self.dead_letter.as_deref().map(DeadLetters::open).transpose()?;
         // A transaction is all or nothing: its order is only kept for those who ask for it.
-        let ordered = self.transactional_id.is_none() || self.receipts;
-        let ledger = ordered.then(|| Ledger::after(self.skip, self.receipts));
-        let report = Report::new(metrics.clone(), ledger, receipts, dead_letters);
-        let mut inbox = crate::input::open(&sources)?;
-        context.stop.wake_with(inbox.waker());
-        let producer = engine.producer(config, std::sync::Arc::new(inbox.waker()))?;
-        inbox.start()?;
-        metrics.ready(true);
-        let splitter = Splitter::new(&self.delimiter.0, limit);
+        let is_ordered = self.transactional_id.is_none() || self.receipts;
+        let ledger = is_ordered.then(|| Ledger::after(self.skip, self.receipts));
+        let mut report = Report::new(context.metrics.clone(), ledger, receipts, dead_letters);
+        if self.transactional_id.is_some() {
+            report.committed(self.skip);
+        }
+        Ok(report)
+    }
+
+    fn delivery(&self, context: &Context, producer: Box<dyn Producer>, report: Report) -> Delivery<'_> {
         let commit_every = CommitEvery { records: self.transaction_records, interval: self.transaction_interval };
-        let plan = Plan {
+        Delivery {
+            producer,
+            report,
             topic: self.only_topic(),
             partition: self.partition,
-            skip: self.skip,
-            go_on: self.on_error == OnError::Continue,
-            rate: self.rate,
-            transaction: self.transactional_id.as_ref().map(|_| commit_every),
-        };
-        ProduceRun::new(context, run::Input { inbox, splitter, reader, names }, producer, report, &plan).run(reporter)
+            skip: Skip { left: self.skip },
+            refusals: Refusals { on_error: self.on_error },
+            pace: self.rate.map(|per_second| Pace::new(per_second, &context.stop)),
+            transaction: self.transactional_id.clone().map(|id| Transaction::new(id, commit_every)),
+            now: 0,
+        }
     }
 
     fn producer_config(&self, context: &Context) -> Result<ProducerConfig> {
@@ -336,6 +370,7 @@ impl Produce {
             batch_size: size(self.batch_size, "batch.size", 1_000_000)?.clamp(1, 1 << 30),
             linger,
             delivery_timeout,
+            metadata_max_age: properties.millis("metadata.max.age.ms")?.unwrap_or(Duration::from_secs(300)),
             max_in_flight: match self.max_in_flight {
                 Some(count) => usize::from(count),
                 None => properties.get("max.in.flight.requests.per.connection")?.unwrap_or(5).clamp(1, 5),
@@ -354,7 +389,7 @@ impl Produce {
         })
     }
 
-    fn refuse_what_the_unsupported_by_kafka_crate(&self) -> Result<()> {
+    fn refuse_what_the_kafka_engine_lacks(&self) -> Result<()> {
         let cannot = [
             (!self.headers.is_empty(), "-H", "the kafka crate writes message sets v0, which have no headers"),
             (self.timestamp.is_some(), "--timestamp", "the kafka crate writes message sets v0, which have none"),

@@ -5,9 +5,9 @@ use crate::cli::Context;
 use crate::cli::consume::parse_time;
 use crate::cli::listing::{confirm, or_dash, print, right_align, say, table};
 use crate::cli::places::{Places, named};
-use crate::engine::{Change, Configured, NewTopic};
+use crate::engine::{ConfigChange, Configured, NewTopic, OffsetAt, Partition, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Result};
-use crate::record::{Offset, TopicPartition};
+use crate::record::{BrokerId, Offset, TopicPartition};
 use clap::Args;
 use kafka_protocol::error::ResponseError;
 use std::collections::BTreeMap;
@@ -40,10 +40,10 @@ pub(super) struct Create {
 
 /// A partition's brokers.
 #[derive(Debug, Clone)]
-struct Brokers(Vec<i32>);
+struct Brokers(Vec<BrokerId>);
 
 fn parse_brokers(text: &str) -> Result<Brokers, String> {
-    let ids: Result<Vec<i32>, _> = text.split(':').map(|id| id.trim().parse::<i32>()).collect();
+    let ids: Result<Vec<BrokerId>, _> = text.split(':').map(|id| id.trim().parse().map(BrokerId)).collect();
     ids.map(Brokers).map_err(|_| "expected broker ids like 1:2:3".to_owned())
 }
 
@@ -57,7 +57,7 @@ impl Create {
             assignment: self.assignment.iter().map(|brokers| brokers.0.clone()).collect(),
         };
         let name = &self.name;
-        match context.connect()?.admin().create_topic(&topic, self.dry_run) {
+        match context.admin("topics create")?.create_topic(&topic, self.dry_run) {
             Err(error) if self.if_not_exists && error.code() == Some(ResponseError::TopicAlreadyExists) => {
                 say(context, &format!("topic {name} is there"));
             }
@@ -69,8 +69,8 @@ impl Create {
     }
 }
 
-pub(super) fn alter(context: &Context, name: &str, changes: &[Change], dry_run: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("topics alter")?;
+pub(super) fn alter(context: &Context, name: &str, changes: &[ConfigChange], dry_run: bool) -> Result<()> {
+    let admin = context.admin("topics alter")?;
     admin.alter_configs(&Configured::Topic(name.to_owned()), changes, dry_run)?;
     let would = if dry_run { "would change" } else { "changed" };
     say(context, &format!("{would} {} configs of topic {name}", changes.len()));
@@ -78,7 +78,7 @@ pub(super) fn alter(context: &Context, name: &str, changes: &[Change], dry_run: 
 }
 
 pub(super) fn add_partitions(context: &Context, name: &str, to: i32, dry_run: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("topics add-partitions")?;
+    let admin = context.admin("topics add-partitions")?;
     admin.add_partitions(name, to, dry_run)?;
     let has = if dry_run { "would have" } else { "has" };
     say(context, &format!("topic {name} {has} {to} partitions"));
@@ -105,15 +105,15 @@ pub(super) fn parse_before(text: &str) -> Result<Before, String> {
 }
 
 pub(super) fn delete_records(context: &Context, topics: &[Places], before: Before, safety: &Safety) -> Result<()> {
-    let admin = context.connect()?.cluster("topics delete-records")?;
-    let places = named(topics, |topic| admin.partitions(topic))?;
-    let (first, end) = (admin.offsets_at(&places, -2)?, admin.offsets_at(&places, -1)?);
+    let admin = context.admin("topics delete-records")?;
+    let places = named(topics, |topic| admin.partition_count(topic))?;
+    let (first, end) = (admin.offsets_at(&places, OffsetAt::Earliest)?, admin.offsets_at(&places, OffsetAt::Latest)?);
     let at_time = match before {
-        Before::Time(time) => admin.offsets_at(&places, time)?,
+        Before::Time(time) => admin.offsets_at(&places, OffsetAt::Time(time))?,
         _ => Default::default(),
     };
     let of =
-        |offsets: &std::collections::HashMap<TopicPartition, Offset>, of: &TopicPartition| offsets.get(of).copied();
+        |offsets: &BTreeMap<TopicPartition, Option<Offset>>, of: &TopicPartition| offsets.get(of).copied().flatten();
     let mut plan: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
     for at in &places {
         let (first, end) = (of(&first, at).unwrap_or(0), of(&end, at).unwrap_or(0));
@@ -124,7 +124,7 @@ pub(super) fn delete_records(context: &Context, topics: &[Places], before: Befor
             Before::Offset(offset) => offset,
             Before::End => end,
             // No record is so late: all are before.
-            Before::Time(_) => of(&at_time, at).filter(|offset| *offset >= 0).unwrap_or(end),
+            Before::Time(_) => of(&at_time, at).unwrap_or(end),
         };
         if before > first {
             plan.insert(at.clone(), before);
@@ -155,19 +155,18 @@ pub(super) fn delete_records(context: &Context, topics: &[Places], before: Befor
 
 pub(super) fn delete(context: &Context, names: &[String], safety: &Safety) -> Result<()> {
     if safety.dry_run {
-        for topic in context.connect()?.admin().topics(Some(names), true)? {
-            let count = |offset: fn(&crate::engine::Partition) -> Option<Offset>| -> i64 {
-                topic.partitions.iter().filter_map(offset).sum()
-            };
+        for topic in context.admin("topics delete")?.topics(Some(names), true)? {
+            let count =
+                |offset: fn(&Partition) -> Option<Offset>| -> i64 { topic.partitions.iter().filter_map(offset).sum() };
             let offsets = count(|p| p.next_offset) - count(|p| p.first_offset);
-            say(context, &format!("would delete topic {} with {offsets} offsets", topic.topic));
+            say(context, &format!("would delete topic {} with {offsets} offsets", topic.name));
         }
         return Ok(());
     }
     if !safety.yes {
         confirm("topics delete", &format!("Delete {} with all records?", names.join(", ")))?;
     }
-    let mut admin = context.connect()?.admin();
+    let admin = context.admin("topics delete")?;
     for name in names {
         admin.delete_topic(name)?;
         say(context, &format!("deleted topic {name}"));
@@ -181,22 +180,18 @@ pub(super) fn elect_leaders(
     unclean: bool,
     safety: &Safety,
 ) -> anyhow::Result<u8> {
-    let admin = context.connect()?.cluster("topics elect-leaders")?;
-    let states = admin.partition_infos(None)?;
-    let places = if topics.is_empty() {
-        let all = states.iter().flat_map(|(topic, partitions)| {
-            (0..partitions.len()).map(move |partition| TopicPartition::new(topic.as_str(), partition as i32))
-        });
-        all.collect()
+    let admin = context.admin("topics elect-leaders")?;
+    let topics_now = admin.topics(None, false)?;
+    let states: BTreeMap<TopicPartition, &Partition> = topics_now.iter().flat_map(Topic::named_partitions).collect();
+    let mut places = if topics.is_empty() {
+        states.keys().cloned().collect()
     } else {
-        named(topics, |topic| admin.partitions(topic))?
+        named(topics, |topic| admin.partition_count(topic))?
     };
-    let needs = |at: &&TopicPartition| {
-        let state = states.get(&*at.topic).and_then(|partitions| partitions.get(at.partition as usize));
-        let preferred = |state: &crate::engine::PartitionInfo| state.leader == state.replicas.first().copied();
-        state.is_some_and(|state| if unclean { state.leader.is_none() } else { !preferred(state) })
-    };
-    let places: Vec<TopicPartition> = places.iter().filter(needs).cloned().collect();
+    places.retain(|at| {
+        let needs = |state: &&Partition| if unclean { state.leader.is_none() } else { !state.has_preferred_leader() };
+        states.get(at).is_some_and(needs)
+    });
     let named: Vec<String> = places.iter().map(ToString::to_string).collect();
     if places.is_empty() {
         say(context, "no partition needs another leader");

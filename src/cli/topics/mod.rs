@@ -8,8 +8,9 @@ mod show;
 use super::Context;
 use super::consume::parse_time;
 use super::places::{Places, parse_places};
-use crate::engine::{Change, Operation};
+use crate::engine::{ConfigChange, OffsetAt, Operation};
 use crate::error::{EXIT_OK, Result};
+use crate::record::BrokerId;
 use clap::{ArgGroup, Args, Subcommand};
 
 /// Looks after topics.
@@ -57,7 +58,7 @@ enum Verb {
         topics: Vec<Places>,
         /// beginning, end, or a time as consume -o takes it: the first record then or later
         #[arg(long, default_value = "end", value_parser = parse_at)]
-        at: i64,
+        at: OffsetAt,
         /// A JSON object a line
         #[arg(short = 'J', long)]
         json: bool,
@@ -145,18 +146,21 @@ pub(super) fn parse_config(text: &str) -> Result<(String, String), String> {
 }
 
 /// What is set and what goes back to its default.
-pub(super) fn changes(configs: &[(String, String)], unset: &[String]) -> Vec<Change> {
-    let set = configs.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-    set.chain(unset.iter().map(|name| (name.clone(), None))).collect()
+pub(super) fn changes(configs: &[(String, String)], unset: &[String]) -> Vec<ConfigChange> {
+    let set = configs.iter().map(|(name, value)| ConfigChange { name: name.clone(), value: Some(value.clone()) });
+    set.chain(unset.iter().map(|name| ConfigChange { name: name.clone(), value: None })).collect()
 }
 
-/// A time as ListOffsets has it.
-fn parse_at(text: &str) -> Result<i64, String> {
+fn parse_at(text: &str) -> Result<OffsetAt, String> {
     match text {
-        "beginning" | "earliest" => Ok(-2),
-        "end" | "latest" => Ok(-1),
-        time => parse_time(time.strip_prefix('@').unwrap_or(time)),
+        "beginning" | "earliest" => Ok(OffsetAt::Earliest),
+        "end" | "latest" => Ok(OffsetAt::Latest),
+        time => parse_time(time.strip_prefix('@').unwrap_or(time)).map(OffsetAt::Time),
     }
+}
+
+pub(super) fn parse_broker(text: &str) -> Result<BrokerId, String> {
+    text.trim().parse().map(BrokerId).map_err(|_| "expected a broker ID".to_owned())
 }
 
 impl Topics {

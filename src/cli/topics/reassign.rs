@@ -1,16 +1,17 @@
 //! `kpipe topics reassign`: a plan that can be read and changed, carried out, watched, cancelled.
 
+use super::parse_broker;
 use crate::cli::Context;
 use crate::cli::listing::{confirm, print, print_lines, read_json_lines, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
+use crate::engine::{Topic, no_such_partition};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, TopicPartition};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How often `--wait` looks.
@@ -36,8 +37,8 @@ enum Verb {
         #[arg(required = true, value_name = "TOPIC[:P,…]", value_parser = parse_places)]
         topics: Vec<Places>,
         /// The brokers [default: all that are up]
-        #[arg(long, value_delimiter = ',', value_name = "BROKER,..")]
-        to: Vec<i32>,
+        #[arg(long, value_delimiter = ',', value_name = "BROKER,..", value_parser = parse_broker)]
+        to: Vec<BrokerId>,
         /// How many replicas [default: as many as there are]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         replication_factor: Option<u16>,
@@ -83,10 +84,10 @@ struct Step {
     topic: String,
     partition: i32,
     /// The preferred leader comes first.
-    replicas: Vec<i32>,
+    replicas: Vec<BrokerId>,
     /// Where it is, for the reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    from: Option<Vec<i32>>,
+    from: Option<Vec<BrokerId>>,
 }
 
 impl Reassign {
@@ -101,23 +102,23 @@ impl Reassign {
     }
 }
 
-fn plan(context: &Context, topics: &[Places], wanted: &[i32], factor: Option<u16>) -> Result<()> {
-    let admin = context.connect()?.cluster("topics reassign")?;
+fn plan(context: &Context, topics: &[Places], wanted: &[BrokerId], factor: Option<u16>) -> Result<()> {
+    let admin = context.admin("topics reassign")?;
     let alive = admin.brokers()?.brokers.into_iter().filter(|broker| !broker.fenced);
-    let racks: BTreeMap<i32, Option<String>> = alive.map(|broker| (broker.broker, broker.rack)).collect();
+    let racks: BTreeMap<BrokerId, Option<String>> = alive.map(|broker| (broker.id, broker.rack)).collect();
     if let Some(missing) = wanted.iter().find(|id| !racks.contains_key(id)) {
         return Err(Error::Usage(format!(
             "--to: there is no broker {missing} that is up: see `kpipe cluster brokers`"
         )));
     }
-    let racks: BTreeMap<i32, Option<String>> =
+    let racks: BTreeMap<BrokerId, Option<String>> =
         racks.into_iter().filter(|(id, _)| wanted.is_empty() || wanted.contains(id)).collect();
     let names: Vec<String> = topics.iter().map(|topic| topic.topic.clone()).collect();
-    let states = admin.partition_infos(Some(&names))?;
-    let places = named(topics, |topic| Ok(states.get(topic).map_or(0, Vec::len)))?;
-    let replicas = |at: &TopicPartition| Some(states.get(&*at.topic)?.get(at.partition as usize)?.replicas.clone());
-    let current: BTreeMap<TopicPartition, Vec<i32>> =
-        places.into_iter().filter_map(|at| Some((at.clone(), replicas(&at)?))).collect();
+    let states = admin.topics(Some(&names), false)?;
+    let count = |name: &str| states.iter().find(|topic| topic.name == name).map_or(0, |topic| topic.partitions.len());
+    let places = named(topics, |topic| Ok(count(topic)))?;
+    let mut current = replicas(&states);
+    current.retain(|at, _| places.contains(at));
     let most = factor.map_or_else(|| current.values().map(Vec::len).max().unwrap_or(0), usize::from);
     if most > racks.len() {
         return Err(Error::Usage(format!("{most} replicas need as many brokers; there are {}", racks.len())));
@@ -133,18 +134,28 @@ fn plan(context: &Context, topics: &[Places], wanted: &[i32], factor: Option<u16
     Ok(())
 }
 
+fn ids(ids: &[BrokerId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The replicas of each partition.
+fn replicas(topics: &[Topic]) -> BTreeMap<TopicPartition, Vec<BrokerId>> {
+    let partitions = topics.iter().flat_map(Topic::named_partitions);
+    partitions.map(|(at, partition)| (at, partition.replicas.clone().unwrap_or_default())).collect()
+}
+
 /// Replicas for each partition, so that each broker keeps as many as any other, give or take one, and leads as many;
 /// those that are well where they are stay. Replicas of a partition stand in different racks as far as there are some.
 fn spread(
-    current: &BTreeMap<TopicPartition, Vec<i32>>,
-    racks: &BTreeMap<i32, Option<String>>,
+    current: &BTreeMap<TopicPartition, Vec<BrokerId>>,
+    racks: &BTreeMap<BrokerId, Option<String>>,
     factor: Option<usize>,
-) -> BTreeMap<TopicPartition, Vec<i32>> {
-    let wanted = |replicas: &Vec<i32>| factor.unwrap_or(replicas.len());
+) -> BTreeMap<TopicPartition, Vec<BrokerId>> {
+    let wanted = |replicas: &Vec<BrokerId>| factor.unwrap_or(replicas.len());
     let total: usize = current.values().map(wanted).sum();
     let fair = total.div_ceil(racks.len().max(1));
-    let mut load: HashMap<i32, usize> = racks.keys().map(|id| (*id, 0)).collect();
-    let mut kept: BTreeMap<TopicPartition, Vec<i32>> = BTreeMap::new();
+    let mut load: HashMap<BrokerId, usize> = racks.keys().map(|id| (*id, 0)).collect();
+    let mut kept: BTreeMap<TopicPartition, Vec<BrokerId>> = BTreeMap::new();
     for (at, replicas) in current {
         let mut stay = Vec::new();
         for id in replicas.iter().take(wanted(replicas)) {
@@ -157,7 +168,8 @@ fn spread(
     }
     for (at, replicas) in &mut kept {
         while replicas.len() < wanted(&current[at]) {
-            let rack_used = |id: &i32| racks[id].is_some() && replicas.iter().any(|other| racks[other] == racks[id]);
+            let rack_used =
+                |id: &BrokerId| racks[id].is_some() && replicas.iter().any(|other| racks[other] == racks[id]);
             let free = racks.keys().filter(|id| !replicas.contains(id));
             let Some(best) = free.min_by_key(|id| (rack_used(id), load[*id], **id)).copied() else { break };
             *load.entry(best).or_default() += 1;
@@ -166,7 +178,7 @@ fn spread(
     }
     even_out(&mut kept, &mut load, racks);
     // The first of each leads: whoever leads fewest so far, the present leader where that is no worse.
-    let mut leads: HashMap<i32, usize> = HashMap::new();
+    let mut leads: HashMap<BrokerId, usize> = HashMap::new();
     for replicas in kept.values_mut() {
         let fewest = replicas.iter().map(|id| leads.get(id).copied().unwrap_or(0)).min().unwrap_or(0);
         let leader = replicas.iter().position(|id| leads.get(id).copied().unwrap_or(0) == fewest).unwrap_or(0);
@@ -180,28 +192,21 @@ fn spread(
 
 fn execute(context: &Context, file: &Path, dry_run: bool, yes: bool) -> Result<()> {
     let steps: Vec<Step> = read_json_lines(file)?;
-    let admin = context.connect()?.cluster("topics reassign")?;
+    let admin = context.admin("topics reassign")?;
     let names: std::collections::BTreeSet<String> = steps.iter().map(|step| step.topic.clone()).collect();
-    let states = admin.partition_infos(Some(&names.into_iter().collect::<Vec<_>>()))?;
+    let states = admin.topics(Some(&names.into_iter().collect::<Vec<_>>()), false)?;
+    let current = replicas(&states);
     let mut undo = Vec::new();
     let mut to = BTreeMap::new();
     for step in steps {
-        let partitions = states.get(&step.topic).map_or(&[][..], Vec::as_slice);
-        let Some(state) = partitions.get(step.partition as usize) else {
-            return Err(crate::engine::no_such_partition(
-                &TopicPartition::new(step.topic.as_str(), step.partition),
-                partitions.len(),
-            ));
+        let at = TopicPartition::new(step.topic.as_str(), step.partition);
+        let Some(before) = current.get(&at) else {
+            let count = current.keys().filter(|other| other.topic == at.topic).count();
+            return Err(no_such_partition(&at, count));
         };
-        if state.replicas != step.replicas {
-            let Step { topic, partition, replicas, .. } = step;
-            undo.push(Step {
-                topic: topic.clone(),
-                partition,
-                replicas: state.replicas.clone(),
-                from: Some(replicas.clone()),
-            });
-            to.insert(TopicPartition::new(topic.as_str(), partition), Some(replicas));
+        if *before != step.replicas {
+            undo.push(Step { replicas: before.clone(), from: Some(step.replicas.clone()), ..step.clone() });
+            to.insert(at, Some(step.replicas));
         }
     }
     if to.is_empty() {
@@ -211,7 +216,13 @@ fn execute(context: &Context, file: &Path, dry_run: bool, yes: bool) -> Result<(
     let moves: Vec<String> = undo
         .iter()
         .map(|s| {
-            format!("{}/{} from {:?} to {:?}", s.topic, s.partition, s.replicas, s.from.as_deref().unwrap_or_default())
+            format!(
+                "{}/{} from {} to {}",
+                s.topic,
+                s.partition,
+                ids(&s.replicas),
+                ids(s.from.as_deref().unwrap_or_default())
+            )
         })
         .collect();
     if dry_run {
@@ -230,18 +241,14 @@ fn execute(context: &Context, file: &Path, dry_run: bool, yes: bool) -> Result<(
 }
 
 fn progress(context: &Context, wait: Option<Duration>, json: bool) -> Result<u8> {
-    let admin = context.connect()?.cluster("topics reassign")?;
-    let (wake, woken) = channel();
-    context.stop.wake_with(move || {
-        let _ = wake.send(()); // Err: the command has ended
-    });
+    let admin = context.admin("topics reassign")?;
     let deadline = wait.map(|limit| Instant::now() + limit);
     let moving = loop {
         let moving = admin.reassignments()?;
         if moving.is_empty() || deadline.is_none_or(|at| Instant::now() >= at) {
             break moving;
         }
-        if woken.recv_timeout(LOOK_EVERY).is_ok() {
+        if context.stop.wait(LOOK_EVERY) {
             return Err(Error::Stopped);
         }
     };
@@ -254,7 +261,6 @@ fn progress(context: &Context, wait: Option<Duration>, json: bool) -> Result<u8>
             })
         }))?;
     } else {
-        let ids = |ids: &[i32]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let mut table = table(&["TOPIC", "PARTITION", "REPLICAS", "ADDING", "REMOVING"]);
         for (TopicPartition { topic, partition }, moving) in &moving {
             let row = [
@@ -273,8 +279,8 @@ fn progress(context: &Context, wait: Option<Duration>, json: bool) -> Result<u8>
 }
 
 fn cancel(context: &Context, topics: &[Places], dry_run: bool, yes: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("topics reassign")?;
-    let asked = if topics.is_empty() { None } else { Some(named(topics, |topic| admin.partitions(topic))?) };
+    let admin = context.admin("topics reassign")?;
+    let asked = if topics.is_empty() { None } else { Some(named(topics, |topic| admin.partition_count(topic))?) };
     let moving = admin.reassignments()?;
     let places: Vec<TopicPartition> =
         moving.into_keys().filter(|at| asked.as_ref().is_none_or(|asked| asked.contains(at))).collect();
@@ -298,18 +304,18 @@ fn cancel(context: &Context, topics: &[Places], dry_run: bool, yes: bool) -> Res
 /// Moves replicas from brokers that keep most to those that keep fewest, as long as that brings them nearer and puts
 /// no two replicas of a partition into one rack that stood in two.
 fn even_out(
-    kept: &mut BTreeMap<TopicPartition, Vec<i32>>,
-    load: &mut HashMap<i32, usize>,
-    racks: &BTreeMap<i32, Option<String>>,
+    kept: &mut BTreeMap<TopicPartition, Vec<BrokerId>>,
+    load: &mut HashMap<BrokerId, usize>,
+    racks: &BTreeMap<BrokerId, Option<String>>,
 ) {
     loop {
-        let mut by_load: Vec<i32> = racks.keys().copied().collect();
+        let mut by_load: Vec<BrokerId> = racks.keys().copied().collect();
         by_load.sort_by_key(|id| (load[id], *id));
         let pairs = by_load.iter().rev().flat_map(|most| by_load.iter().map(move |least| (*most, *least)));
         let move_from_to = pairs.filter(|(most, least)| load[most] > load[least] + 1).find_map(|(most, least)| {
-            let fits = |ids: &Vec<i32>| {
+            let fits = |ids: &Vec<BrokerId>| {
                 let rest = || ids.iter().filter(|id| **id != most);
-                let in_rack = |of: i32| racks[&of].is_some() && rest().any(|id| racks[id] == racks[&of]);
+                let in_rack = |of: BrokerId| racks[&of].is_some() && rest().any(|id| racks[id] == racks[&of]);
                 ids.contains(&most) && !ids.contains(&least) && (!in_rack(least) || in_rack(most))
             };
             kept.iter().find(|(_, ids)| fits(ids)).map(|(at, _)| (at.clone(), most, least))
@@ -328,12 +334,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn places(replicas: &[&[i32]]) -> BTreeMap<TopicPartition, Vec<i32>> {
-        replicas.iter().enumerate().map(|(p, ids)| (TopicPartition::new("t", p as i32), ids.to_vec())).collect()
+    fn places(replicas: &[&[i32]]) -> BTreeMap<TopicPartition, Vec<BrokerId>> {
+        replicas
+            .iter()
+            .enumerate()
+            .map(|(p, ids)| (TopicPartition::new("t", p as i32), ids.iter().copied().map(BrokerId).collect()))
+            .collect()
     }
 
-    fn racks(of: &[(i32, &str)]) -> BTreeMap<i32, Option<String>> {
-        of.iter().map(|(id, rack)| (*id, Some((*rack).to_owned()))).collect()
+    fn racks(of: &[(i32, &str)]) -> BTreeMap<BrokerId, Option<String>> {
+        of.iter().map(|(id, rack)| (BrokerId(*id), Some((*rack).to_owned()))).collect()
     }
 
     #[test]
@@ -347,7 +357,7 @@ mod tests {
         let spread =
             spread(&places(&[&[1], &[1], &[1], &[1]]), &racks(&[(1, "a"), (2, "a"), (3, "b"), (4, "b")]), Some(2));
         for ids in spread.values() {
-            assert_ne!(ids[0] <= 2, ids[1] <= 2, "{spread:?}");
+            assert_ne!(ids[0].0 <= 2, ids[1].0 <= 2, "{spread:?}");
         }
     }
 
@@ -366,9 +376,9 @@ mod tests {
             };
             let lists: Vec<Vec<i32>> = std::iter::repeat_with(anywhere).take(partitions).collect();
             let current = places(&lists.iter().map(Vec::as_slice).collect::<Vec<_>>());
-            let all = (1..=brokers).map(|id| (id, None)).collect();
+            let all = (1..=brokers).map(|id| (BrokerId(id), None)).collect();
             let spread = spread(&current, &all, None);
-            let mut kept: HashMap<i32, usize> = HashMap::new();
+            let mut kept: HashMap<BrokerId, usize> = HashMap::new();
             for ids in spread.values() {
                 prop_assert_eq!(ids.len(), factor);
                 let mut distinct = ids.clone();
@@ -377,7 +387,7 @@ mod tests {
                 prop_assert_eq!(distinct.len(), factor);
                 ids.iter().for_each(|id| *kept.entry(*id).or_default() += 1);
             }
-            let counts: Vec<usize> = (1..=brokers).map(|id| kept.get(&id).copied().unwrap_or(0)).collect();
+            let counts: Vec<usize> = (1..=brokers).map(|id| kept.get(&BrokerId(id)).copied().unwrap_or(0)).collect();
             prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{:?}", counts);
         }
     }

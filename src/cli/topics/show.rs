@@ -3,25 +3,21 @@
 use crate::cli::Context;
 use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, table};
 use crate::cli::places::{Places, named};
-use crate::engine::{Admin, ClusterAdmin, ConfigEntry, Configured, Engine, Partition, Topic};
-use crate::error::ErrorCode;
-use crate::error::{Error, Result};
-use crate::record::TopicPartition;
+use crate::engine::{ConfigEntry, ConfigSource, Configured, Engine, NativeAdmin, OffsetAt, Partition, Topic};
+use crate::error::{Error, ErrorCode, Result};
+use crate::record::{BrokerId, TopicPartition};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Configs that the topic has not from the brokers' files or defaults are shown.
-const OWN_SOURCE: &str = "topic";
-
 pub(super) fn list(context: &Context, all: bool, json: bool) -> Result<()> {
-    let mut topics = context.connect()?.admin().topics(None, false)?;
+    let mut topics = context.connect()?.topics(None, false)?;
     // Names that begin like this are Kafka's own also where the engine cannot tell.
-    topics.retain(|t| all || !t.internal.unwrap_or(t.topic.starts_with("__")));
+    topics.retain(|t| all || !t.internal.unwrap_or(t.name.starts_with("__")));
     if json {
         let line = |t: &Topic| {
             let replicas = t.partitions.iter().filter_map(|p| p.replicas.as_ref().map(Vec::len)).max();
             json!({
-                "topic": t.topic, "partitions": t.partitions.len(), "replication_factor": replicas, "internal": t.internal,
+                "topic": t.name, "partitions": t.partitions.len(), "replication_factor": replicas, "internal": t.internal,
             })
         };
         return print_lines(topics.iter().map(line));
@@ -29,7 +25,7 @@ pub(super) fn list(context: &Context, all: bool, json: bool) -> Result<()> {
     let mut table = table(&["TOPIC", "PARTITIONS", "REPLICAS"]);
     for topic in &topics {
         let replicas = topic.partitions.iter().filter_map(|p| p.replicas.as_ref().map(Vec::len)).max();
-        table.add_row([topic.topic.clone(), topic.partitions.len().to_string(), or_dash(replicas)]);
+        table.add_row([topic.name.clone(), topic.partitions.len().to_string(), or_dash(replicas)]);
     }
     right_align(&mut table, 1..3);
     print(&table.to_string())
@@ -44,15 +40,10 @@ pub(super) struct Only {
 
 impl Only {
     fn shows(self, partition: &Partition) -> bool {
-        let under = self.under_replicated && is_under_replicated(partition);
+        let under = self.under_replicated && partition.is_under_replicated();
         let offline = self.offline && partition.leader.is_none();
         under || offline || !(self.under_replicated || self.offline)
     }
-}
-
-fn is_under_replicated(partition: &Partition) -> bool {
-    let count = |ids: &Option<Vec<i32>>| ids.as_ref().map(Vec::len);
-    count(&partition.in_sync_replicas) < count(&partition.replicas)
 }
 
 /// What only the native engine can tell of topics.
@@ -60,19 +51,16 @@ fn is_under_replicated(partition: &Partition) -> bool {
 struct Details {
     configs: BTreeMap<String, Vec<ConfigEntry>>,
     /// Bytes on disk of the largest replica of each partition.
-    sizes: BTreeMap<(String, i32), i64>,
+    sizes: BTreeMap<TopicPartition, i64>,
 }
 
 pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bool) -> Result<()> {
     let names = (!names.is_empty()).then_some(names);
-    let (mut topics, details) = match context.connect()? {
-        engine @ Engine::Native(_) => {
-            let mut admin = engine.cluster("topics describe")?;
-            let topics = admin.topics(names, true)?;
-            let details = details(&admin, &topics)?;
-            (topics, details)
-        }
-        engine @ Engine::Kafka(_) => (engine.admin().topics(names, true)?, Details::default()),
+    let engine = context.connect()?;
+    let mut topics = engine.topics(names, true)?;
+    let details = match &engine {
+        Engine::Native(_) => details(&engine.admin("topics describe")?, &topics)?,
+        Engine::Kafka(_) => Details::default(),
     };
     for topic in &mut topics {
         topic.partitions.retain(|partition| only.shows(partition));
@@ -81,37 +69,37 @@ pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bo
     if json {
         return print_lines(topics.iter().map(|topic| as_json(topic, &details)));
     }
-    let ids = |ids: &Option<Vec<i32>>| match ids {
+    let ids = |ids: &Option<Vec<BrokerId>>| match ids {
         Some(ids) => ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         None => "-".to_owned(),
     };
     let mut partitions = table(&["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "FIRST", "NEXT", "SIZE"]);
     for topic in &topics {
-        for p in &topic.partitions {
+        for (of, p) in topic.named_partitions() {
             partitions.add_row([
-                topic.topic.clone(),
+                topic.name.clone(),
                 p.partition.to_string(),
                 p.leader.map_or("none".to_owned(), |leader| leader.to_string()),
                 ids(&p.replicas),
                 ids(&p.in_sync_replicas),
                 or_dash(p.first_offset),
                 or_dash(p.next_offset),
-                or_dash(details.sizes.get(&(topic.topic.clone(), p.partition)).map(|size| bytes(*size))),
+                or_dash(details.sizes.get(&of).map(|size| bytes(*size))),
             ]);
         }
     }
     right_align(&mut partitions, [1, 2, 5, 6, 7]);
     let mut text = partitions.to_string();
-    let own = |topic: &Topic| details.configs.get(&topic.topic).filter(|configs| !configs.is_empty()).is_some();
+    let own = |topic: &Topic| details.configs.get(&topic.name).filter(|configs| !configs.is_empty()).is_some();
     if topics.iter().any(own) {
         let mut configs = table(&["TOPIC", "CONFIG", "VALUE", "SET BY"]);
         for topic in &topics {
-            for config in details.configs.get(&topic.topic).into_iter().flatten() {
+            for config in details.configs.get(&topic.name).into_iter().flatten() {
                 configs.add_row([
-                    topic.topic.clone(),
+                    topic.name.clone(),
                     config.name.clone(),
                     or_dash(config.value.as_ref()),
-                    config.source.to_owned(),
+                    config.source.to_string(),
                 ]);
             }
         }
@@ -121,9 +109,9 @@ pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bo
 }
 
 /// Configs and sizes; who may not see them is told so, and sees the rest.
-fn details(admin: &ClusterAdmin, topics: &[Topic]) -> Result<Details> {
+fn details(admin: &NativeAdmin, topics: &[Topic]) -> Result<Details> {
     let mut details = Details::default();
-    let of: Vec<Configured> = topics.iter().map(|topic| Configured::Topic(topic.topic.clone())).collect();
+    let of: Vec<Configured> = topics.iter().map(|topic| Configured::Topic(topic.name.clone())).collect();
     let denied = |error: Error| match &error {
         Error::Kafka { code, .. } if code.is_denied() => {
             tracing::info!(%error, "left out");
@@ -140,7 +128,7 @@ fn details(admin: &ClusterAdmin, topics: &[Topic]) -> Result<Details> {
         Ok(found) => {
             for (of, mut configs) in found {
                 if let Configured::Topic(name) = of {
-                    configs.retain(|config| config.source == OWN_SOURCE);
+                    configs.retain(|config| config.source == ConfigSource::Topic);
                     details.configs.insert(name, configs);
                 }
             }
@@ -150,7 +138,7 @@ fn details(admin: &ClusterAdmin, topics: &[Topic]) -> Result<Details> {
     // A broker that is down has nothing to tell now.
     let alive = admin.alive()?;
     let replicas = topics.iter().flat_map(|t| &t.partitions).flat_map(|p| p.replicas.iter().flatten().copied());
-    let brokers: BTreeSet<i32> = replicas.filter(|id| alive.contains(id)).collect();
+    let brokers: BTreeSet<BrokerId> = replicas.filter(|id| alive.contains(id)).collect();
     match admin.log_dirs(&brokers.into_iter().collect::<Vec<_>>()) {
         Ok(dirs) => {
             for (of, size) in dirs.into_iter().flat_map(|dir| dir.partitions) {
@@ -166,24 +154,23 @@ fn details(admin: &ClusterAdmin, topics: &[Topic]) -> Result<Details> {
 fn as_json(topic: &Topic, details: &Details) -> Value {
     let mut value = serde_json::to_value(topic).unwrap_or_default();
     if let Some(partitions) = value["partitions"].as_array_mut() {
-        for (partition, shown) in topic.partitions.iter().zip(partitions) {
-            if let Some(size) = details.sizes.get(&(topic.topic.clone(), partition.partition)) {
+        for ((of, _), shown) in topic.named_partitions().zip(partitions) {
+            if let Some(size) = details.sizes.get(&of) {
                 shown["bytes"] = json!(size);
             }
         }
     }
-    if let Some(configs) = details.configs.get(&topic.topic) {
+    if let Some(configs) = details.configs.get(&topic.name) {
         value["configs"] = configs.iter().map(|config| (config.name.clone(), json!(config.value))).collect();
     }
     value
 }
 
-pub(super) fn offsets(context: &Context, topics: &[Places], at: i64, json: bool) -> Result<()> {
-    let admin = context.connect()?.cluster("topics offsets")?;
-    let places = named(topics, |topic| admin.partitions(topic))?;
+pub(super) fn offsets(context: &Context, topics: &[Places], at: OffsetAt, json: bool) -> Result<()> {
+    let admin = context.admin("topics offsets")?;
+    let places = named(topics, |topic| admin.partition_count(topic))?;
     let found = admin.offsets_at(&places, at)?;
-    // -1: no record is so late.
-    let offset = |of: &TopicPartition| found.get(of).copied().filter(|offset| *offset >= 0);
+    let offset = |of: &TopicPartition| found.get(of).copied().flatten();
     if json {
         let line =
             |of: &TopicPartition| json!({ "topic": &*of.topic, "partition": of.partition, "offset": offset(of) });

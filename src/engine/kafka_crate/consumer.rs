@@ -1,8 +1,8 @@
 //! Reading through the `kafka` crate.
 
-use super::{Client, crate_error};
+use super::{Connection, crate_error};
 use crate::engine::{
-    Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
+    CommitMode, Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
     unsupported_by_kafka_crate,
 };
 use crate::error::{Action, Error, ErrorCode, Result, Subject};
@@ -20,7 +20,7 @@ const FETCH_WAIT: Duration = Duration::from_millis(250);
 
 /// [`Consumer`] of the `kafka` crate.
 pub struct KafkaConsumer {
-    client: Client,
+    client: Connection,
     config: ConsumerConfig,
     partitions: Vec<Reading>,
     ready: VecDeque<Batch>,
@@ -35,7 +35,7 @@ struct Reading {
 }
 
 impl KafkaConsumer {
-    pub fn open(mut client: Client, config: ConsumerConfig) -> Result<Self> {
+    pub fn open(mut client: Connection, config: ConsumerConfig) -> Result<Self> {
         for start in [config.start, config.fallback] {
             if matches!(start, Start::Time(_)) {
                 return Err(unsupported_by_kafka_crate(
@@ -229,18 +229,18 @@ impl Consumer for KafkaConsumer {
         }
     }
 
-    fn commit(&mut self, written: &Offsets) -> Result<bool> {
+    fn commit(&mut self, written: &Offsets, _mode: CommitMode) -> Result<Offsets> {
         let Some(group) = self.config.group.as_ref().map(|group| group.id.clone()) else {
             return Err(Error::Usage("committing needs a group: -g".to_owned()));
         };
         let offsets: Vec<CommitOffset<'_>> =
             written.iter().map(|(of, at)| CommitOffset::new(&of.topic, of.partition, at.offset)).collect();
         if offsets.is_empty() {
-            return Ok(true);
+            return Ok(Offsets::new());
         }
         let deadline = Instant::now() + self.client.options.request_timeout.saturating_mul(4);
         loop {
-            let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(true) };
+            let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(written.clone()) };
             let partitions = written.iter().map(|(of, at)| (of.clone(), at.offset)).collect();
             let subject = Subject::GroupPartitions { group: group.clone(), partitions };
             let error = crate_error(Action::CommitOffsets, subject, &error);

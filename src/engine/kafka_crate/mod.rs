@@ -9,36 +9,69 @@ mod producer;
 pub use consumer::KafkaConsumer;
 pub use producer::KafkaProducer;
 
-use super::{Admin, NewTopic, Partition, Topic, unsupported_by_kafka_crate};
-use crate::engine::Options;
+use crate::engine::{Options, Partition, Topic};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
-use crate::record::{Offset, PartitionId, TopicPartition};
+use crate::record::{BrokerId, Offset, PartitionId, TopicPartition};
 use crate::signal::Stop;
 use kafka::client::{FetchOffset, GroupOffsetStorage, KafkaClient};
 use kafka::error::Error as CrateError;
 use kafka_protocol::error::ResponseError;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// A connection to a cluster.
-pub struct Client {
+/// A cluster that the crate can talk to; clones share the connection that was made first.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// The connection that nobody uses now.
+    idle: Mutex<Option<Connection>>,
+    options: Options,
+    stop: Stop,
+}
+
+impl Client {
+    /// Connects to the first of `options`' brokers that answers.
+    ///
+    /// # Errors
+    /// None does in time.
+    pub fn connect(options: &Options, stop: &Stop) -> Result<Self> {
+        let first = Connection::open(options, stop)?;
+        Ok(Self(Arc::new(Shared { idle: Mutex::new(Some(first)), options: options.clone(), stop: stop.clone() })))
+    }
+
+    /// The connection that was made first, or another one when that is in use.
+    pub(super) fn connection(&self) -> Result<Connection> {
+        let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        idle.map_or_else(|| Connection::open(&self.0.options, &self.0.stop), Ok)
+    }
+
+    /// As [`crate::engine::Engine::topics`].
+    pub(super) fn topics(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+        let mut connection = self.connection()?;
+        let topics = connection.topics(names, offsets)?;
+        *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        Ok(topics)
+    }
+}
+
+/// A connection to a cluster: one request at a time.
+pub struct Connection {
     inner: KafkaClient,
     options: Options,
     stop: Stop,
 }
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("brokers", &self.options.brokers).finish_non_exhaustive()
+        f.debug_struct("Connection").field("brokers", &self.options.brokers).finish_non_exhaustive()
     }
 }
 
-impl Client {
-    /// Connects to the first of `config`'s brokers that answers.
-    ///
-    /// # Errors
-    /// None does in time.
-    pub fn connect(options: &Options, stop: &Stop) -> Result<Self> {
+impl Connection {
+    fn open(options: &Options, stop: &Stop) -> Result<Self> {
         let mut inner = crate_client(options);
         // The crate waits two minutes for an answer; who never answers is no broker.
         let (done, answer) = std::sync::mpsc::channel();
@@ -61,9 +94,35 @@ impl Client {
         Ok(Self { inner, options: options.clone(), stop: stop.clone() })
     }
 
-    fn partitions(&self, topic: &str) -> Vec<(PartitionId, Option<i32>)> {
+    fn topics(&mut self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+        let mut all: Vec<String> = match names {
+            Some(names) => names.to_vec(),
+            None => self.inner.topics().names().map(str::to_owned).collect(),
+        };
+        all.sort();
+        let mut topics = Vec::new();
+        for name in all {
+            self.count(&name, false)?;
+            let first = if offsets { self.offsets(&name, FetchOffset::Earliest)? } else { HashMap::new() };
+            let next = if offsets { self.offsets(&name, FetchOffset::Latest)? } else { HashMap::new() };
+            let partitions = self.partitions(&name).into_iter().map(|(partition, leader)| Partition {
+                partition,
+                leader,
+                replicas: None,
+                in_sync_replicas: None,
+                first_offset: first.get(&partition).copied(),
+                next_offset: next.get(&partition).copied(),
+            });
+            let partitions = partitions.collect();
+            topics.push(Topic { name, internal: None, partitions });
+        }
+        Ok(topics)
+    }
+
+    fn partitions(&self, topic: &str) -> Vec<(PartitionId, Option<BrokerId>)> {
         let found = self.inner.topics().partitions(topic).map(|partitions| {
-            let mut all: Vec<_> = partitions.iter().map(|p| (p.id(), p.leader().map(|broker| broker.id()))).collect();
+            let mut all: Vec<_> =
+                partitions.iter().map(|p| (p.id(), p.leader().map(|broker| BrokerId(broker.id())))).collect();
             all.sort_unstable();
             all
         });
@@ -148,46 +207,5 @@ fn crate_error(action: Action, subject: Subject, error: &CrateError) -> Error {
     match broker_error(error) {
         Some(code) => Error::kafka(action, subject, code),
         None => Error::KafkaCrate(describe(error)).during(action, subject),
-    }
-}
-
-impl Admin for Client {
-    fn topics(&mut self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
-        let mut all: Vec<String> = match names {
-            Some(names) => names.to_vec(),
-            None => self.inner.topics().names().map(str::to_owned).collect(),
-        };
-        all.sort();
-        let mut topics = Vec::new();
-        for topic in all {
-            self.count(&topic, false)?;
-            let first = if offsets { self.offsets(&topic, FetchOffset::Earliest)? } else { HashMap::new() };
-            let next = if offsets { self.offsets(&topic, FetchOffset::Latest)? } else { HashMap::new() };
-            let partitions = self.partitions(&topic).into_iter().map(|(partition, leader)| Partition {
-                partition,
-                leader,
-                replicas: None,
-                in_sync_replicas: None,
-                first_offset: first.get(&partition).copied(),
-                next_offset: next.get(&partition).copied(),
-            });
-            let partitions = partitions.collect();
-            topics.push(Topic { topic, internal: None, partitions });
-        }
-        Ok(topics)
-    }
-
-    fn create_topic(&mut self, topic: &NewTopic, _only_check: bool) -> Result<()> {
-        Err(unsupported_by_kafka_crate(
-            format!("creating topic {}", topic.name),
-            "the kafka crate cannot; use the brokers' own kafka-topics.sh, or produce to it where they make topics on first use",
-        ))
-    }
-
-    fn delete_topic(&mut self, name: &str) -> Result<()> {
-        Err(unsupported_by_kafka_crate(
-            format!("deleting topic {name}"),
-            "the kafka crate cannot; use the brokers' own kafka-topics.sh",
-        ))
     }
 }

@@ -1,27 +1,26 @@
 //! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
 
-use super::net::{Connection, OldBroker, Opened, Retry, Secured, backoff};
-use crate::engine::Options;
-use crate::engine::no_such_partition;
-use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use super::net::{Connection, OldBroker, Opened, Retry, Secured};
+use crate::engine::{OffsetAt, Options, no_such_partition};
+use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId as Broker, LeaderEpoch, Node, Offset, TopicPartition, by_topic};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{BrokerId, GroupId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, GroupId, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
+};
 use kafka_protocol::protocol::{Request, StrBytes};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
-/// `ListOffsets` for the first offset there is.
-pub(super) const EARLIEST: i64 = -2;
-/// `ListOffsets` for the offset that comes next.
-pub(super) const LATEST: i64 = -1;
+/// A topic that stays unknown for so many times `retry.backoff.ms` does not exist.
+const UNKNOWN_BACKOFFS: u32 = 5;
 
 /// What has a coordinator; the numbers are FindCoordinator's key types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,15 +57,15 @@ pub(super) type OffsetsBy = HashMap<TopicPartition, Offset>;
 
 /// A partition as metadata tells it.
 #[derive(Debug, Clone)]
-pub struct PartitionInfo {
+pub(super) struct PartitionInfo {
     /// Broker id; `None` while there is none.
-    pub leader: Option<i32>,
+    pub(super) leader: Option<i32>,
     /// Brokers before Kafka 2.1 do not tell it.
-    pub leader_epoch: Option<LeaderEpoch>,
+    pub(super) leader_epoch: Option<LeaderEpoch>,
     /// The preferred leader comes first.
-    pub replicas: Vec<i32>,
+    pub(super) replicas: Vec<i32>,
     /// Those in sync.
-    pub in_sync: Vec<i32>,
+    pub(super) in_sync: Vec<i32>,
 }
 
 /// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
@@ -134,17 +133,15 @@ impl Cluster {
     /// The brokers that are up, and the controller: metadata without topics.
     pub(super) async fn nodes(&self) -> Result<MetadataResponse> {
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-        let mut retry = self.retry();
-        loop {
+        let ask = || async {
             let connection = self.any().await?;
             let response = connection.request(&request).await?;
             self.learn_brokers(&response);
-            if !response.brokers.is_empty() {
-                return Ok(response);
-            }
-            // It has just started, and its controller has not told it anything yet.
-            retry.after(Error::NoBrokers(connection.node().clone())).await?;
-        }
+            // Without any it has just started, and its controller has not told it anything yet.
+            let none = response.brokers.is_empty();
+            if none { Err(Error::NoBrokers(connection.node().clone())) } else { Ok(response) }
+        };
+        self.retry().run(ask).await
     }
 
     /// The ids of all brokers that are up, in order.
@@ -232,43 +229,37 @@ impl Cluster {
         }
     }
 
-    /// The topics of `names`; waits for those that the brokers are only making, up to the request timeout.
+    /// The topics of `names`. Waits for those that the brokers are only creating and for leaders, but not for long: a
+    /// topic that stays without leaders is returned as it is.
     ///
     /// # Errors
     /// A topic does not exist, or is denied.
     pub(super) async fn topics(&self, names: &[&str], create: bool) -> Result<Vec<TopicInfo>> {
-        let deadline = Instant::now() + self.options.request_timeout;
-        let mut lost = self.retry();
-        let mut attempt = 0;
-        loop {
-            let answer = match self.metadata(Some(names), create).await {
-                Ok(answer) => answer,
-                // It was there a moment ago: a broker that restarts comes back.
-                Err(error) => {
-                    lost.after(error).await?;
-                    continue;
-                }
-            };
-            let failed = answer.iter().find_map(|(name, topic)| Some((name.clone(), *topic.as_ref().err()?)));
-            let leaderless = answer.iter().any(|(_, topic)| {
-                topic.as_ref().is_ok_and(|t| t.partitions.is_empty() || t.partitions.iter().all(|p| p.leader.is_none()))
-            });
-            let wait = match failed {
-                None => leaderless,
-                // A topic just made, by us or on first use, is unknown for a moment.
-                Some((_, code)) => {
-                    code.is_transient() && (create || code != ResponseError::UnknownTopicOrPartition || attempt < 3)
-                }
-            };
-            if !wait || Instant::now() >= deadline {
-                return match failed {
-                    Some((name, code)) => Err(Error::kafka(Action::LookUp, Subject::topic_named(&name), code)),
-                    None => Ok(answer.into_iter().filter_map(|(_, topic)| topic.ok()).collect()),
-                };
+        let began = Instant::now();
+        let deadline = began + self.options.request_timeout;
+        let settled_at = began + self.options.retry_backoff.saturating_mul(UNKNOWN_BACKOFFS);
+        let ask = || async {
+            let answer = self.metadata(Some(names), create).await?;
+            let failed = answer.iter().find_map(|(name, topic)| Some((name, *topic.as_ref().err()?)));
+            let now = Instant::now();
+            let is_last = now >= deadline;
+            if let Some((name, code)) = failed {
+                let error = Error::kafka(Action::LookUp, Subject::topic_named(name), code);
+                // A topic just created, by us or on first use, is unknown for a moment.
+                let settled = !create && code == ResponseError::UnknownTopicOrPartition && now >= settled_at;
+                return if is_last || settled { Ok(Err(error)) } else { Err(error) };
             }
-            tokio::time::sleep(backoff(self.options.retry_backoff, attempt)).await;
-            attempt += 1;
-        }
+            let leaderless = |info: &TopicInfo| info.partitions.iter().all(|p| p.leader.is_none());
+            let found: Vec<TopicInfo> = answer.into_iter().filter_map(|(_, topic)| topic.ok()).collect();
+            match found.iter().find(|info| leaderless(info)) {
+                Some(info) if !is_last => {
+                    let subject = Subject::topic_named(&info.name);
+                    Err(Error::kafka(Action::LookUp, subject, ResponseError::LeaderNotAvailable))
+                }
+                _ => Ok(Ok(found)),
+            }
+        };
+        self.retry().run(ask).await?
     }
 
     /// The broker that coordinates a group or a transactional id; asked for once, until it is forgotten.
@@ -277,21 +268,19 @@ impl Cluster {
             return Ok(*known);
         }
         let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(of as i8);
-        let mut retry = self.retry();
-        loop {
+        let ask = || async {
             // From v4 on it asks for several at once (KIP-699); one is all we need.
             let response = self.any().await?.request_capped(&request, 3).await?;
-            let Some(code) = error_code(response.error_code) else {
-                let id = response.node_id.0;
-                let mut state = self.state();
-                state.brokers.entry(id).or_insert_with(|| format!("{}:{}", response.host, response.port));
-                state.coordinators.insert((of, key.to_owned()), id);
-                return Ok(id);
-            };
+            let Some(code) = error_code(response.error_code) else { return Ok(response) };
             let detail = response.error_message.map(|text| text.to_string()).filter(|text| !text.is_empty());
-            let subject = of.subject(key);
-            retry.after(Error::Kafka { action: Action::FindCoordinator, subject, code, detail }).await?;
-        }
+            Err(Error::Kafka { action: Action::FindCoordinator, subject: of.subject(key), code, detail })
+        };
+        let response = self.retry().run(ask).await?;
+        let id = response.node_id.0;
+        let mut state = self.state();
+        state.brokers.entry(id).or_insert_with(|| format!("{}:{}", response.host, response.port));
+        state.coordinators.insert((of, key.to_owned()), id);
+        Ok(id)
     }
 
     /// The connection to that broker that is used for `lane`.
@@ -315,23 +304,21 @@ impl Cluster {
         key: &str,
         request: &R,
         cap: i16,
-        mut retry: Retry,
+        retry: Retry,
         refusal: impl Fn(&R::Response) -> Option<Error>,
     ) -> Result<R::Response> {
-        loop {
-            let answer = async { self.coordinator_on(of, key, Lane::Main).await?.request_capped(request, cap).await };
-            let error = match answer.await {
-                Ok(response) => match refusal(&response) {
-                    None => return Ok(response),
-                    Some(error) => error,
-                },
-                Err(error) => error,
+        let ask = || async {
+            let answer = async {
+                let response = self.coordinator_on(of, key, Lane::Main).await?.request_capped(request, cap).await?;
+                refusal(&response).map_or(Ok(response), Err)
             };
-            if error.is_transient() {
-                self.forget_coordinator(of, key);
-            }
-            retry.after(error).await?;
-        }
+            answer.await.inspect_err(|error| {
+                if error.is_transient() {
+                    self.forget_coordinator(of, key);
+                }
+            })
+        };
+        retry.run(ask).await
     }
 
     /// Trying again for as long as a leader or coordinator may take to move: four request timeouts.
@@ -339,15 +326,14 @@ impl Cluster {
         Retry::until(Instant::now() + self.options.request_timeout.saturating_mul(4), &self.options)
     }
 
-    /// The offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`], or milliseconds); -1 where there
-    /// is none so late. Retries while leaders move, up to four request timeouts.
+    /// The offset of each partition at `at`; -1 where no record is so late. Retries while leaders move, up to four request timeouts.
     ///
     /// # Errors
     /// A partition does not exist, is denied, or has no leader for too long.
     pub(super) async fn list_offsets(
         &self,
         partitions: &[TopicPartition],
-        timestamp: i64,
+        at: OffsetAt,
         committed: bool,
     ) -> Result<OffsetsBy> {
         let mut found = HashMap::new();
@@ -355,13 +341,17 @@ impl Cluster {
         loop {
             let missing: Vec<_> = partitions.iter().filter(|p| !found.contains_key(*p)).cloned().collect();
             if missing.is_empty() {
+                retry.ended();
                 return Ok(found);
             }
-            if let Some(error) = match self.list_offsets_once(&missing, timestamp, committed, &mut found).await {
-                Ok(failed) => failed,
-                Err(error) => Some(error),
-            } {
-                retry.after(error).await?;
+            let before = found.len();
+            let asked = self.list_offsets_once(&missing, at, committed, &mut found).await;
+            if found.len() > before {
+                retry.progressed();
+            }
+            match asked {
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => retry.after(error).await?,
             }
         }
     }
@@ -376,8 +366,8 @@ impl Cluster {
         partitions: &[TopicPartition],
         committed: bool,
     ) -> Result<(OffsetsBy, OffsetsBy)> {
-        let first = self.list_offsets(partitions, EARLIEST, committed).await?;
-        Ok((first, self.list_offsets(partitions, LATEST, committed).await?))
+        let first = self.list_offsets(partitions, OffsetAt::Earliest, committed).await?;
+        Ok((first, self.list_offsets(partitions, OffsetAt::Latest, committed).await?))
     }
 
     /// Partitions by their leaders; and one of those without a leader.
@@ -418,16 +408,17 @@ impl Cluster {
     async fn list_offsets_once(
         &self,
         wanted: &[TopicPartition],
-        timestamp: i64,
+        at: OffsetAt,
         committed: bool,
         found: &mut OffsetsBy,
     ) -> Result<Option<Error>> {
         let (led, without) = self.leaders(wanted).await?;
         let mut failed = without.map(leaderless);
         for (leader, partitions) in led {
+            let mut unanswered: BTreeSet<TopicPartition> = partitions.iter().cloned().collect();
             let topics = by_topic(partitions.into_iter().map(|of| (of, ()))).into_iter().map(|(name, partitions)| {
                 let entry = |(partition, ())| {
-                    ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp)
+                    ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(at.to_wire())
                 };
                 ListOffsetsTopic::default()
                     .with_name(topic_name(&name))
@@ -438,16 +429,22 @@ impl Cluster {
                 .with_isolation_level(i8::from(committed))
                 .with_timeout_ms(self.options.request_timeout.as_millis() as i32)
                 .with_topics(topics.collect());
-            let response = self.broker(leader).await?.request(&request).await?;
+            let connection = self.broker(leader).await?;
+            let response = connection.request(&request).await?;
             for topic in response.topics {
                 let name: Arc<str> = topic.name.as_str().into();
                 for partition in topic.partitions {
                     let of = TopicPartition::new(name.clone(), partition.partition_index);
+                    unanswered.remove(&of);
                     match error_code(partition.error_code) {
                         None => drop(found.insert(of, partition.offset)),
                         Some(code) => failed = Some(Error::kafka(Action::LookUp, of, code)),
                     }
                 }
+            }
+            if let Some(of) = unanswered.first() {
+                let (node, api) = (connection.node().clone(), ApiKey::ListOffsets);
+                failed = Some(Error::Malformed { node, api, why: format!("it lacks {of}") });
             }
         }
         Ok(failed)

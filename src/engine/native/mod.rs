@@ -11,25 +11,24 @@ mod net;
 mod producer;
 pub mod wire;
 
-pub use admin::*;
-pub use cluster::PartitionInfo;
+pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::{Assignor, DescribedGroup, GroupAdmin, GroupMember, ListedGroup, Progress};
+pub use group::Assignor;
 pub use net::Hash;
 pub(crate) use net::{Network, read_frame, sleep_until};
 pub use producer::{NativeProducer, Wake};
 
 use crate::engine::Options;
 use crate::error::Result;
-use crate::signal::Stop;
+use crate::signal::{Stop, Until};
 use cluster::Cluster;
 use net::OldBroker;
 use std::sync::Arc;
 
-/// A connection to a cluster.
-#[derive(Debug)]
+/// A connection to a cluster; clones share it.
+#[derive(Debug, Clone)]
 pub struct Client {
-    network: Network,
+    network: Arc<Network>,
     cluster: Arc<Cluster>,
 }
 
@@ -48,7 +47,7 @@ impl Client {
     /// # Errors
     /// None can be reached any more.
     pub fn is_legacy(&self) -> Result<bool> {
-        self.network.run(1, async { Ok(self.cluster.any().await?.is_legacy()) })
+        self.network.run(Until::FirstSignal, async { Ok(self.cluster.any().await?.is_legacy()) })
     }
 
     /// Connects to the first of `config`'s brokers that answers.
@@ -56,8 +55,8 @@ impl Client {
     /// # Errors
     /// None does, or what answers is no broker.
     pub fn connect(options: &Options, stop: &Stop) -> Result<Found> {
-        let network = Network::start(stop)?;
-        let cluster = network.run(1, Cluster::connect(options.clone()))?;
+        let network = Arc::new(Network::start(stop)?);
+        let cluster = network.run(Until::FirstSignal, Cluster::connect(options.clone()))?;
         Ok(match cluster {
             cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster: Arc::from(cluster) }),
             cluster::Found::Old(reason) => Found::Old(reason),

@@ -1,9 +1,9 @@
 //! ACLs: list, create, delete (KIP-140, KIP-290).
 
-use super::{Cluster, ClusterAdmin, refusal};
-use crate::engine::acl::Numbered;
+use super::{Cluster, NativeAdmin, refusal};
+use crate::engine::admin::Numbered;
 use crate::engine::native::cluster::text;
-use crate::engine::{Acl, AclFilter, PatternType};
+use crate::engine::{Acl, AclFilter};
 use crate::error::{Action, Error, Result, Subject};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::create_acls_request::AclCreation;
@@ -12,13 +12,13 @@ use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAcl
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeSet;
 
-/// Any value fits, in all fields of a filter.
+/// Matches any value, in all fields of a filter.
 const ANY: i8 = 1;
-/// All patterns that bear on the name.
+/// Matches all patterns that apply to the name.
 const MATCH: i8 = 2;
 
-impl ClusterAdmin {
-    /// All ACLs that `filter` fits, in order.
+impl NativeAdmin {
+    /// All ACLs that `filter` matches, in order.
     ///
     /// # Errors
     /// The cluster refused, or has no authorizer.
@@ -26,15 +26,15 @@ impl ClusterAdmin {
         self.run(self.cluster().acls(filter))
     }
 
-    /// Makes ACLs, and waits until the broker that is asked knows them.
+    /// Creates ACLs, and waits until the broker that is asked returns them.
     ///
     /// # Errors
-    /// The cluster refused one; those before it are made.
+    /// The cluster refused one; those before it are created.
     pub fn create_acls(&self, acls: &[Acl]) -> Result<()> {
         self.run(self.cluster().create_acls(acls))
     }
 
-    /// Deletes exactly these.
+    /// Deletes exactly these ACLs.
     ///
     /// # Errors
     /// The cluster refused one; those before it are deleted.
@@ -68,13 +68,13 @@ impl Cluster {
             for acl in &resource.acls {
                 let known = || {
                     Some(Acl {
-                        resource_type: Numbered::of(resource.resource_type)?,
+                        resource_type: Numbered::numbered(resource.resource_type)?,
                         resource_name: resource.resource_name.to_string(),
-                        pattern_type: Numbered::of(resource.pattern_type)?,
+                        pattern_type: Numbered::numbered(resource.pattern_type)?,
                         principal: acl.principal.to_string(),
                         host: acl.host.to_string(),
-                        operation: Numbered::of(acl.operation)?,
-                        permission: Numbered::of(acl.permission_type)?,
+                        operation: Numbered::numbered(acl.operation)?,
+                        permission: Numbered::numbered(acl.permission_type)?,
                     })
                 };
                 found.insert(known().ok_or_else(|| {
@@ -147,14 +147,5 @@ impl Cluster {
             Ok(!acls.iter().any(|acl| known.contains(acl)))
         })
         .await
-    }
-}
-
-impl std::fmt::Display for Acl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let all = if self.pattern_type == PatternType::Prefixed { "…" } else { "" };
-        let Self { principal, resource_name, .. } = self;
-        let (permission, operation, kind) = (self.permission.name(), self.operation.name(), self.resource_type.name());
-        write!(f, "the ACL to {permission} {principal} {operation} on {kind} {resource_name}{all}")
     }
 }

@@ -1,108 +1,66 @@
 //! Configs of topics and brokers: shown with where they come from, changed (KIP-133, KIP-226, KIP-339).
 
-use super::{Cluster, ClusterAdmin, refusal};
+use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::text;
-use crate::error::Result;
-use crate::error::{Action, Subject};
+use crate::engine::{ConfigChange, ConfigEntry, ConfigSource, Configured};
+use crate::error::{Action, Result, Subject};
+use crate::record::BrokerId;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use std::collections::BTreeMap;
 
-/// What has configs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Configured {
-    /// A topic.
-    Topic(String),
-    /// A broker.
-    Broker(i32),
-    /// All brokers, where one has none of its own.
-    AllBrokers,
-}
+/// Kafka's resource types.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
 
 impl Configured {
-    /// Kafka's number of the kind, and the name.
-    fn wire(&self) -> (i8, String) {
+    /// Kafka's number of the resource type, and the resource's name.
+    fn to_wire(&self) -> (i8, String) {
         match self {
-            Self::Topic(name) => (2, name.clone()),
-            Self::Broker(id) => (4, id.to_string()),
-            Self::AllBrokers => (4, String::new()),
+            Self::Topic(name) => (TOPIC, name.clone()),
+            Self::Broker(id) => (BROKER, id.to_string()),
+            Self::AllBrokers => (BROKER, String::new()),
         }
     }
 
-    /// How its own configs are told from those of others.
-    fn source(&self) -> &'static str {
-        match self {
-            Self::Topic(_) => "topic",
-            Self::Broker(_) => "broker",
-            Self::AllBrokers => "all-brokers",
-        }
-    }
-
-    fn of(kind: i8, name: &str) -> Self {
-        match (kind, name.parse()) {
-            (4, Ok(id)) => Self::Broker(id),
-            (4, Err(_)) => Self::AllBrokers,
+    fn from_wire(resource_type: i8, name: &str) -> Self {
+        match (resource_type, name.parse()) {
+            (BROKER, Ok(id)) => Self::Broker(BrokerId(id)),
+            (BROKER, Err(_)) => Self::AllBrokers,
             _ => Self::Topic(name.to_owned()),
         }
     }
 }
 
-impl std::fmt::Display for Configured {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Topic(name) => write!(f, "configs of topic {name}"),
-            Self::Broker(id) => write!(f, "configs of broker {id}"),
-            Self::AllBrokers => f.write_str("configs of all brokers"),
+impl ConfigSource {
+    fn from_wire(number: i8) -> Self {
+        match number {
+            1 => Self::Topic,
+            2 => Self::Broker,
+            3 => Self::AllBrokers,
+            4 => Self::File,
+            5 => Self::Default,
+            6 => Self::Logger,
+            _ => Self::Other,
         }
     }
 }
 
-/// A config's value.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ConfigEntry {
-    /// Its name.
-    pub name: String,
-    /// `None` is a secret, or nothing.
-    pub value: Option<String>,
-    /// Who set it: `topic`, `broker`, `all-brokers`, `file` (server.properties) or `default`.
-    pub source: &'static str,
-    /// Whether it can only be changed where the broker is started.
-    pub read_only: bool,
-    /// Whether its value is not told.
-    pub secret: bool,
-}
-
-/// Kafka's ConfigSource.
-fn source(number: i8) -> &'static str {
-    match number {
-        1 => "topic",
-        2 => "broker",
-        3 => "all-brokers",
-        4 => "file",
-        5 => "default",
-        6 => "logger",
-        _ => "other",
-    }
-}
-
-/// A config's name and its new value; `None` goes back to the default.
-pub type Change = (String, Option<String>);
-
-impl ClusterAdmin {
+impl NativeAdmin {
     /// All configs of each, by name.
     ///
     /// # Errors
-    /// One is not there, or is denied.
+    /// One does not exist, or is denied.
     pub fn configs(&self, of: &[Configured]) -> Result<BTreeMap<Configured, Vec<ConfigEntry>>> {
         self.run(self.cluster().configs(of, None))
     }
 
-    /// Changes configs; with `only_check` the cluster only says whether it would.
+    /// Changes configs; with `only_check` the cluster only validates the request.
     ///
     /// # Errors
     /// The cluster refused: then nothing of it is changed.
-    pub fn alter_configs(&self, of: &Configured, changes: &[Change], only_check: bool) -> Result<()> {
+    pub fn alter_configs(&self, of: &Configured, changes: &[ConfigChange], only_check: bool) -> Result<()> {
         self.run(self.cluster().alter_configs(of, changes, only_check))
     }
 }
@@ -115,9 +73,9 @@ impl Cluster {
         names: Option<&[&str]>,
     ) -> Result<BTreeMap<Configured, Vec<ConfigEntry>>> {
         // A broker knows only its own.
-        let mut asked: BTreeMap<Option<i32>, Vec<DescribeConfigsResource>> = BTreeMap::new();
+        let mut asked: BTreeMap<Option<BrokerId>, Vec<DescribeConfigsResource>> = BTreeMap::new();
         for one in of {
-            let (kind, name) = one.wire();
+            let (kind, name) = one.to_wire();
             let keys = names.map(|names| names.iter().map(|name| text(name)).collect());
             let resource = DescribeConfigsResource::default()
                 .with_resource_type(kind)
@@ -134,7 +92,7 @@ impl Cluster {
             };
             let answer = connection.request(&DescribeConfigsRequest::default().with_resources(resources)).await?;
             for result in answer.results {
-                let of = Configured::of(result.resource_type, &result.resource_name);
+                let of = Configured::from_wire(result.resource_type, &result.resource_name);
                 refusal(
                     Action::LookUp,
                     Subject::Configs(of.to_string()),
@@ -146,7 +104,7 @@ impl Cluster {
                         ConfigEntry {
                             name: config.name.to_string(),
                             value: config.value.map(|value| value.to_string()).filter(|_| !config.is_sensitive),
-                            source: source(config.config_source),
+                            source: ConfigSource::from_wire(config.config_source),
                             read_only: config.read_only,
                             secret: config.is_sensitive,
                         }
@@ -159,9 +117,9 @@ impl Cluster {
         Ok(found)
     }
 
-    async fn alter_configs(&self, of: &Configured, changes: &[Change], only_check: bool) -> Result<()> {
-        let (kind, name) = of.wire();
-        let change = |(name, value): &Change| {
+    async fn alter_configs(&self, of: &Configured, changes: &[ConfigChange], only_check: bool) -> Result<()> {
+        let (kind, name) = of.to_wire();
+        let change = |ConfigChange { name, value }: &ConfigChange| {
             AlterableConfig::default()
                 .with_name(text(name))
                 .with_config_operation(i8::from(value.is_none())) // 0 sets, 1 deletes
@@ -192,8 +150,8 @@ impl Cluster {
         // The controller has taken it; the next command shall see it.
         self.until(async || {
             let configs = self.configs(std::slice::from_ref(of), None).await?.into_values().next().unwrap_or_default();
-            let known = |(name, value): &Change| {
-                let found = configs.iter().find(|config| config.name == *name && config.source == of.source());
+            let known = |ConfigChange { name, value }: &ConfigChange| {
+                let found = configs.iter().find(|config| config.name == *name && config.source == of.own_source());
                 match value {
                     Some(value) => found.is_some_and(|config| config.secret || config.value.as_ref() == Some(value)),
                     None => found.is_none(),

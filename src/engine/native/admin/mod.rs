@@ -1,38 +1,36 @@
-//! Looking after a cluster: topics, partitions, configs, ACLs, users, transactions, and what it is made of.
+//! The native engine's admin: topics, partitions, configs, ACLs, users, transactions, and what the cluster consists of.
+//!
+//! Each method of [`NativeAdmin`] runs one task on the network's thread; the tasks are methods of `Cluster`.
 
 mod acls;
+mod cluster;
 mod configs;
+mod groups;
 mod partitions;
-mod state;
 mod topics;
 mod transactions;
 mod users;
 
-pub use configs::{Change, ConfigEntry, Configured};
-pub use partitions::Reassignment;
-pub use state::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica};
-pub use transactions::{ListedTransaction, OpenTransaction, Transaction};
-
 use super::Client;
 use super::cluster::Cluster;
-use super::net::{Connection, backoff};
+use super::net::Connection;
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::BrokerId;
+use crate::signal::Until;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::DescribeQuorumRequest;
+use kafka_protocol::messages::{ApiKey, DescribeQuorumRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::future::Future;
 use std::sync::Arc;
 
-/// Looks after a cluster through the native engine.
-#[derive(Debug)]
-pub struct ClusterAdmin {
+/// Administration of a cluster through the native engine.
+#[derive(Debug, Clone)]
+pub struct NativeAdmin {
     client: Client,
 }
 
-impl ClusterAdmin {
-    /// Looks after the cluster that `client` is connected to.
-    pub fn new(client: Client) -> Self {
+impl NativeAdmin {
+    pub(in crate::engine) fn new(client: Client) -> Self {
         Self { client }
     }
 
@@ -41,8 +39,13 @@ impl ClusterAdmin {
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.client.network.run(1, work)
+        self.client.network.run(Until::FirstSignal, work)
     }
+}
+
+/// An answer without what was asked for.
+fn incomplete(connection: &Connection, api: ApiKey) -> Error {
+    Error::Malformed { node: connection.node().clone(), api, why: "it lacks what was asked for".to_owned() }
 }
 
 /// The error that an answer's code and message stand for.
@@ -66,25 +69,22 @@ impl Cluster {
         }
     }
 
-    /// A connection to a broker that somebody named.
-    async fn known_broker(&self, id: i32) -> Result<Arc<Connection>> {
-        if !self.knows(id) && !self.brokers().await?.contains(&id) {
-            return Err(Error::UnknownBroker(BrokerId(id)));
+    /// A connection to a broker that the user named.
+    async fn known_broker(&self, id: BrokerId) -> Result<Arc<Connection>> {
+        if !self.knows(id.0) && !self.brokers().await?.contains(&id.0) {
+            return Err(Error::UnknownBroker(id));
         }
-        self.broker(id).await
+        self.broker(id.0).await
     }
 
     /// Asks the controller, and the next one when it moved meanwhile.
     async fn ask_controller<T>(&self, ask: impl AsyncFn(Arc<Connection>) -> Result<T>) -> Result<T> {
-        let mut attempt = 0;
-        loop {
+        let moved = || async {
             match ask(self.controller().await?).await {
-                Err(Error::Kafka { code: ResponseError::NotController, .. }) if attempt < 5 => {
-                    tokio::time::sleep(backoff(self.options.retry_backoff, attempt)).await;
-                    attempt += 1;
-                }
-                answer => return answer,
+                Err(error) if error.code() == Some(ResponseError::NotController) => Err(error),
+                answer => Ok(answer),
             }
-        }
+        };
+        self.retry().run(moved).await?
     }
 }

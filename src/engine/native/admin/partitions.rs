@@ -1,57 +1,44 @@
 //! Partitions: more of them, their records deleted, their leaders elected, their replicas moved.
 
-use super::{Cluster, ClusterAdmin, refusal};
-use crate::engine::native::cluster::{OffsetsBy, PartitionInfo, topic_name};
-use crate::engine::native::net::backoff;
-use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{Offset, TopicPartition, by_topic, partitions_by_topic};
+use super::{Cluster, NativeAdmin, refusal};
+use crate::engine::native::cluster::{TopicInfo, topic_name};
+use crate::engine::native::net::Backoff;
+use crate::engine::{OffsetAt, Reassignment};
+use crate::error::{Action, Result, Subject, error_code};
+use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, DeleteRecordsRequest, ElectLeadersRequest,
-    ListPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsRequest, BrokerId as WireBrokerId, CreatePartitionsRequest, DeleteRecordsRequest,
+    ElectLeadersRequest, ListPartitionReassignmentsRequest,
 };
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Replicas that move.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Reassignment {
-    /// All that there are now.
-    pub replicas: Vec<i32>,
-    /// Those that are being filled.
-    pub adding: Vec<i32>,
-    /// Those that go when they are.
-    pub removing: Vec<i32>,
-}
-
-impl ClusterAdmin {
-    /// The partitions of the topics of `names`, or of all.
-    ///
-    /// # Errors
-    /// One does not exist.
-    pub fn partition_infos(&self, names: Option<&[String]>) -> Result<BTreeMap<String, Vec<PartitionInfo>>> {
-        self.run(self.cluster().partition_infos(names))
-    }
-
+impl NativeAdmin {
     /// How many partitions a topic has.
     ///
     /// # Errors
     /// It does not exist.
-    pub fn partitions(&self, topic: &str) -> Result<usize> {
-        let found = self.partition_infos(Some(&[topic.to_owned()]))?;
-        Ok(found.get(topic).map_or(0, Vec::len))
+    pub fn partition_count(&self, topic: &str) -> Result<usize> {
+        let found = self.topics(Some(&[topic.to_owned()]), false)?;
+        Ok(found.first().map_or(0, |topic| topic.partitions.len()))
     }
 
-    /// The offset at `time` (milliseconds, or as ListOffsets has it: -1 the end, -2 the beginning) of each.
+    /// The offset of each partition at `at`; `None` where no record is so late.
     ///
     /// # Errors
-    /// A partition is not there, or has no leader.
-    pub fn offsets_at(&self, places: &[TopicPartition], time: i64) -> Result<OffsetsBy> {
-        self.run(self.cluster().list_offsets(places, time, false))
+    /// A partition does not exist, or has no leader.
+    pub fn offsets_at(
+        &self,
+        partitions: &[TopicPartition],
+        at: OffsetAt,
+    ) -> Result<BTreeMap<TopicPartition, Option<Offset>>> {
+        let found = self.run(self.cluster().list_offsets(partitions, at, false))?;
+        Ok(found.into_iter().map(|(of, offset)| (of, (offset >= 0).then_some(offset))).collect())
     }
 
     /// Gives a topic more partitions, `count` in all; with `only_check` the cluster only says whether it would.
@@ -90,7 +77,10 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// The cluster refused one.
-    pub fn reassign(&self, to: &BTreeMap<TopicPartition, Option<Vec<i32>>>) -> Result<BTreeMap<TopicPartition, bool>> {
+    pub fn reassign(
+        &self,
+        to: &BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
+    ) -> Result<BTreeMap<TopicPartition, bool>> {
         self.run(self.cluster().reassign(to))
     }
 
@@ -108,24 +98,6 @@ impl Cluster {
         i32::try_from(self.options.request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
-    pub(super) async fn partition_infos(
-        &self,
-        names: Option<&[String]>,
-    ) -> Result<BTreeMap<String, Vec<PartitionInfo>>> {
-        let names: Option<Vec<&str>> = names.map(|names| names.iter().map(String::as_str).collect());
-        let topics = match &names {
-            Some(names) => {
-                let answers = self.metadata(Some(names), false).await?;
-                let known = |(name, topic): (String, std::result::Result<_, ResponseError>)| {
-                    topic.map_err(|code| Error::kafka(Action::LookUp, Subject::topic_named(&name), code))
-                };
-                answers.into_iter().map(known).collect::<Result<Vec<_>>>()?
-            }
-            None => self.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
-        };
-        Ok(topics.into_iter().map(|topic| (topic.name.to_string(), topic.partitions)).collect())
-    }
-
     async fn add_partitions(&self, topic: &str, count: i32, only_check: bool) -> Result<()> {
         let wanted =
             CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(count).with_assignments(None);
@@ -141,10 +113,14 @@ impl Cluster {
             })
         })
         .await?;
-        let names = [topic.to_owned()];
+        if only_check {
+            return Ok(());
+        }
         self.until(async || {
-            let there = self.partition_infos(Some(&names)).await?;
-            Ok(only_check || there.values().all(|p| p.len() >= count as usize && p.iter().all(|p| p.leader.is_some())))
+            let answers = self.metadata(Some(&[topic]), false).await?;
+            let ready =
+                |t: &TopicInfo| t.partitions.len() >= count as usize && t.partitions.iter().all(|p| p.leader.is_some());
+            Ok(answers.iter().all(|(_, topic)| topic.as_ref().is_ok_and(ready)))
         })
         .await
     }
@@ -152,10 +128,10 @@ impl Cluster {
     /// Waits until the brokers know what the controller has taken, up to the request timeout.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + self.options.request_timeout;
-        let mut attempt = 0;
+        // The answer is known to come soon.
+        let mut backoff = Backoff::new(self.options.retry_backoff / 4);
         while !known().await? && Instant::now() < deadline {
-            tokio::time::sleep(backoff(self.options.retry_backoff / 4, attempt)).await;
-            attempt += 1;
+            tokio::time::sleep(backoff.next_wait()).await;
         }
         Ok(())
     }
@@ -224,12 +200,12 @@ impl Cluster {
 
     async fn reassign(
         &self,
-        to: &BTreeMap<TopicPartition, Option<Vec<i32>>>,
+        to: &BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
     ) -> Result<BTreeMap<TopicPartition, bool>> {
-        let partition = |(partition, replicas): (i32, &Option<Vec<i32>>)| {
+        let partition = |(partition, replicas): (i32, &Option<Vec<BrokerId>>)| {
             ReassignablePartition::default()
                 .with_partition_index(partition)
-                .with_replicas(replicas.as_ref().map(|ids| ids.iter().copied().map(BrokerId).collect()))
+                .with_replicas(replicas.as_ref().map(|ids| ids.iter().map(|id| WireBrokerId(id.0)).collect()))
         };
         let wanted = by_topic(to.iter().map(|(of, replicas)| (of.clone(), replicas)));
         let topics = wanted.into_iter().map(|(topic, partitions)| {
@@ -264,7 +240,7 @@ impl Cluster {
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
             refusal(Action::ListReassignments, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
-            let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect();
+            let ids = |brokers: &[WireBrokerId]| brokers.iter().map(|id| BrokerId(id.0)).collect();
             let mut moving = BTreeMap::new();
             for topic in answer.topics {
                 for partition in topic.partitions {

@@ -1,55 +1,80 @@
-//! Topics: list, describe, make, delete.
+//! Topics: list, describe, create, delete.
 
-use super::{Cluster, ClusterAdmin, Connection, refusal};
-use crate::engine::native::cluster::{TopicInfo, text, topic_name};
-use crate::engine::{Admin, NewTopic, Partition, Topic};
-use crate::error::{Action, Error, Result, Subject};
-use crate::record::{PartitionId, TopicPartition};
+use super::{Cluster, NativeAdmin, incomplete, refusal};
+use crate::engine::native::cluster::{PartitionInfo, TopicInfo, text, topic_name};
+use crate::engine::{NewTopic, Partition, Topic};
+use crate::error::{Action, Result, Subject};
+use crate::record::{BrokerId, PartitionId, TopicPartition};
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::{ApiKey, BrokerId, CreateTopicsRequest, DeleteTopicsRequest};
+use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, CreateTopicsRequest, DeleteTopicsRequest};
+use std::sync::Arc;
+
+impl NativeAdmin {
+    /// The topics of `names`, or all that can be seen, by name; with `offsets`, first and next offset of each
+    /// partition too.
+    ///
+    /// # Errors
+    /// A named topic does not exist or is denied, or the cluster did not answer.
+    pub fn topics(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+        self.run(self.cluster().describe(names, offsets))
+    }
+
+    /// Creates a topic and waits until its leaders are known; with `only_check` the cluster only validates the request.
+    ///
+    /// # Errors
+    /// The cluster refused.
+    pub fn create_topic(&self, topic: &NewTopic, only_check: bool) -> Result<()> {
+        self.run(self.cluster().create_topic(topic, only_check))
+    }
+
+    /// Deletes a topic with all its records.
+    ///
+    /// # Errors
+    /// The cluster refused.
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        self.run(self.cluster().delete_topic(name))
+    }
+}
 
 impl Cluster {
     async fn describe(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
-        let mut infos: Vec<TopicInfo> = match names {
-            Some(names) => self.topics(&names.iter().map(String::as_str).collect::<Vec<_>>(), false).await?,
+        let mut infos = match names {
+            Some(names) => self.existing_topics(names).await?,
             None => self.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
         };
         infos.sort_by(|a, b| a.name.cmp(&b.name));
-        let led = infos.iter().flat_map(|info| {
-            let led = info.partitions.iter().enumerate().filter(|(_, p)| p.leader.is_some());
-            led.map(|(index, _)| TopicPartition::new(info.name.clone(), index as PartitionId))
-        });
-        let led: Vec<TopicPartition> = if offsets { led.collect() } else { Vec::new() };
-        let (first, next) = self.bounds(&led, false).await?;
-        Ok(infos
-            .into_iter()
-            .map(|info| Topic {
-                topic: info.name.to_string(),
-                internal: Some(info.internal),
-                partitions: info
-                    .partitions
-                    .into_iter()
-                    .enumerate()
-                    .map(|(index, p)| {
-                        let key = TopicPartition::new(info.name.clone(), index as PartitionId);
-                        Partition {
-                            partition: key.partition,
-                            leader: p.leader,
-                            replicas: Some(p.replicas),
-                            in_sync_replicas: Some(p.in_sync),
-                            first_offset: first.get(&key).copied(),
-                            next_offset: next.get(&key).copied(),
-                        }
-                    })
-                    .collect(),
-            })
-            .collect())
+        let mut topics: Vec<Topic> = infos.into_iter().map(topic).collect();
+        if offsets {
+            let led = topics.iter().flat_map(Topic::named_partitions).filter(|(_, p)| p.leader.is_some());
+            let led: Vec<TopicPartition> = led.map(|(of, _)| of).collect();
+            let (first, next) = self.bounds(&led, false).await?;
+            for topic in &mut topics {
+                let name: Arc<str> = topic.name.as_str().into();
+                for partition in &mut topic.partitions {
+                    let of = TopicPartition::new(name.clone(), partition.partition);
+                    partition.first_offset = first.get(&of).copied();
+                    partition.next_offset = next.get(&of).copied();
+                }
+            }
+        }
+        Ok(topics)
     }
 
-    /// Makes a topic and waits until its leaders are known.
+    /// Named topics as metadata has them now, with or without leaders; only those that do not exist are asked for
+    /// again, for one that was just created is unknown to some brokers for a moment.
+    async fn existing_topics(&self, names: &[String]) -> Result<Vec<TopicInfo>> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let answers = self.metadata(Some(&names), false).await?;
+        match answers.into_iter().map(|(_, topic)| topic).collect() {
+            Ok(infos) => Ok(infos),
+            Err(_) => self.topics(&names, false).await,
+        }
+    }
+
+    /// Creates a topic and waits until its leaders are known.
     pub(in crate::engine::native) async fn create_topic(&self, topic: &NewTopic, only_check: bool) -> Result<()> {
         let config = |(name, value): &(String, String)| {
             CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
@@ -58,10 +83,10 @@ impl Cluster {
         // Since v4 the brokers know defaults for both (KIP-464, Kafka 2.4).
         let defaults = controller.version::<CreateTopicsRequest>(i16::MAX)? >= 4;
         let or_default = if defaults { -1 } else { 1 };
-        let assignment = |(index, brokers): (usize, &Vec<i32>)| {
+        let assignment = |(index, brokers): (usize, &Vec<BrokerId>)| {
             CreatableReplicaAssignment::default()
                 .with_partition_index(index as i32)
-                .with_broker_ids(brokers.iter().copied().map(BrokerId).collect())
+                .with_broker_ids(brokers.iter().map(|id| WireBrokerId(id.0)).collect())
         };
         // What is assigned needs no numbers.
         let or_default = if topic.assignment.is_empty() { or_default } else { -1 };
@@ -78,7 +103,7 @@ impl Cluster {
         let subject = Subject::topic_named(&topic.name);
         self.ask_controller(async |controller| {
             let response = controller.request(&request).await?;
-            let first = response.topics.first().ok_or_else(|| empty(&controller, ApiKey::CreateTopics))?;
+            let first = response.topics.first().ok_or_else(|| incomplete(&controller, ApiKey::CreateTopics))?;
             refusal(Action::CreateTopic, subject.clone(), first.error_code, first.error_message.as_ref())
         })
         .await?;
@@ -109,28 +134,26 @@ impl Cluster {
                 request.clone().with_topics(Vec::new())
             };
             let response = controller.request(&request).await?;
-            let first = response.responses.first().ok_or_else(|| empty(&controller, ApiKey::DeleteTopics))?;
+            let first = response.responses.first().ok_or_else(|| incomplete(&controller, ApiKey::DeleteTopics))?;
             refusal(Action::DeleteTopic, subject.clone(), first.error_code, first.error_message.as_ref())
         })
         .await
     }
 }
 
-/// An answer without what was asked for.
-pub(super) fn empty(connection: &Connection, api: ApiKey) -> Error {
-    Error::Malformed { node: connection.node().clone(), api, why: "it lacks what was asked for".to_owned() }
-}
-
-impl Admin for ClusterAdmin {
-    fn topics(&mut self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
-        self.run(self.cluster().describe(names, offsets))
-    }
-
-    fn create_topic(&mut self, topic: &NewTopic, only_check: bool) -> Result<()> {
-        self.run(self.cluster().create_topic(topic, only_check))
-    }
-
-    fn delete_topic(&mut self, name: &str) -> Result<()> {
-        self.run(self.cluster().delete_topic(name))
+fn topic(info: TopicInfo) -> Topic {
+    let ids = |ids: Vec<i32>| Some(ids.into_iter().map(BrokerId).collect());
+    let partition = |(index, info): (usize, PartitionInfo)| Partition {
+        partition: index as PartitionId,
+        leader: info.leader.map(BrokerId),
+        replicas: ids(info.replicas),
+        in_sync_replicas: ids(info.in_sync),
+        first_offset: None,
+        next_offset: None,
+    };
+    Topic {
+        name: info.name.to_string(),
+        internal: Some(info.internal),
+        partitions: info.partitions.into_iter().enumerate().map(partition).collect(),
     }
 }

@@ -1,10 +1,10 @@
 //! Transactions: which there are, and those that nobody will end (KIP-664).
 
-use super::{Cluster, ClusterAdmin, refusal};
-use crate::engine::native::cluster::Lane;
-use crate::engine::native::cluster::{Coordinated, text, topic_name};
+use super::{Cluster, NativeAdmin, refusal};
+use crate::engine::native::cluster::{Coordinated, Lane, text, topic_name};
+use crate::engine::{ListedTransaction, OpenTransaction, Transaction};
 use crate::error::{Action, Result, Subject};
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
@@ -13,58 +13,7 @@ use kafka_protocol::messages::{
     WriteTxnMarkersRequest,
 };
 
-/// A transaction in a list.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub struct ListedTransaction {
-    /// Its transactional id.
-    pub transactional_id: String,
-    /// Kafka's word for its state.
-    pub state: String,
-    /// Whose it is.
-    pub producer_id: i64,
-    /// The broker that coordinates it.
-    pub coordinator: i32,
-}
-
-/// A transaction as its coordinator knows it.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Transaction {
-    /// Its transactional id.
-    pub transactional_id: String,
-    /// Kafka's word for its state.
-    pub state: String,
-    /// Whose it is.
-    pub producer_id: i64,
-    /// The producer's epoch.
-    pub producer_epoch: i16,
-    /// After how long the coordinator aborts it, in milliseconds.
-    pub timeout_ms: i32,
-    /// When it began, in milliseconds since 1970; `None` when none is open.
-    pub started: Option<i64>,
-    /// What it wrote to, as `topic/partition`.
-    pub partitions: Vec<String>,
-}
-
-/// A transaction that is open in a partition.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct OpenTransaction {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// Whose it is.
-    pub producer_id: i64,
-    /// The producer's epoch.
-    pub producer_epoch: i32,
-    /// The coordinator's epoch, as it last wrote here; -1 when it never did.
-    pub coordinator_epoch: i32,
-    /// Its first offset here.
-    pub start_offset: i64,
-    /// When the producer last wrote here.
-    pub last_timestamp: i64,
-}
-
-impl ClusterAdmin {
+impl NativeAdmin {
     /// All transactions that coordinators know, by id.
     ///
     /// # Errors
@@ -110,7 +59,7 @@ impl Cluster {
                 transactional_id: state.transactional_id.to_string(),
                 state: state.transaction_state.to_string(),
                 producer_id: state.producer_id.0,
-                coordinator: broker,
+                coordinator: BrokerId(broker),
             }));
         }
         found.sort();
@@ -128,7 +77,7 @@ impl Cluster {
             self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), refused).await?;
         let Some(state) = answer.transaction_states.into_iter().next() else {
             let coordinator = self.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
-            return Err(super::topics::empty(&coordinator, ApiKey::DescribeTransactions));
+            return Err(super::incomplete(&coordinator, ApiKey::DescribeTransactions));
         };
         let partitions = state.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|partition| TopicPartition::new(topic.topic.as_str(), *partition).to_string())
@@ -173,7 +122,7 @@ impl Cluster {
     }
 
     async fn abort(&self, open: &OpenTransaction) -> Result<()> {
-        let of = TopicPartition::new(open.topic.as_str(), open.partition);
+        let of = open.topic_partition();
         let topic = WritableTxnMarkerTopic::default()
             .with_name(topic_name(&open.topic))
             .with_partition_indexes(vec![open.partition]);

@@ -1,6 +1,6 @@
 //! Users with SCRAM credentials (KIP-554).
 
-use super::{Cluster, ClusterAdmin, refusal};
+use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::Credential;
 use crate::engine::native::cluster::text;
 use crate::engine::native::net::Hash;
@@ -16,7 +16,7 @@ use kafka_protocol::messages::{AlterUserScramCredentialsRequest, DescribeUserScr
 /// RESOURCE_NOT_FOUND: the user has no credentials.
 const NO_SUCH_USER: i16 = 91;
 
-impl ClusterAdmin {
+impl NativeAdmin {
     /// The credentials of all users, or of `users`.
     ///
     /// # Errors

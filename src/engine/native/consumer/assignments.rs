@@ -3,6 +3,7 @@
 //! Events do not wait behind records. Records carry the assignment that they were fetched for, and are dropped when that
 //! one has ended; so the command never handles anything of a partition that is not, or not yet, its own.
 
+use super::super::group::AssignmentNumber;
 use super::positions::AssignmentId;
 use crate::engine::{Event, Offsets};
 use crate::error::Error;
@@ -19,7 +20,7 @@ pub(super) struct Assignments {
 
 #[derive(Debug, Default)]
 struct State {
-    events: VecDeque<Event>,
+    events: VecDeque<(Event, AssignmentNumber)>,
     /// Assignments that have begun and not ended.
     live: HashSet<AssignmentId>,
 }
@@ -29,18 +30,19 @@ impl Assignments {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, state: &mut State, event: Event) {
-        state.events.push_back(event);
+    fn push(&self, state: &mut State, event: Event, number: AssignmentNumber) {
+        state.events.push_back((event, number));
         self.has_events.store(true, Ordering::Release);
     }
 
-    /// These begin; the command is told where when a group is to commit for them.
-    pub(super) fn begin(&self, ids: impl IntoIterator<Item = AssignmentId>, begins: Option<Offsets>) {
-        let mut state = self.state();
-        state.live.extend(ids);
-        if let Some(begins) = begins {
-            self.push(&mut state, Event::Assigned(begins));
-        }
+    /// These begin.
+    pub(super) fn begin(&self, ids: impl IntoIterator<Item = AssignmentId>) {
+        self.state().live.extend(ids);
+    }
+
+    /// The command is told where partitions begin that a group has assigned under this number.
+    pub(super) fn assign(&self, begins: Offsets, number: AssignmentNumber) {
+        self.push(&mut self.state(), Event::Assigned(begins), number);
     }
 
     /// These are to be released.
@@ -63,7 +65,7 @@ impl Assignments {
         ids.iter().for_each(|id| {
             state.live.remove(id);
         });
-        self.push(&mut state, event);
+        self.push(&mut state, event, AssignmentNumber::default());
     }
 
     pub(super) fn is_live(&self, id: AssignmentId) -> bool {
@@ -74,8 +76,8 @@ impl Assignments {
         self.has_events.load(Ordering::Acquire)
     }
 
-    /// The next event, in the order in which they happened.
-    pub(super) fn take_event(&self) -> Option<Event> {
+    /// The next event, in the order in which they happened; an assignment with its number.
+    pub(super) fn take_event(&self) -> Option<(Event, AssignmentNumber)> {
         if !self.has_events() {
             return None;
         }

@@ -1,9 +1,9 @@
 //! Which offsets a partition holds, as its leader has it. Every partition is answered for itself.
 
-use super::super::cluster::{Cluster, EARLIEST, LATEST, topic_name};
-use crate::engine::Isolation;
+use super::super::cluster::{Cluster, topic_name};
+use crate::engine::{Isolation, OffsetAt};
 use crate::error::{Action, Error, Result, error_code};
-use crate::record::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition, partitions_by_topic};
+use crate::record::{BrokerId, LeaderEpoch, Offset, TopicPartition, partitions_by_topic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, ListOffsetsRequest};
 use std::collections::HashMap;
@@ -38,13 +38,13 @@ pub(super) async fn ask(
     partitions: &[TopicPartition],
     isolation: Isolation,
 ) -> Result<ByPartition<Bounds>> {
-    let list = |timestamp, isolation| list(cluster, leader, partitions, timestamp, isolation);
-    let mut first = list(EARLIEST, Isolation::Uncommitted).await?;
+    let list = |at, isolation| list(cluster, leader, partitions, at, isolation);
+    let mut first = list(OffsetAt::Earliest, Isolation::Uncommitted).await?;
     let mut reachable = match isolation {
-        Isolation::Committed => list(LATEST, Isolation::Committed).await?,
+        Isolation::Committed => list(OffsetAt::Latest, Isolation::Committed).await?,
         Isolation::Uncommitted => HashMap::new(),
     };
-    let end = list(LATEST, Isolation::Uncommitted).await?;
+    let end = list(OffsetAt::Latest, Isolation::Uncommitted).await?;
     let malformed = |of: &TopicPartition, first, end| Error::Malformed {
         node: cluster.node(leader.0),
         api: ApiKey::ListOffsets,
@@ -66,7 +66,7 @@ pub(super) async fn ask(
     Ok(answers)
 }
 
-/// Asks `leader` for the offset of each partition at `timestamp`; -1 where no record is as late.
+/// Asks `leader` for an offset of each partition; -1 where no record is as late.
 ///
 /// # Errors
 /// The leader did not answer. A partition that its answer lacks has an error of its own.
@@ -74,11 +74,11 @@ pub(super) async fn list(
     cluster: &Cluster,
     leader: BrokerId,
     partitions: &[TopicPartition],
-    timestamp: Timestamp,
+    at: OffsetAt,
     isolation: Isolation,
 ) -> Result<ByPartition<Listed>> {
     let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| {
-        let entry = |index| ListOffsetsPartition::default().with_partition_index(index).with_timestamp(timestamp);
+        let entry = |index| ListOffsetsPartition::default().with_partition_index(index).with_timestamp(at.to_wire());
         ListOffsetsTopic::default()
             .with_name(topic_name(&name))
             .with_partitions(partitions.into_iter().map(entry).collect())

@@ -6,7 +6,7 @@ mod metadata;
 mod records;
 
 use super::super::cluster::{Cluster, Lane, TopicAnswer};
-use super::super::group::Change;
+use super::super::group::{AssignmentNumber, Change};
 use super::super::net::{backoff, sleep_until};
 use super::assignments::Assignments;
 use super::bounds::{self, Bounds, ByPartition};
@@ -15,11 +15,11 @@ use super::decoding::{Decoded, Decoding};
 use super::fetch::{self, Limits};
 use super::positions::{AssignmentId, Begin, Plan, Positions, Question, Stage};
 use super::start;
-use crate::engine::{ConsumerConfig, Start, Subscription, out_of_range};
+use crate::engine::{ConsumerConfig, Offsets, Start, Subscription, out_of_range};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Position, TopicPartition};
 use kafka_protocol::messages::FetchResponse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -87,6 +87,8 @@ pub(super) struct Fetcher {
     positions: Positions,
     /// Whether a group assigns the partitions.
     is_member: bool,
+    /// The group's number of each assignment.
+    numbers: BTreeMap<AssignmentId, AssignmentNumber>,
     /// Partitions that were found by this reader itself.
     known: BTreeSet<TopicPartition>,
     events: JoinSet<Event>,
@@ -111,6 +113,7 @@ impl Fetcher {
             deliveries: 0,
             positions: Positions::default(),
             is_member: partitions.is_none(),
+            numbers: BTreeMap::new(),
             known: BTreeSet::new(),
             events: JoinSet::new(),
             is_looking: false,
@@ -191,18 +194,21 @@ impl Fetcher {
         if announced.is_empty() {
             return Ok(());
         }
-        let mut begins = crate::engine::Offsets::new();
+        let mut begins: BTreeMap<AssignmentNumber, Offsets> = BTreeMap::new();
         for (id, is_restarted) in &announced {
             let Some(target) = self.positions.target(*id) else { continue };
             let position = Position { offset: target.position, leader_epoch: target.last_epoch };
             if *is_restarted {
                 self.send(Delivery::Decoded(self.moved(*id, &target.of, position)))?;
-            } else {
-                begins.insert(target.of.clone(), position);
+            } else if self.config.group.is_some() {
+                let number = self.numbers.get(id).copied().unwrap_or_default();
+                begins.entry(number).or_default().insert(target.of.clone(), position);
             }
         }
-        let begins = Some(begins).filter(|begins| self.config.group.is_some() && !begins.is_empty());
-        self.assignments.begin(announced.into_iter().map(|(id, _)| id), begins);
+        self.assignments.begin(announced.into_iter().map(|(id, _)| id));
+        for (number, begins) in begins {
+            self.assignments.assign(begins, number);
+        }
         self.has_ended = false;
         self.send(Delivery::Woken)
     }
@@ -296,29 +302,38 @@ impl Fetcher {
     /// What the group assigns is looked up; what it revokes is released at once.
     fn on_change(&mut self, change: Change) -> Result<(), Ended> {
         match change {
-            Change::Assigned(partitions) => {
+            Change::Assigned(partitions, number) => {
                 let now = Instant::now();
                 for of in &partitions {
-                    self.positions.add(of.clone(), self.config.start, now);
+                    let id = self.positions.add(of.clone(), self.config.start, now);
+                    self.numbers.insert(id, number);
                 }
                 self.has_ended = false;
                 self.empty_since = self.positions.is_empty().then(|| now + EMPTY_WAIT);
                 if !partitions.is_empty() {
                     return Ok(());
                 }
-                self.assignments.begin([], Some(crate::engine::Offsets::new()));
+                self.assignments.assign(Offsets::new(), number);
             }
             Change::Revoking(partitions) => {
-                let ids = self.positions.remove(|of| partitions.contains(of));
+                let ids = self.remove(&partitions);
                 self.assignments.revoke(&ids, partitions.into_iter().collect());
             }
             Change::Lost(partitions, error) => {
-                let ids = self.positions.remove(|of| partitions.contains(of));
+                let ids = self.remove(&partitions);
                 self.assignments.lose(&ids, partitions.into_iter().collect(), error);
             }
             Change::Failed(error) => return self.fail(error),
         }
         self.send(Delivery::Woken)
+    }
+
+    fn remove(&mut self, partitions: &BTreeSet<TopicPartition>) -> Vec<AssignmentId> {
+        let ids = self.positions.remove(|of| partitions.contains(of));
+        ids.iter().for_each(|id| {
+            self.numbers.remove(id);
+        });
+        ids
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Ended> {

@@ -12,10 +12,11 @@ mod positions;
 mod start;
 
 use super::Client;
-use super::group::{Member, offsets};
-use crate::engine::{Consumer, ConsumerConfig, Event, Offsets};
+use super::group::{Committer, Member};
+use crate::engine::{CommitMode, Consumer, ConsumerConfig, Event, Offsets};
 use crate::error::{Error, Result};
 use crate::record::Batch;
+use crate::signal::{Until, Waker};
 use assignments::Assignments;
 use budget::{Budget, Held};
 use decoding::{Decoded, Decoding};
@@ -31,8 +32,9 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub struct NativeConsumer {
     client: Client,
-    config: ConsumerConfig,
     member: Option<Member>,
+    /// With a group.
+    committer: Option<Committer>,
     deliveries: Receiver<Delivery>,
     assignments: Arc<Assignments>,
     budget: Arc<Budget>,
@@ -44,10 +46,9 @@ pub struct NativeConsumer {
     held: Option<Held>,
     /// What went wrong after the batches in `ready`.
     failed: Option<Error>,
-    /// How many times the command was told of lost partitions.
-    losses: u64,
     /// Whether the group waits for partitions that the command was told to release.
     releasing: bool,
+    _waker: Waker,
 }
 
 impl NativeConsumer {
@@ -57,7 +58,7 @@ impl NativeConsumer {
     /// A topic or partition does not exist, or the cluster does not answer.
     pub fn open(client: Client, config: ConsumerConfig) -> Result<Self> {
         let (deliver, deliveries) = channel();
-        wake_on_stop(&client, &deliver);
+        let waker = wake_on_stop(&client, &deliver);
         let (tell, changes) = mpsc::unbounded_channel();
         let handle = client.network.handle();
         let cluster = &client.cluster;
@@ -65,14 +66,19 @@ impl NativeConsumer {
             Some(group) => {
                 let (wanted, refresh) = (config.subscription.clone(), config.refresh);
                 let member = Member::join(cluster, handle, group, config.rack.clone(), wanted, refresh, tell);
-                (Some(client.network.run(1, member)?), None)
+                (Some(client.network.run(Until::FirstSignal, member)?), None)
             }
-            None => (None, Some(client.network.run(1, start::partitions(cluster, &config))?)),
+            None => {
+                let partitions = start::partitions(cluster, &config);
+                (None, Some(client.network.run(Until::FirstSignal, partitions)?))
+            }
         };
+        let group = config.group.as_ref();
+        let committer = group.map(|group| Committer::start(cluster, handle, group, member.as_ref()));
         let (budget, assignments) = (Arc::new(Budget::new(config.fetch_ahead)), Arc::new(Assignments::default()));
         let setup = Setup {
             cluster: cluster.clone(),
-            config: config.clone(),
+            config,
             budget: budget.clone(),
             assignments: assignments.clone(),
             deliver,
@@ -80,8 +86,8 @@ impl NativeConsumer {
         handle.spawn(Fetcher::new(setup, partitions).run(changes));
         Ok(Self {
             client,
-            config,
             member,
+            committer,
             deliveries,
             assignments,
             budget,
@@ -89,20 +95,28 @@ impl NativeConsumer {
             ready: VecDeque::new(),
             held: None,
             failed: None,
-            losses: 0,
             releasing: false,
+            _waker: waker,
         })
     }
 
     fn next_event(&mut self, deadline: Instant) -> Result<Event> {
         loop {
-            if let Some(event) = self.assignments.take_event() {
+            if let Some((event, number)) = self.assignments.take_event() {
                 self.releasing = matches!(event, Event::Revoking(_));
-                self.losses += u64::from(matches!(event, Event::Lost(..)));
+                if let (Event::Assigned(begins), Some(committer)) = (&event, &mut self.committer) {
+                    committer.assigned(begins.keys(), number);
+                }
                 return Ok(event);
             }
             if self.client.network.stop().is_raised() {
                 return Ok(Event::Stopped);
+            }
+            if self.committer.as_ref().is_some_and(Committer::is_ahead) {
+                match self.catch_up(deadline)? {
+                    None => continue,
+                    Some(event) => return Ok(event),
+                }
             }
             if let Some((id, batch)) = self.ready.pop_front() {
                 if self.assignments.is_live(id) {
@@ -137,6 +151,23 @@ impl NativeConsumer {
         }
     }
 
+    /// Waits while too much is written and not committed; `None` when that has ended.
+    fn catch_up(&self, deadline: Instant) -> Result<Option<Event>> {
+        let Some(committer) = &self.committer else { return Ok(None) };
+        if let Some(member) = &self.member {
+            member.set_busy(false);
+        }
+        let caught_up = async {
+            committer.catch_up(deadline).await;
+            Ok(())
+        };
+        match self.client.network.run(Until::FirstSignal, caught_up) {
+            Ok(()) => Ok(committer.is_ahead().then_some(Event::Timeout)),
+            Err(Error::Stopped) => Ok(Some(Event::Stopped)),
+            Err(error) => Err(error),
+        }
+    }
+
     fn take(&mut self, decoded: Decoded) {
         let Decoded { id, batches, failed, held } = decoded;
         self.ready = batches.into_iter().map(|batch| (id, batch)).collect();
@@ -146,12 +177,12 @@ impl NativeConsumer {
     }
 }
 
-fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) {
+fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) -> Waker {
     let deliver = deliver.clone();
     client.network.stop().wake_with(move || {
         // Err: the consumer is gone, nobody waits.
         let _ = deliver.send(Delivery::Woken);
-    });
+    })
 }
 
 impl Consumer for NativeConsumer {
@@ -169,18 +200,18 @@ impl Consumer for NativeConsumer {
         event
     }
 
-    fn commit(&mut self, written: &Offsets) -> Result<bool> {
-        let Some(group) = &self.config.group else {
+    fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets> {
+        let Some(committer) = &self.committer else {
             return Err(Error::Usage("committing requires a group (-g)".to_owned()));
         };
         if written.is_empty() {
-            return Ok(true);
+            return Ok(Offsets::new());
         }
-        let cluster = &self.client.cluster;
-        // A first signal must not keep what was written from being committed.
-        match &self.member {
-            Some(member) => self.client.network.run(2, member.commit(cluster, written, self.losses)),
-            None => self.client.network.run(2, offsets::commit(cluster, &group.id, written)).map(|()| true),
+        // A first signal must not keep what was written from being committed, unless the end still commits it.
+        let until = if mode == CommitMode::BeforeRelease { Until::FirstSignal } else { Until::SecondSignal };
+        match self.client.network.run(until, committer.commit(written, mode)) {
+            Err(Error::Stopped) if mode == CommitMode::BeforeRelease => Ok(Offsets::new()),
+            committed => committed,
         }
     }
 
@@ -188,13 +219,13 @@ impl Consumer for NativeConsumer {
         if let Some(member) = &self.member {
             member.set_busy(true);
         }
-        self.assignments.has_events()
+        self.assignments.has_events() || self.committer.as_ref().is_some_and(Committer::is_ahead)
     }
 
     fn close(&mut self) -> Result<()> {
         match &self.member {
             None => Ok(()),
-            Some(member) => self.client.network.run(2, async {
+            Some(member) => self.client.network.run(Until::SecondSignal, async {
                 member.leave().await;
                 Ok(())
             }),

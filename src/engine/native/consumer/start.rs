@@ -5,7 +5,7 @@ use super::super::group::offsets;
 use super::bounds::{self, Bounds, ByPartition};
 use super::last;
 use super::positions::{Begin, Target};
-use crate::engine::{ConsumerConfig, Start, Subscription, no_such_partition, out_of_range};
+use crate::engine::{ConsumerConfig, OffsetAt, Start, Subscription, no_such_partition, out_of_range};
 use crate::error::Result;
 use crate::record::{BrokerId, Offset, PartitionId, Position, TopicPartition};
 use std::collections::{BTreeMap, HashMap};
@@ -89,7 +89,7 @@ async fn begin_all(
     }
     let mut at_time = HashMap::new();
     for (time, partitions) in times {
-        at_time.extend(bounds::list(cluster, leader, &partitions, time, config.isolation).await?);
+        at_time.extend(bounds::list(cluster, leader, &partitions, OffsetAt::Time(time), config.isolation).await?);
     }
     // Asked last, so that what was found before lies within.
     let mut all = bounds::ask(cluster, leader, &of(&|_| true), config.isolation).await?;

@@ -1,27 +1,27 @@
 //! How a group's leader shares the partitions out (classic protocol): pure functions of who is there and what there is.
 
+use crate::engine::Named;
 use crate::record::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// A way to share out partitions, by the name that all clients know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "kebab-case")]
+/// An assignor of the classic protocol, by the name that all clients know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assignor {
-    /// Evenly, what a member has stays with it, and only what moves stops (KIP-429)
+    /// Evenly; members keep what they have, and only what moves stops (KIP-429).
     CooperativeSticky,
-    /// Topic by topic, neighbouring partitions together
+    /// Topic by topic, neighboring partitions together.
     Range,
-    /// Partition by partition in turn
-    #[value(name = "roundrobin")]
+    /// Partition by partition, one member after the other.
     RoundRobin,
-    /// Evenly, and what a member has stays with it; all stop for a moment
+    /// Evenly; members keep what they have, and all stop for a moment.
     Sticky,
 }
 
-impl Assignor {
-    /// Its name in the protocol.
-    pub fn name(self) -> &'static str {
+impl Named for Assignor {
+    const ALL: &'static [Self] = &[Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky];
+
+    fn name(self) -> &'static str {
         match self {
             Self::CooperativeSticky => "cooperative-sticky",
             Self::Range => "range",
@@ -29,12 +29,9 @@ impl Assignor {
             Self::Sticky => "sticky",
         }
     }
+}
 
-    /// The one of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky].into_iter().find(|a| a.name() == name)
-    }
-
+impl Assignor {
     /// Whether members keep their partitions through a rebalance.
     pub fn is_cooperative(self) -> bool {
         self == Self::CooperativeSticky
@@ -135,54 +132,134 @@ fn owners(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> BTreeMap
     owners
 }
 
-/// Everybody keeps what they have, as far as the shares stay even.
-fn sticky(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
-    let mut owner = owners(members, counts);
-    let mut load = vec![0usize; members.len()];
-    owner.values().for_each(|index| load[*index] += 1);
-    let takers: BTreeMap<&Arc<str>, Vec<usize>> = counts
-        .keys()
-        .map(|topic| (topic, (0..members.len()).filter(|index| members[*index].topics.contains(topic)).collect()))
-        .collect();
-    // What nobody has goes to whoever has the least.
-    for (topic, count) in counts {
-        for partition in 0..*count {
-            let place = TopicPartition::new(topic.clone(), partition);
-            if owner.contains_key(&place) {
-                continue;
-            }
-            if let Some(least) = takers[topic].iter().copied().min_by_key(|index| load[*index]) {
-                load[least] += 1;
-                owner.insert(place, least);
-            }
-        }
-    }
-    // Then partitions move, one at a time, from who has two more than another who may have them.
-    loop {
-        let uneven = owner.iter().filter_map(|(place, from)| {
-            let to = takers[&place.topic].iter().copied().min_by_key(|index| load[*index])?;
-            (load[*from] > load[to] + 1).then(|| (load[*from] - load[to], place.clone(), *from, to))
-        });
-        // The largest difference first; of equal ones the last partition.
-        let Some((_, place, from, to)) = uneven.max_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1))) else { break };
-        load[from] -= 1;
-        load[to] += 1;
-        owner.insert(place, to);
-    }
-    let mut shares = empty(members);
-    for (place, index) in owner {
-        shares.entry(members[index].id.clone()).or_default().insert(place);
-    }
-    shares
+/// An assignment that is being balanced. Topics with the same subscribers are one set, which ranks them by load.
+struct Balance<'a> {
+    set_of: BTreeMap<&'a Arc<str>, usize>,
+    /// (Load, member) of each set's subscribers: the least loaded comes first.
+    ranked: Vec<BTreeSet<(usize, usize)>>,
+    sets_of: Vec<Vec<usize>>,
+    /// What each member has, by set.
+    held: Vec<BTreeMap<usize, Vec<TopicPartition>>>,
+    load: Vec<usize>,
+    /// How many partitions were given or taken away.
+    steps: usize,
 }
 
-/// What moves is given to nobody until its owner has let go of it: that happens in the next round (KIP-429).
+impl<'a> Balance<'a> {
+    fn new(members: &[&Subscriber], counts: &'a BTreeMap<Arc<str>, i32>) -> Self {
+        let mut balance = Self {
+            set_of: BTreeMap::new(),
+            ranked: Vec::new(),
+            sets_of: vec![Vec::new(); members.len()],
+            held: vec![BTreeMap::new(); members.len()],
+            load: vec![0; members.len()],
+            steps: 0,
+        };
+        let mut sets: HashMap<Vec<usize>, usize> = HashMap::new();
+        for topic in counts.keys() {
+            let subscribers: Vec<usize> =
+                (0..members.len()).filter(|index| members[*index].topics.contains(topic)).collect();
+            let set = *sets.entry(subscribers).or_insert_with_key(|subscribers| {
+                let set = balance.ranked.len();
+                balance.ranked.push(subscribers.iter().map(|member| (0, *member)).collect());
+                subscribers.iter().for_each(|member| balance.sets_of[*member].push(set));
+                set
+            });
+            balance.set_of.insert(topic, set);
+        }
+        balance
+    }
+
+    fn set_load(&mut self, member: usize, load: usize) {
+        let before = std::mem::replace(&mut self.load[member], load);
+        for set in &self.sets_of[member] {
+            self.ranked[*set].remove(&(before, member));
+            self.ranked[*set].insert((load, member));
+        }
+        self.steps += 1;
+    }
+
+    fn give(&mut self, member: usize, set: usize, of: TopicPartition) {
+        self.held[member].entry(set).or_default().push(of);
+        self.set_load(member, self.load[member] + 1);
+    }
+
+    /// Gives a partition to the least loaded subscriber.
+    fn give_to_least(&mut self, topic: &Arc<str>, of: TopicPartition) {
+        let set = self.set_of[topic];
+        if let Some(&(_, least)) = self.ranked[set].first() {
+            self.give(least, set, of);
+        }
+    }
+
+    /// The set of which `member` can pass a partition on, to a subscriber with at least two fewer; the least loaded
+    /// such subscriber.
+    fn receiver(&self, member: usize) -> Option<(usize, usize)> {
+        let sets = self.held[member].iter().filter(|(_, held)| !held.is_empty());
+        let least = |(set, _): (&usize, &Vec<TopicPartition>)| Some((*self.ranked[*set].first()?, *set));
+        let ((load, receiver), set) = sets.filter_map(least).min()?;
+        (self.load[member] > load + 1).then_some((set, receiver))
+    }
+
+    /// Moves partitions, one at a time, from the most loaded members. One that can pass nothing on at its turn cannot
+    /// later either, unless it receives something.
+    fn even_out(&mut self) {
+        let total: usize = self.load.iter().sum();
+        let most_steps = self.steps + 2 * total * (total.max(2).ilog2() as usize + 1);
+        let mut by_load: BTreeSet<(usize, usize)> = self.load.iter().copied().zip(0..).collect();
+        while let Some((load, from)) = by_load.pop_last()
+            && self.steps < most_steps
+        {
+            let Some((set, to)) = self.receiver(from) else { continue };
+            let Some(of) = self.held[from].get_mut(&set).and_then(Vec::pop) else { continue };
+            by_load.remove(&(self.load[to], to));
+            self.set_load(from, load - 1);
+            self.give(to, set, of);
+            by_load.extend([(self.load[from], from), (self.load[to], to)]);
+        }
+    }
+}
+
+/// Members keep their partitions as far as the assignment stays even: at most n log n in the number of partitions,
+/// whatever members claim to have.
+fn sticky(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
+    balanced(members, counts)
+        .held
+        .into_iter()
+        .zip(members)
+        .map(|(held, member)| (member.id.clone(), held.into_values().flatten().collect()))
+        .collect()
+}
+
+fn balanced<'a>(members: &[&Subscriber], counts: &'a BTreeMap<Arc<str>, i32>) -> Balance<'a> {
+    let mut balance = Balance::new(members, counts);
+    let owners = owners(members, counts);
+    for (of, member) in &owners {
+        balance.give(*member, balance.set_of[&of.topic], of.clone());
+    }
+    for (topic, count) in counts {
+        for partition in 0..*count {
+            let of = TopicPartition::new(topic.clone(), partition);
+            if !owners.contains_key(&of) {
+                balance.give_to_least(topic, of);
+            }
+        }
+    }
+    balance.even_out();
+    balance
+}
+
+/// What moves is given to nobody until its owner has released it: that happens in the next round (KIP-429).
 fn withhold(members: &[&Subscriber], shares: &mut Shares) {
     let newest = members.iter().map(|member| member.generation).max().unwrap_or(-1);
+    let mut claimed: HashMap<&TopicPartition, Vec<&str>> = HashMap::new();
     for member in members.iter().filter(|member| member.generation == newest || member.generation < 0) {
-        for (_, share) in shares.iter_mut().filter(|(other, _)| **other != member.id) {
-            share.retain(|place| !member.owned.contains(place));
+        for of in &member.owned {
+            claimed.entry(of).or_default().push(&member.id);
         }
+    }
+    for (id, share) in shares {
+        share.retain(|of| claimed.get(of).is_none_or(|owners| owners.iter().all(|owner| owner == id)));
     }
 }
 
@@ -233,6 +310,24 @@ mod tests {
         assert_eq!(shown(&shares, "C0"), ["a0"]);
         assert_eq!(shown(&shares, "C1"), ["b0", "b1"]);
         assert_eq!(shown(&shares, "C2"), ["c0", "c1", "c2"]);
+    }
+
+    /// A member that claims everything costs the leader no more than n log n steps.
+    #[test]
+    fn a_member_that_claims_all_partitions_is_balanced_in_n_log_n() {
+        const PARTITIONS: usize = 20_000;
+        let all: Vec<(&str, i32)> = (0..PARTITIONS as i32).map(|p| ("t", p)).collect();
+        let mut members: Vec<_> = (0..50).map(|n| subscriber(&format!("m{n:02}"), &["t"], &[])).collect();
+        members[0] = subscriber("m00", &["t"], &all);
+        members[1] = subscriber("m01", &["t", "u"], &all[..PARTITIONS / 2]);
+        let sorted: Vec<&Subscriber> = members.iter().collect();
+        let topics = counts(&[("t", PARTITIONS as i32), ("u", 100)]);
+        let balance = balanced(&sorted, &topics);
+        assert!(balance.steps <= PARTITIONS * 14, "{}", balance.steps);
+        assert!(balance.load.iter().all(|load| (402..=403).contains(load)), "{:?}", balance.load);
+        let mut shares = sticky(&sorted, &topics);
+        withhold(&sorted, &mut shares);
+        assert!(shares["m02"].is_empty(), "its partitions are still owned");
     }
 
     #[test]

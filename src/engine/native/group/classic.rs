@@ -1,7 +1,9 @@
-//! The classic protocol: members join, a leader shares out, all sync; a change begins it anew
+//! The classic protocol: members join, a leader assigns, all sync; a change begins it again
 //! (<https://kafka.apache.org/protocol#The_Messages_JoinGroup>, KIP-62, KIP-345, KIP-394, KIP-429).
 
-use super::membership::{Action, Beat, Counts, Event, Joined, MemberConfig, Membership, is_coordinators};
+use super::membership::{
+    Content, Effect, Event, HeartbeatAnswer, Joined, MemberConfig, Membership, Pace, PartitionCounts, is_coordinators,
+};
 use super::messages;
 use crate::error::Error;
 use crate::record::TopicPartition;
@@ -12,14 +14,14 @@ use std::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing is wanted yet, or the command stalls.
+    /// There is nothing to subscribe to yet, or the command stalls.
     Out,
-    /// The command lets go of partitions; then the member joins.
+    /// The command releases partitions; then the member joins.
     Releasing,
     /// To join, not before then.
     Waiting(Instant),
     Joining,
-    /// The leader learns of topics.
+    /// The leader looks up partition counts.
     Counting,
     Syncing,
     Stable,
@@ -33,37 +35,42 @@ pub(super) struct Classic {
     phase: Phase,
     member_id: String,
     generation: i32,
-    /// How the generation shares out; `None` before the first.
+    /// How the generation assigns; `None` before the first.
     assignor: Option<super::Assignor>,
     leads: bool,
-    wanted: Counts,
+    topics: PartitionCounts,
     owned: BTreeSet<TopicPartition>,
-    /// Everybody, while their topics are counted.
+    /// All members, while their topics are counted.
     members: Vec<super::assignors::Subscriber>,
-    beat_at: Instant,
-    beating: bool,
-    /// When the coordinator last took this for a member.
+    heartbeat_at: Instant,
+    is_heartbeat_sent: bool,
+    /// When the coordinator last accepted this member.
     heard_at: Instant,
-    /// What is wanted has changed meanwhile.
-    changed: bool,
+    /// The topics have changed since the last join.
+    has_changed: bool,
+    /// Of joins, since the last heartbeat that was accepted.
+    pace: Pace,
+    heartbeat_pace: Pace,
 }
 
 impl Classic {
     pub(super) fn new(config: MemberConfig, now: Instant) -> Self {
         Self {
-            config,
             phase: Phase::Out,
             member_id: String::new(),
             generation: -1,
             assignor: None,
             leads: false,
-            wanted: Counts::new(),
+            topics: PartitionCounts::new(),
             owned: BTreeSet::new(),
             members: Vec::new(),
-            beat_at: now,
-            beating: false,
+            heartbeat_at: now,
+            is_heartbeat_sent: false,
             heard_at: now,
-            changed: false,
+            has_changed: false,
+            pace: Pace::new(config.retry),
+            heartbeat_pace: Pace::new(config.retry),
+            config,
         }
     }
 
@@ -71,65 +78,96 @@ impl Classic {
         Error::Group { group: self.config.group.clone(), why }
     }
 
-    /// Joins, after letting go of all where the assignor wants that.
-    fn rejoin(&mut self) -> Vec<Action> {
+    /// Joins, after releasing everything where the assignor is an eager one.
+    fn rejoin(&mut self, now: Instant) -> Vec<Effect> {
         if !self.owned.is_empty() && self.assignor.is_some_and(|assignor| !assignor.is_cooperative()) {
             self.phase = Phase::Releasing;
-            return vec![Action::Revoke(std::mem::take(&mut self.owned))];
+            return vec![Effect::Revoke(std::mem::take(&mut self.owned))];
         }
-        self.join()
+        self.join(now)
     }
 
-    fn join(&mut self) -> Vec<Action> {
+    /// Joins at once, or in a moment where this repeats itself.
+    fn join(&mut self, now: Instant) -> Vec<Effect> {
+        let wait = self.pace.repeat();
+        if wait.is_zero() {
+            return self.send_join();
+        }
+        self.phase = Phase::Waiting(now + wait);
+        Vec::new()
+    }
+
+    fn send_join(&mut self) -> Vec<Effect> {
         self.phase = Phase::Joining;
-        self.changed = false;
-        vec![Action::Join]
+        self.has_changed = false;
+        vec![Effect::Join]
     }
 
-    /// The coordinator does not know this member any more: what it had others may have by now.
-    fn lost(&mut self, error: Error) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if !self.owned.is_empty() {
-            actions.push(Action::Lose(std::mem::take(&mut self.owned), error));
+    fn lose(&mut self, error: Error) -> Option<Effect> {
+        (!self.owned.is_empty()).then(|| Effect::Lose(std::mem::take(&mut self.owned), error))
+    }
+
+    /// The coordinator does not know this member any more: its partitions may be others' by now.
+    fn lost(&mut self, error: Error, now: Instant) -> Vec<Effect> {
+        let mut effects: Vec<Effect> = self.lose(error.clone()).into_iter().collect();
+        effects.extend(self.join(now));
+        self.report_wait(error, effects)
+    }
+
+    /// Adds that the last answer makes the member wait, if it does.
+    fn report_wait(&self, error: Error, mut effects: Vec<Effect>) -> Vec<Effect> {
+        if matches!(self.phase, Phase::Waiting(_)) {
+            effects.push(Effect::Retry(error));
         }
-        actions.extend(self.join());
-        actions
+        effects
     }
 
-    /// Tries to join again in a moment, perhaps at another broker.
-    fn later(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Waiting(now + self.config.retry);
-        vec![Action::Forget]
+    /// Whether the coordinator has been out of reach for so long that the partitions are given up.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard_at) > self.config.max_poll_interval
     }
 
-    /// An answer that is none of the good ones.
-    fn refused(&mut self, error: Error, now: Instant) -> Vec<Action> {
+    /// Joins again in a moment, perhaps at another broker.
+    fn join_later(&mut self, error: Error, now: Instant) -> Vec<Effect> {
+        self.phase = Phase::Waiting(now + self.pace.backoff());
+        let mut effects = vec![Effect::ForgetCoordinator, Effect::Retry(error.clone())];
+        if self.is_forgotten(now) {
+            effects.extend(self.lose(error));
+        }
+        effects
+    }
+
+    /// An answer that is an error.
+    fn refused(&mut self, error: Error, now: Instant) -> Vec<Effect> {
         match error.code() {
             Some(E::UnknownMemberId) => {
                 self.member_id.clear();
                 self.generation = -1;
-                self.lost(error)
+                self.lost(error, now)
             }
             Some(E::IllegalGeneration) => {
                 self.generation = -1;
-                self.lost(error)
+                self.lost(error, now)
             }
-            Some(E::RebalanceInProgress) => self.rejoin(),
-            _ if is_coordinators(&error) => {
-                let mut actions = self.later(now);
-                if now.saturating_duration_since(self.heard_at) > self.config.session && !self.owned.is_empty() {
-                    actions.push(Action::Lose(std::mem::take(&mut self.owned), error));
-                }
-                actions
+            Some(E::RebalanceInProgress) => {
+                let effects = self.rejoin(now);
+                self.report_wait(error, effects)
             }
+            _ if is_coordinators(&error) => self.join_later(error, now),
             _ => {
                 self.phase = Phase::Left;
-                vec![Action::Fail(error)]
+                vec![Effect::Fail(error)]
             }
         }
     }
 
-    fn joined(&mut self, joined: Joined, now: Instant) -> Vec<Action> {
+    fn member_id_given(&mut self, id: String, now: Instant) -> Vec<Effect> {
+        let is_expected = self.member_id.is_empty();
+        self.member_id = id;
+        if is_expected { self.send_join() } else { self.join(now) }
+    }
+
+    fn joined(&mut self, joined: Joined, now: Instant) -> Vec<Effect> {
         self.heard_at = now;
         self.member_id = joined.member_id;
         self.generation = joined.generation;
@@ -137,153 +175,158 @@ impl Classic {
         self.leads = joined.members.is_some();
         let Some(members) = joined.members else {
             self.phase = Phase::Syncing;
-            return vec![Action::Sync(Vec::new())];
+            return vec![Effect::Sync(Vec::new())];
         };
         let topics = members.iter().flat_map(|member| member.topics.iter().cloned()).collect();
         self.members = members;
         self.phase = Phase::Counting;
-        vec![Action::Count(topics)]
+        vec![Effect::CountPartitions(topics)]
     }
 
-    /// The leader shares out.
-    fn counted(&mut self, counts: &Counts) -> Vec<Action> {
+    /// The leader assigns.
+    fn counted(&mut self, counts: &PartitionCounts) -> Vec<Effect> {
         let members = std::mem::take(&mut self.members);
         let Some(assignor) = self.assignor else { return Vec::new() };
         for (topic, count) in counts {
-            if let Some(known) = self.wanted.get_mut(topic) {
+            if let Some(known) = self.topics.get_mut(topic) {
                 *known = *count;
             }
         }
-        let shares = assignor.assign(&members, counts);
-        let assignments: Result<Vec<_>, String> =
-            shares.into_iter().map(|(id, share)| Ok((id, messages::assignment(&share)?))).collect();
+        let assignments: Result<Vec<_>, String> = assignor
+            .assign(&members, counts)
+            .into_iter()
+            .map(|(id, partitions)| Ok((id, messages::assignment(&partitions)?)))
+            .collect();
         self.phase = Phase::Syncing;
         match assignments {
-            Ok(assignments) => vec![Action::Sync(assignments)],
-            Err(why) => vec![Action::Fail(self.broken(format!("an assignment cannot be encoded: {why}")))],
+            Ok(assignments) => vec![Effect::Sync(assignments)],
+            Err(why) => {
+                self.phase = Phase::Left;
+                vec![Effect::Fail(self.broken(format!("an assignment cannot be encoded: {why}")))]
+            }
         }
     }
 
-    fn synced(&mut self, share: BTreeSet<TopicPartition>, now: Instant) -> Vec<Action> {
+    fn synced(&mut self, assigned: BTreeSet<TopicPartition>, now: Instant) -> Vec<Effect> {
         self.heard_at = now;
         self.phase = Phase::Stable;
-        self.beat_at = now + self.config.beat_every;
-        let gone: BTreeSet<TopicPartition> = self.owned.difference(&share).cloned().collect();
-        let new: BTreeSet<TopicPartition> = share.difference(&self.owned).cloned().collect();
-        self.owned = share;
-        let mut actions = vec![Action::Assign(new)];
+        self.heartbeat_at = now + self.config.heartbeat_interval;
+        let gone: BTreeSet<TopicPartition> = self.owned.difference(&assigned).cloned().collect();
+        let new: BTreeSet<TopicPartition> = assigned.difference(&self.owned).cloned().collect();
+        self.owned = assigned;
+        let mut effects = vec![Effect::Assign(new)];
         if gone.is_empty() {
-            if self.changed {
-                actions.extend(self.rejoin());
+            if self.has_changed {
+                effects.extend(self.rejoin(now));
             }
-            return actions;
+            return effects;
         }
         if self.assignor.is_some_and(|assignor| assignor.is_cooperative()) {
             // Others get these when all join once more (KIP-429).
             self.phase = Phase::Releasing;
-            actions.push(Action::Revoke(gone));
+            effects.push(Effect::Revoke(gone));
         } else {
-            // The group has turned to an assignor that lets others have them at once.
-            let why = "its assignor now reassigns partitions without waiting for their members";
-            actions.push(Action::Lose(gone, self.broken(why.to_owned())));
+            let why = "the group switched to eager rebalancing";
+            effects.push(Effect::Lose(gone, self.broken(why.to_owned())));
         }
-        actions
+        effects
     }
 
-    fn wants(&mut self, wanted: Counts) -> Vec<Action> {
-        if wanted == self.wanted {
+    fn topics_changed(&mut self, topics: PartitionCounts, now: Instant) -> Vec<Effect> {
+        if topics == self.topics {
             return Vec::new();
         }
-        let (topics, known): (BTreeSet<_>, BTreeSet<_>) = (wanted.keys().collect(), self.wanted.keys().collect());
-        // How many partitions there are is the leader's to know.
-        let matters = topics != known || self.leads;
-        let first = self.phase == Phase::Out && self.wanted.is_empty();
-        self.wanted = wanted;
+        let is_subscription_changed = !topics.keys().eq(self.topics.keys());
+        // Partition counts are for the leader to follow.
+        let matters = is_subscription_changed || self.leads;
+        let is_first = self.phase == Phase::Out && self.topics.is_empty();
+        self.topics = topics;
         match self.phase {
-            Phase::Out if first => self.join(),
-            Phase::Stable if matters => self.rejoin(),
+            Phase::Out if is_first => self.join(now),
+            Phase::Stable if matters => self.rejoin(now),
             _ => {
-                self.changed |= matters;
+                self.has_changed |= matters;
                 Vec::new()
             }
         }
     }
 
-    fn beat(&mut self, beaten: Result<Beat, Error>, now: Instant) -> Vec<Action> {
-        self.beating = false;
-        let error = match beaten {
+    fn heartbeat_answered(&mut self, answer: Result<HeartbeatAnswer, Error>, now: Instant) -> Vec<Effect> {
+        self.is_heartbeat_sent = false;
+        let error = match answer {
             Ok(_) => {
                 self.heard_at = now;
+                self.heartbeat_pace.reset();
+                if self.phase == Phase::Stable {
+                    self.pace.reset();
+                }
                 return Vec::new();
             }
             Err(error) => error,
         };
         match (self.phase, error.code()) {
-            (Phase::Stable, _) if is_coordinators(&error) => {
-                self.beat_at = now + self.config.retry;
-                let mut actions = vec![Action::Forget];
-                if now.saturating_duration_since(self.heard_at) > self.config.session {
-                    actions.extend(self.lost(error));
+            (Phase::Stable | Phase::Releasing, _) if is_coordinators(&error) => {
+                self.heartbeat_at = now + self.heartbeat_pace.backoff();
+                let mut effects = vec![Effect::ForgetCoordinator, Effect::Retry(error.clone())];
+                if self.phase == Phase::Stable && self.is_forgotten(now) {
+                    effects.extend(self.lost(error, now));
                 }
-                actions
+                effects
             }
             // All are to join again, which this one is about to do.
             (Phase::Releasing, Some(E::RebalanceInProgress)) => Vec::new(),
-            (Phase::Releasing, _) if is_coordinators(&error) => vec![Action::Forget],
             (Phase::Stable | Phase::Releasing, _) => self.refused(error, now),
-            _ => Vec::new(), // of a time before
+            _ => Vec::new(), // an answer to a heartbeat of the generation before
         }
+    }
+
+    fn leave(&mut self) -> Vec<Effect> {
+        self.phase = Phase::Left;
+        // A static member returns to its partitions, and does not say that it leaves (KIP-345).
+        let says_so = !self.member_id.is_empty() && self.config.instance_id.is_none();
+        let leave = says_so.then(|| Effect::Leave(self.member_id.clone()));
+        leave.into_iter().chain([Effect::Left]).collect()
+    }
+
+    fn stalled(&mut self) -> Vec<Effect> {
+        self.phase = Phase::Out;
+        self.is_heartbeat_sent = false;
+        let lost = std::mem::take(&mut self.owned);
+        let member_id = std::mem::take(&mut self.member_id);
+        self.generation = -1;
+        let leave = (!member_id.is_empty()).then(|| Effect::Leave(member_id));
+        let lose = Effect::Lose(lost, Error::Stalled(self.config.max_poll_interval));
+        leave.into_iter().chain([lose]).collect()
     }
 }
 
 impl Membership for Classic {
-    fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+    fn handle(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match (event, self.phase) {
-            (Event::Leave, Phase::Left) => vec![Action::Left],
+            (Event::Leave, Phase::Left) => vec![Effect::Left],
             (_, Phase::Left) => Vec::new(),
-            (Event::Leave, _) => {
-                self.phase = Phase::Left;
-                // A static member comes back to what it had, and does not say that it goes (KIP-345).
-                let tells = !self.member_id.is_empty() && self.config.instance_id.is_none();
-                let leave = tells.then(|| Action::Leave(self.member_id.clone()));
-                leave.into_iter().chain([Action::Left]).collect()
-            }
-            (Event::Wanted(wanted), _) => self.wants(wanted),
+            (Event::Leave, _) => self.leave(),
+            (Event::Topics(topics), _) => self.topics_changed(topics, now),
             (Event::Joined(Ok(joined)), Phase::Joining) => self.joined(joined, now),
-            (Event::Named(id), Phase::Joining) => {
-                self.member_id = id;
-                self.join()
-            }
+            (Event::MemberIdGiven(id), Phase::Joining) => self.member_id_given(id, now),
             (Event::Joined(Err(error)), Phase::Joining) => match error.code() {
-                Some(E::RebalanceInProgress) => self.later(now),
+                Some(E::RebalanceInProgress) => self.join_later(error, now),
                 _ => self.refused(error, now),
             },
             (Event::Counted(Ok(counts)), Phase::Counting) => self.counted(&counts),
             (Event::Counted(Err(error)), Phase::Counting) => self.refused(error, now),
-            (Event::Synced(Ok(share)), Phase::Syncing) => self.synced(share, now),
+            (Event::Synced(Ok(assigned)), Phase::Syncing) => self.synced(assigned, now),
             (Event::Synced(Err(error)), Phase::Syncing) => self.refused(error, now),
-            (Event::Beat(beaten), _) => self.beat(beaten, now),
-            (Event::Released, Phase::Releasing) => self.join(),
+            (Event::Heartbeat(answer), _) => self.heartbeat_answered(answer, now),
+            (Event::Released, Phase::Releasing) => self.join(now),
             (Event::Stalled, Phase::Out) => Vec::new(),
-            (Event::Stalled, _) => {
-                self.phase = Phase::Out;
-                self.beating = false;
-                let lost = std::mem::take(&mut self.owned);
-                let member_id = std::mem::take(&mut self.member_id);
-                self.generation = -1;
-                let mut actions = Vec::new();
-                if !member_id.is_empty() {
-                    actions.push(Action::Leave(member_id));
-                }
-                actions.push(Action::Lose(lost, Error::Stalled(self.config.rebalance)));
-                actions
-            }
-            (Event::Moving, Phase::Out) if !self.wanted.is_empty() => self.join(),
-            (Event::Due, Phase::Waiting(until)) if until <= now => self.join(),
-            (Event::Due, Phase::Stable | Phase::Releasing) if self.beat_at <= now && !self.beating => {
-                self.beating = true;
-                self.beat_at = now + self.config.beat_every;
-                vec![Action::Beat { full: false }]
+            (Event::Stalled, _) => self.stalled(),
+            (Event::Resumed, Phase::Out) if !self.topics.is_empty() => self.join(now),
+            (Event::Due, Phase::Waiting(until)) if until <= now => self.send_join(),
+            (Event::Due, Phase::Stable | Phase::Releasing) if self.heartbeat_at <= now && !self.is_heartbeat_sent => {
+                self.is_heartbeat_sent = true;
+                self.heartbeat_at = now + self.config.heartbeat_interval;
+                vec![Effect::Heartbeat(Content::Alive)]
             }
             _ => Vec::new(), // an answer to something given up meanwhile
         }
@@ -292,7 +335,7 @@ impl Membership for Classic {
     fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting(until) => Some(until),
-            Phase::Stable | Phase::Releasing if !self.beating => Some(self.beat_at),
+            Phase::Stable | Phase::Releasing if !self.is_heartbeat_sent => Some(self.heartbeat_at),
             _ => None,
         }
     }
@@ -306,6 +349,6 @@ impl Membership for Classic {
     }
 
     fn subscribed(&self) -> BTreeSet<Arc<str>> {
-        self.wanted.keys().cloned().collect()
+        self.topics.keys().cloned().collect()
     }
 }

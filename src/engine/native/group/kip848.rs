@@ -1,19 +1,21 @@
-//! The consumer protocol: the coordinator shares out, and tells each member by its heartbeats (KIP-848).
+//! The consumer protocol: the coordinator assigns, and tells each member in the answers to its heartbeats (KIP-848).
 
-use super::membership::{Action, Beat, Event, MemberConfig, Membership, is_coordinators};
+use super::membership::{
+    Content, Effect, Event, HeartbeatAnswer, MemberConfig, Membership, Pace, PartitionCounts, is_coordinators,
+};
 use crate::error::Error;
 use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing is wanted yet, or the command stalls.
+    /// There is nothing to subscribe to yet, or the command stalls.
     Out,
     Member,
-    /// A member that lets go of partitions.
+    /// A member whose command releases partitions.
     Releasing,
     Left,
 }
@@ -26,179 +28,208 @@ pub(super) struct Kip848 {
     member_id: String,
     /// 0 until the coordinator has given one.
     epoch: i32,
-    wanted: BTreeSet<Arc<str>>,
+    topics: BTreeSet<Arc<str>>,
     owned: BTreeSet<TopicPartition>,
-    /// What the coordinator wants this member to have, while that differs.
+    /// The coordinator's target for this member, while it differs from `owned`.
     target: Option<BTreeSet<TopicPartition>>,
-    /// Whether the command has heard of an assignment since the member joined.
-    told: bool,
-    /// Whether the coordinator has to hear everything, as its state or ours may be behind.
-    full: bool,
-    beat_at: Instant,
-    beating: bool,
+    /// Whether the command was told of an assignment since the member joined.
+    is_told: bool,
+    content: Content,
+    /// As the coordinator has it, once it has answered.
+    heartbeat_interval: Duration,
+    heartbeat_at: Instant,
+    is_heartbeat_sent: bool,
+    /// When the coordinator last accepted this member.
     heard_at: Instant,
+    /// Of heartbeats outside of their interval, since the last that changed nothing.
+    pace: Pace,
 }
 
 impl Kip848 {
     pub(super) fn new(config: MemberConfig, now: Instant) -> Self {
         Self {
-            config,
             phase: Phase::Out,
             // The member names itself, since version 1 of the heartbeat.
             member_id: uuid::Uuid::from_u128(fastrand::u128(..)).to_string(),
             epoch: 0,
-            wanted: BTreeSet::new(),
+            topics: BTreeSet::new(),
             owned: BTreeSet::new(),
             target: None,
-            told: false,
-            full: true,
-            beat_at: now,
-            beating: false,
+            is_told: false,
+            content: Content::Full,
+            heartbeat_interval: config.heartbeat_interval,
+            heartbeat_at: now,
+            is_heartbeat_sent: false,
             heard_at: now,
+            pace: Pace::new(config.retry),
+            config,
         }
     }
 
-    /// A member from now on, as a new one.
-    fn join(&mut self, now: Instant) -> Vec<Action> {
+    /// Becomes a new member.
+    fn join(&mut self, now: Instant) -> Vec<Effect> {
         self.phase = Phase::Member;
         self.epoch = 0;
         self.target = None;
-        self.told = false;
-        self.full = true;
-        self.beat(now)
+        self.is_told = false;
+        self.heartbeat_soon(now)
     }
 
-    fn beat(&mut self, now: Instant) -> Vec<Action> {
-        if self.beating {
-            self.beat_at = now; // right after the one that is out
+    /// Sends a full heartbeat: at once, or in a moment where this repeats itself; after the one that is sent.
+    fn heartbeat_soon(&mut self, now: Instant) -> Vec<Effect> {
+        self.content = Content::Full;
+        self.heartbeat_at = now + self.pace.repeat();
+        self.heartbeat_if_due(now)
+    }
+
+    fn heartbeat_if_due(&mut self, now: Instant) -> Vec<Effect> {
+        if self.is_heartbeat_sent || self.heartbeat_at > now {
             return Vec::new();
         }
-        self.beating = true;
-        self.beat_at = now + self.config.beat_every;
-        vec![Action::Beat { full: std::mem::take(&mut self.full) }]
+        self.is_heartbeat_sent = true;
+        self.heartbeat_at = now + self.heartbeat_interval;
+        vec![Effect::Heartbeat(std::mem::replace(&mut self.content, Content::Alive))]
     }
 
-    fn lose(&mut self, error: Error) -> Vec<Action> {
-        if self.owned.is_empty() { Vec::new() } else { vec![Action::Lose(std::mem::take(&mut self.owned), error)] }
+    fn lose(&mut self, error: Error) -> Option<Effect> {
+        (!self.owned.is_empty()).then(|| Effect::Lose(std::mem::take(&mut self.owned), error))
     }
 
-    fn beaten(&mut self, beat: Beat, now: Instant) -> Vec<Action> {
+    fn answered(&mut self, answer: HeartbeatAnswer, now: Instant) -> Vec<Effect> {
         self.heard_at = now;
-        self.epoch = beat.epoch;
-        if let Some(assignment) = beat.assignment {
-            self.target = Some(assignment);
+        self.epoch = answer.epoch;
+        if let Some(interval) = answer.interval {
+            let sent_at = self.heartbeat_at.checked_sub(self.heartbeat_interval);
+            self.heartbeat_interval = interval;
+            // One that says more than that the member is alive waits no longer.
+            if let Some(sent_at) = sent_at.filter(|_| self.content == Content::Alive) {
+                self.heartbeat_at = sent_at + interval;
+            }
+        }
+        let changes = answer.assignment.is_some();
+        if changes {
+            self.target = answer.assignment;
+        } else if self.content == Content::Alive {
+            self.pace.reset();
         }
         if self.phase == Phase::Releasing { Vec::new() } else { self.reconcile(now) }
     }
 
-    /// Lets go first; takes what is new when that is done, and says so.
-    fn reconcile(&mut self, now: Instant) -> Vec<Action> {
+    /// Releases what is not in the target; then takes what is new, and says so.
+    fn reconcile(&mut self, now: Instant) -> Vec<Effect> {
         let Some(target) = self.target.take() else { return Vec::new() };
         let gone: BTreeSet<TopicPartition> = self.owned.difference(&target).cloned().collect();
         if !gone.is_empty() {
-            self.owned.retain(|place| target.contains(place));
+            self.owned.retain(|partition| target.contains(partition));
             self.target = Some(target);
             self.phase = Phase::Releasing;
-            return vec![Action::Revoke(gone)];
+            return vec![Effect::Revoke(gone)];
         }
-        if target == self.owned && self.told {
+        if target == self.owned && self.is_told {
             return Vec::new();
         }
-        self.told = true;
+        self.is_told = true;
         let new: BTreeSet<TopicPartition> = target.difference(&self.owned).cloned().collect();
         self.owned = target;
-        let mut actions = vec![Action::Assign(new)];
-        self.full = true;
-        actions.extend(self.beat(now));
-        actions
+        let mut effects = vec![Effect::Assign(new)];
+        effects.extend(self.heartbeat_soon(now));
+        effects
     }
 
-    fn refused(&mut self, error: Error, now: Instant) -> Vec<Action> {
-        self.full = true;
+    fn refused(&mut self, error: Error, now: Instant) -> Vec<Effect> {
+        self.content = Content::Full;
         match error.code() {
             Some(E::UnknownMemberId | E::FencedMemberEpoch) => {
-                let mut actions = self.lose(error);
-                actions.extend(self.join(now));
-                actions
+                let mut effects: Vec<Effect> = self.lose(error.clone()).into_iter().collect();
+                effects.extend(self.join(now));
+                if self.heartbeat_at > now && !self.is_heartbeat_sent {
+                    effects.push(Effect::Retry(error));
+                }
+                effects
             }
             _ if is_coordinators(&error) => {
-                self.beat_at = now + self.config.retry;
-                let mut actions = vec![Action::Forget];
-                if now.saturating_duration_since(self.heard_at) > self.config.session {
-                    actions.extend(self.lose(error));
+                self.heartbeat_at = now + self.pace.backoff();
+                let mut effects = vec![Effect::ForgetCoordinator, Effect::Retry(error.clone())];
+                if now.saturating_duration_since(self.heard_at) > self.config.max_poll_interval {
+                    effects.extend(self.lose(error));
                     self.epoch = 0;
                     self.target = None;
                     self.phase = Phase::Member;
                 }
-                actions
+                effects
             }
-            // The static member before this one may be thought alive for a while.
-            Some(E::UnreleasedInstanceId) if now.saturating_duration_since(self.heard_at) < self.config.session => {
-                self.beat_at = now + self.config.beat_every;
-                Vec::new()
+            // The static member before this one may count as alive for a while.
+            Some(E::UnreleasedInstanceId)
+                if now.saturating_duration_since(self.heard_at) < self.config.session_timeout =>
+            {
+                self.heartbeat_at = now + self.pace.backoff();
+                vec![Effect::Retry(error)]
             }
             _ => {
                 self.phase = Phase::Left;
-                vec![Action::Fail(error)]
+                vec![Effect::Fail(error)]
             }
+        }
+    }
+
+    fn topics_changed(&mut self, counts: PartitionCounts, now: Instant) -> Vec<Effect> {
+        let topics: BTreeSet<Arc<str>> = counts.into_keys().collect();
+        if topics == self.topics {
+            return Vec::new();
+        }
+        let is_first = self.topics.is_empty();
+        self.topics = topics;
+        match self.phase {
+            Phase::Out if is_first => self.join(now),
+            Phase::Out => Vec::new(), // it joins when the command takes records again
+            _ => self.heartbeat_soon(now),
         }
     }
 }
 
 impl Membership for Kip848 {
-    fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+    fn handle(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match (event, self.phase) {
-            (Event::Leave, Phase::Left) => vec![Action::Left],
+            (Event::Leave, Phase::Left) => vec![Effect::Left],
             (_, Phase::Left) => Vec::new(),
             (Event::Leave, phase) => {
                 self.phase = Phase::Left;
-                let leave = (phase != Phase::Out).then(|| Action::Leave(self.member_id.clone()));
-                leave.into_iter().chain([Action::Left]).collect()
+                let leave = (phase != Phase::Out).then(|| Effect::Leave(self.member_id.clone()));
+                leave.into_iter().chain([Effect::Left]).collect()
             }
-            (Event::Wanted(wanted), phase) => {
-                let topics: BTreeSet<Arc<str>> = wanted.into_keys().collect();
-                if topics == self.wanted {
-                    return Vec::new();
-                }
-                self.wanted = topics;
-                if phase == Phase::Out {
-                    return self.join(now);
-                }
-                self.full = true;
-                self.beat(now)
-            }
-            (Event::Beat(beaten), phase) => {
-                self.beating = false;
-                match beaten {
+            (Event::Topics(topics), _) => self.topics_changed(topics, now),
+            (Event::Heartbeat(answer), phase) => {
+                self.is_heartbeat_sent = false;
+                match answer {
                     _ if phase == Phase::Out => Vec::new(),
-                    Ok(beat) => self.beaten(beat, now),
+                    Ok(answer) => self.answered(answer, now),
                     Err(error) => self.refused(error, now),
                 }
             }
             (Event::Released, Phase::Releasing) => {
                 self.phase = Phase::Member;
-                self.full = true;
-                let mut actions = self.reconcile(now);
-                if !actions.iter().any(|action| matches!(action, Action::Beat { .. })) {
-                    actions.extend(self.beat(now));
+                let mut effects = self.reconcile(now);
+                if self.content == Content::Alive && !effects.iter().any(|e| matches!(e, Effect::Heartbeat(_))) {
+                    effects.extend(self.heartbeat_soon(now));
                 }
-                actions
+                effects
             }
             (Event::Stalled, Phase::Member | Phase::Releasing) => {
                 self.phase = Phase::Out;
-                self.beating = false;
+                self.is_heartbeat_sent = false;
                 let lost = std::mem::take(&mut self.owned);
-                vec![Action::Leave(self.member_id.clone()), Action::Lose(lost, Error::Stalled(self.config.rebalance))]
+                let stalled = Error::Stalled(self.config.max_poll_interval);
+                vec![Effect::Leave(self.member_id.clone()), Effect::Lose(lost, stalled)]
             }
-            (Event::Moving, Phase::Out) if !self.wanted.is_empty() => self.join(now),
-            (Event::Due, Phase::Member | Phase::Releasing) if self.beat_at <= now && !self.beating => self.beat(now),
+            (Event::Resumed, Phase::Out) if !self.topics.is_empty() => self.join(now),
+            (Event::Due, Phase::Member | Phase::Releasing) => self.heartbeat_if_due(now),
             _ => Vec::new(),
         }
     }
 
     fn due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Member | Phase::Releasing if !self.beating => Some(self.beat_at),
+            Phase::Member | Phase::Releasing if !self.is_heartbeat_sent => Some(self.heartbeat_at),
             _ => None,
         }
     }
@@ -212,6 +243,6 @@ impl Membership for Kip848 {
     }
 
     fn subscribed(&self) -> BTreeSet<Arc<str>> {
-        self.wanted.clone()
+        self.topics.clone()
     }
 }

@@ -1,6 +1,7 @@
-//! What both group protocols have in common: what happens to a member, and what it then wants done. Their state
-//! machines know no sockets and no clock.
+//! What both group protocols have in common: the events of a membership, and their effects. The state machines know
+//! no sockets and no clock.
 
+use super::super::net::backoff;
 use super::assignors::Subscriber;
 use crate::error::Error;
 use crate::record::TopicPartition;
@@ -11,42 +12,44 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many partitions each topic has.
-pub(super) type Counts = BTreeMap<Arc<str>, i32>;
+pub(in super::super) type PartitionCounts = BTreeMap<Arc<str>, i32>;
 
 /// What a member of any protocol is told at its start.
 #[derive(Debug, Clone)]
 pub(super) struct MemberConfig {
     pub(super) group: String,
     pub(super) instance_id: Option<String>,
-    /// A member silent this long is thought dead.
-    pub(super) session: Duration,
-    /// How long the command may take to let partitions go.
-    pub(super) rebalance: Duration,
-    pub(super) beat_every: Duration,
+    /// How long the coordinator waits for a member's heartbeat.
+    pub(super) session_timeout: Duration,
+    /// How long the command may take to release partitions, and how long a coordinator may be out of reach before the
+    /// member takes its partitions for lost.
+    pub(super) max_poll_interval: Duration,
+    /// How often to send heartbeats, unless the coordinator says so itself (KIP-848).
+    pub(super) heartbeat_interval: Duration,
     pub(super) retry: Duration,
 }
 
 /// Something that happened.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The topics that are wanted, as they are now; the first of these begins the membership.
-    Wanted(Counts),
-    /// A new member was given an id to join with (KIP-394).
-    Named(String),
-    /// The join was answered (classic).
+    /// The topics of the subscription as they are now; the first of these begins the membership.
+    Topics(PartitionCounts),
+    /// A new member was given an ID to join with (KIP-394).
+    MemberIdGiven(String),
+    /// JoinGroup was answered (classic).
     Joined(Result<Joined, Error>),
-    /// The leader has learned of all topics that members want (classic).
-    Counted(Result<Counts, Error>),
-    /// The assignment came (classic).
+    /// The leader knows the partition counts of all members' topics (classic).
+    Counted(Result<PartitionCounts, Error>),
+    /// SyncGroup was answered (classic).
     Synced(Result<BTreeSet<TopicPartition>, Error>),
-    /// A heartbeat was answered; with an assignment, when KIP-848's coordinator had one.
-    Beat(Result<Beat, Error>),
-    /// The command has let go of what it was asked to.
+    /// A heartbeat was answered.
+    Heartbeat(Result<HeartbeatAnswer, Error>),
+    /// The command has released the partitions that it was told to.
     Released,
     /// The command takes no records any more.
     Stalled,
     /// It does again.
-    Moving,
+    Resumed,
     /// The member is to leave.
     Leave,
     /// A moment that the machine asked for with [`Membership::due`].
@@ -59,39 +62,53 @@ pub(super) struct Joined {
     pub(super) member_id: String,
     pub(super) generation: i32,
     pub(super) assignor: super::Assignor,
-    /// Of the leader only: everybody's subscription.
+    /// Of the leader only: all subscriptions.
     pub(super) members: Option<Vec<Subscriber>>,
 }
 
-/// The coordinator's answer to a heartbeat.
+/// The coordinator's answer to a heartbeat; the classic protocol's is empty.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Beat {
+pub(super) struct HeartbeatAnswer {
     pub(super) epoch: i32,
+    /// How often the coordinator expects heartbeats (KIP-848).
+    pub(super) interval: Option<Duration>,
+    /// The target assignment, when it has changed (KIP-848).
     pub(super) assignment: Option<BTreeSet<TopicPartition>>,
+}
+
+/// What a heartbeat of KIP-848 contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// All that is known of the member: its state or the coordinator's may be behind.
+    Full,
+    /// That the member is alive.
+    Alive,
 }
 
 /// Something to be done.
 #[derive(Debug, Clone)]
-pub(super) enum Action {
+pub(super) enum Effect {
     /// Send JoinGroup.
     Join,
-    /// Learn how many partitions these topics have.
-    Count(BTreeSet<Arc<str>>),
+    /// Look up how many partitions these topics have.
+    CountPartitions(BTreeSet<Arc<str>>),
     /// Send SyncGroup with these assignments.
     Sync(Vec<(String, Bytes)>),
-    /// Send a heartbeat; with all that is known of the member, or what has changed only (KIP-848).
-    Beat { full: bool },
-    /// Tell the coordinator that the member of this id leaves; nobody waits for the answer.
+    /// Send a heartbeat.
+    Heartbeat(Content),
+    /// Tell the coordinator that the member of this ID leaves.
     Leave(String),
-    /// The member has these from now on.
+    /// These partitions are assigned to the member from now on.
     Assign(BTreeSet<TopicPartition>),
-    /// The member is to let go of these, and say so.
+    /// The member has to release these; [`Event::Released`] follows.
     Revoke(BTreeSet<TopicPartition>),
-    /// The member has these no more: others may read them already.
+    /// The member has lost these: others may read them already.
     Lose(BTreeSet<TopicPartition>, Error),
-    /// Look the coordinator up anew before the next request.
-    Forget,
-    /// The membership cannot go on.
+    /// Look the coordinator up again before the next request.
+    ForgetCoordinator,
+    /// The coordinator does not serve the group now: requests to it are retried.
+    Retry(Error),
+    /// The membership cannot continue.
     Fail(Error),
     /// The member has left.
     Left,
@@ -99,20 +116,55 @@ pub(super) enum Action {
 
 /// A membership as a state machine.
 pub(super) trait Membership: Send {
-    /// What is to be done about `event`.
-    fn handle(&mut self, event: Event, now: Instant) -> Vec<Action>;
+    /// Returns what is to be done about `event`.
+    fn handle(&mut self, event: Event, now: Instant) -> Vec<Effect>;
 
     /// When to send [`Event::Due`].
     fn due(&self) -> Option<Instant>;
 
-    /// Member id, and generation or epoch, as commits need them.
+    /// Member ID, and generation or epoch, as commits need them.
     fn identity(&self) -> (String, i32);
 
-    /// What the member has.
+    /// The partitions that are assigned to the member and not revoked.
     fn owned(&self) -> &BTreeSet<TopicPartition>;
 
-    /// What it wants.
+    /// The topics that the member subscribes to.
     fn subscribed(&self) -> BTreeSet<Arc<str>>;
+}
+
+/// How soon something is repeated that did not lead anywhere.
+#[derive(Debug)]
+pub(super) struct Pace {
+    first: Duration,
+    failures: u32,
+    repeats: u32,
+}
+
+impl Pace {
+    /// So many repetitions that the protocol asks for need not wait.
+    const AT_ONCE: u32 = 5;
+
+    pub(super) fn new(first: Duration) -> Self {
+        Self { first: first.max(Duration::from_millis(1)), failures: 0, repeats: 0 }
+    }
+
+    /// The wait before a failed request is repeated: longer each time, and 20 % more or less, so that the members of a
+    /// group do not all return at once.
+    pub(super) fn backoff(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        backoff(self.first, self.failures - 1).mul_f64(0.8 + 0.4 * fastrand::f64())
+    }
+
+    /// The wait before a request that an answer asks for, like a new join: none at first, then as for a failure.
+    pub(super) fn repeat(&mut self) -> Duration {
+        self.repeats = self.repeats.saturating_add(1);
+        if self.repeats <= Self::AT_ONCE { Duration::ZERO } else { self.backoff() }
+    }
+
+    /// Something was achieved.
+    pub(super) fn reset(&mut self) {
+        (self.failures, self.repeats) = (0, 0);
+    }
 }
 
 /// Whether to look for the coordinator elsewhere and try again.

@@ -1,4 +1,4 @@
-//! What members of a classic group tell each other through the coordinator: subscriptions and assignments
+//! The messages that members of a classic group exchange through the coordinator: subscriptions and assignments
 //! (`ConsumerProtocolSubscription`, `ConsumerProtocolAssignment`).
 
 use super::super::cluster::topic_name;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Version 3 brings the rack (KIP-881); all clients read the fields they know of a later one.
 const NEWEST: i16 = 3;
 
-fn places<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> BTreeSet<TopicPartition> {
+fn partitions<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> BTreeSet<TopicPartition> {
     let each = topics.flat_map(|(topic, partitions)| {
         let topic: Arc<str> = topic.into();
         partitions.iter().map(move |partition| TopicPartition::new(topic.clone(), *partition))
@@ -24,7 +24,7 @@ fn places<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> BTreeSet<To
     each.collect()
 }
 
-/// What this member wants and has, as `assignor` reads it.
+/// This member's topics and partitions, as `assignor` reads them.
 pub(super) fn subscription(
     assignor: Assignor,
     topics: &BTreeSet<Arc<str>>,
@@ -33,7 +33,7 @@ pub(super) fn subscription(
     rack: Option<&str>,
 ) -> Result<Bytes, String> {
     let names = topics.iter().map(|topic| StrBytes::from_string(topic.to_string()));
-    let partitions = partitions_by_topic(owned.iter().cloned()).into_iter().map(|(topic, partitions)| {
+    let owned_partitions = partitions_by_topic(owned.iter().cloned()).into_iter().map(|(topic, partitions)| {
         OwnedPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
     });
     let user_data = match assignor {
@@ -43,13 +43,13 @@ pub(super) fn subscription(
     let message = ConsumerProtocolSubscription::default()
         .with_topics(names.collect())
         .with_user_data(user_data)
-        .with_owned_partitions(partitions.collect())
+        .with_owned_partitions(owned_partitions.collect())
         .with_generation_id(generation)
         .with_rack_id(rack.map(|rack| StrBytes::from_string(rack.to_owned())));
     versioned(&message)
 }
 
-/// The Java StickyAssignor's own: what the member had, and as of which generation.
+/// The Java StickyAssignor's user data: the member's partitions, and the generation that they are of.
 fn sticky_data(owned: &BTreeSet<TopicPartition>, generation: i32) -> Bytes {
     let mut data = BytesMut::new();
     let topics = partitions_by_topic(owned.iter().cloned());
@@ -64,7 +64,7 @@ fn sticky_data(owned: &BTreeSet<TopicPartition>, generation: i32) -> Bytes {
     data.freeze()
 }
 
-/// Reads [`sticky_data`]; `None` when it is something else.
+/// Reads [`sticky_data`]; `None` when it is malformed.
 fn read_sticky_data(mut data: Bytes) -> Option<(BTreeSet<TopicPartition>, i32)> {
     let mut owned = BTreeSet::new();
     for _ in 0..data.try_get_i32().ok()? {
@@ -94,7 +94,7 @@ pub(super) fn read_subscription(
 ) -> Result<Subscriber, String> {
     let version = bytes.try_get_i16().map_err(|e| e.to_string())?.clamp(0, NEWEST);
     let read: ConsumerProtocolSubscription = message::decode(&mut bytes, version, false)?;
-    let owned = places(read.owned_partitions.iter().map(|topic| (topic.topic.as_str(), &topic.partitions[..])));
+    let owned = partitions(read.owned_partitions.iter().map(|topic| (topic.topic.as_str(), &topic.partitions[..])));
     let (mut owned, mut generation) = (owned, read.generation_id);
     if let Some(data) = read.user_data.filter(|data| !data.is_empty()) {
         match assignor {
@@ -109,21 +109,21 @@ pub(super) fn read_subscription(
 }
 
 /// A member's assignment.
-pub(super) fn assignment(share: &BTreeSet<TopicPartition>) -> Result<Bytes, String> {
-    let partitions = partitions_by_topic(share.iter().cloned()).into_iter().map(|(topic, partitions)| {
+pub(super) fn assignment(assigned: &BTreeSet<TopicPartition>) -> Result<Bytes, String> {
+    let partitions = partitions_by_topic(assigned.iter().cloned()).into_iter().map(|(topic, partitions)| {
         AssignedPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
     });
     versioned(&ConsumerProtocolAssignment::default().with_assigned_partitions(partitions.collect()))
 }
 
-/// Reads the assignment that the leader made; an empty one is none.
-pub(super) fn read_assignment(mut bytes: Bytes) -> Result<BTreeSet<TopicPartition>, String> {
+/// Reads a member's assignment; no bytes are no partitions.
+pub(in super::super) fn read_assignment(mut bytes: Bytes) -> Result<BTreeSet<TopicPartition>, String> {
     if bytes.is_empty() {
         return Ok(BTreeSet::new());
     }
     let version = bytes.try_get_i16().map_err(|e| e.to_string())?.clamp(0, NEWEST);
     let read: ConsumerProtocolAssignment = message::decode(&mut bytes, version, false)?;
-    Ok(places(read.assigned_partitions.iter().map(|topic| (topic.topic.as_str(), &topic.partitions[..]))))
+    Ok(partitions(read.assigned_partitions.iter().map(|topic| (topic.topic.as_str(), &topic.partitions[..]))))
 }
 
 #[cfg(test)]

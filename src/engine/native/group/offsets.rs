@@ -1,43 +1,38 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
 use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
-use crate::engine::Offsets;
+use super::commits::Answers;
+use crate::engine::{CommittedOffset, Offsets};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{LeaderEpoch, Position, TopicPartition, by_topic, partitions_by_topic};
+use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse};
+use kafka_protocol::messages::{
+    ApiKey, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// CommittedOffset beside each offset, for who wonders where it came from.
+/// Stands beside each offset, so that others see where it came from.
 const METADATA: &str = concat!("kpipe ", env!("CARGO_PKG_VERSION"));
 
-/// A committed offset, with what stands beside it.
-#[derive(Debug, Clone)]
-pub struct CommittedOffset {
-    /// The offset to go on from.
-    pub position: Position,
-    /// What whoever committed it wrote beside it.
-    pub metadata: String,
-}
-
-/// The group's committed offsets of `places`; a partition without one is left out.
+/// The group's committed offsets of `partitions`; a partition without one is left out.
 pub(in super::super) async fn fetch(
     cluster: &Cluster,
     group: &str,
-    places: &[TopicPartition],
+    partitions: &[TopicPartition],
 ) -> Result<HashMap<TopicPartition, Position>> {
-    let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(name, partitions)| {
+    let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| {
         OffsetFetchRequestTopic::default().with_name(topic_name(&name)).with_partition_indexes(partitions)
     });
     let found = ask(cluster, group, Some(topics.collect())).await?;
-    Ok(found.into_iter().map(|(place, kept)| (place, kept.position)).collect())
+    Ok(found.into_iter().map(|(of, committed)| (of, committed.position)).collect())
 }
 
 /// All that the group has committed.
-pub(super) async fn all(cluster: &Cluster, group: &str) -> Result<BTreeMap<TopicPartition, CommittedOffset>> {
+pub(in super::super) async fn all(cluster: &Cluster, group: &str) -> Result<BTreeMap<TopicPartition, CommittedOffset>> {
     ask(cluster, group, None).await
 }
 
@@ -74,15 +69,15 @@ async fn ask(
 
 /// Who commits, where a group has members.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct By<'a> {
-    pub(in super::super) id: &'a str,
-    pub(in super::super) instance: Option<&'a str>,
+pub(super) struct By<'a> {
+    pub(super) id: &'a str,
+    pub(super) instance: Option<&'a str>,
     /// Generation, or KIP-848's member epoch.
-    pub(in super::super) generation: i32,
+    pub(super) generation: i32,
 }
 
 /// A group's offsets, as errors name them.
-fn subject(group: &str, offsets: &Offsets) -> Subject {
+pub(super) fn subject(group: &str, offsets: &Offsets) -> Subject {
     let partitions = offsets.iter().map(|(of, position)| (of.clone(), position.offset)).collect();
     Subject::GroupPartitions { group: group.to_owned(), partitions }
 }
@@ -116,20 +111,52 @@ fn refusal(group: &str, written: &Offsets, response: &OffsetCommitResponse) -> O
     Some(Error::kafka(Action::CommitOffsets, subject(group, written), code))
 }
 
+/// Whether `code` concerns one partition, and not the group or the member.
+fn is_of_partition(code: E) -> bool {
+    matches!(
+        code,
+        E::UnknownTopicOrPartition
+            | E::UnknownTopicId
+            | E::TopicAuthorizationFailed
+            | E::OffsetMetadataTooLarge
+            | E::InvalidCommitOffsetSize
+    )
+}
+
 /// Commits as a member, or with `None` for a group without members; asks once.
-pub(in super::super) async fn commit_once(
+///
+/// # Errors
+/// The group or the member was refused, or the answer does not have each partition.
+pub(super) async fn commit_once(
     cluster: &Cluster,
     group: &str,
     by: Option<By<'_>>,
     written: &Offsets,
-) -> Result<()> {
-    let response = async {
+) -> Result<Answers> {
+    let attempt = async {
         let coordinator = cluster.coordinator_on(Coordinated::Group, group, Lane::Main).await?;
-        coordinator.request(&request(group, by, written)).await
+        let response = coordinator.request(&request(group, by, written)).await?;
+        let mut answers = Answers::new();
+        for topic in response.topics {
+            let name: Arc<str> = topic.name.as_str().into();
+            for partition in topic.partitions {
+                let code = error_code(partition.error_code);
+                if let Some(code) = code.filter(|code| !is_of_partition(*code)) {
+                    return Err(Error::kafka(Action::CommitOffsets, subject(group, written), code));
+                }
+                answers.insert(TopicPartition::new(name.clone(), partition.partition_index), code);
+            }
+        }
+        match written.keys().find(|of| !answers.contains_key(*of)) {
+            Some(missing) => Err(Error::Malformed {
+                node: coordinator.node().clone(),
+                api: ApiKey::OffsetCommit,
+                why: format!("it does not contain {missing}"),
+            }),
+            None => Ok(answers),
+        }
     };
-    let response =
-        response.await.map_err(|error: Error| error.during(Action::CommitOffsets, subject(group, written)))?;
-    refusal(group, written, &response).map_or(Ok(()), Err)
+    attempt.await.map_err(|error: Error| error.during(Action::CommitOffsets, subject(group, written)))
 }
 
 /// Commits for a group without members, again while its coordinator moves or loads.

@@ -1,11 +1,11 @@
-//! A member's requests: put into the schemas, sent, and their answers brought to the machine as events.
+//! A member's requests: put into the schemas and sent; their answers become the machine's events.
 
 use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
 use super::super::net::Connection;
 use super::assignors::{Assignor, Subscriber};
-use super::membership::{Beat, Counts, Event, Joined};
+use super::membership::{Content, Event, HeartbeatAnswer, Joined, PartitionCounts};
 use super::messages;
-use crate::engine::{GroupConfig, Subscription};
+use crate::engine::{GroupConfig, Named, Subscription};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::TopicPartition;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// Member id, and generation or epoch.
+/// Member ID, and generation or epoch.
 type Identity = (String, i32);
 
 /// KIP-848's epoch of a member that leaves, and of a static one that will come back.
@@ -36,17 +36,24 @@ const LEAVES_FOR_NOW: i32 = -2;
 /// From version 5 on SyncGroup repeats what JoinGroup has said of the protocol (KIP-559).
 const LAST_SYNC_WITHOUT_PROTOCOL: i16 = 4;
 
+/// The protocols between members and their coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// A leader among the members assigns (since Kafka 0.9).
+    Classic,
+    /// The coordinator assigns (KIP-848, since Kafka 4.0).
+    Kip848,
+}
+
 /// Sends a member's requests.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
     pub(super) cluster: Arc<Cluster>,
     pub(super) config: GroupConfig,
-    /// Where this member stands.
-    pub(super) rack: Option<String>,
-    /// Whether it is a member as KIP-848 has them.
-    pub(super) kip848: bool,
-    /// Names of topics by their ids.
-    pub(super) names: Arc<Mutex<HashMap<Uuid, Arc<str>>>>,
+    rack: Option<String>,
+    protocol: Protocol,
+    /// By topic ID.
+    names: Arc<Mutex<HashMap<Uuid, Arc<str>>>>,
 }
 
 fn millis(duration: Duration) -> i32 {
@@ -54,6 +61,10 @@ fn millis(duration: Duration) -> i32 {
 }
 
 impl Requests {
+    pub(super) fn new(cluster: Arc<Cluster>, config: GroupConfig, rack: Option<String>, protocol: Protocol) -> Self {
+        Self { cluster, config, rack, protocol, names: Arc::new(Mutex::new(HashMap::new())) }
+    }
+
     fn group(&self) -> GroupId {
         group_id(&self.config.id)
     }
@@ -66,8 +77,8 @@ impl Requests {
         self.cluster.coordinator_on(Coordinated::Group, &self.config.id, lane).await
     }
 
-    /// How long the answer to a join or a sync may take: it waits for all other members.
-    fn patience(&self) -> Duration {
+    /// How long the answer to a join or a sync may take: the coordinator waits for all other members.
+    fn rebalance_limit(&self) -> Duration {
         self.config.max_poll_interval + self.cluster.options.request_timeout
     }
 
@@ -77,20 +88,20 @@ impl Requests {
 
     pub(super) fn join(
         &self,
-        tasks: &mut JoinSet<Event>,
+        tasks: &mut JoinSet<Option<Event>>,
         identity: Identity,
         owned: BTreeSet<TopicPartition>,
-        wanted: BTreeSet<Arc<str>>,
+        topics: BTreeSet<Arc<str>>,
     ) {
         let me = self.clone();
         tasks.spawn(async move {
-            match me.send_join(identity, &owned, &wanted).await {
+            Some(match me.send_join(identity, &owned, &topics).await {
                 Ok(response) if response.error_code == E::MemberIdRequired.code() => {
-                    Event::Named(response.member_id.to_string())
+                    Event::MemberIdGiven(response.member_id.to_string())
                 }
                 Ok(response) => Event::Joined(me.read_join(response)),
                 Err(error) => Event::Joined(Err(error)),
-            }
+            })
         });
     }
 
@@ -98,12 +109,12 @@ impl Requests {
         &self,
         identity: Identity,
         owned: &BTreeSet<TopicPartition>,
-        wanted: &BTreeSet<Arc<str>>,
+        topics: &BTreeSet<Arc<str>>,
     ) -> Result<JoinGroupResponse> {
         let rack = self.rack.as_deref();
         let protocols = self.config.assignors.iter().map(|assignor| {
             let metadata =
-                messages::subscription(*assignor, wanted, owned, identity.1, rack).map_err(|why| self.broken(why))?;
+                messages::subscription(*assignor, topics, owned, identity.1, rack).map_err(|why| self.broken(why))?;
             Ok(JoinGroupRequestProtocol::default().with_name(text(assignor.name())).with_metadata(metadata))
         });
         let request = JoinGroupRequest::default()
@@ -114,22 +125,21 @@ impl Requests {
             .with_group_instance_id(self.instance())
             .with_protocol_type(text("consumer"))
             .with_protocols(protocols.collect::<Result<Vec<_>>>()?);
-        self.ask(&request, i16::MAX, self.patience()).await
+        self.ask(&request, i16::MAX, self.rebalance_limit()).await
     }
 
     fn read_join(&self, response: JoinGroupResponse) -> Result<Joined> {
         self.refuse(Action::JoinGroup, response.error_code, None)?;
         let name = response.protocol_name.as_ref().map_or("", |name| name.as_str());
         let assignor = Assignor::named(name)
-            .ok_or_else(|| self.broken(format!("it uses assignor {name}, which kpipe does not have")))?;
+            .ok_or_else(|| self.broken(format!("it uses assignor {name}, which kpipe does not support")))?;
         let leads = response.leader == response.member_id;
         let members = response.members.into_iter().map(|member| {
             let (id, instance) = (member.member_id.to_string(), member.group_instance_id.map(|id| id.to_string()));
             messages::read_subscription(id.clone(), instance, assignor, member.metadata).unwrap_or_else(|why| {
                 tracing::warn!(
                     group = self.config.id,
-                    member = id,
-                    "its subscription cannot be read, so it gets nothing: {why}"
+                    "member {id}: unreadable subscription, no partitions assigned: {why}"
                 );
                 Subscriber { id, ..Subscriber::default() }
             })
@@ -152,11 +162,16 @@ impl Requests {
         Error::Group { group: self.config.id.clone(), why }
     }
 
-    pub(super) fn sync(&self, tasks: &mut JoinSet<Event>, identity: Identity, assignments: Vec<(String, Bytes)>) {
+    pub(super) fn sync(
+        &self,
+        tasks: &mut JoinSet<Option<Event>>,
+        identity: Identity,
+        assignments: Vec<(String, Bytes)>,
+    ) {
         let me = self.clone();
         tasks.spawn(async move {
-            let assignments = assignments.into_iter().map(|(id, share)| {
-                SyncGroupRequestAssignment::default().with_member_id(text(&id)).with_assignment(share)
+            let assignments = assignments.into_iter().map(|(id, partitions)| {
+                SyncGroupRequestAssignment::default().with_member_id(text(&id)).with_assignment(partitions)
             });
             let request = SyncGroupRequest::default()
                 .with_group_id(me.group())
@@ -164,28 +179,28 @@ impl Requests {
                 .with_member_id(text(&identity.0))
                 .with_group_instance_id(me.instance())
                 .with_assignments(assignments.collect());
-            let share = async {
-                let response = me.ask(&request, LAST_SYNC_WITHOUT_PROTOCOL, me.patience()).await?;
+            let assigned = async {
+                let response = me.ask(&request, LAST_SYNC_WITHOUT_PROTOCOL, me.rebalance_limit()).await?;
                 me.refuse(Action::SyncGroup, response.error_code, None)?;
                 let unreadable = |why| me.broken(format!("the assignment is malformed: {why}"));
                 messages::read_assignment(response.assignment).map_err(unreadable)
             };
-            Event::Synced(share.await)
+            Some(Event::Synced(assigned.await))
         });
     }
 
-    pub(super) fn beat(
+    pub(super) fn heartbeat(
         &self,
-        tasks: &mut JoinSet<Event>,
+        tasks: &mut JoinSet<Option<Event>>,
         identity: Identity,
-        full: bool,
+        content: Content,
         owned: BTreeSet<TopicPartition>,
-        wanted: BTreeSet<Arc<str>>,
+        topics: BTreeSet<Arc<str>>,
     ) {
         let me = self.clone();
         tasks.spawn(async move {
-            if me.kip848 {
-                return Event::Beat(me.beat_kip848(identity, full, &owned, &wanted).await);
+            if me.protocol == Protocol::Kip848 {
+                return Some(Event::Heartbeat(me.send_kip848(identity, content, &owned, &topics).await));
             }
             let request = HeartbeatRequest::default()
                 .with_group_id(me.group())
@@ -193,51 +208,52 @@ impl Requests {
                 .with_member_id(text(&identity.0))
                 .with_group_instance_id(me.instance());
             let answer = me.ask(&request, i16::MAX, me.cluster.options.request_timeout).await;
-            Event::Beat(answer.and_then(|response| {
+            Some(Event::Heartbeat(answer.and_then(|response| {
                 me.refuse(Action::Heartbeat, response.error_code, None)?;
-                Ok(Beat::default())
-            }))
+                Ok(HeartbeatAnswer::default())
+            })))
         });
     }
 
-    async fn beat_kip848(
+    async fn send_kip848(
         &self,
         identity: Identity,
-        full: bool,
+        content: Content,
         owned: &BTreeSet<TopicPartition>,
-        wanted: &BTreeSet<Arc<str>>,
-    ) -> Result<Beat> {
+        topics: &BTreeSet<Arc<str>>,
+    ) -> Result<HeartbeatAnswer> {
         let mut request = ConsumerGroupHeartbeatRequest::default()
             .with_group_id(self.group())
             .with_member_id(text(&identity.0))
             .with_member_epoch(identity.1)
             .with_instance_id(self.instance())
             .with_rebalance_timeout_ms(-1);
-        if full {
+        if content == Content::Full {
             request = request
                 .with_rack_id(self.rack.as_deref().map(text))
                 .with_rebalance_timeout_ms(millis(self.config.max_poll_interval))
-                .with_subscribed_topic_names(Some(wanted.iter().map(|topic| topic_name(topic)).collect()))
+                .with_subscribed_topic_names(Some(topics.iter().map(|topic| topic_name(topic)).collect()))
                 .with_server_assignor(self.config.server_assignor.as_deref().map(text))
                 .with_topic_partitions(Some(self.with_ids(owned)));
         }
         let response = self.ask(&request, i16::MAX, self.cluster.options.request_timeout).await?;
-        let words = response.error_message.map(|words| words.to_string());
-        self.refuse(Action::Heartbeat, response.error_code, words)?;
+        let detail = response.error_message.map(|detail| detail.to_string());
+        self.refuse(Action::Heartbeat, response.error_code, detail)?;
         let assignment = match response.assignment {
             None => None,
             Some(assignment) => {
                 let given = assignment.topic_partitions.into_iter().map(|topic| (topic.topic_id, topic.partitions));
-                Some(self.named(given.collect(), wanted).await?)
+                Some(self.named(given.collect(), topics).await?)
             }
         };
-        Ok(Beat { epoch: response.member_epoch, assignment })
+        let interval = u64::try_from(response.heartbeat_interval_ms).ok().filter(|millis| *millis > 0);
+        Ok(HeartbeatAnswer { epoch: response.member_epoch, interval: interval.map(Duration::from_millis), assignment })
     }
 
-    fn with_ids(&self, places: &BTreeSet<TopicPartition>) -> Vec<TopicPartitions> {
+    fn with_ids(&self, partitions: &BTreeSet<TopicPartition>) -> Vec<TopicPartitions> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-        for of in places {
+        for of in partitions {
             if let Some((id, _)) = names.iter().find(|(_, name)| **name == of.topic) {
                 topics.entry(*id).or_default().push(of.partition);
             }
@@ -250,55 +266,55 @@ impl Requests {
     async fn named(
         &self,
         given: Vec<(Uuid, Vec<i32>)>,
-        wanted: &BTreeSet<Arc<str>>,
+        topics: &BTreeSet<Arc<str>>,
     ) -> Result<BTreeSet<TopicPartition>> {
         let known = |id: &Uuid| self.names.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         if given.iter().any(|(id, _)| known(id).is_none()) {
-            let topics: Vec<&str> = wanted.iter().map(|topic| &**topic).collect();
-            for (_, topic) in self.cluster.metadata(Some(&topics), false).await? {
+            let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+            for (_, topic) in self.cluster.metadata(Some(&names), false).await? {
                 if let Ok(topic) = topic {
                     self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.id, topic.name);
                 }
             }
         }
-        let mut places = BTreeSet::new();
+        let mut all = BTreeSet::new();
         for (id, partitions) in given {
             let name = known(&id).ok_or_else(|| {
                 let subject = Subject::group_named(&self.config.id);
                 Error::kafka(Action::Heartbeat, subject, ResponseError::UnknownTopicId)
             })?;
-            places.extend(partitions.into_iter().map(|partition| TopicPartition::new(name.clone(), partition)));
+            all.extend(partitions.into_iter().map(|partition| TopicPartition::new(name.clone(), partition)));
         }
-        Ok(places)
+        Ok(all)
     }
 
-    pub(super) fn count(&self, tasks: &mut JoinSet<Event>, topics: BTreeSet<Arc<str>>) {
+    pub(super) fn count_partitions(&self, tasks: &mut JoinSet<Option<Event>>, topics: BTreeSet<Arc<str>>) {
         let me = self.clone();
         tasks.spawn(async move {
             let names: Vec<String> = topics.iter().map(|topic| topic.to_string()).collect();
-            Event::Counted(partition_counts(&me.cluster, &Subscription::Topics(names)).await)
+            Some(Event::Counted(partition_counts(&me.cluster, &Subscription::Topics(names)).await))
         });
     }
 
-    /// Looks for what is wanted now.
-    pub(super) fn look(&self, tasks: &mut JoinSet<Event>, subscription: Subscription) {
+    /// Looks up the topics of `subscription` as they are now.
+    pub(super) fn look_for_topics(&self, tasks: &mut JoinSet<Option<Event>>, subscription: Subscription) {
         let me = self.clone();
         tasks.spawn(async move {
             match partition_counts(&me.cluster, &subscription).await {
-                Ok(counts) => Event::Wanted(counts),
+                Ok(counts) => Some(Event::Topics(counts)),
                 Err(error) => {
-                    tracing::info!(error_name = error.name(), %error, "cannot look for new partitions now");
-                    Event::Due
+                    tracing::info!(error_name = error.name(), %error, "looking up new partitions failed; retrying");
+                    None
                 }
             }
         });
     }
 
-    /// Tells that the member leaves; on the main connection, for on its own a join may be waiting.
-    pub(super) fn leave(&self, tasks: &mut JoinSet<Event>, member_id: String) {
+    /// Tells the coordinator that the member leaves; on the main connection, for on its own a join may be waiting.
+    pub(super) fn leave(&self, tasks: &mut JoinSet<Option<Event>>, member_id: String) {
         let me = self.clone();
         tasks.spawn(async move {
-            let told = if me.kip848 {
+            let answer = if me.protocol == Protocol::Kip848 {
                 let epoch = if me.config.instance_id.is_some() { LEAVES_FOR_NOW } else { LEAVES };
                 let request = ConsumerGroupHeartbeatRequest::default()
                     .with_group_id(me.group())
@@ -309,12 +325,12 @@ impl Requests {
             } else {
                 me.leave_classic(&member_id).await
             };
-            match told.map(error_code) {
+            match answer.map(error_code) {
                 Ok(None) => {}
                 Ok(Some(code)) => tracing::info!(group = me.config.id, error = code.name(), "leaving"),
                 Err(error) => tracing::info!(group = me.config.id, error_name = error.name(), %error, "leaving"),
             }
-            Event::Due
+            None
         });
     }
 
@@ -331,8 +347,8 @@ impl Requests {
     }
 }
 
-/// The topics of `subscription` that there are, and how many partitions each has.
-pub(super) async fn partition_counts(cluster: &Cluster, subscription: &Subscription) -> Result<Counts> {
+/// The existing topics of `subscription`, and how many partitions each has.
+pub(super) async fn partition_counts(cluster: &Cluster, subscription: &Subscription) -> Result<PartitionCounts> {
     let names: Option<Vec<&str>> = match subscription {
         Subscription::Topics(names) => Some(names.iter().map(String::as_str).collect()),
         Subscription::Pattern(_) => None,
@@ -344,7 +360,7 @@ pub(super) async fn partition_counts(cluster: &Cluster, subscription: &Subscript
             Err(error) => retry.after(error).await?,
         }
     };
-    let mut counts = Counts::new();
+    let mut counts = PartitionCounts::new();
     for (name, topic) in topics {
         match (topic, subscription) {
             (Ok(topic), _) if subscription.wants(&topic.name, topic.internal) => {

@@ -3,6 +3,7 @@
 mod connection;
 mod frame;
 mod oauth;
+pub mod retry;
 mod sasl;
 mod scram;
 mod tls;
@@ -10,15 +11,16 @@ mod versions;
 
 pub use connection::{Connection, Frame, OldBroker, Opened};
 pub use frame::read_frame;
+pub use retry::{Backoff, Outage, Retry, backoff};
 pub use scram::Hash;
 
+use crate::engine::Options;
 use crate::engine::security::{Sasl, Security};
-use crate::engine::{Observer, Options};
 use crate::error::{Error, Result};
-use crate::signal::Stop;
+use crate::signal::{Stop, Until, Waker};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -50,6 +52,7 @@ pub struct Network {
     handle: Handle,
     signals: watch::Receiver<u8>,
     stop: Stop,
+    _waker: Waker,
     /// Dropping it ends the thread.
     _running: oneshot::Sender<()>,
 }
@@ -79,10 +82,10 @@ impl Network {
             .map_err(failed)?;
         let (raised, signals) = watch::channel(0);
         let counted = stop.clone();
-        stop.wake_with(move || {
+        let waker = stop.wake_with(move || {
             raised.send_replace(counted.signals());
         });
-        Ok(Self { handle, signals, stop: stop.clone(), _running: running })
+        Ok(Self { handle, signals, stop: stop.clone(), _waker: waker, _running: running })
     }
 
     /// Where to spawn tasks.
@@ -95,65 +98,19 @@ impl Network {
         &self.stop
     }
 
-    /// Runs `work` to its end, or to the `limit`th signal from now.
+    /// Runs `work` to its end, or until signals end it.
     ///
     /// # Errors
-    /// What `work` says, or [`Error::Stopped`].
-    pub fn run<T>(&self, limit: u8, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Those of `work`, or [`Error::Stopped`].
+    pub fn run<T>(&self, until: Until, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut signals = self.signals.clone();
         self.handle.block_on(async {
             tokio::select! {
                 biased;
                 done = work => done,
-                _ = signals.wait_for(|&count| count >= limit) => Err(Error::Stopped),
+                _ = signals.wait_for(|&count| until.is_over(count)) => Err(Error::Stopped),
             }
         })
-    }
-}
-
-/// Trying again, with longer and longer waits, until a deadline.
-#[derive(Debug)]
-pub struct Retry {
-    observer: Arc<dyn Observer>,
-    first: Duration,
-    deadline: Instant,
-    attempt: u32,
-}
-
-impl Retry {
-    /// Waits as `config` has it before the first retry; none begins after `deadline`.
-    pub fn until(deadline: Instant, options: &Options) -> Self {
-        let (observer, first) = (options.observer.clone(), options.retry_backoff);
-        Self { observer, first, deadline, attempt: 0 }
-    }
-
-    /// Begins with a part of `retry.backoff.ms`, where the first answer is known to come soon.
-    pub fn divided_by(mut self, parts: u32) -> Self {
-        self.first /= parts;
-        self
-    }
-
-    /// Waits, when `error` may pass and there is time.
-    ///
-    /// # Errors
-    /// `error`, when not.
-    pub async fn after(&mut self, error: Error) -> Result<()> {
-        if error.is_transient() { self.again(error).await } else { Err(error) }
-    }
-
-    /// Waits, when there is time: the caller knows that `error` passes.
-    ///
-    /// # Errors
-    /// `error`, when there is not.
-    pub async fn again(&mut self, error: Error) -> Result<()> {
-        if Instant::now() >= self.deadline {
-            return Err(error);
-        }
-        tracing::info!(error_name = error.name(), %error, "retrying");
-        self.observer.retried(&error);
-        tokio::time::sleep(backoff(self.first, self.attempt)).await;
-        self.attempt += 1;
-        Ok(())
     }
 }
 
@@ -163,9 +120,4 @@ pub async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// The wait before retry number `attempt` (from 0): doubles from `first` up to 1 s.
-pub fn backoff(first: Duration, attempt: u32) -> Duration {
-    first.saturating_mul(1 << attempt.min(10)).min(Duration::from_secs(1))
 }

@@ -372,7 +372,7 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchBuilder, Compression, ProducerStamp, split};
+    use super::super::{BatchBuilder, Compression, ProducerStamp, cut};
     use super::*;
     use crate::record::{HeaderBuf, RecordRef};
     use bytes::BytesMut;
@@ -443,18 +443,22 @@ mod tests {
         }
 
         #[test]
-        fn a_split_batch_holds_the_same_records(records in records()) {
-            let sealed = seal(&records, Codec::None);
-            match split(&sealed) {
-                None => prop_assert_eq!(records.len(), 1),
-                Some((a, b)) => {
-                    let mut second = wire(&b, ProducerStamp::NONE);
-                    second[..8].copy_from_slice(&i64::from(a.count).to_be_bytes());
-                    let bytes = [wire(&a, ProducerStamp::NONE), second].concat();
-                    let (batches, _) = decoder().decode(batches(bytes.into()).unwrap());
-                    prop_assert_eq!(read(&batches), records);
-                }
+        fn the_parts_of_a_batch_hold_its_records(records in records(), at: Vec<prop::sample::Index>) {
+            let mut at: Vec<usize> = at.iter().map(|at| at.index(records.len())).filter(|&at| at > 0).collect();
+            at.sort_unstable();
+            at.dedup();
+            let parts = cut(&seal(&records, Codec::None), &at).unwrap();
+            prop_assert_eq!(parts.len(), at.len() + 1);
+            let mut bytes = Vec::new();
+            let mut offset = 0;
+            for part in parts {
+                let start = bytes.len();
+                bytes.extend(wire(&part, ProducerStamp::NONE));
+                bytes[start..start + 8].copy_from_slice(&i64::to_be_bytes(offset));
+                offset += i64::from(part.count);
             }
+            let (batches, _) = decoder().decode(batches(bytes.into()).unwrap());
+            prop_assert_eq!(read(&batches), records);
         }
 
         #[test]

@@ -1,6 +1,7 @@
 use super::super::assignments::Assignments;
 use super::*;
 use crate::engine::Event;
+use crate::engine::native::group::AssignmentNumber;
 use crate::error::{Action, Error};
 use kafka_protocol::error::ResponseError;
 use proptest::prelude::*;
@@ -327,12 +328,13 @@ impl Model {
             let target = self.positions.target(id).unwrap();
             self.begins.insert(id, target.position);
             let begins = [(target.of.clone(), at(target.position))].into();
-            self.assignments.begin([id], Some(begins));
+            self.assignments.begin([id]);
+            self.assignments.assign(begins, AssignmentNumber::default());
         }
     }
 
     fn take_event(&mut self) {
-        match self.assignments.take_event() {
+        match self.assignments.take_event().map(|(event, _)| event) {
             Some(Event::Assigned(begins)) => {
                 for (of, position) in begins {
                     let before = self.held.insert(of.partition, position.offset);

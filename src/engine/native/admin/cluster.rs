@@ -1,8 +1,10 @@
-//! What a cluster is made of: brokers, versions, features, quorum, disks.
+//! What a cluster consists of: brokers, versions, features, quorum, disks.
 
-use super::{Cluster, ClusterAdmin, refusal};
+use super::{Cluster, NativeAdmin, incomplete, refusal};
 use crate::engine::native::cluster::{text, topic_name};
+use crate::engine::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica, QuorumRole};
 use crate::error::{Action, Error, ErrorCode, Result, Subject};
+use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
@@ -10,103 +12,12 @@ use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
 };
 use kafka_protocol::protocol::VersionRange;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The log of the cluster's own metadata (KIP-595).
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-/// A broker as the cluster tells it.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Broker {
-    /// Its id.
-    pub broker: i32,
-    /// Its host.
-    pub host: String,
-    /// Its port.
-    pub port: i32,
-    /// Where it stands.
-    pub rack: Option<String>,
-    /// Whether it is registered but not taken for alive (KIP-631); brokers before 4.0 do not tell.
-    pub fenced: bool,
-}
-
-/// A cluster's brokers.
-#[derive(Debug, Clone)]
-pub struct Brokers {
-    /// The cluster's id.
-    pub cluster: Option<String>,
-    /// By id.
-    pub brokers: Vec<Broker>,
-}
-
-/// A feature's version (KIP-584).
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Feature {
-    /// Its name.
-    pub feature: String,
-    /// What the cluster has agreed on; `None` is that it is off.
-    pub finalized: Option<i16>,
-    /// What the broker could do.
-    pub supported: (i16, i16),
-}
-
-/// Versions of one request.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Api {
-    /// Its number.
-    pub key: i16,
-    /// Its name; `None` when kpipe does not know it.
-    pub api: Option<String>,
-    /// What the broker takes.
-    pub broker: (i16, i16),
-    /// What kpipe could send.
-    pub kpipe: Option<(i16, i16)>,
-}
-
-/// A replica of the cluster's metadata.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct QuorumReplica {
-    /// The node's id.
-    pub node: i32,
-    /// `leader`, `follower` or `observer`.
-    pub role: &'static str,
-    /// How far it is.
-    pub log_end_offset: i64,
-    /// Records behind the leader.
-    pub lag: i64,
-    /// Milliseconds since it last had all; `None` when that is not known.
-    pub behind_ms: Option<i64>,
-}
-
-/// Who decides.
-#[derive(Debug, Clone)]
-pub struct Quorum {
-    /// Its epoch.
-    pub epoch: i32,
-    /// What a majority has.
-    pub high_watermark: i64,
-    /// The leader comes first.
-    pub replicas: Vec<QuorumReplica>,
-}
-
-/// A log directory of a broker.
-#[derive(Debug, Clone)]
-pub struct LogDir {
-    /// Whose.
-    pub broker: i32,
-    /// Its path.
-    pub path: String,
-    /// Why it is offline.
-    pub error: Option<String>,
-    /// Of the file system; `None` before Kafka 3.3.
-    pub total: Option<i64>,
-    /// Left in it.
-    pub usable: Option<i64>,
-    /// Bytes of each partition that it keeps.
-    pub partitions: BTreeMap<(String, i32), i64>,
-}
-
-impl ClusterAdmin {
+impl NativeAdmin {
     /// Which brokers there are.
     ///
     /// # Errors
@@ -119,15 +30,15 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// None answered.
-    pub fn alive(&self) -> Result<Vec<i32>> {
-        self.run(self.cluster().brokers())
+    pub fn alive(&self) -> Result<Vec<BrokerId>> {
+        self.run(async { Ok(self.cluster().brokers().await?.into_iter().map(BrokerId).collect()) })
     }
 
     /// The id of the node that decides now, perhaps none of the brokers; `None` where that may not be seen.
     ///
     /// # Errors
     /// None answered.
-    pub fn controller(&self) -> Result<Option<i32>> {
+    pub fn controller(&self) -> Result<Option<BrokerId>> {
         self.run(self.cluster().controller_id())
     }
 
@@ -143,7 +54,7 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// It did not answer.
-    pub fn apis(&self, broker: i32) -> Result<Vec<Api>> {
+    pub fn apis(&self, broker: BrokerId) -> Result<Vec<Api>> {
         self.run(self.cluster().apis(broker))
     }
 
@@ -159,7 +70,7 @@ impl ClusterAdmin {
     ///
     /// # Errors
     /// One did not answer, or refused.
-    pub fn log_dirs(&self, brokers: &[i32]) -> Result<Vec<LogDir>> {
+    pub fn log_dirs(&self, brokers: &[BrokerId]) -> Result<Vec<LogDir>> {
         self.run(self.cluster().log_dirs(brokers))
     }
 }
@@ -171,7 +82,7 @@ impl Cluster {
             .brokers
             .iter()
             .map(|broker| Broker {
-                broker: broker.node_id.0,
+                id: BrokerId(broker.node_id.0),
                 host: broker.host.to_string(),
                 port: broker.port,
                 rack: broker.rack.as_ref().map(ToString::to_string),
@@ -186,7 +97,7 @@ impl Cluster {
             refusal(Action::DescribeCluster, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
             for broker in answer.brokers.iter().filter(|broker| broker.is_fenced) {
                 brokers.push(Broker {
-                    broker: broker.broker_id.0,
+                    id: BrokerId(broker.broker_id.0),
                     host: broker.host.to_string(),
                     port: broker.port,
                     rack: broker.rack.as_ref().map(ToString::to_string),
@@ -194,22 +105,22 @@ impl Cluster {
                 });
             }
         }
-        brokers.sort_by_key(|broker| broker.broker);
-        brokers.dedup_by_key(|broker| broker.broker);
+        brokers.sort_by_key(|broker| broker.id);
+        brokers.dedup_by_key(|broker| broker.id);
         Ok(Brokers { cluster: metadata.cluster_id.map(|id| id.to_string()), brokers })
     }
 
     /// With KRaft the metadata names any broker, for any forwards; only the quorum tells.
-    async fn controller_id(&self) -> Result<Option<i32>> {
+    async fn controller_id(&self) -> Result<Option<BrokerId>> {
         match self.quorum().await {
-            Ok(None) => Ok(Some(self.nodes().await?.controller_id.0)),
-            Ok(Some(quorum)) => Ok(quorum.replicas.first().filter(|r| r.role == "leader").map(|r| r.node)),
+            Ok(None) => Ok(BrokerId::from_wire(self.nodes().await?.controller_id.0)),
+            Ok(Some(quorum)) => Ok(quorum.replicas.iter().find(|r| r.role == QuorumRole::Leader).map(|r| r.node)),
             Err(Error::Kafka { code, .. }) if code.is_denied() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn api_versions(&self, broker: Option<i32>) -> Result<kafka_protocol::messages::ApiVersionsResponse> {
+    async fn api_versions(&self, broker: Option<BrokerId>) -> Result<kafka_protocol::messages::ApiVersionsResponse> {
         let connection = match broker {
             Some(id) => self.known_broker(id).await?,
             None => self.any().await?,
@@ -237,7 +148,7 @@ impl Cluster {
         Ok(features)
     }
 
-    async fn apis(&self, broker: i32) -> Result<Vec<Api>> {
+    async fn apis(&self, broker: BrokerId) -> Result<Vec<Api>> {
         let answer = self.api_versions(Some(broker)).await?;
         let api = |api: &kafka_protocol::messages::api_versions_response::ApiVersion| {
             let known = ApiKey::try_from(api.api_key).ok();
@@ -266,7 +177,7 @@ impl Cluster {
         let answer = connection.request(&request).await?;
         refusal(Action::DescribeQuorum, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
         let Some(partition) = answer.topics.first().and_then(|topic| topic.partitions.first()) else {
-            return Err(super::topics::empty(&connection, ApiKey::DescribeQuorum));
+            return Err(incomplete(&connection, ApiKey::DescribeQuorum));
         };
         refusal(Action::DescribeQuorum, Subject::Cluster, partition.error_code, partition.error_message.as_ref())?;
         let leader = partition.leader_id;
@@ -274,12 +185,12 @@ impl Cluster {
         let end =
             voters.clone().find(|r| r.replica_id == leader).map_or(partition.high_watermark, |r| r.log_end_offset);
         let caught_up = voters.clone().find(|r| r.replica_id == leader).map_or(-1, |r| r.last_caught_up_timestamp);
-        let replica = |role: &'static str| {
+        let replica = |role: QuorumRole| {
             move |r: &ReplicaState| {
-                let role = if r.replica_id == leader { "leader" } else { role };
+                let role = if r.replica_id == leader { QuorumRole::Leader } else { role };
                 let known = caught_up >= 0 && r.last_caught_up_timestamp >= 0;
                 QuorumReplica {
-                    node: r.replica_id.0,
+                    node: BrokerId(r.replica_id.0),
                     role,
                     log_end_offset: r.log_end_offset,
                     lag: (end - r.log_end_offset).max(0),
@@ -287,18 +198,20 @@ impl Cluster {
                 }
             }
         };
-        let mut replicas: Vec<QuorumReplica> =
-            voters.map(replica("follower")).chain(partition.observers.iter().map(replica("observer"))).collect();
-        replicas.sort_by_key(|r| (r.role != "leader", r.role == "observer", r.node));
+        let mut replicas: Vec<QuorumReplica> = voters
+            .map(replica(QuorumRole::Follower))
+            .chain(partition.observers.iter().map(replica(QuorumRole::Observer)))
+            .collect();
+        replicas.sort_by_key(|r| (r.role, r.node));
         Ok(Some(Quorum { epoch: partition.leader_epoch, high_watermark: partition.high_watermark, replicas }))
     }
 
-    pub(super) async fn log_dirs(&self, brokers: &[i32]) -> Result<Vec<LogDir>> {
+    pub(super) async fn log_dirs(&self, brokers: &[BrokerId]) -> Result<Vec<LogDir>> {
         let mut found = Vec::new();
         for &broker in brokers {
             let request = DescribeLogDirsRequest::default().with_topics(None);
             let answer = self.known_broker(broker).await?.request(&request).await?;
-            let subject = Subject::Broker(self.node(broker));
+            let subject = Subject::Broker(self.node(broker.0));
             refusal(Action::DescribeLogDirs, subject.clone(), answer.error_code, None)?;
             if answer.results.is_empty() {
                 // What brokers answer whoever may not see them.
@@ -308,8 +221,9 @@ impl Cluster {
                 let subject = Subject::LogDir(dir.log_dir.to_string());
                 let error = refusal(Action::LookUp, subject, dir.error_code, None).err().map(|e| e.to_string());
                 let partitions = dir.topics.iter().flat_map(|topic| {
-                    let name = topic.name.to_string();
-                    topic.partitions.iter().map(move |p| ((name.clone(), p.partition_index), p.partition_size))
+                    let name: Arc<str> = topic.name.as_str().into();
+                    let of = move |index| TopicPartition::new(name.clone(), index);
+                    topic.partitions.iter().map(move |p| (of(p.partition_index), p.partition_size))
                 });
                 found.push(LogDir {
                     broker,

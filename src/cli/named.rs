@@ -1,0 +1,19 @@
+//! Values of the engine's enums on the command line: one clap parser for all, with the help texts that belong to it.
+
+use crate::engine::Named;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+/// Takes the names of `T`'s values.
+pub(super) fn named<T: Named>() -> impl TypedValueParser<Value = T> {
+    parser(|value: T| PossibleValue::new(value.name()))
+}
+
+/// Takes the names of `T`'s values, with what `help` says of each.
+pub(super) fn named_with<T: Named>(help: fn(T) -> &'static str) -> impl TypedValueParser<Value = T> {
+    parser(move |value: T| PossibleValue::new(value.name()).help(help(value)))
+}
+
+fn parser<T: Named>(possible: impl Fn(T) -> PossibleValue) -> impl TypedValueParser<Value = T> {
+    let possible: Vec<PossibleValue> = T::ALL.iter().map(|value| possible(*value)).collect();
+    PossibleValuesParser::new(possible).try_map(|name| T::named(&name).ok_or("not one of the possible values"))
+}

@@ -1,0 +1,37 @@
+//! Offsets and moves of partitions.
+
+use crate::record::{BrokerId, Timestamp};
+use serde::Serialize;
+
+/// Which offset of a partition is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetAt {
+    /// The log start offset.
+    Earliest,
+    /// The offset that the next record will get.
+    Latest,
+    /// The offset of the first record with this timestamp or a later one; there may be none.
+    Time(Timestamp),
+}
+
+impl OffsetAt {
+    /// The number that ListOffsets carries for it.
+    pub(crate) fn to_wire(self) -> i64 {
+        match self {
+            Self::Earliest => -2,
+            Self::Latest => -1,
+            Self::Time(time) => time,
+        }
+    }
+}
+
+/// A move of a partition's replicas that is in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reassignment {
+    /// All current replicas, those being added included.
+    pub replicas: Vec<BrokerId>,
+    /// Replicas that are still catching up.
+    pub adding: Vec<BrokerId>,
+    /// Replicas that are removed once those being added have caught up.
+    pub removing: Vec<BrokerId>,
+}

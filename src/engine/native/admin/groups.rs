@@ -1,0 +1,395 @@
+//! Consumer groups: list, describe, committed offsets, lag.
+
+use super::NativeAdmin;
+use crate::engine::native::cluster::{Cluster, Coordinated, group_id, topic_name};
+use crate::engine::native::group::{messages, offsets};
+use crate::engine::{
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, OffsetAt, Offsets, Progress,
+    Start,
+};
+use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::record::{BrokerId, Offset, TopicPartition, partitions_by_topic};
+use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+use kafka_protocol::messages::{
+    ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest,
+    OffsetDeleteRequest, OffsetDeleteResponse,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// How many groups are asked for at a time.
+const ASKED_AT_A_TIME: usize = 64;
+
+impl NativeAdmin {
+    /// All groups, by ID.
+    ///
+    /// # Errors
+    /// A broker did not answer: its groups would be missing.
+    pub fn groups(&self) -> Result<Vec<ListedGroup>> {
+        self.run(self.cluster().list_groups())
+    }
+
+    /// A group with its members.
+    ///
+    /// # Errors
+    /// It does not exist, or has another protocol than consumers have.
+    pub fn describe_group(&self, group: &str) -> Result<DescribedGroup> {
+        self.run(self.cluster().describe_group(group))
+    }
+
+    /// The group's committed offsets.
+    ///
+    /// # Errors
+    /// The coordinator refused, or did not answer.
+    pub fn committed(&self, group: &str) -> Result<BTreeMap<TopicPartition, CommittedOffset>> {
+        self.run(offsets::all(self.cluster(), group))
+    }
+
+    /// How far the group is in all partitions that it has committed for or that are in `also`. Partitions that no
+    /// longer exist are left out.
+    ///
+    /// # Errors
+    /// The coordinator or the cluster did not answer.
+    pub fn progress(&self, group: &str, also: &[TopicPartition]) -> Result<GroupsProgress> {
+        self.run(async {
+            let cluster = &self.client.cluster;
+            let mut of_group: BTreeMap<TopicPartition, Option<CommittedOffset>> =
+                also.iter().map(|of| (of.clone(), None)).collect();
+            of_group
+                .extend(offsets::all(cluster, group).await?.into_iter().map(|(of, committed)| (of, Some(committed))));
+            progress(cluster, [(group.to_owned(), of_group)].into(), Vec::new()).await
+        })
+    }
+
+    /// How far all groups are that have committed anything. A group that is deleted meanwhile is left out.
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub fn progress_of_all(&self) -> Result<GroupsProgress> {
+        self.run(async {
+            let cluster = &self.client.cluster;
+            let (committed, incomplete) = committed_by_all(cluster).await?;
+            progress(cluster, committed, incomplete).await
+        })
+    }
+
+    /// The offset of `to` in each of `partitions`, for `to` that names a point in the log.
+    ///
+    /// # Errors
+    /// A partition does not exist, or has no leader.
+    pub fn offsets(&self, partitions: &[TopicPartition], to: Start) -> Result<HashMap<TopicPartition, Offset>> {
+        let cluster = self.cluster();
+        self.run(async {
+            Ok(match to {
+                Start::Beginning => cluster.list_offsets(partitions, OffsetAt::Earliest, false).await?,
+                Start::Time(time) => {
+                    let mut found = cluster.list_offsets(partitions, OffsetAt::Time(time), false).await?;
+                    // -1: no record is so late, so the end is meant.
+                    let end = cluster.list_offsets(partitions, OffsetAt::Latest, false).await?;
+                    for (of, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
+                        *offset = end.get(of).copied().unwrap_or(0);
+                    }
+                    found
+                }
+                _ => cluster.list_offsets(partitions, OffsetAt::Latest, false).await?,
+            })
+        })
+    }
+
+    /// First offset and end offset of each of `partitions`.
+    ///
+    /// # Errors
+    /// A partition does not exist or has no leader, or a broker's answers contradict each other.
+    pub fn bounds(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
+        self.run(async {
+            let mut all = HashMap::new();
+            for (leader, partitions) in self.cluster().by_leader(partitions).await? {
+                all.extend(bounds(self.cluster(), leader, &partitions).await?);
+            }
+            Ok(all)
+        })
+    }
+
+    /// Sets the group's offsets.
+    ///
+    /// # Errors
+    /// It has members, or the coordinator refused.
+    pub fn set_committed(&self, group: &str, to: &Offsets) -> Result<()> {
+        self.run(offsets::commit(self.cluster(), group, to))
+    }
+
+    /// Deletes a group with its offsets.
+    ///
+    /// # Errors
+    /// It does not exist, or it has members.
+    pub fn delete_group(&self, group: &str) -> Result<()> {
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
+        let refusal = |response: &<DeleteGroupsRequest as Request>::Response| {
+            let code = error_code(response.results.first()?.error_code)?;
+            Some(Error::kafka(Action::DeleteGroup, Subject::group_named(group), code))
+        };
+        let cluster = self.cluster();
+        let retry = cluster.retry();
+        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
+        self.run(deleted).map(drop)
+    }
+
+    /// Deletes the group's offsets of `partitions`.
+    ///
+    /// # Errors
+    /// The group does not exist, or a member subscribes to one of the topics.
+    pub fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<()> {
+        let entry = |partition| OffsetDeleteRequestPartition::default().with_partition_index(partition);
+        let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(topic, partitions)| {
+            OffsetDeleteRequestTopic::default()
+                .with_name(topic_name(&topic))
+                .with_partitions(partitions.into_iter().map(entry).collect())
+        });
+        let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
+        let refusal = |response: &OffsetDeleteResponse| {
+            let failed = |subject, code| Some(Error::kafka(Action::DeleteOffsets, subject, error_code(code)?));
+            failed(Subject::group_named(group), response.error_code).or_else(|| {
+                response.topics.iter().find_map(|topic| {
+                    topic.partitions.iter().find_map(|partition| {
+                        let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+                        let subject = Subject::GroupPartition { group: group.to_owned(), partition: of };
+                        failed(subject, partition.error_code)
+                    })
+                })
+            })
+        };
+        let cluster = self.cluster();
+        let retry = cluster.retry();
+        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
+        self.run(deleted).map(drop)
+    }
+}
+
+impl Cluster {
+    async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
+        let mut groups = Vec::new();
+        for broker in self.brokers().await? {
+            let mut retry = self.retry();
+            let response = loop {
+                let answer = async { self.broker(broker).await?.request(&ListGroupsRequest::default()).await };
+                let error = match answer.await {
+                    Ok(response) => match error_code(response.error_code) {
+                        None => break response,
+                        Some(code) => Error::kafka(Action::ListGroups, Subject::Broker(self.node(broker)), code),
+                    },
+                    Err(error) => error,
+                };
+                retry.after(error).await?;
+            };
+            let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
+            groups.extend(response.groups.iter().map(|group| ListedGroup {
+                group: group.group_id.to_string(),
+                state: known(&group.group_state),
+                kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
+                protocol: group.protocol_type.to_string(),
+            }));
+        }
+        groups.sort_by(|a, b| a.group.cmp(&b.group));
+        groups.dedup();
+        Ok(groups)
+    }
+
+    async fn describe_group(&self, group: &str) -> Result<DescribedGroup> {
+        match self.describe_kip848(group).await? {
+            Some(described) => Ok(described),
+            None => self.describe_classic(group).await,
+        }
+    }
+
+    /// `None` for a group of another protocol, and from brokers without KIP-848.
+    async fn describe_kip848(&self, group: &str) -> Result<Option<DescribedGroup>> {
+        let coordinator = self.coordinator(Coordinated::Group, group).await?;
+        if self.broker(coordinator).await?.version::<ConsumerGroupDescribeRequest>(i16::MAX).is_err() {
+            return Ok(None);
+        }
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
+        let foreign = [E::GroupIdNotFound, E::UnsupportedVersion];
+        let refusal = |response: &<ConsumerGroupDescribeRequest as Request>::Response| {
+            let code = error_code(response.groups.first()?.error_code).filter(|code| !foreign.contains(code))?;
+            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        };
+        let retry = self.retry();
+        let response = self.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await?;
+        let Some(found) = response.groups.into_iter().find(|group| group.error_code == 0) else { return Ok(None) };
+        let members = found.members.into_iter().map(|member| GroupMember {
+            member_id: member.member_id.to_string(),
+            instance_id: member.instance_id.map(|id| id.to_string()),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            assigned: member
+                .assignment
+                .topic_partitions
+                .iter()
+                .flat_map(|topic| {
+                    let name: Arc<str> = topic.topic_name.as_str().into();
+                    topic.partitions.iter().map(move |partition| TopicPartition::new(name.clone(), *partition))
+                })
+                .collect(),
+        });
+        Ok(Some(DescribedGroup {
+            group: group.to_owned(),
+            state: found.group_state.to_string(),
+            kind: "consumer",
+            assignor: found.assignor_name.to_string(),
+            coordinator: BrokerId(coordinator),
+            members: members.collect(),
+        }))
+    }
+
+    async fn describe_classic(&self, group: &str) -> Result<DescribedGroup> {
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
+        let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
+            let code = error_code(response.groups.first()?.error_code)?;
+            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        };
+        // Up to version 5 a group that does not exist is a dead one.
+        let response = self.ask_coordinator(Coordinated::Group, group, &request, 5, self.retry(), refusal).await?;
+        let found = response.groups.into_iter().find(|group| group.group_state.as_str() != "Dead");
+        let Some(found) = found else {
+            return Err(Error::kafka(Action::LookUp, Subject::group_named(group), E::GroupIdNotFound));
+        };
+        let members = found.members.into_iter().map(|member| GroupMember {
+            member_id: member.member_id.to_string(),
+            instance_id: member.group_instance_id.map(|id| id.to_string()),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            // Other kinds of members, like Connect's workers, have no partitions.
+            assigned: messages::read_assignment(member.member_assignment).unwrap_or_default().into_iter().collect(),
+        });
+        Ok(DescribedGroup {
+            group: group.to_owned(),
+            state: found.group_state.to_string(),
+            kind: "classic",
+            assignor: found.protocol_data.to_string(),
+            coordinator: BrokerId(self.coordinator(Coordinated::Group, group).await?),
+            members: members.collect(),
+        })
+    }
+}
+
+/// Partitions of each group, with what it has committed.
+type Committed = BTreeMap<String, BTreeMap<TopicPartition, Option<CommittedOffset>>>;
+
+/// What all groups have committed, and why some could not be asked.
+async fn committed_by_all(cluster: &Arc<Cluster>) -> Result<(Committed, Vec<Error>)> {
+    let (mut committed, mut incomplete) = (Committed::new(), Vec::new());
+    let mut asking = JoinSet::new();
+    let mut left = cluster.list_groups().await?.into_iter();
+    loop {
+        while asking.len() < ASKED_AT_A_TIME
+            && let Some(group) = left.next()
+        {
+            let (cluster, name) = (cluster.clone(), group.group);
+            asking.spawn(async move { (offsets::all(&cluster, &name).await, name) });
+        }
+        match asking.join_next().await {
+            None => return Ok((committed, incomplete)),
+            Some(Ok((Ok(offsets), group))) => {
+                let offsets = offsets.into_iter().map(|(of, committed)| (of, Some(committed)));
+                committed.insert(group, offsets.collect());
+            }
+            Some(Ok((Err(error), _))) if error.code() == Some(E::GroupIdNotFound) => {}
+            Some(Ok((Err(error), _))) => incomplete.push(error),
+            Some(Err(_)) => return Err(Error::TaskEnded("asking for offsets")),
+        }
+    }
+}
+
+/// Adds the bounds of partitions to what groups have committed.
+async fn progress(cluster: &Arc<Cluster>, committed: Committed, mut incomplete: Vec<Error>) -> Result<GroupsProgress> {
+    let all: BTreeSet<TopicPartition> = committed.values().flat_map(BTreeMap::keys).cloned().collect();
+    let (bounds, missing) = available_bounds(cluster, all).await?;
+    incomplete.extend(missing);
+    let of_group = |offsets: BTreeMap<TopicPartition, Option<CommittedOffset>>| {
+        let progress = |(of, committed): (TopicPartition, Option<CommittedOffset>)| {
+            let bounds = *bounds.get(&of)?;
+            Some((of, Progress { committed: committed.map(|committed| committed.position), bounds }))
+        };
+        offsets.into_iter().filter_map(progress).collect()
+    };
+    let groups = committed.into_iter().map(|(group, offsets)| (group, of_group(offsets))).collect();
+    Ok(GroupsProgress { groups, incomplete })
+}
+
+/// The bounds of those of `partitions` that exist, `None` where they cannot be had now; and why, in one error for each
+/// broker and one for the partitions without a leader.
+async fn available_bounds(
+    cluster: &Arc<Cluster>,
+    partitions: BTreeSet<TopicPartition>,
+) -> Result<(HashMap<TopicPartition, Option<Bounds>>, Vec<Error>)> {
+    let (mut found, mut errors) = (HashMap::new(), Vec::new());
+    if partitions.is_empty() {
+        return Ok((found, errors));
+    }
+    let names: BTreeSet<&str> = partitions.iter().map(|of| &*of.topic).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let mut retry = cluster.retry();
+    let topics = loop {
+        match cluster.metadata(Some(&names), false).await {
+            Ok(topics) => break topics,
+            Err(error) => retry.after(error).await?,
+        }
+    };
+    let topics: HashMap<String, _> = topics.into_iter().filter_map(|(name, topic)| Some((name, topic.ok()?))).collect();
+    let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+    for of in partitions {
+        let info = topics.get(&*of.topic).and_then(|topic| topic.partitions.get(of.partition as usize));
+        match info.map(|info| info.leader) {
+            None => {}
+            Some(Some(leader)) => by_leader.entry(leader).or_default().push(of),
+            Some(None) => {
+                if errors.is_empty() {
+                    errors.push(Error::kafka(Action::LookUp, of.clone(), E::LeaderNotAvailable));
+                }
+                found.insert(of, None);
+            }
+        }
+    }
+    let mut asking = JoinSet::new();
+    for (leader, partitions) in by_leader {
+        let cluster = cluster.clone();
+        asking.spawn(async move {
+            let limit = cluster.options.request_timeout;
+            let timed_out = || Error::Unreachable { node: cluster.node(leader), why: "no response in time".to_owned() };
+            let answer = tokio::time::timeout(limit, bounds(&cluster, leader, &partitions)).await;
+            (partitions, answer.unwrap_or_else(|_| Err(timed_out())))
+        });
+    }
+    while let Some(answer) = asking.join_next().await {
+        let Ok((partitions, bounds)) = answer else { return Err(Error::TaskEnded("asking for offsets")) };
+        match bounds {
+            Ok(bounds) => found.extend(bounds.into_iter().map(|(of, bounds)| (of, Some(bounds)))),
+            Err(error) => {
+                errors.push(error);
+                found.extend(partitions.into_iter().map(|of| (of, None)));
+            }
+        }
+    }
+    Ok((found, errors))
+}
+
+/// First offset and end offset of each of the `partitions` of a leader.
+async fn bounds(
+    cluster: &Cluster,
+    leader: i32,
+    partitions: &[TopicPartition],
+) -> Result<HashMap<TopicPartition, Bounds>> {
+    let (first, end) = cluster.bounds(partitions, false).await?;
+    let both = |of: &TopicPartition| {
+        let bounds = Bounds { first: first.get(of).copied().unwrap_or(0), end: end.get(of).copied().unwrap_or(0) };
+        if bounds.first > bounds.end {
+            let why = format!("{of} begins at {} and ends at {}", bounds.first, bounds.end);
+            return Err(Error::Malformed { node: cluster.node(leader), api: ApiKey::ListOffsets, why });
+        }
+        Ok((of.clone(), bounds))
+    };
+    partitions.iter().map(both).collect()
+}
