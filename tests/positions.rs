@@ -3,24 +3,23 @@
 use crate::support::{Cluster, Kafka, Running, fresh, require, shared, wait_until};
 use std::time::Duration;
 
-/// Lines that a transaction produces, and whether it is committed.
-fn transaction(kafka: &Cluster, topic: &str, values: std::ops::Range<u32>, commits: bool) {
-    let record = |n: u32| format!("{{\"value\":\"{n}\"}}\n");
-    let mut lines: String = values.map(record).collect();
-    if !commits {
-        lines.push_str("malformed\n");
-    }
-    let args = ["produce", topic, "--input", "json", "--transactional-id", topic, "-q"];
-    let done = kafka.try_kpipe(&args, lines.as_bytes());
-    assert_eq!(done.code, i32::from(!commits), "{}", done.stderr);
+fn lines(values: std::ops::Range<u32>) -> Vec<u8> {
+    values.flat_map(|n| format!("{n}\n").into_bytes()).collect()
 }
 
 /// Ten committed records, five aborted ones, three committed ones: each transaction ends with a marker.
 fn with_transactions(kafka: &Cluster) -> String {
     let topic = kafka.topic("transactional", 1);
-    transaction(kafka, &topic, 0..10, true);
-    transaction(kafka, &topic, 100..105, false);
-    transaction(kafka, &topic, 10..13, true);
+    let args = ["produce", &topic, "--transactional-id", &topic, "-q"];
+    kafka.kpipe(&args, &lines(0..10));
+    let mut aborted = Running::kpipe(&[&["-b", &kafka.bootstrap][..], &args].concat());
+    aborted.write(&lines(100..105));
+    wait_until("the records in the transaction", || {
+        kafka.kpipe(&["topics", "offsets", &topic, "-J"], b"").stdout.contains("16")
+    });
+    aborted.signal(libc::SIGTERM);
+    assert_eq!(aborted.ended().code, 143);
+    kafka.kpipe(&args, &lines(10..13));
     topic
 }
 

@@ -120,6 +120,8 @@ pub struct ConsumerConfig {
     pub fetch_bytes: usize,
     /// How long a broker may hold a fetch while it has nothing.
     pub fetch_wait: Duration,
+    /// Bytes of new records that a broker waits for, for as long as that.
+    pub fetch_min_bytes: usize,
     /// How many bytes one batch may unpack to.
     pub max_unpacked: usize,
 }

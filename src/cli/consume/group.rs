@@ -1,21 +1,17 @@
 //! The flags of `consume` about its group.
 
 use crate::cli::named::named_with;
-use crate::config::{Properties, parse_duration};
+use crate::config::declarations::*;
+use crate::config::{Properties, SERVER_ASSIGNORS, parse_assignor, parse_duration};
 use crate::engine::{Assignor, GroupConfig, GroupProtocol, Named};
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Error, Result};
 use clap::Args;
 use std::time::Duration;
 
-/// As the Java client.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
-const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
-/// Shorter than the Java client's, so that others soon take over what a member releases.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// As the Java client's.
+const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
 /// Records that may be written and not committed while the coordinator is out of reach, with --commit batch.
 const MAX_COMMIT_LEAD: u64 = 1_000_000;
-/// The coordinator's own assignors (KIP-848).
-const SERVER_ASSIGNORS: [&str; 2] = ["uniform", "range"];
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Group")]
@@ -49,23 +45,6 @@ fn describe_protocol(protocol: GroupProtocol) -> &'static str {
     }
 }
 
-/// A name of an assignor, also by its class in the Java client.
-fn parse_assignor(text: &str) -> Result<String, String> {
-    let class = text.rsplit('.').next().unwrap_or(text);
-    let name = match class {
-        "RangeAssignor" => "range",
-        "RoundRobinAssignor" => "roundrobin",
-        "StickyAssignor" => "sticky",
-        "CooperativeStickyAssignor" => "cooperative-sticky",
-        _ => text.trim(),
-    };
-    if Assignor::named(name).is_some() || SERVER_ASSIGNORS.contains(&name) {
-        return Ok(name.to_owned());
-    }
-    let hint = did_you_mean(name, ["cooperative-sticky", "range", "roundrobin", "sticky", "uniform"]);
-    Err(format!("expected cooperative-sticky, range, roundrobin, sticky or uniform{hint}"))
-}
-
 impl Group {
     /// Whether a flag was given that only members of a group use.
     pub(super) fn asks_for_membership(&self) -> bool {
@@ -77,8 +56,7 @@ impl Group {
 
     /// The group, if one is named. `assigned`: partitions were named, so that nobody has to assign them.
     pub(super) fn config(&self, properties: &Properties, assigned: bool) -> Result<Option<GroupConfig>> {
-        let text = |flag: &Option<String>, name| flag.clone().or_else(|| properties.text(name).map(str::to_owned));
-        let Some(id) = text(&self.group, "group.id") else {
+        let Some(id) = properties.resolve(self.group.clone(), &GROUP_ID)? else {
             if self.asks_for_membership() {
                 return Err(Error::Usage(
                     "--group-protocol, --instance-id, --session-timeout and --assignor require a group (-g)".to_owned(),
@@ -86,29 +64,26 @@ impl Group {
             }
             return Ok(None);
         };
-        let parse_protocol =
-            |text: &str| GroupProtocol::named(&text.to_lowercase()).ok_or("expected auto, classic or consumer");
-        let protocol = self.group_protocol.or(properties.parsed("group.protocol", parse_protocol)?).unwrap_or_default();
+        let protocol = properties.resolve(self.group_protocol, &GROUP_PROTOCOL)?;
         let assignors = self.assignors(properties)?;
-        let session = self.session_timeout.or(properties.millis("session.timeout.ms")?);
+        let session = properties.resolve(self.session_timeout, &SESSION_TIMEOUT)?;
         let classic_only_flag = match (session, assignors.is_given) {
             (Some(_), _) => Some("--session-timeout"),
             (None, true) if assignors.server.is_none() => Some("--assignor"),
             _ => None,
         };
         check(protocol, classic_only_flag, &assignors)?;
-        let session_timeout = session.unwrap_or(SESSION_TIMEOUT);
-        let heartbeat = properties.millis("heartbeat.interval.ms")?.unwrap_or(HEARTBEAT_INTERVAL);
-        let max_poll_interval = self.max_poll_interval.or(properties.millis("max.poll.interval.ms")?);
+        let session_timeout = session.unwrap_or(SESSION_TIMEOUT_DEFAULT);
+        let heartbeat = properties.get(&HEARTBEAT_INTERVAL)?;
         Ok(Some(GroupConfig {
             id,
             standalone: assigned,
             protocol,
             classic_only_flag,
-            instance_id: text(&self.instance_id, "group.instance.id"),
+            instance_id: properties.resolve(self.instance_id.clone(), &GROUP_INSTANCE_ID)?,
             session_timeout,
             heartbeat_interval: heartbeat.min(session_timeout / 3),
-            max_poll_interval: max_poll_interval.unwrap_or(MAX_POLL_INTERVAL),
+            max_poll_interval: properties.resolve(self.max_poll_interval, &MAX_POLL_INTERVAL)?,
             max_commit_lead: MAX_COMMIT_LEAD,
             // "uniform" alone leaves nothing but the defaults for a group that turns out to be classic.
             assignors: match assignors.classic {
@@ -120,11 +95,7 @@ impl Group {
     }
 
     fn assignors(&self, properties: &Properties) -> Result<Assignors> {
-        let split = |text: &str| text.split(',').map(|name| parse_assignor(name.trim())).collect::<Result<Vec<_>, _>>();
-        let names = match &self.assignor {
-            Some(names) => Some(names.clone()),
-            None => properties.parsed("partition.assignment.strategy", split)?,
-        };
+        let names = properties.resolve(self.assignor.clone(), &PARTITION_ASSIGNMENT_STRATEGY)?;
         let server = names.as_ref().and_then(|names| match &names[..] {
             [one] if SERVER_ASSIGNORS.contains(&one.as_str()) => Some(one.clone()),
             _ => None,
@@ -135,7 +106,7 @@ impl Group {
                 Some(names) => names.iter().filter_map(|name| Assignor::named(name)).collect(),
                 None => vec![Assignor::CooperativeSticky, Assignor::Range, Assignor::RoundRobin],
             },
-            server: server.or_else(|| properties.text("group.remote.assignor").map(str::to_owned)),
+            server: properties.resolve(server, &GROUP_REMOTE_ASSIGNOR)?,
         })
     }
 }

@@ -28,7 +28,8 @@ pub(super) struct Limits {
     pub(super) response: usize,
     /// Bytes of each partition.
     pub(super) partition: usize,
-    /// How long the broker may keep the request while it has nothing.
+    /// Bytes of new records that the broker waits for, for as long as `wait`.
+    pub(super) least: usize,
     pub(super) wait: Duration,
 }
 
@@ -54,7 +55,7 @@ pub(super) fn request<'a>(targets: impl IntoIterator<Item = &'a Target>, limits:
     FetchRequest::default()
         .with_replica_id(WireBrokerId(-1))
         .with_max_wait_ms(limits.wait.as_millis() as i32)
-        .with_min_bytes(1)
+        .with_min_bytes(size(limits.least))
         .with_max_bytes(size(limits.response))
         .with_isolation_level(i8::from(limits.isolation == Isolation::Committed))
         .with_session_epoch(-1) // no fetch session (KIP-227)

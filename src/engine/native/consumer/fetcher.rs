@@ -287,8 +287,13 @@ impl Fetcher {
     }
 
     fn fetch(&mut self, plan: Plan, response: usize) {
-        let limits =
-            Limits { isolation: self.config.isolation, response, partition: plan.share, wait: self.config.fetch_wait };
+        let limits = Limits {
+            isolation: self.config.isolation,
+            response,
+            partition: plan.share,
+            least: self.config.fetch_min_bytes,
+            wait: self.config.fetch_wait,
+        };
         let request = fetch::request(plan.partitions.iter().filter_map(|id| self.positions.target(*id)), limits);
         let cluster = self.cluster.clone();
         let rack = self.config.rack.clone().filter(|_| plan.may_follow);

@@ -64,8 +64,13 @@ async fn last_visible(
     most: usize,
 ) -> Result<VecDeque<Offset>> {
     let mut offsets = VecDeque::new();
-    let limits =
-        Limits { isolation: config.isolation, response: FETCH_BYTES, partition: FETCH_BYTES, wait: Duration::ZERO };
+    let limits = Limits {
+        isolation: config.isolation,
+        response: FETCH_BYTES,
+        partition: FETCH_BYTES,
+        least: 1,
+        wait: Duration::ZERO,
+    };
     while target.position < target.until {
         let request = fetch::request([&target], limits);
         let response = fetch::send(cluster, leader, Lane::Main, request, None).await?;

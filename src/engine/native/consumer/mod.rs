@@ -112,11 +112,8 @@ impl NativeConsumer {
             if self.client.network.stop().is_raised() {
                 return Ok(Event::Stopped);
             }
-            if self.committer.as_ref().is_some_and(Committer::is_ahead) {
-                match self.catch_up(deadline)? {
-                    None => continue,
-                    Some(event) => return Ok(event),
-                }
+            if let Some(committer) = self.committer.as_ref().filter(|committer| committer.is_ahead()) {
+                return self.catch_up(committer, deadline);
             }
             if let Some((id, batch)) = self.ready.pop_front() {
                 if self.assignments.is_live(id) {
@@ -151,9 +148,8 @@ impl NativeConsumer {
         }
     }
 
-    /// Waits while too much is written and not committed; `None` when that has ended.
-    fn catch_up(&self, deadline: Instant) -> Result<Option<Event>> {
-        let Some(committer) = &self.committer else { return Ok(None) };
+    /// Waits while too much is written and not committed.
+    fn catch_up(&self, committer: &Committer, deadline: Instant) -> Result<Event> {
         if let Some(member) = &self.member {
             member.set_busy(false);
         }
@@ -162,8 +158,9 @@ impl NativeConsumer {
             Ok(())
         };
         match self.client.network.run(Until::FirstSignal, caught_up) {
-            Ok(()) => Ok(committer.is_ahead().then_some(Event::Timeout)),
-            Err(Error::Stopped) => Ok(Some(Event::Stopped)),
+            // The command may have the rest of a batch to write.
+            Ok(()) => Ok(Event::Timeout),
+            Err(Error::Stopped) => Ok(Event::Stopped),
             Err(error) => Err(error),
         }
     }

@@ -110,7 +110,8 @@ impl Fetcher {
             }
             Meaning::Follow(broker) => {
                 self.positions.fetched(id, None);
-                tracing::info!(partition = %target.of, %broker, "reading from the nearest replica");
+                let (partition, broker_id) = (target.of.to_string(), broker.0);
+                tracing::info!(partition, broker = broker_id, "reading from the nearest replica");
                 self.positions.follow(id, broker, now);
             }
             Meaning::OutOfRange => self.on_out_of_range(id, &target, now),
