@@ -47,6 +47,7 @@ fn decoded(set: bytes::Bytes) -> Vec<Batch> {
         until: i64::MAX,
         isolation: Isolation::Committed,
         aborted: Vec::new(),
+        max_unpacked: usize::MAX,
     };
     decoder.decode(batches(set).unwrap_or_default()).0
 }

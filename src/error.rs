@@ -155,6 +155,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Partitions failed for so long that a reader gave them up.
+    #[error("not read to the end: {}: {last}", listed(.partitions))]
+    Unread {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// What the last attempt at one of them met.
+        last: Box<Error>,
+    },
     /// A batch was not acknowledged in time.
     #[error("{partition}: not delivered within {limit:?}; last: {last}")]
     Undelivered {
@@ -313,6 +321,10 @@ fn colon(detail: &Option<String>) -> String {
     detail.as_ref().map(|text| format!(": {}", text.trim_end_matches('.'))).unwrap_or_default()
 }
 
+fn listed(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn joined(errors: &[Error]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -370,6 +382,7 @@ impl Error {
         match self {
             Self::Kafka { code, .. } => return code.name(),
             Self::Undelivered { last: source, .. }
+            | Self::Unread { last: source, .. }
             | Self::CommitUnknown { last: source, .. }
             | Self::During { source, .. } => return source.name(),
             Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } | Self::Refused(_) => "refused",

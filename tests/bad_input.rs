@@ -83,7 +83,7 @@ fn a_mistyped_name_gets_the_nearest_known_one_as_a_hint() {
         (&["topcis", "list"], "topics"),
         (&["-b", "localhost:port", "topics", "list"], "HOST:PORT"),
         (&["consume", "t", "-o", "stored"], "-g"),
-        (&["consume", "t", "--commit", "each"], "needs a group: -g"),
+        (&["consume", "t", "--commit", "each"], "requires a group (-g)"),
         (&["produce", "-"], "--input json"),
         (&["produce", "t", "--acks", "1", "--idempotent", "true"], "--acks all"),
         (&["-F", "/no/such/file", "topics", "list"], "/no/such/file"),

@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
         until: i64::MAX,
         isolation: Isolation::Committed,
         aborted: vec![(1, 0)],
+        max_unpacked: 1 << 28,
     };
     for batch in decoder.decode(raw).0 {
         for record in batch.records().flatten() {

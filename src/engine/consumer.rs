@@ -1,4 +1,4 @@
-//! What a consumer is asked for, does and tells.
+//! What a consumer is asked for, does and reports.
 
 use super::{Assignor, Isolation, Named};
 use crate::error::{Error, Result};
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// The first record there is.
+    /// The first record of the log.
     Beginning,
-    /// Only what comes from now on.
+    /// The first record produced from now on.
     End,
     /// The group's committed offset.
     Stored,
     /// An offset.
     At(Offset),
-    /// The last so many of each partition.
+    /// The last so many visible records of each partition.
     Last(u64),
     /// The first record with this timestamp or a later one.
     Time(Timestamp),
@@ -26,14 +26,14 @@ pub enum Start {
 /// Which topics are read.
 #[derive(Debug, Clone)]
 pub enum Subscription {
-    /// These.
+    /// Topics by name.
     Topics(Vec<String>),
-    /// All whose whole name matches, also those that are made later.
+    /// All topics whose full name matches, including those created later.
     Pattern(regex_lite::Regex),
 }
 
 impl Subscription {
-    /// Whether the topic is one of them; Kafka's own are none of a pattern's.
+    /// Whether a topic belongs to it; a pattern matches no internal topics.
     pub fn wants(&self, topic: &str, internal: bool) -> bool {
         match self {
             Self::Topics(names) => names.iter().any(|name| name == topic),
@@ -42,7 +42,7 @@ impl Subscription {
     }
 }
 
-/// How members of a group agree on who reads what.
+/// How the members of a group agree on their assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GroupProtocol {
     /// `Consumer` if the brokers support it and the group is not classic, otherwise `Classic`.
@@ -69,27 +69,27 @@ impl Named for GroupProtocol {
 /// A consumer's group.
 #[derive(Debug, Clone)]
 pub struct GroupConfig {
-    /// Its name.
+    /// The group ID.
     pub id: String,
-    /// Whether to be no member of it, only to read and commit its offsets.
+    /// Whether to read and commit its offsets without being a member.
     pub standalone: bool,
-    /// How members agree.
+    /// The group protocol.
     pub protocol: GroupProtocol,
-    /// The flag that the newer protocol has no place for, if one was given.
+    /// The flag that was given and that only the classic protocol has a use for.
     pub classic_only_flag: Option<&'static str>,
     /// The name of a static member (KIP-345).
     pub instance_id: Option<String>,
-    /// A member silent this long is thought dead.
+    /// A member that is silent this long is removed from the group.
     pub session_timeout: Duration,
-    /// How often a member says that it lives.
+    /// How often a member sends a heartbeat.
     pub heartbeat_interval: Duration,
-    /// A member whose reader takes nothing for this long leaves.
+    /// A member whose output accepts nothing for this long leaves the group.
     pub max_poll_interval: Duration,
     /// Records that may be written and not committed while the coordinator is out of reach.
     pub max_commit_lead: u64,
-    /// The assignors of the classic protocol, the preferred one first.
+    /// Assignors of the classic protocol, in order of preference.
     pub assignors: Vec<Assignor>,
-    /// How the coordinator is to share out.
+    /// The coordinator's assignor (KIP-848).
     pub server_assignor: Option<String>,
 }
 
@@ -104,24 +104,26 @@ pub struct ConsumerConfig {
     pub start: Start,
     /// Where it begins in a partition without a committed offset.
     pub fallback: Start,
-    /// Whether each partition ends where it ended at the start.
+    /// Whether each partition ends at the end offset that it had at the start.
     pub stop_at_end: bool,
     /// The group whose offsets are read and committed.
     pub group: Option<GroupConfig>,
-    /// Where this consumer stands: the nearest replica is read (KIP-392).
+    /// The rack of this consumer: the nearest replica is read (KIP-392).
     pub rack: Option<String>,
-    /// How often to look for new topics and partitions.
+    /// How often metadata is refreshed: leaders, new topics and partitions.
     pub refresh: Duration,
-    /// Which records of transactions are shown.
+    /// Which records of transactions are visible.
     pub isolation: Isolation,
-    /// Bytes of records fetched ahead of what was handled.
+    /// Bytes of records held in memory, and of one response.
     pub fetch_ahead: usize,
-    /// Bytes one fetch asks for, in all and of one partition.
+    /// Bytes of one partition in a response.
     pub fetch_bytes: usize,
-    /// How long a broker may hold a fetch when there is nothing.
+    /// How long a broker may hold a fetch while it has nothing.
     pub fetch_wait: Duration,
-    /// Bytes that a broker waits for, for as long as that.
+    /// Bytes of new records that a broker waits for, for as long as that.
     pub fetch_min_bytes: usize,
+    /// How many bytes one batch may unpack to.
+    pub max_unpacked: usize,
 }
 
 /// Positions by topic and partition.
@@ -142,28 +144,30 @@ pub enum CommitMode {
 /// What [`Consumer::next`] found.
 #[derive(Debug)]
 pub enum Event {
-    /// Records.
+    /// Records; a batch without any moves the position.
     Batch(Batch),
-    /// Every partition is at the end it had at the start.
+    /// Every partition is at the end offset that it had at the start.
     End,
     /// Nothing until the deadline.
     Timeout,
     /// A signal came.
     Stopped,
-    /// The group gave these to this member, which begins there.
+    /// These partitions are read from there on, for the group.
     Assigned(Offsets),
-    /// The group wants these for others: they are let go at the next call of [`Consumer::next`].
+    /// The group revokes these: they are released at the next call of [`Consumer::next`].
     Revoking(Vec<TopicPartition>),
-    /// The member has these no more, for this reason: nothing can be committed for them.
+    /// The member has lost these, for this reason: nothing can be committed for them.
     Lost(Vec<TopicPartition>, Error),
+    /// The topic of these was deleted: they are not read any more, and nothing can be committed for them.
+    Deleted(Vec<TopicPartition>),
 }
 
-/// Reads records; remembers what was handled.
+/// Reads records, and commits what was handled.
 pub trait Consumer {
-    /// The next event, or [`Event::Timeout`] at `deadline`. Calling it again says that all before is handled.
+    /// The next event, or [`Event::Timeout`] at `deadline`. The caller has handled everything that was returned before.
     ///
     /// # Errors
-    /// Reading cannot go on: a partition is gone, denied or corrupt, or the cluster out of reach too long.
+    /// Reading cannot continue: a partition is gone, denied or corrupt, or the cluster is out of reach too long.
     fn next(&mut self, deadline: Instant) -> Result<Event>;
 
     /// Commits `written` for the group. Returns what of it is committed: the rest is retried in the background, was
@@ -173,8 +177,8 @@ pub trait Consumer {
     /// No commit can succeed any more; with [`CommitMode::Final`], the commit failed, retries included.
     fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets>;
 
-    /// Whether partitions are to be let go: who is at work on a batch should soon call [`Consumer::next`], and may go
-    /// on with the batch afterwards. Asking says that the work moves.
+    /// Whether events about partitions wait: a caller at work on a batch should soon call [`Consumer::next`], and may
+    /// continue with the batch afterwards. Asking also keeps the member from being taken for a stalled one.
     fn poll_news(&self) -> bool {
         false
     }

@@ -63,11 +63,12 @@ impl Batch {
 
     /// The records, in order.
     pub fn records(&self) -> Records<'_> {
-        Records { batch: self, rest: &self.records, left: self.count }
+        Records { batch: self, rest: &self.records, left: self.count, next: self.base_offset }
     }
 }
 
-/// A batch whose records end before their count says so, or hold lengths that cannot be.
+/// A batch whose records do not fit their count, whose offsets do not advance within the batch's, or that holds lengths
+/// that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed record in the batch at offset {base_offset}")]
 pub struct Malformed {
@@ -81,6 +82,8 @@ pub struct Records<'a> {
     batch: &'a Batch,
     rest: &'a [u8],
     left: u32,
+    /// The least offset that the next record may have.
+    next: Offset,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -90,21 +93,34 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if self.left == 0 {
-                return None;
+                return if self.rest.is_empty() { None } else { self.malformed() };
             }
             self.left -= 1;
-            let Some(record) = decode(self.batch, &mut self.rest) else {
-                self.left = 0;
-                return Some(Err(Malformed { base_offset: self.batch.base_offset }));
-            };
-            if record.offset >= self.batch.until {
-                self.left = 0;
+            let Some(record) = decode(self.batch, &mut self.rest) else { return self.malformed() };
+            if record.offset < self.next {
+                return self.malformed();
+            }
+            self.next = record.offset.saturating_add(1);
+            if record.offset >= self.batch.next_offset {
+                // Beyond the end that was asked for, unless the batch itself ends before.
+                if record.offset < self.batch.until {
+                    return self.malformed();
+                }
+                (self.left, self.rest) = (0, &[]);
                 return None;
             }
             if record.offset >= self.batch.from {
                 return Some(Ok(record));
             }
         }
+    }
+}
+
+impl<'a> Records<'a> {
+    #[cold]
+    fn malformed(&mut self) -> Option<Result<RecordRef<'a>, Malformed>> {
+        (self.left, self.rest) = (0, &[]);
+        Some(Err(Malformed { base_offset: self.batch.base_offset }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `consume` takes about its group.
+//! The flags of `consume` about its group.
 
 use crate::cli::named::named_with;
 use crate::config::declarations::*;
@@ -16,24 +16,23 @@ const MAX_COMMIT_LEAD: u64 = 1_000_000;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Group")]
 pub(super) struct Group {
-    /// Shares the topics with all others of this group, begins where it is, and commits what was written for it;
-    /// with -p it reads those partitions alone
+    /// Join this consumer group and commit offsets for it; with -p, read those partitions without joining
     #[arg(short, long)]
     group: Option<String>,
-    /// How members share out: consumer is KIP-848's [default: auto]
+    /// Group protocol [default: auto]
     #[arg(long, value_name = "PROTOCOL", value_parser = named_with(describe_protocol))]
     group_protocol: Option<GroupProtocol>,
-    /// Keeps its partitions through a restart that takes less than the session timeout, under this name
+    /// Join as a static member under this name: a restart within the session timeout keeps its partitions
     #[arg(long, value_name = "NAME")]
     instance_id: Option<String>,
-    /// A member silent this long is thought dead [default: 45s; with KIP-848 the group's own setting]
+    /// Session timeout [default: 45s; with KIP-848, the group's config]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     session_timeout: Option<Duration>,
-    /// A member whose reader takes nothing for this long leaves, and joins again when it does [default: 5m]
+    /// Leave the group if the output accepts nothing for this long, and rejoin when it does [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     max_poll_interval: Option<Duration>,
-    /// How to share out: cooperative-sticky, range, roundrobin, sticky; with KIP-848 uniform or range
-    /// [default: cooperative-sticky,range,roundrobin; with KIP-848 the group's own setting]
+    /// Assignors in order of preference: cooperative-sticky, range, roundrobin, sticky; with KIP-848 uniform or range
+    /// [default: cooperative-sticky,range,roundrobin; with KIP-848, the group's config]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = parse_assignor)]
     assignor: Option<Vec<String>>,
 }
@@ -47,7 +46,7 @@ fn describe_protocol(protocol: GroupProtocol) -> &'static str {
 }
 
 impl Group {
-    /// Whether a flag was given that only a member has a use for.
+    /// Whether a flag was given that only members of a group use.
     pub(super) fn asks_for_membership(&self) -> bool {
         self.group_protocol.is_some()
             || self.instance_id.is_some()
@@ -55,53 +54,25 @@ impl Group {
             || self.assignor.is_some()
     }
 
-    /// The group, if one is named. `assigned`: partitions were named, so that nobody has to share them out.
+    /// The group, if one is named. `assigned`: partitions were named, so that nobody has to assign them.
     pub(super) fn config(&self, properties: &Properties, assigned: bool) -> Result<Option<GroupConfig>> {
         let Some(id) = properties.resolve(self.group.clone(), &GROUP_ID)? else {
             if self.asks_for_membership() {
                 return Err(Error::Usage(
-                    "--group-protocol, --instance-id, --session-timeout and --assignor need a group: -g".to_owned(),
+                    "--group-protocol, --instance-id, --session-timeout and --assignor require a group (-g)".to_owned(),
                 ));
             }
             return Ok(None);
         };
         let protocol = properties.resolve(self.group_protocol, &GROUP_PROTOCOL)?;
-        let assignors = properties.resolve(self.assignor.clone(), &PARTITION_ASSIGNMENT_STRATEGY)?;
+        let assignors = self.assignors(properties)?;
         let session = properties.resolve(self.session_timeout, &SESSION_TIMEOUT)?;
-        let server = assignors.as_ref().and_then(|names| match &names[..] {
-            [one] if SERVER_ASSIGNORS.contains(&one.as_str()) => Some(one.clone()),
-            _ => None,
-        });
-        let server = properties.resolve(server, &GROUP_REMOTE_ASSIGNOR)?;
-        let classic: Vec<Assignor> = match &assignors {
-            Some(names) => names.iter().filter_map(|name| Assignor::named(name)).collect(),
-            None => vec![Assignor::CooperativeSticky, Assignor::Range, Assignor::RoundRobin],
-        };
-        let classic_only_flag = match (session, &assignors) {
+        let classic_only_flag = match (session, assignors.is_given) {
             (Some(_), _) => Some("--session-timeout"),
-            (None, Some(_)) if server.is_none() => Some("--assignor"),
+            (None, true) if assignors.server.is_none() => Some("--assignor"),
             _ => None,
         };
-        match (protocol, classic_only_flag) {
-            (GroupProtocol::Consumer, Some("--session-timeout")) => {
-                return Err(Error::Usage(
-                    "--session-timeout: with --group-protocol consumer it is a setting of the group, consumer.session.timeout.ms".to_owned(),
-                ));
-            }
-            (GroupProtocol::Consumer, Some(_)) => {
-                return Err(Error::Usage(
-                    "--assignor: with --group-protocol consumer the coordinator shares out, by uniform or range"
-                        .to_owned(),
-                ));
-            }
-            (GroupProtocol::Classic, _) if classic.is_empty() => {
-                return Err(Error::Usage(
-                    "--assignor uniform: the classic protocol has cooperative-sticky, range, roundrobin and sticky"
-                        .to_owned(),
-                ));
-            }
-            _ => {}
-        }
+        check(protocol, classic_only_flag, &assignors)?;
         let session_timeout = session.unwrap_or(SESSION_TIMEOUT_DEFAULT);
         let heartbeat = properties.get(&HEARTBEAT_INTERVAL)?;
         Ok(Some(GroupConfig {
@@ -114,9 +85,51 @@ impl Group {
             heartbeat_interval: heartbeat.min(session_timeout / 3),
             max_poll_interval: properties.resolve(self.max_poll_interval, &MAX_POLL_INTERVAL)?,
             max_commit_lead: MAX_COMMIT_LEAD,
-            // "uniform" alone leaves nothing for a group that turns out to be classic but the defaults.
-            assignors: if classic.is_empty() { vec![Assignor::CooperativeSticky, Assignor::Range] } else { classic },
-            server_assignor: server,
+            // "uniform" alone leaves nothing but the defaults for a group that turns out to be classic.
+            assignors: match assignors.classic {
+                none if none.is_empty() => vec![Assignor::CooperativeSticky, Assignor::Range],
+                some => some,
+            },
+            server_assignor: assignors.server,
         }))
     }
+
+    fn assignors(&self, properties: &Properties) -> Result<Assignors> {
+        let names = properties.resolve(self.assignor.clone(), &PARTITION_ASSIGNMENT_STRATEGY)?;
+        let server = names.as_ref().and_then(|names| match &names[..] {
+            [one] if SERVER_ASSIGNORS.contains(&one.as_str()) => Some(one.clone()),
+            _ => None,
+        });
+        Ok(Assignors {
+            is_given: names.is_some(),
+            classic: match names {
+                Some(names) => names.iter().filter_map(|name| Assignor::named(name)).collect(),
+                None => vec![Assignor::CooperativeSticky, Assignor::Range, Assignor::RoundRobin],
+            },
+            server: properties.resolve(server, &GROUP_REMOTE_ASSIGNOR)?,
+        })
+    }
+}
+
+/// The assignors of both protocols.
+struct Assignors {
+    /// Whether any were named.
+    is_given: bool,
+    classic: Vec<Assignor>,
+    server: Option<String>,
+}
+
+/// Refuses what the protocol has no place for.
+fn check(protocol: GroupProtocol, classic_only_flag: Option<&str>, assignors: &Assignors) -> Result<()> {
+    let why = match (protocol, classic_only_flag) {
+        (GroupProtocol::Consumer, Some("--session-timeout")) => {
+            "--session-timeout: with --group-protocol consumer, set the group config consumer.session.timeout.ms instead"
+        }
+        (GroupProtocol::Consumer, Some(_)) => "--assignor: with --group-protocol consumer, use uniform or range",
+        (GroupProtocol::Classic, _) if assignors.classic.is_empty() => {
+            "--assignor uniform: the classic protocol supports cooperative-sticky, range, roundrobin and sticky"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(why.to_owned()))
 }

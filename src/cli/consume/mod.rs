@@ -19,56 +19,60 @@ use run::ConsumeRun;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// Writes each record as a line of JSON, from the end of the topic on, or with -g from where the group is.
+/// Consume records as JSON or values
+///
+/// Prints each record as one JSON object per line, starting at the end of the topic, or with -g at the group's
+/// committed offsets.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kpipe consume demo -o beginning -e\n  \
     kpipe consume orders -o -10 -e | jq .value\n  \
     kpipe consume orders -o @-15m --output value\n  \
-    kpipe consume jobs -g workers --commit each | while read -r job; do echo \"$job\"; done")]
+    kpipe consume jobs -g workers --commit each --output value")]
 pub(super) struct Consume {
-    /// The topics
+    /// Topics to consume
     #[arg(required_unless_present = "regex")]
     topics: Vec<String>,
-    /// All topics whose whole name matches, also those made later, instead of TOPICS
+    /// Consume all topics whose full name matches, including topics created later
     #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
     regex: Option<regex_lite::Regex>,
-    /// Where to begin: beginning, end, stored, N, -N (the last N of each partition), @TIME (RFC 3339, milliseconds
-    /// since 1970, or like -15m) [default: end; with -g stored, where nothing is stored beginning]
+    /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME
+    /// [default: end; with -g stored, else beginning]
+    ///
+    /// TIME is RFC 3339 (2026-01-31T12:00:00Z), milliseconds since 1970, or relative to now (-15m).
     #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_start)]
     offset: Option<Start>,
-    /// Only these partitions
+    /// Consume only these partitions
     #[arg(short, long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(PartitionId).range(0..))]
     partitions: Option<Vec<PartitionId>>,
-    /// Ends after so many records
+    /// Exit after COUNT records
     #[arg(short, long)]
     count: Option<u64>,
-    /// Ends where the topic ended at the start
+    /// Exit after reaching the end offsets seen at startup
     #[arg(short, long)]
     exit_at_end: bool,
-    /// When to commit: each record before the next is taken, what was written now and then, or never
-    /// [default: batch with -g]
+    /// When to commit offsets [default: batch with -g]
     #[arg(long, value_enum)]
     commit: Option<Commit>,
     /// How often --commit batch commits [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     commit_interval: Option<Duration>,
-    /// Reads from the nearest replica, by the brokers' broker.rack
+    /// Read from the nearest replica, by the brokers' broker.rack
     #[arg(long)]
     rack: Option<String>,
-    /// What is written of a record
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-    /// How values are written in JSON
+    /// Encoding of values in JSON
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     value_as: Encoding,
-    /// How keys are written in JSON
+    /// Encoding of keys in JSON
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     key_as: Encoding,
-    /// Ends each record in the output; \n \t \r \0 \xHH are understood
+    /// Output record delimiter; accepts \n \t \r \0 \xHH
     #[arg(short = 'D', long, value_name = "DELIM", value_parser = parse_delimiter, default_value = "\\n")]
     delimiter: Bytes,
-    /// Which records of transactions are shown [default: read_committed]
+    /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
     #[command(flatten)]
@@ -79,9 +83,9 @@ pub(super) struct Consume {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Commit {
-    /// Each record, before the next is written
+    /// After each record, before the next is written
     Each,
-    /// What was written, every --commit-interval and at the end
+    /// Every --commit-interval and on exit
     Batch,
     /// Never
     None,
@@ -89,10 +93,10 @@ enum Commit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Output {
-    /// A JSON object a record
+    /// One JSON object per record
     #[default]
     Json,
-    /// The value alone
+    /// The value only
     Value,
     /// Nothing
     None,
@@ -101,9 +105,9 @@ enum Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum IsolationArg {
-    /// Committed ones, and those outside of transactions
+    /// Only committed and non-transactional records
     ReadCommitted,
-    /// All, open and aborted ones too
+    /// All records, including those of open and aborted transactions
     ReadUncommitted,
 }
 
@@ -133,7 +137,7 @@ impl Consume {
         let mut config = self.consumer_config(context)?;
         let commit = match (self.commit, &config.group) {
             (None | Some(Commit::None), None) => Commit::None,
-            (Some(_), None) => return Err(Error::Usage("--commit needs a group: -g".to_owned()).into()),
+            (Some(_), None) => return Err(Error::Usage("--commit requires a group (-g)".to_owned()).into()),
             (asked, Some(_)) => asked.unwrap_or(Commit::Batch),
         };
         if let Some(group) = config.group.as_mut().filter(|_| commit == Commit::Each) {
@@ -203,10 +207,10 @@ impl Consume {
 
     /// Refuses what the `kafka` crate cannot do.
     fn check_for_crate(&self, group: Option<&crate::engine::GroupConfig>) -> Result<()> {
-        let no_group = "the kafka crate cannot share a group's partitions among members";
+        let no_group = "the kafka engine does not support group membership";
         for (asked, flag, why) in [
-            (self.isolation.is_some(), "--isolation", "the kafka crate knows no transactions"),
-            (self.rack.is_some(), "--rack", "the kafka crate reads from leaders only"),
+            (self.isolation.is_some(), "--isolation", "the kafka engine does not support transactions"),
+            (self.rack.is_some(), "--rack", "the kafka engine reads from leaders only"),
             (
                 self.group.asks_for_membership(),
                 "--group-protocol, --instance-id, --assignor, --session-timeout",
@@ -218,7 +222,7 @@ impl Consume {
             }
         }
         if let Some(group) = group.filter(|group| !group.standalone) {
-            tracing::warn!("group {}: {no_group}: let one reader at a time use it", group.id);
+            tracing::warn!("group {}: {no_group}: run one consumer at a time", group.id);
         }
         Ok(())
     }
@@ -229,7 +233,7 @@ impl Consume {
         let asked = properties.resolve(self.offset, &AUTO_OFFSET_RESET)?;
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
-                return Err(Error::Usage("-o stored needs a group: -g".to_owned()));
+                return Err(Error::Usage("-o stored requires a group (-g)".to_owned()));
             }
             (None, asked) => (asked.unwrap_or(Start::End), Start::End),
             // With a group, -o says where to begin in partitions that it has not read yet.
@@ -264,6 +268,7 @@ impl Consume {
             fetch_bytes: properties.get(&MAX_PARTITION_FETCH_BYTES)?.clamp(1, 1 << 30),
             fetch_wait: properties.get(&FETCH_MAX_WAIT)?,
             fetch_min_bytes: properties.get(&FETCH_MIN_BYTES)?,
+            max_unpacked: properties.get(&FETCH_MAX_UNPACKED)?,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The loop of `consume`: what was fetched is written, what was written is committed, what goes is let go.
+//! The loop of `consume`: what was fetched is written, what was written is committed, what is revoked is released.
 
 use super::Commit;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
@@ -8,8 +8,8 @@ use crate::output::{Format, Writer};
 use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
 use std::time::{Duration, Instant};
 
-/// What waits for no deadline waits this long.
-const FOREVER: Duration = Duration::from_secs(86_400);
+/// How often to look whether anyone still reads stdout while there is nothing to write.
+const READER_CHECK: Duration = Duration::from_secs(1);
 
 pub(super) struct ConsumeRun<F> {
     pub(super) consumer: Box<dyn Consumer>,
@@ -22,7 +22,7 @@ pub(super) struct ConsumeRun<F> {
     pub(super) interval: Duration,
     pub(super) commit_at: Instant,
     pub(super) committed: Offsets,
-    /// What is left of a batch whose writing stopped for news.
+    /// What is left of a batch whose writing stopped for an event about partitions.
     pub(super) rest: Option<Batch>,
     pub(super) metrics: Metrics,
     /// Bytes of output that were counted.
@@ -38,8 +38,9 @@ impl<F: Format> ConsumeRun<F> {
                 // What waits in the buffer is written as soon as there is nothing more to add.
                 _ if self.writer.is_pending() => now,
                 Commit::Batch => self.commit_at.max(now),
-                _ => now + FOREVER,
+                _ => now + READER_CHECK,
             };
+            let deadline = deadline.min(now + READER_CHECK);
             if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
             } else {
@@ -53,6 +54,7 @@ impl<F: Format> ConsumeRun<F> {
                     Event::Assigned(begins) => self.on_assigned(&begins),
                     Event::Revoking(places) => self.on_revoked(&places)?,
                     Event::Lost(places, why) => self.on_lost(&places, &why)?,
+                    Event::Deleted(places) => self.on_deleted(&places)?,
                 }
             }
             if self.commit == Commit::Batch && Instant::now() >= self.commit_at {
@@ -70,11 +72,12 @@ impl<F: Format> ConsumeRun<F> {
         self.format.begin(&batch)?;
         let mut stopped = None;
         let left = self.left;
-        for record in batch.records() {
-            let record = record.map_err(|e| Error::Corrupt {
+        let mut records = batch.records();
+        while let Some(record) = records.next() {
+            let record = record.map_err(|malformed| Error::Corrupt {
                 partition: TopicPartition::new(batch.topic.clone(), batch.partition),
-                offset: e.base_offset,
-                why: "malformed record".to_owned(),
+                offset: malformed.base_offset,
+                why: malformed.to_string(),
             })?;
             let buffer = self.writer.buffer();
             let start = buffer.len();
@@ -87,8 +90,10 @@ impl<F: Format> ConsumeRun<F> {
             }
             self.left -= 1;
             if self.left == 0 {
-                self.count(&batch, left, record.offset + 1);
-                return Ok(());
+                // After the last record of a batch the position is the batch's end, beyond markers that follow it.
+                let next = if records.next().is_none() { batch.next_offset } else { record.offset + 1 };
+                self.count(&batch, left, next);
+                return self.writer.mark(at, Position { offset: next, leader_epoch }).map(drop);
             }
             if flushed && self.consumer.poll_news() {
                 stopped = Some(record.offset + 1);
@@ -140,10 +145,11 @@ impl<F: Format> ConsumeRun<F> {
         let again = self.repeats(places);
         if !again.is_empty() {
             tracing::warn!(
-                partitions = named(places),
-                "revoked before the commit succeeded; records that will be read again: {again}"
+                "partitions {} were revoked before the commit succeeded; records that will be read again: {again}",
+                named(places)
             );
         }
+        self.metrics.revoked(places);
         self.forget(places);
         Ok(())
     }
@@ -153,7 +159,8 @@ impl<F: Format> ConsumeRun<F> {
         self.writer.flush()?;
         let again = self.repeats(places);
         let again = if again.is_empty() { again } else { format!("; records that will be read again: {again}") };
-        tracing::warn!(partitions = named(places), "lost: {why}{again}");
+        tracing::warn!("lost partitions {}: {why}{again}", named(places));
+        self.metrics.revoked(places);
         self.forget(places);
         Ok(())
     }
@@ -174,8 +181,17 @@ impl<F: Format> ConsumeRun<F> {
         again.join(", ")
     }
 
+    /// The topic of `places` was deleted: nothing more comes of it.
+    fn on_deleted(&mut self, places: &[TopicPartition]) -> Result<()> {
+        self.writer.flush()?;
+        if let Some(of) = places.first() {
+            tracing::warn!("topic {} was deleted: no longer consuming it", of.topic);
+        }
+        self.forget(places);
+        Ok(())
+    }
+
     fn forget(&mut self, places: &[TopicPartition]) {
-        self.metrics.revoked(places);
         self.writer.forget(places);
         self.committed.retain(|key, _| !places.contains(key));
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
@@ -215,6 +231,7 @@ impl<F: Format> ConsumeRun<F> {
             match self.consumer.next(Instant::now()) {
                 Ok(Event::Revoking(places)) => self.on_revoked(&places)?,
                 Ok(Event::Lost(places, why)) => self.on_lost(&places, &why)?,
+                Ok(Event::Deleted(places)) => self.on_deleted(&places)?,
                 _ => break,
             }
         }

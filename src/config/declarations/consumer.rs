@@ -19,7 +19,9 @@ properties! {
     CLIENT_RACK: Text =
         Property::new("client.rack", Text, "Rack of the client, to read from the nearest replica").flag("--rack");
     FETCH_MAX_BYTES: Or<Size> =
-        Property::new("fetch.max.bytes", Or(Size(0..=INT_SIZE), "16M"), "Memory for records that are fetched ahead");
+        Property::new("fetch.max.bytes", Or(Size(0..=INT_SIZE), "16M"), "Memory for records that are fetched ahead, unpacked; size of a response");
+    FETCH_MAX_UNPACKED: Or<Size> =
+        Property::new("fetch.max.unpacked.bytes", Or(Size(1..=INT_SIZE), "256M"), "Size that one record batch may unpack to");
     FETCH_MAX_WAIT: Or<Millis> =
         Property::new("fetch.max.wait.ms", Or(Millis(0..=INT), "500"), "How long a broker may wait for `fetch.min.bytes` before it responds")
             .also(&["fetch.wait.max.ms"]);
@@ -40,7 +42,7 @@ properties! {
         Property::new("isolation.level", Or(Parsed(parse_isolation, "`read_committed` or `read_uncommitted`"), "read_committed"), "Isolation level")
             .flag("--isolation");
     MAX_PARTITION_FETCH_BYTES: Or<Size> =
-        Property::new("max.partition.fetch.bytes", Or(Size(0..=INT_SIZE), "4M"), "Size of a fetch of one partition")
+        Property::new("max.partition.fetch.bytes", Or(Size(0..=INT_SIZE), "4M"), "Size of one partition in a response")
             .also(&["fetch.message.max.bytes"]);
     MAX_POLL_INTERVAL: Or<Millis> =
         Property::new("max.poll.interval.ms", Or(Millis(1..=INT), "300000"), "How long the output may stall before the member leaves")

@@ -292,6 +292,7 @@ fn each_record(batch: &RawBatch, mut f: impl FnMut(RecordRef<'_>)) {
         until: Offset::MAX,
         isolation: Isolation::Uncommitted,
         aborted: Vec::new(),
+        max_unpacked: usize::MAX,
     };
     let (decoded, _) = decoder.decode(vec![batch.clone()]);
     decoded.iter().flat_map(|batch| batch.records().map_while(Result::ok)).for_each(&mut f);

@@ -75,6 +75,7 @@ fn an_open_transaction_holds_back_the_last_stable_offset_until_its_marker() {
         until: Offset::MAX,
         isolation: Isolation::Committed,
         aborted: log.aborted(0, 8).map(|aborted| (aborted.producer_id, aborted.first)).collect(),
+        max_unpacked: usize::MAX,
     };
     let (decoded, corrupt) = decoder.decode(batches(log.read(0, 8, usize::MAX, true)).unwrap());
     assert!(corrupt.is_none());

@@ -1,46 +1,86 @@
 //! One fetch: what differs by the broker's version is set here.
 
-use super::super::cluster::{Cluster, Lane};
-use super::positions::Plan;
+use super::super::cluster::{Cluster, Lane, topic_name};
+use super::positions::Target;
+use crate::engine::Isolation;
 use crate::error::Result;
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use crate::record::{BrokerId, LeaderEpoch};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{BrokerId as WireBrokerId, FetchRequest, FetchResponse};
 use kafka_protocol::protocol::StrBytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The last version of Fetch that names topics; later ones have ids (KIP-516).
+/// The last version of Fetch that names topics; later ones have IDs (KIP-516).
 const LAST_FETCH_BY_NAME: i16 = 12;
 /// Fetch takes the consumer's rack from this version on (KIP-392).
 const FIRST_FETCH_WITH_RACK: i16 = 11;
-/// Fetch tells of a truncated log from this version on (KIP-320, KIP-595).
+/// Fetch reports a truncated log from this version on (KIP-320, KIP-595).
 const FIRST_FETCH_WITH_LAST_EPOCH: i16 = 12;
-/// An answered fetch.
-pub(super) type Answer = (Plan, Result<FetchResponse>);
 
-/// Sends `request` to the plan's broker, which may keep it for `wait`.
-pub(super) async fn fetch(
-    cluster: Arc<Cluster>,
-    plan: Plan,
+/// What a fetch asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) isolation: Isolation,
+    /// Bytes of the response.
+    pub(super) response: usize,
+    /// Bytes of each partition.
+    pub(super) partition: usize,
+    /// Bytes of new records that the broker waits for, for as long as `wait`.
+    pub(super) least: usize,
+    pub(super) wait: Duration,
+}
+
+/// A fetch of `targets`, in this order.
+pub(super) fn request<'a>(targets: impl IntoIterator<Item = &'a Target>, limits: Limits) -> FetchRequest {
+    let size = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    let mut indexes: BTreeMap<&str, usize> = BTreeMap::new();
+    for target in targets {
+        let partition = FetchPartition::default()
+            .with_partition(target.of.partition)
+            .with_current_leader_epoch(LeaderEpoch::to_wire(target.leader_epoch))
+            .with_fetch_offset(target.position)
+            .with_last_fetched_epoch(LeaderEpoch::to_wire(target.last_epoch))
+            .with_log_start_offset(-1)
+            .with_partition_max_bytes(size(limits.partition));
+        let index = *indexes.entry(&target.of.topic).or_insert_with(|| {
+            topics.push(FetchTopic::default().with_topic(topic_name(&target.of.topic)).with_topic_id(target.topic_id));
+            topics.len() - 1
+        });
+        topics[index].partitions.push(partition);
+    }
+    FetchRequest::default()
+        .with_replica_id(WireBrokerId(-1))
+        .with_max_wait_ms(limits.wait.as_millis() as i32)
+        .with_min_bytes(size(limits.least))
+        .with_max_bytes(size(limits.response))
+        .with_isolation_level(i8::from(limits.isolation == Isolation::Committed))
+        .with_session_epoch(-1) // no fetch session (KIP-227)
+        .with_topics(topics)
+}
+
+/// Sends `request` to a broker.
+pub(super) async fn send(
+    cluster: &Arc<Cluster>,
+    broker: BrokerId,
+    lane: Lane,
     mut request: FetchRequest,
-    wait: Duration,
     rack: Option<String>,
-) -> Answer {
-    let ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
-    let newest = if ids { i16::MAX } else { LAST_FETCH_BY_NAME };
-    let limit = wait + cluster.options.request_timeout;
-    let response = async {
-        let connection = cluster.broker_on(plan.broker, Lane::Fetch).await?;
-        let version = connection.version::<FetchRequest>(newest)?;
-        if let Some(rack) = rack.filter(|_| version >= FIRST_FETCH_WITH_RACK) {
-            request.rack_id = StrBytes::from_string(rack);
-        }
-        if version < FIRST_FETCH_WITH_LAST_EPOCH {
-            let partitions = request.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-            partitions.for_each(|partition| partition.last_fetched_epoch = -1);
-        }
-        connection.request_within(&request, version, limit).await
-    };
-    let response = response.await;
-    (plan, response)
+) -> Result<FetchResponse> {
+    let has_ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
+    let newest = if has_ids { i16::MAX } else { LAST_FETCH_BY_NAME };
+    let limit = Duration::from_millis(request.max_wait_ms.max(0) as u64) + cluster.options.request_timeout;
+    let connection = cluster.broker_on(broker.0, lane).await?;
+    let version = connection.version::<FetchRequest>(newest)?;
+    if let Some(rack) = rack.filter(|_| version >= FIRST_FETCH_WITH_RACK) {
+        request.rack_id = StrBytes::from_string(rack);
+    }
+    if version < FIRST_FETCH_WITH_LAST_EPOCH {
+        let partitions = request.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.last_fetched_epoch = -1);
+    }
+    connection.request_within(&request, version, limit).await
 }

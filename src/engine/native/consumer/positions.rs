@@ -1,19 +1,45 @@
 //! Where each partition's fetching stands: a state machine without sockets or a clock of its own.
+//!
+//! A partition is added with the offset to begin at still to be looked up, is announced once that is known, and is then
+//! fetched. Every question to a broker has a [`RequestId`]; an answer counts only while its partition waits for that
+//! request, so that what was asked of an old leader, an old topic or an earlier assignment changes nothing.
 
-use crate::record::{LeaderEpoch, Offset, Position, TopicPartition};
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use crate::engine::Start;
+use crate::error::Error;
+use crate::record::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition};
+pub(super) use plan::{Plan, Question};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// How long a follower is read from before the leader is asked again (KIP-392).
 const FOLLOWER_FOR: Duration = Duration::from_secs(300);
+/// How long partitions that can be read wait for those that were added with them, so that they begin together.
+const OPENING: Duration = Duration::from_secs(1);
+/// A problem is reported once it has lasted this long.
+const LASTING: Duration = Duration::from_secs(1);
+/// How long records may wait for their transaction before that is reported.
+const HELD_BACK: Duration = Duration::from_secs(3);
 
-/// A partition to be read, from `position` up to `until`.
+/// One assignment of a partition: the same partition, assigned again later, has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct AssignmentId(u64);
+
+/// A question to a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestId(u64);
+
+/// What a partition's fetches ask for.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) of: TopicPartition,
-    /// Nil when the broker has no topic ids.
-    pub(super) id: Uuid,
+    /// Nil when the broker has no topic IDs (before Kafka 2.8, KIP-516).
+    pub(super) topic_id: Uuid,
+    pub(super) leader_epoch: Option<LeaderEpoch>,
     pub(super) position: Offset,
     /// [`Offset::MAX`] for no end.
     pub(super) until: Offset,
@@ -21,87 +47,177 @@ pub(super) struct Target {
     pub(super) last_epoch: Option<LeaderEpoch>,
 }
 
-impl Target {
-    /// The partition, and where it begins.
-    pub(super) fn begins(&self) -> (TopicPartition, Position) {
-        let begins = Position { offset: self.position, leader_epoch: self.last_epoch };
-        (self.of.clone(), begins)
-    }
+/// Where a partition begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begin {
+    pub(super) position: Position,
+    /// [`Offset::MAX`] for no end.
+    pub(super) until: Offset,
 }
 
-/// One taking up of a partition: the same partition, taken up again later, has another.
-pub(super) type TargetId = u64;
+/// What is to be done with a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its first position is looked up.
+    Begins(Start),
+    /// Its leader is asked whether the position lies in the log.
+    Checks,
+    /// It is fetched.
+    Reads,
+}
+
+/// What metadata changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeaderChange {
+    Taken,
+    /// The epoch is older than one that is known.
+    Stale,
+    /// The topic was deleted and created again: it begins again.
+    Recreated,
+}
+
+/// Which replica is read instead of the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replica {
+    Leader,
+    Follower(BrokerId, Instant),
+    /// A follower lacked the position: only the leader is read until then.
+    LeaderUntil(Instant),
+}
+
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    last: Error,
+    is_reported: bool,
+}
+
+#[derive(Debug)]
+struct HeldBack {
+    since: Instant,
+    records: i64,
+    is_reported: bool,
+}
 
 #[derive(Debug)]
 struct Partition {
     target: Target,
-    leader: Option<i32>,
-    leader_epoch: Option<LeaderEpoch>,
-    /// A follower that the leader has sent us to, and until when to believe it.
-    follower: Option<(i32, Instant)>,
-    /// The broker that a fetch of it is in flight to.
-    in_flight: Option<i32>,
-    /// Not fetched before.
+    stage: Stage,
+    /// Others that were added with it are waited for until then.
+    opening_until: Instant,
+    /// Whether the command knows where it begins; it is not fetched before.
+    is_announced: bool,
+    /// Whether it was read before its topic was created again.
+    is_restarted: bool,
+    leader: Option<BrokerId>,
+    replica: Replica,
+    /// The question on its way about it.
+    asking: Option<RequestId>,
+    /// Nothing is asked before.
     retry_at: Option<Instant>,
-    /// Since when no fetch of it has succeeded.
-    failing_since: Option<Instant>,
+    attempts: u32,
+    trouble: Option<Trouble>,
+    /// Since when metadata does not list it.
+    missing_since: Option<Instant>,
+    /// Records that wait for the end of a transaction.
+    held_back: Option<HeldBack>,
+    /// Whether its last answer had records.
+    had_records: bool,
+    /// When it last had its turn, counted in answers.
+    served: u64,
 }
 
 impl Partition {
     fn is_done(&self) -> bool {
-        self.target.position >= self.target.until
+        self.stage == Stage::Reads && self.is_announced && self.target.position >= self.target.until
     }
 
-    fn source(&self, now: Instant) -> Option<i32> {
-        let follower = self.follower.filter(|(_, until)| *until > now).map(|(broker, _)| broker);
-        self.leader.map(|leader| follower.unwrap_or(leader))
+    fn is_due(&self, now: Instant) -> bool {
+        self.asking.is_none() && self.retry_at.is_none_or(|at| at <= now) && !self.is_done()
+    }
+
+    fn is_opening(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Begins(_)) && self.attempts == 0 && now < self.opening_until
+    }
+
+    fn source(&self, now: Instant) -> Option<BrokerId> {
+        match self.replica {
+            Replica::Follower(broker, until) if until > now => self.leader.map(|_| broker),
+            _ => self.leader,
+        }
     }
 }
 
-/// One fetch to one broker.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) broker: i32,
-    pub(super) partitions: Vec<TargetId>,
+/// Whether anything is asked of a broker, and when it may be asked again.
+#[derive(Debug, Default)]
+struct Broker {
+    fetch: Option<RequestId>,
+    rests_until: Option<Instant>,
+    /// Answers in a row that came at once and brought nothing.
+    fruitless: u32,
 }
 
 /// Positions of all partitions that are read.
 #[derive(Debug, Default)]
 pub(super) struct Positions {
-    partitions: BTreeMap<TargetId, Partition>,
-    next_id: TargetId,
-    /// Where the next plan begins, so that no partition waits for ever behind others that fill each answer.
-    turn: TargetId,
+    partitions: BTreeMap<AssignmentId, Partition>,
+    brokers: BTreeMap<BrokerId, Broker>,
+    next_id: u64,
+    next_request: u64,
+    answers: u64,
 }
 
 impl Positions {
-    /// Takes up a partition.
-    pub(super) fn add(&mut self, target: Target) -> TargetId {
+    /// Adds a partition that is to begin at `start`.
+    pub(super) fn add(&mut self, of: TopicPartition, start: Start, now: Instant) -> AssignmentId {
+        let target =
+            Target { of, topic_id: Uuid::nil(), leader_epoch: None, position: 0, until: Offset::MAX, last_epoch: None };
         let partition = Partition {
             target,
+            stage: Stage::Begins(start),
+            opening_until: now + OPENING,
+            is_announced: false,
+            is_restarted: false,
             leader: None,
-            leader_epoch: None,
-            follower: None,
-            in_flight: None,
+            replica: Replica::Leader,
+            asking: None,
             retry_at: None,
-            failing_since: None,
+            attempts: 0,
+            trouble: None,
+            missing_since: None,
+            held_back: None,
+            had_records: true,
+            served: 0,
         };
         self.next_id += 1;
-        self.partitions.insert(self.next_id, partition);
-        self.next_id
+        self.partitions.insert(AssignmentId(self.next_id), partition);
+        AssignmentId(self.next_id)
     }
 
-    /// Lets go of partitions: what is still fetched of them is not wanted any more. Returns which they were.
-    pub(super) fn remove(&mut self, unwanted: impl Fn(&Target) -> bool) -> Vec<TargetId> {
-        self.partitions.extract_if(.., |_, partition| unwanted(&partition.target)).map(|(id, _)| id).collect()
+    /// Removes partitions: answers about them change nothing any more.
+    pub(super) fn remove(&mut self, unwanted: impl Fn(&TopicPartition) -> bool) -> Vec<AssignmentId> {
+        self.partitions.extract_if(.., |_, partition| unwanted(&partition.target.of)).map(|(id, _)| id).collect()
     }
 
-    pub(super) fn target(&self, id: TargetId) -> Option<&Target> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
+    }
+
+    pub(super) fn ids(&self) -> Vec<AssignmentId> {
+        self.partitions.keys().copied().collect()
+    }
+
+    pub(super) fn target(&self, id: AssignmentId) -> Option<&Target> {
         self.partitions.get(&id).map(|partition| &partition.target)
     }
 
-    pub(super) fn leader_epoch(&self, id: TargetId) -> Option<LeaderEpoch> {
-        self.partitions.get(&id)?.leader_epoch
+    pub(super) fn attempts(&self, id: AssignmentId) -> u32 {
+        self.partitions.get(&id).map_or(0, |partition| partition.attempts)
+    }
+
+    /// The partition, while it waits for the answer to `request`.
+    pub(super) fn awaiting(&self, id: AssignmentId, request: RequestId) -> Option<&Target> {
+        self.partitions.get(&id).filter(|partition| partition.asking == Some(request)).map(|p| &p.target)
     }
 
     /// Whether all partitions are read up to their ends.
@@ -109,176 +225,233 @@ impl Positions {
         self.partitions.values().all(Partition::is_done)
     }
 
-    /// The one of `among` that is a partition of `topic`, or of the topic with this id where the name is empty.
-    pub(super) fn find(&self, among: &[TargetId], topic: &str, id: Uuid, partition: i32) -> Option<TargetId> {
-        among.iter().copied().find(|of| {
-            self.target(*of).is_some_and(|t| {
-                t.of.partition == partition && if topic.is_empty() { t.id == id } else { &*t.of.topic == topic }
-            })
-        })
+    /// Whether a partition without a known leader is to be looked up now.
+    pub(super) fn needs_leaders(&self, now: Instant) -> bool {
+        self.partitions.values().any(|p| p.leader.is_none() && p.is_due(now))
     }
 
-    /// Partitions without a known leader that may be looked up now.
-    pub(super) fn leaderless(&self, now: Instant) -> Vec<TargetId> {
-        let due = |p: &Partition| p.leader.is_none() && p.retry_at.is_none_or(|at| at <= now) && !p.is_done();
-        self.partitions.iter().filter(|(_, p)| due(p)).map(|(id, _)| *id).collect()
+    /// Whether the partition has no known leader.
+    pub(super) fn is_leaderless(&self, id: AssignmentId) -> bool {
+        self.partitions.get(&id).is_some_and(|partition| partition.leader.is_none())
     }
 
-    /// The leader as metadata tells it; an older epoch than known is stale and ignored (KIP-320).
-    pub(super) fn set_leader(&mut self, of: TargetId, id: Uuid, leader: Option<i32>, epoch: Option<LeaderEpoch>) {
-        let Some(partition) = self.partitions.get_mut(&of) else { return };
-        if epoch.is_none() || epoch >= partition.leader_epoch {
-            if partition.leader.is_some() && partition.leader != leader {
-                let (TopicPartition { topic, partition: number }, before) = (&partition.target.of, partition.leader);
-                tracing::info!(topic = &**topic, partition = number, before, leader, "the leader changed");
+    /// Takes the leader that metadata names. An older epoch than known is stale and ignored (KIP-320), unless the topic
+    /// is another one by its ID: that one begins at `restart`.
+    pub(super) fn set_leader(
+        &mut self,
+        id: AssignmentId,
+        topic_id: Uuid,
+        leader: BrokerId,
+        epoch: Option<LeaderEpoch>,
+        restart: Start,
+    ) -> LeaderChange {
+        let Some(partition) = self.partitions.get_mut(&id) else { return LeaderChange::Stale };
+        partition.missing_since = None;
+        let known = partition.target.topic_id;
+        let is_recreated = !known.is_nil() && !topic_id.is_nil() && known != topic_id;
+        if is_recreated {
+            partition.is_restarted |= partition.is_announced;
+            partition.is_announced = false;
+            partition.stage = Stage::Begins(restart);
+            partition.target.last_epoch = None;
+            partition.asking = None;
+            partition.leader = None;
+        } else if epoch.is_some() && epoch < partition.target.leader_epoch {
+            return LeaderChange::Stale;
+        }
+        if partition.leader != Some(leader) {
+            if let Some(before) = partition.leader {
+                tracing::info!(partition = %partition.target.of, %before, %leader, "the leader changed");
             }
-            partition.leader = leader;
-            partition.leader_epoch = epoch;
-            partition.target.id = id;
+            // What the old leader still answers is not believed.
+            partition.asking = None;
+            partition.replica = Replica::Leader;
+            partition.leader = Some(leader);
         }
+        partition.target.leader_epoch = epoch;
+        partition.target.topic_id = topic_id;
+        if is_recreated { LeaderChange::Recreated } else { LeaderChange::Taken }
     }
 
-    /// The leader says that another replica is nearer.
-    pub(super) fn follow(&mut self, id: TargetId, broker: i32, now: Instant) {
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.follower = Some((broker, now + FOLLOWER_FOR));
-        }
+    /// Metadata does not list the partition. Returns for how long it has not.
+    pub(super) fn missing(&mut self, id: AssignmentId, now: Instant) -> Duration {
+        let Some(partition) = self.partitions.get_mut(&id) else { return Duration::ZERO };
+        now.saturating_duration_since(*partition.missing_since.get_or_insert(now))
     }
 
-    /// One fetch for each broker that has none in flight and something to be fetched.
-    pub(super) fn plan(&mut self, now: Instant) -> Vec<Plan> {
-        let busy: Vec<i32> = self.partitions.values().filter_map(|p| p.in_flight).collect();
-        let mut by_broker: BTreeMap<i32, Vec<TargetId>> = BTreeMap::new();
-        let (before, after) = (self.partitions.range(..=self.turn), self.partitions.range(self.turn + 1..));
-        for (id, partition) in after.chain(before) {
-            let Some(broker) = partition.source(now) else { continue };
-            if partition.retry_at.is_some_and(|at| at > now) || busy.contains(&broker) || partition.is_done() {
-                continue;
-            }
-            by_broker.entry(broker).or_default().push(*id);
-        }
-        let next = self.partitions.range(self.turn + 1..).next().or_else(|| self.partitions.iter().next());
-        self.turn = next.map_or(0, |(id, _)| *id);
-        for (broker, ids) in &by_broker {
-            for id in ids {
-                if let Some(partition) = self.partitions.get_mut(id) {
-                    partition.in_flight = Some(*broker);
-                }
-            }
-        }
-        by_broker.into_iter().map(|(broker, partitions)| Plan { broker, partitions }).collect()
-    }
-
-    /// The fetch is answered; what was got ends before `next`, when anything was.
-    pub(super) fn fetched(&mut self, id: TargetId, next: Option<Position>) {
+    /// The partition begins there; it is fetched once it is announced.
+    pub(super) fn begin(&mut self, id: AssignmentId, begin: Begin) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        partition.in_flight = None;
-        partition.retry_at = None;
-        partition.failing_since = None;
+        partition.target.position = begin.position.offset;
+        partition.target.last_epoch = begin.position.leader_epoch;
+        partition.target.until = begin.until;
+        partition.stage = Stage::Reads;
+        partition.succeed();
+    }
+
+    /// Partitions that begin now, once all that were added with them were tried; and whether each was read before.
+    pub(super) fn announce(&mut self, now: Instant) -> Vec<(AssignmentId, bool)> {
+        if self.partitions.values().any(|partition| partition.is_opening(now)) {
+            return Vec::new();
+        }
+        let new = self.partitions.iter_mut().filter(|(_, p)| p.stage == Stage::Reads && !p.is_announced);
+        let announce = |(id, partition): (&AssignmentId, &mut Partition)| {
+            partition.is_announced = true;
+            (*id, std::mem::take(&mut partition.is_restarted))
+        };
+        new.map(announce).collect()
+    }
+
+    /// The leader names a replica that is nearer.
+    pub(super) fn follow(&mut self, id: AssignmentId, broker: BrokerId, now: Instant) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.replica = Replica::Follower(broker, now + FOLLOWER_FOR);
+        }
+    }
+
+    /// A follower lacks the position: the leader is asked, and read for a while. False when it was the leader.
+    pub(super) fn back_to_leader(&mut self, id: AssignmentId, now: Instant) -> bool {
+        let Some(partition) = self.partitions.get_mut(&id) else { return false };
+        let is_follower = matches!(partition.replica, Replica::Follower(..));
+        if is_follower {
+            partition.asking = None;
+            partition.replica = Replica::LeaderUntil(now + FOLLOWER_FOR);
+        }
+        is_follower
+    }
+
+    /// The leader is to be asked whether the position lies in the log.
+    pub(super) fn check(&mut self, id: AssignmentId) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            (partition.stage, partition.asking) = (Stage::Checks, None);
+        }
+    }
+
+    /// The position lies in the log after all: it is fetched again.
+    pub(super) fn checked(&mut self, id: AssignmentId) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            (partition.stage, partition.asking) = (Stage::Reads, None);
+        }
+    }
+
+    /// The fetch is answered; what it brought ends before `next`. Returns how long a reported problem lasted that ends
+    /// with this.
+    pub(super) fn fetched(&mut self, id: AssignmentId, next: Option<Position>) -> Option<Duration> {
+        self.answers += 1;
+        let partition = self.partitions.get_mut(&id)?;
+        partition.had_records = next.is_some();
         if let Some(next) = next {
             partition.target.position = next.offset.max(partition.target.position);
             partition.target.last_epoch = next.leader_epoch;
+            partition.served = self.answers;
+        }
+        let trouble = partition.trouble.take().filter(|trouble| trouble.is_reported);
+        partition.succeed();
+        trouble.map(|trouble| trouble.since.elapsed())
+    }
+
+    /// So many records at the position wait for the end of a transaction.
+    pub(super) fn hold_back(&mut self, id: AssignmentId, records: i64, now: Instant) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        match &mut partition.held_back {
+            _ if records <= 0 => partition.held_back = None,
+            Some(held_back) => held_back.records = records,
+            none => *none = Some(HeldBack { since: now, records, is_reported: false }),
         }
     }
 
-    /// Goes on elsewhere: what stood between was cut off, or deleted.
-    pub(super) fn reset(&mut self, id: TargetId, position: Offset) {
+    /// Continues elsewhere: what stood between was truncated or deleted.
+    pub(super) fn reset(&mut self, id: AssignmentId, position: Offset) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        partition.in_flight = None;
+        (partition.stage, partition.asking) = (Stage::Reads, None);
         partition.target.position = position;
         partition.target.last_epoch = None;
     }
 
-    /// The fetch failed in a way that another leader or another moment may mend. Returns for how long it has failed.
-    pub(super) fn failed(&mut self, id: TargetId, now: Instant, wait: Duration) -> Duration {
-        let Some(partition) = self.partitions.get_mut(&id) else { return Duration::ZERO };
-        partition.in_flight = None;
+    /// What was asked failed in a way that another leader or another moment may mend: the leader is looked up after
+    /// `wait`.
+    pub(super) fn failed(&mut self, id: AssignmentId, error: Error, now: Instant, wait: Duration) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.asking = None;
         partition.leader = None;
-        partition.follower = None;
+        partition.replica = match partition.replica {
+            Replica::Follower(..) => Replica::Leader,
+            other => other,
+        };
         partition.retry_at = Some(now + wait);
-        now.saturating_duration_since(*partition.failing_since.get_or_insert(now))
+        partition.attempts += 1;
+        match &mut partition.trouble {
+            Some(trouble) => trouble.last = error,
+            none => *none = Some(Trouble { since: now, last: error, is_reported: false }),
+        }
     }
 
-    /// When a partition that waits may be tried again.
-    pub(super) fn next_retry(&self) -> Option<Instant> {
-        let waiting = self.partitions.values().filter(|p| p.in_flight.is_none() && !p.is_done());
-        waiting.filter_map(|p| p.retry_at).min()
+    /// Problems that have begun to last and were not reported.
+    pub(super) fn lasting_troubles(&mut self, now: Instant) -> Vec<(TopicPartition, Error)> {
+        let mut lasting = Vec::new();
+        // Of a topic that may have been deleted there is a report when that is known.
+        for partition in self.partitions.values_mut().filter(|partition| partition.missing_since.is_none()) {
+            if let Some(trouble) = partition.trouble.as_mut().filter(|t| !t.is_reported && t.since + LASTING <= now) {
+                trouble.is_reported = true;
+                lasting.push((partition.target.of.clone(), trouble.last.clone()));
+            }
+        }
+        lasting
+    }
+
+    /// Partitions whose records wait for a transaction long enough to be reported, and how many of each.
+    pub(super) fn held_back(&mut self, now: Instant) -> Vec<(TopicPartition, i64)> {
+        let lasts = |p: &Partition| p.held_back.as_ref().is_some_and(|h| !h.is_reported && h.since + HELD_BACK <= now);
+        if !self.partitions.values().any(lasts) {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        for partition in self.partitions.values_mut() {
+            if let Some(held_back) = partition.held_back.as_mut().filter(|held_back| !held_back.is_reported) {
+                held_back.is_reported = true;
+                all.push((partition.target.of.clone(), held_back.records));
+            }
+        }
+        all
+    }
+
+    /// What cannot be read, once everything else is read to its end: partitions that have failed for longer than
+    /// `limit` allows, which is told whether a partition has begun.
+    pub(super) fn unreadable(
+        &self,
+        now: Instant,
+        limit: impl Fn(bool) -> Duration,
+    ) -> Option<Vec<(TopicPartition, Error)>> {
+        let mut failed = Vec::new();
+        for partition in self.partitions.values().filter(|partition| !partition.is_done()) {
+            let has_begun = !matches!(partition.stage, Stage::Begins(_));
+            let trouble = partition.trouble.as_ref().filter(|trouble| trouble.since + limit(has_begun) <= now)?;
+            failed.push((partition.target.of.clone(), trouble.last.clone()));
+        }
+        if failed.is_empty() { None } else { Some(failed) }
+    }
+
+    /// The next moment at which something can be done that cannot be done now. What is due already waits for an event.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let of_partition = |p: &Partition| {
+            let retry = p.retry_at.filter(|_| p.asking.is_none() && !p.is_done());
+            let opening = Some(p.opening_until).filter(|_| p.is_opening(now));
+            let trouble =
+                p.trouble.as_ref().filter(|t| !t.is_reported && p.missing_since.is_none()).map(|t| t.since + LASTING);
+            let held_back = p.held_back.as_ref().filter(|h| !h.is_reported).map(|h| h.since + HELD_BACK);
+            [retry, opening, trouble, held_back]
+        };
+        let partitions = self.partitions.values().flat_map(of_partition).flatten();
+        let brokers = self.brokers.values().filter_map(|broker| broker.rests_until);
+        partitions.chain(brokers).filter(|at| *at > now).min()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(partition: i32, position: Offset, until: Offset) -> Target {
-        Target { of: TopicPartition::new("t", partition), id: Uuid::nil(), position, until, last_epoch: None }
-    }
-
-    fn next(offset: Offset) -> Option<Position> {
-        Some(Position { offset, leader_epoch: LeaderEpoch::from_wire(5) })
-    }
-
-    #[test]
-    fn a_broker_gets_one_fetch_at_a_time_and_none_for_ended_partitions() {
-        let now = Instant::now();
-        let mut positions = Positions::default();
-        let [a, _, c] = [target(0, 0, 9), target(1, 9, 9), target(2, 0, 9)].map(|target| positions.add(target));
-        assert_eq!(positions.leaderless(now), [a, c]);
-        positions.set_leader(a, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
-        positions.set_leader(c, Uuid::nil(), Some(2), LeaderEpoch::from_wire(5));
-        let brokers = |plans: Vec<Plan>| plans.into_iter().map(|p| (p.broker, p.partitions)).collect::<Vec<_>>();
-        assert_eq!(brokers(positions.plan(now)), [(1, vec![a]), (2, vec![c])]);
-        assert_eq!(brokers(positions.plan(now)), []);
-        positions.fetched(a, next(9));
-        positions.fetched(c, next(4));
-        assert_eq!(brokers(positions.plan(now)), [(2, vec![c])]);
-        positions.fetched(c, next(9));
-        assert!(positions.ended());
-    }
-
-    #[test]
-    fn a_failed_partition_waits_then_looks_for_its_leader() {
-        let now = Instant::now();
-        let wait = Duration::from_millis(100);
-        let mut positions = Positions::default();
-        let id = positions.add(target(0, 0, 9));
-        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
-        positions.plan(now);
-        positions.failed(id, now, wait);
-        assert!(positions.leaderless(now).is_empty());
-        assert_eq!(positions.next_retry(), Some(now + wait));
-        assert_eq!(positions.leaderless(now + wait), [id]);
-        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(4));
-        assert!(positions.plan(now + wait).is_empty(), "an older epoch is stale");
-        positions.set_leader(id, Uuid::nil(), Some(2), LeaderEpoch::from_wire(6));
-        assert_eq!(positions.plan(now + wait).len(), 1);
-    }
-
-    #[test]
-    fn a_partition_let_go_is_forgotten_and_another_time_another() {
-        let now = Instant::now();
-        let mut positions = Positions::default();
-        let first = positions.add(target(0, 0, 9));
-        positions.set_leader(first, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
-        positions.plan(now);
-        assert_eq!(positions.remove(|target| target.of.partition == 0), [first]);
-        assert_eq!(positions.find(&[first], "t", Uuid::nil(), 0), None);
-        let second = positions.add(target(0, 3, 9));
-        assert_ne!(first, second);
-        positions.fetched(first, next(7));
-        assert_eq!(positions.target(second).map(|target| target.position), Some(3));
-    }
-
-    #[test]
-    fn a_nearer_replica_is_read_until_it_fails() {
-        let now = Instant::now();
-        let mut positions = Positions::default();
-        let id = positions.add(target(0, 0, 9));
-        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
-        positions.follow(id, 3, now);
-        assert_eq!(positions.plan(now)[0].broker, 3);
-        positions.failed(id, now, Duration::ZERO);
-        positions.set_leader(id, Uuid::nil(), Some(1), LeaderEpoch::from_wire(5));
-        assert_eq!(positions.plan(now)[0].broker, 1);
+impl Partition {
+    fn succeed(&mut self) {
+        self.asking = None;
+        self.retry_at = None;
+        self.attempts = 0;
+        self.trouble = None;
     }
 }

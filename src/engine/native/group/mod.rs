@@ -19,7 +19,7 @@ mod task;
 pub use assignors::Assignor;
 pub(super) use committer::Committer;
 pub(super) use ownership::AssignmentNumber;
-pub(super) use requests::partition_counts;
+use requests::partition_counts;
 
 use super::cluster::Cluster;
 use crate::engine::{GroupConfig, GroupProtocol, Subscription};
@@ -46,9 +46,9 @@ pub(super) enum Change {
     /// These are to be read from now on; none is a change too.
     Assigned(BTreeSet<TopicPartition>, AssignmentNumber),
     /// These are to be released: written, committed, and then [`Member::released`].
-    Revoking(BTreeSet<TopicPartition>, AssignmentNumber),
+    Revoking(BTreeSet<TopicPartition>),
     /// These may be others' by now: nothing can be committed for them.
-    Lost(BTreeSet<TopicPartition>, AssignmentNumber, Error),
+    Lost(BTreeSet<TopicPartition>, Error),
     /// The membership has ended.
     Failed(Error),
 }

@@ -348,10 +348,7 @@ impl Requests {
 }
 
 /// The existing topics of `subscription`, and how many partitions each has.
-pub(in super::super) async fn partition_counts(
-    cluster: &Cluster,
-    subscription: &Subscription,
-) -> Result<PartitionCounts> {
+pub(super) async fn partition_counts(cluster: &Cluster, subscription: &Subscription) -> Result<PartitionCounts> {
     let names: Option<Vec<&str>> = match subscription {
         Subscription::Topics(names) => Some(names.iter().map(String::as_str).collect()),
         Subscription::Pattern(_) => None,

@@ -159,12 +159,12 @@ impl Task {
                 return self.tell(Change::Assigned(partitions, number));
             }
             Effect::Revoke(partitions) => {
-                let number = self.change(|ownership| ownership.revoking(&partitions));
-                return self.tell(Change::Revoking(partitions, number));
+                self.change(|ownership| ownership.revoking(&partitions));
+                return self.tell(Change::Revoking(partitions));
             }
             Effect::Lose(partitions, error) => {
-                let number = self.change(|ownership| ownership.lost(&partitions));
-                return self.tell(Change::Lost(partitions, number, error));
+                self.change(|ownership| ownership.lost(&partitions));
+                return self.tell(Change::Lost(partitions, error));
             }
             Effect::Fail(error) => return self.tell(Change::Failed(error)),
             Effect::Left => {}

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 
-/// A batch that claims to decompress to more than this is refused, whatever it is: no unbounded memory.
-const MAX_DECOMPRESSED: usize = 512 << 20;
+/// What one batch may unpack to where nobody sets another limit.
+const MAX_UNPACKED: usize = 512 << 20;
 
 /// What snappy-java ("xerial") puts before its blocks: magic, version 1, compatible with version 1.
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
@@ -58,18 +58,26 @@ impl Codec {
         }
     }
 
+    /// [`Codec::decompress_within`] 512 MiB.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decompress(self, input: &[u8]) -> io::Result<Vec<u8>> {
+        self.decompress_within(input, MAX_UNPACKED)
+    }
+
     /// Decompresses one batch or one wrapper message.
     ///
     /// # Errors
-    /// The bytes are not what the codec writes, or more than 512 MiB come out.
-    pub fn decompress(self, input: &[u8]) -> io::Result<Vec<u8>> {
+    /// The bytes are not what the codec writes, or more than `limit` bytes come out.
+    pub fn decompress_within(self, input: &[u8], limit: usize) -> io::Result<Vec<u8>> {
         match self {
             Self::None => Ok(input.to_vec()),
-            Self::Gzip => read_all(flate2::read::MultiGzDecoder::new(input), input.len() * 4),
-            Self::Snappy => unsnappy(input),
-            Self::Lz4 => read_all(lz4_flex::frame::FrameDecoder::new(input), input.len() * 4),
+            Self::Gzip => read_all(flate2::read::MultiGzDecoder::new(input), input.len() * 4, limit),
+            Self::Snappy => unsnappy(input, limit),
+            Self::Lz4 => read_all(lz4_flex::frame::FrameDecoder::new(input), input.len() * 4, limit),
             // Read through `take`: its own read_to_end would allocate whatever size a frame declares.
-            Self::Zstd => read_all(structured_zstd::decoding::StreamingDecoder::new(input), input.len() * 4),
+            Self::Zstd => read_all(structured_zstd::decoding::StreamingDecoder::new(input), input.len() * 4, limit),
         }
     }
 }
@@ -119,13 +127,14 @@ fn invalid(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Err
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-fn read_all(reader: impl Read, guess: usize) -> io::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(guess.min(16 << 20));
-    reader.take(MAX_DECOMPRESSED as u64 + 1).read_to_end(&mut out)?;
-    if out.len() > MAX_DECOMPRESSED {
-        return Err(invalid("decompresses to more than 512 MiB"));
-    }
-    Ok(out)
+fn too_large(limit: usize) -> io::Error {
+    invalid(format!("it unpacks to more than {limit} bytes (fetch.max.unpacked.bytes)"))
+}
+
+fn read_all(reader: impl Read, guess: usize, limit: usize) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(guess.min(16 << 20).min(limit));
+    reader.take((limit as u64).saturating_add(1)).read_to_end(&mut out)?;
+    if out.len() > limit { Err(too_large(limit)) } else { Ok(out) }
 }
 
 fn snappy(input: &[u8]) -> io::Result<Vec<u8>> {
@@ -141,10 +150,10 @@ fn snappy(input: &[u8]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn unsnappy(input: &[u8]) -> io::Result<Vec<u8>> {
+fn unsnappy(input: &[u8], limit: usize) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     if !input.starts_with(XERIAL_MAGIC) {
-        unsnappy_block(input, &mut out)?;
+        unsnappy_block(input, &mut out, limit)?;
         return Ok(out);
     }
     let mut rest = input.get(XERIAL_HEADER.len()..).ok_or_else(|| invalid("snappy header cut short"))?;
@@ -156,17 +165,20 @@ fn unsnappy(input: &[u8]) -> io::Result<Vec<u8>> {
         }
         let len = u32::from_be_bytes(*len) as usize;
         let (block, after) = after.split_at_checked(len).ok_or_else(|| invalid("snappy block cut short"))?;
-        unsnappy_block(block, &mut out)?;
+        unsnappy_block(block, &mut out, limit)?;
         rest = after;
     }
     if rest.is_empty() { Ok(out) } else { Err(invalid("snappy block cut short")) }
 }
 
-fn unsnappy_block(block: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+fn unsnappy_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
     let len = snap::raw::decompress_len(block)?;
-    // Snappy cannot do better than 64 bytes out of 3 in: a larger claim is a lie, not to be allocated for.
-    if len > block.len().saturating_mul(64) || out.len() + len > MAX_DECOMPRESSED {
+    // Snappy writes at most 64 bytes for 3: a larger claim is false, and nothing is allocated for it.
+    if len > block.len().saturating_mul(64) {
         return Err(invalid("snappy block claims more than it can hold"));
+    }
+    if out.len() + len > limit {
+        return Err(too_large(limit));
     }
     let start = out.len();
     out.resize(start + len, 0);
@@ -206,6 +218,20 @@ mod tests {
         assert_eq!(Codec::Snappy.decompress(&raw).unwrap(), b"hello hello hello");
         let framed = Compression { codec: Codec::Snappy, level: None }.compress(b"hello").unwrap();
         assert_eq!(Codec::Snappy.decompress(&[&framed[..], &framed[..]].concat()).unwrap(), b"hellohello");
+    }
+
+    #[test]
+    fn a_batch_that_unpacks_to_more_than_the_limit_is_refused() {
+        let zeros = vec![0; 100_000];
+        for compression in all().into_iter().filter(|compression| compression.codec != Codec::None) {
+            let packed = compression.compress(&zeros).unwrap();
+            assert_eq!(compression.codec.decompress_within(&packed, 100_000).unwrap().len(), 100_000);
+            let refused = compression.codec.decompress_within(&packed, 99_999).unwrap_err();
+            assert!(
+                refused.to_string().contains("99999 bytes (fetch.max.unpacked.bytes)"),
+                "{compression:?}: {refused}"
+            );
+        }
     }
 
     proptest! {

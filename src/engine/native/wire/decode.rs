@@ -15,41 +15,42 @@ pub enum Isolation {
     Committed,
 }
 
-/// Bytes from a broker that are no batch.
+/// A batch that does not decode.
 #[derive(Debug, thiserror::Error)]
-pub enum Corrupt {
+#[error("{damage}")]
+pub struct Corrupt {
+    /// The batch's first offset, as its header has it.
+    pub base_offset: Offset,
+    /// What is wrong with it.
+    pub damage: Damage,
+}
+
+/// What is wrong with a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
     /// The checksum does not fit.
-    #[error("the batch at offset {base_offset} fails its CRC-32C check")]
-    Checksum {
-        /// The batch's base offset.
-        base_offset: Offset,
-    },
-    /// A length or count that cannot be.
-    #[error("the batch at offset {base_offset} is malformed: {what}")]
-    Malformed {
-        /// The batch's base offset.
-        base_offset: Offset,
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// A magic byte from the future.
-    #[error("the batch at offset {base_offset} has format {magic}; kpipe knows 0, 1 and 2")]
-    Magic {
-        /// The batch's base offset.
-        base_offset: Offset,
-        /// The magic byte.
-        magic: u8,
-    },
-    /// The codec refused it.
-    #[error("the batch at offset {base_offset} cannot be decompressed ({codec}): {source}")]
+    #[error("the batch fails its CRC-32C check")]
+    Checksum,
+    /// A length, count or offset that cannot be.
+    #[error("the batch is malformed: {0}")]
+    Malformed(&'static str),
+    /// An unknown magic byte.
+    #[error("the batch has format {0}; kpipe supports 0, 1 and 2")]
+    Magic(u8),
+    /// The codec refused it, or it unpacks to too much.
+    #[error("the batch cannot be decompressed ({codec}): {source}")]
     Compression {
-        /// The batch's base offset.
-        base_offset: Offset,
         /// The codec's name.
         codec: &'static str,
-        /// What it said.
+        /// Why the codec refused it.
         source: std::io::Error,
     },
+}
+
+impl Corrupt {
+    pub(super) fn malformed(base_offset: Offset, what: &'static str) -> Self {
+        Self { base_offset, damage: Damage::Malformed(what) }
+    }
 }
 
 /// What stays the same for all batches of one fetched partition.
@@ -59,14 +60,16 @@ pub struct Decoder {
     pub topic: Arc<str>,
     /// The partition.
     pub partition: PartitionId,
-    /// The offset that was asked for: records below it are not wanted.
+    /// The offset that was fetched from: records below it are not lent.
     pub from: Offset,
-    /// Records from here on are not wanted.
+    /// Records from here on are not lent.
     pub until: Offset,
     /// Which records of transactions are shown.
     pub isolation: Isolation,
     /// Producers and the first offsets of their aborted transactions, as the fetch listed them.
     pub aborted: Vec<(i64, Offset)>,
+    /// How many bytes one batch may unpack to.
+    pub max_unpacked: usize,
 }
 
 /// One batch (or, before v2, one message) of a fetched partition, not yet looked into.
@@ -197,7 +200,7 @@ pub fn batches(mut set: Bytes) -> Result<Vec<RawBatch>, Corrupt> {
         let magic = set[16];
         let least = if magic >= 2 { HEADER_LEN - 12 } else { 14 };
         if len < least as i32 {
-            return Err(Corrupt::Malformed { base_offset, what: "its length is too small" });
+            return Err(Corrupt::malformed(base_offset, "its length is too small"));
         }
         if set.len() < 12 + len as usize {
             break;
@@ -207,67 +210,53 @@ pub fn batches(mut set: Bytes) -> Result<Vec<RawBatch>, Corrupt> {
     Ok(all)
 }
 
+/// Decodes the batches of one fetched partition, one at each call of `next`, so that the caller decides how much is
+/// unpacked at a time. Batches without a visible record, that is markers, aborted and empty ones, move
+/// `next_offset` of the batch before them, or come as a batch without records. Ends after the first corrupt batch.
+#[derive(Debug)]
+pub struct Batches {
+    decoder: Decoder,
+    /// Producers whose transaction, aborted later, is open at this point of the log.
+    aborting: Vec<i64>,
+    raw: std::vec::IntoIter<RawBatch>,
+    /// What was looked at and not returned yet.
+    ahead: Option<Result<Looked, Corrupt>>,
+}
+
+/// A checked batch, and whether any of its records is visible.
+#[derive(Debug)]
+struct Looked {
+    raw: RawBatch,
+    visible: bool,
+}
+
 impl Decoder {
-    /// Checks and decompresses `raw`, in order. What is found before a corrupt batch is returned with the error.
-    pub fn decode(mut self, raw: Vec<RawBatch>) -> (Vec<Batch>, Option<Corrupt>) {
-        let mut out = Vec::with_capacity(raw.len());
+    /// Checks and decompresses `raw`, in order, one batch at a time.
+    pub fn batches(mut self, raw: Vec<RawBatch>) -> Batches {
         self.aborted.sort_by_key(|&(_, first)| std::cmp::Reverse(first));
-        let mut aborting = Vec::new();
-        for batch in raw {
-            match self.decode_one(&batch, &mut aborting) {
-                Ok(Some(batch)) => out.push(batch),
-                Ok(None) => {}
+        Batches { decoder: self, aborting: Vec::new(), raw: raw.into_iter(), ahead: None }
+    }
+
+    /// Checks and decompresses all of `raw`. What precedes a corrupt batch is returned with the error.
+    pub fn decode(self, raw: Vec<RawBatch>) -> (Vec<Batch>, Option<Corrupt>) {
+        let mut out = Vec::with_capacity(raw.len());
+        for batch in self.batches(raw) {
+            match batch {
+                Ok(batch) => out.push(batch),
                 Err(corrupt) => return (out, Some(corrupt)),
             }
         }
         (out, None)
     }
 
-    /// `aborting`: producers whose transaction, aborted later, is open at this point of the log.
-    fn decode_one(&mut self, raw: &RawBatch, aborting: &mut Vec<i64>) -> Result<Option<Batch>, Corrupt> {
-        let base_offset = raw.base_offset();
-        match raw.magic() {
-            0 | 1 => return message_set::decode(self, &raw.bytes),
-            2 => {}
-            magic => return Err(Corrupt::Magic { base_offset, magic }),
-        }
-        if !raw.is_intact() {
-            return Err(Corrupt::Checksum { base_offset });
-        }
-        let attributes = raw.attributes();
-        let producer_id = raw.i64(43);
-        let count = u32::try_from(raw.record_count())
-            .map_err(|_| Corrupt::Malformed { base_offset, what: "a negative count" })?;
-        while let Some(&(producer, _)) = self.aborted.last().filter(|(_, first)| *first < raw.next_offset()) {
-            aborting.push(producer);
-            self.aborted.pop();
-        }
-        if raw.is_control() {
-            // A marker ends the producer's transaction; the next one may be committed.
-            aborting.retain(|&producer| producer != producer_id);
-            return Ok(None);
-        }
-        let hidden =
-            self.isolation == Isolation::Committed && raw.is_transactional() && aborting.contains(&producer_id);
-        if hidden || raw.next_offset() <= self.from {
-            return Ok(None);
-        }
-        let codec = Codec::from_attributes(attributes)
-            .ok_or(Corrupt::Malformed { base_offset, what: "an unknown compression codec" })?;
-        let records = match codec {
-            Codec::None => raw.bytes.slice(HEADER_LEN..),
-            codec => codec
-                .decompress(&raw.bytes[HEADER_LEN..])
-                .map_err(|source| Corrupt::Compression { base_offset, codec: codec.name(), source })?
-                .into(),
-        };
-        let append = attributes & APPEND_TIME != 0;
-        Ok(Some(Batch {
+    /// A batch of this partition that covers the offsets of `raw`.
+    fn batch(&self, raw: &RawBatch, base_timestamp: Timestamp, count: u32, records: Bytes) -> Batch {
+        let append = raw.magic() >= 2 && raw.attributes() & APPEND_TIME != 0;
+        Batch {
             topic: self.topic.clone(),
             partition: self.partition,
-            base_offset,
-            // With append time the broker keeps it as the batch's largest timestamp.
-            base_timestamp: Some(if append { raw.max_timestamp() } else { raw.i64(27) }),
+            base_offset: raw.base_offset(),
+            base_timestamp: Some(base_timestamp),
             timestamp_type: if append { TimestampType::Append } else { TimestampType::Create },
             nulls_known: true,
             leader_epoch: raw.leader_epoch(),
@@ -276,7 +265,108 @@ impl Decoder {
             next_offset: raw.next_offset().min(self.until),
             count,
             records,
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, Corrupt>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let looked = self.ahead.take().or_else(|| self.look())?;
+        let mut batch = match looked.and_then(|looked| self.unpack(&looked)) {
+            Ok(batch) => batch,
+            Err(corrupt) => {
+                self.raw = Vec::new().into_iter();
+                return Some(Err(corrupt));
+            }
+        };
+        // What is not visible is passed over together with the batch before it, under the same leader epoch.
+        loop {
+            match self.look() {
+                Some(Ok(Looked { raw, visible: false })) if raw.leader_epoch() == batch.leader_epoch => {
+                    batch.next_offset = raw.next_offset().min(batch.until);
+                }
+                ahead => {
+                    self.ahead = ahead;
+                    return Some(Ok(batch));
+                }
+            }
+        }
+    }
+}
+
+impl Batches {
+    /// Checks the next batch that goes beyond what was read so far: offsets only advance.
+    fn look(&mut self) -> Option<Result<Looked, Corrupt>> {
+        let from = self.decoder.from;
+        let raw = self.raw.by_ref().find(|raw| raw.next_offset() > from)?;
+        Some(self.is_visible(&raw).map(|visible| {
+            if !visible {
+                self.decoder.from = raw.next_offset();
+            }
+            Looked { raw, visible }
         }))
+    }
+
+    fn is_visible(&mut self, raw: &RawBatch) -> Result<bool, Corrupt> {
+        let base_offset = raw.base_offset();
+        match raw.magic() {
+            0 | 1 => return Ok(true),
+            2 => {}
+            magic => return Err(Corrupt { base_offset, damage: Damage::Magic(magic) }),
+        }
+        if !raw.is_intact() {
+            return Err(Corrupt { base_offset, damage: Damage::Checksum });
+        }
+        let (count, last_delta) = (raw.record_count(), raw.last_offset_delta());
+        if count < 0 || last_delta < 0 || i64::from(count) > i64::from(last_delta) + 1 {
+            return Err(Corrupt::malformed(base_offset, "its record count does not fit its offsets"));
+        }
+        let producer_id = raw.producer().0;
+        while let Some(&(producer, _)) = self.decoder.aborted.last().filter(|(_, first)| *first < raw.next_offset()) {
+            self.aborting.push(producer);
+            self.decoder.aborted.pop();
+        }
+        if raw.is_control() {
+            // A marker ends the producer's transaction; the next one may be committed.
+            self.aborting.retain(|&producer| producer != producer_id);
+            return Ok(false);
+        }
+        let hidden = self.decoder.isolation == Isolation::Committed
+            && raw.is_transactional()
+            && self.aborting.contains(&producer_id);
+        Ok(!hidden)
+    }
+
+    /// The batch with its records; records before what was read so far are not lent again.
+    fn unpack(&mut self, looked: &Looked) -> Result<Batch, Corrupt> {
+        let Looked { raw, visible } = looked;
+        let batch = match (visible, raw.magic()) {
+            (false, _) => self.decoder.batch(raw, raw.max_timestamp(), 0, Bytes::new()),
+            (true, 2) => self.decoder.unpack(raw)?,
+            (true, _) => message_set::decode(&self.decoder, &raw.bytes)?,
+        };
+        self.decoder.from = raw.next_offset();
+        Ok(batch)
+    }
+}
+
+impl Decoder {
+    fn unpack(&self, raw: &RawBatch) -> Result<Batch, Corrupt> {
+        let base_offset = raw.base_offset();
+        let codec = raw.codec().ok_or_else(|| Corrupt::malformed(base_offset, "an unknown compression codec"))?;
+        let records = match codec {
+            Codec::None => raw.bytes.slice(HEADER_LEN..),
+            codec => codec
+                .decompress_within(&raw.bytes[HEADER_LEN..], self.max_unpacked)
+                .map_err(|source| Corrupt { base_offset, damage: Damage::Compression { codec: codec.name(), source } })?
+                .into(),
+        };
+        // With append time the broker keeps it as the batch's largest timestamp.
+        let append = raw.attributes() & APPEND_TIME != 0;
+        let base_timestamp = if append { raw.max_timestamp() } else { raw.i64(27) };
+        Ok(self.batch(raw, base_timestamp, raw.record_count() as u32, records))
     }
 }
 
@@ -298,6 +388,7 @@ mod tests {
             until: i64::MAX,
             isolation: Isolation::Committed,
             aborted: Vec::new(),
+            max_unpacked: usize::MAX,
         }
     }
 
@@ -358,8 +449,15 @@ mod tests {
             at.dedup();
             let parts = cut(&seal(&records, Codec::None), &at).unwrap();
             prop_assert_eq!(parts.len(), at.len() + 1);
-            let bytes: Vec<_> = parts.iter().map(|part| wire(part, ProducerStamp::NONE)).collect();
-            let (batches, _) = decoder().decode(batches(bytes.concat().into()).unwrap());
+            let mut bytes = Vec::new();
+            let mut offset = 0;
+            for part in parts {
+                let start = bytes.len();
+                bytes.extend(wire(&part, ProducerStamp::NONE));
+                bytes[start..start + 8].copy_from_slice(&i64::to_be_bytes(offset));
+                offset += i64::from(part.count);
+            }
+            let (batches, _) = decoder().decode(batches(bytes.into()).unwrap());
             prop_assert_eq!(read(&batches), records);
         }
 
@@ -424,9 +522,60 @@ mod tests {
             let decoder = Decoder { isolation, aborted: vec![(7, 0)], ..decoder() };
             let (batches, corrupt) = decoder.decode(batches(set.clone().into()).unwrap());
             assert!(corrupt.is_none());
+            assert_eq!(batches.last().unwrap().next_offset, 5, "the marker at the end is passed over");
+            assert!(batches.iter().all(|batch| batch.count == 0 || batch.records().next().is_some()));
             read(&batches).into_iter().map(|r| String::from_utf8(r.1.unwrap()).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(values(Isolation::Committed), ["outside", "committed"]);
         assert_eq!(values(Isolation::Uncommitted), ["aborted", "outside", "committed"]);
+    }
+
+    #[test]
+    fn what_is_not_visible_moves_the_position() {
+        let stamp = ProducerStamp { producer_id: 7, producer_epoch: 0, base_sequence: 0, transactional: true };
+        let records: Vec<Owned> = (0..3).map(|n| (None, Some(vec![n]), 1, vec![])).collect();
+        let aborted = wire(&seal(&records, Codec::None), stamp);
+        let decoder = Decoder { aborted: vec![(7, 0)], ..decoder() };
+        let (batches, _) = decoder.decode(batches(aborted.into()).unwrap());
+        let moved: Vec<_> = batches.iter().map(|batch| (batch.records().count(), batch.next_offset)).collect();
+        assert_eq!(moved, [(0, 3)]);
+    }
+
+    #[test]
+    fn repeated_and_reversed_batches_are_lent_once() {
+        let records: Vec<Owned> = (0..3).map(|n| (None, Some(vec![n]), 1, vec![])).collect();
+        let at = |offset: i64| {
+            let mut bytes = wire(&seal(&records, Codec::None), ProducerStamp::NONE);
+            bytes[..8].copy_from_slice(&offset.to_be_bytes());
+            bytes
+        };
+        for (offsets, lent) in
+            [(&[0, 0, 3][..], vec![0, 1, 2, 3, 4, 5]), (&[3, 0], vec![3, 4, 5]), (&[0, 1, 3], vec![0, 1, 2, 3, 4, 5])]
+        {
+            let set = offsets.iter().flat_map(|offset| at(*offset)).collect::<Vec<u8>>();
+            let (batches, corrupt) = decoder().decode(batches(set.into()).unwrap());
+            assert!(corrupt.is_none());
+            let read: Vec<_> = batches.iter().flat_map(Batch::records).map(|record| record.unwrap().offset).collect();
+            assert_eq!(read, lent, "{offsets:?}");
+        }
+    }
+
+    #[test]
+    fn a_count_that_does_not_fit_the_records_is_corrupt() {
+        let records: Vec<Owned> = (0..3).map(|n| (None, Some(vec![n]), 1, vec![])).collect();
+        let patched = |at: usize, value: i32| {
+            let mut bytes = wire(&seal(&records, Codec::None), ProducerStamp::NONE);
+            bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+            let crc = crc32c::crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            let (batches, corrupt) = decoder().decode(batches(bytes.into()).unwrap());
+            corrupt.is_some() || batches.iter().flat_map(Batch::records).any(|record| record.is_err())
+        };
+        assert!(!patched(57, 3));
+        assert!(patched(57, 2), "a record is left over");
+        assert!(patched(57, 4), "a record is missing");
+        assert!(patched(57, -1));
+        assert!(patched(23, 1), "the last record lies beyond the batch");
+        assert!(!patched(23, 9), "compaction removes records at the end");
     }
 }

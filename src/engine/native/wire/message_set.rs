@@ -2,7 +2,7 @@
 //! them, brought into the form of a v2 batch. Rare, so each record is copied.
 
 use super::Codec;
-use super::decode::{Corrupt, Decoder};
+use super::decode::{Corrupt, Damage, Decoder};
 use crate::record::{Batch, Headers, Offset, RecordRef, TimestampType, encode};
 use bytes::{Buf, BytesMut};
 
@@ -19,61 +19,41 @@ struct Message<'a> {
 }
 
 /// Decodes one outer message: a record, or a compressed set of them.
-pub(super) fn decode(decoder: &Decoder, bytes: &[u8]) -> Result<Option<Batch>, Corrupt> {
+pub(super) fn decode(decoder: &Decoder, bytes: &[u8]) -> Result<Batch, Corrupt> {
     let outer = parse(bytes)?;
     let codec = Codec::from_attributes(i16::from(outer.attributes))
-        .ok_or(Corrupt::Malformed { base_offset: outer.offset, what: "an unknown compression codec" })?;
+        .ok_or_else(|| Corrupt::malformed(outer.offset, "an unknown compression codec"))?;
     let append = outer.attributes & APPEND_TIME != 0 && outer.magic == 1;
-    let mut unpacked = Vec::new();
-    let mut messages = Vec::new();
-    if codec == Codec::None {
-        messages.push(Message { offset: outer.offset, ..outer });
-    } else {
-        let mut packed = outer.value.unwrap_or_default().to_vec();
-        if codec == Codec::Lz4 && outer.magic == 0 {
-            mend_lz4_header(&mut packed);
-        }
-        unpacked = codec.decompress(&packed).map_err(|source| Corrupt::Compression {
-            base_offset: outer.offset,
-            codec: codec.name(),
-            source,
-        })?;
-        let mut rest = &unpacked[..];
-        while !rest.is_empty() {
-            let malformed = Corrupt::Malformed { base_offset: outer.offset, what: "an inner message cut short" };
-            let len = rest.get(8..12).map(|mut len| len.get_i32()).and_then(|len| usize::try_from(len).ok());
-            let Some((one, after)) = len.and_then(|len| rest.split_at_checked(len.checked_add(12)?)) else {
-                return Err(malformed);
-            };
-            messages.push(parse(one)?);
-            rest = after;
-        }
-        // Since v1 inner offsets count from 0 and the outer one is the last's (KIP-31); in v0 they are absolute.
-        let shift = match messages.last() {
-            Some(last) if outer.magic == 1 => outer.offset.wrapping_sub(last.offset),
-            _ => 0,
-        };
-        messages.iter_mut().for_each(|message| message.offset = message.offset.wrapping_add(shift));
-    }
-    messages.retain(|message| message.offset >= decoder.from);
-    let base_offset = messages.first().map_or(outer.offset, |message| message.offset);
+    let unpacked = if codec == Codec::None { Vec::new() } else { unpack(decoder, &outer, codec)? };
+    let shift = shift(&outer, &unpacked)?;
     let mut records = BytesMut::with_capacity(unpacked.len().max(bytes.len()));
-    for message in &messages {
-        let record = RecordRef {
-            offset: message.offset,
-            timestamp: None,
-            key: message.key,
-            value: message.value,
-            headers: Headers::default(),
-        };
-        let offset_delta = i32::try_from(message.offset.wrapping_sub(base_offset))
-            .map_err(|_| Corrupt::Malformed { base_offset, what: "inner offsets too far apart" })?;
-        encode(&mut records, &record, message.timestamp.wrapping_sub(outer.timestamp), offset_delta);
+    let mut count = 0;
+    let mut base_offset = None;
+    let mut take = |message: &Message<'_>, offset: Offset| -> Result<(), Corrupt> {
+        if offset < decoder.from {
+            return Ok(());
+        }
+        let base = *base_offset.get_or_insert(offset);
+        let record =
+            RecordRef { offset, timestamp: None, key: message.key, value: message.value, headers: Headers::default() };
+        let delta = i32::try_from(offset.wrapping_sub(base))
+            .map_err(|_| Corrupt::malformed(base, "inner offsets too far apart"))?;
+        encode(&mut records, &record, message.timestamp.wrapping_sub(outer.timestamp), delta);
+        count += 1;
+        Ok(())
+    };
+    if codec == Codec::None {
+        take(&outer, outer.offset)?;
     }
-    Ok(Some(Batch {
+    let mut rest = &unpacked[..];
+    while let Some(inner) = cut(&mut rest, outer.offset)? {
+        let message = parse(inner)?;
+        take(&message, message.offset.wrapping_add(shift))?;
+    }
+    Ok(Batch {
         topic: decoder.topic.clone(),
         partition: decoder.partition,
-        base_offset,
+        base_offset: base_offset.unwrap_or(outer.offset),
         base_timestamp: (outer.magic == 1).then_some(outer.timestamp),
         timestamp_type: if append { TimestampType::Append } else { TimestampType::Create },
         nulls_known: true,
@@ -81,15 +61,49 @@ pub(super) fn decode(decoder: &Decoder, bytes: &[u8]) -> Result<Option<Batch>, C
         from: decoder.from,
         until: decoder.until,
         next_offset: outer.offset.wrapping_add(1).min(decoder.until),
-        count: messages.len() as u32,
+        count,
         records: records.freeze(),
-    }))
+    })
+}
+
+fn unpack(decoder: &Decoder, outer: &Message<'_>, codec: Codec) -> Result<Vec<u8>, Corrupt> {
+    let mut packed = outer.value.unwrap_or_default().to_vec();
+    if codec == Codec::Lz4 && outer.magic == 0 {
+        mend_lz4_header(&mut packed);
+    }
+    codec.decompress_within(&packed, decoder.max_unpacked).map_err(|source| Corrupt {
+        base_offset: outer.offset,
+        damage: Damage::Compression { codec: codec.name(), source },
+    })
+}
+
+/// What is added to inner offsets: since v1 they count from 0 and the outer one is the last's (KIP-31); in v0 they are
+/// absolute.
+fn shift(outer: &Message<'_>, unpacked: &[u8]) -> Result<Offset, Corrupt> {
+    let (mut rest, mut last) = (unpacked, None);
+    while let Some(inner) = cut(&mut rest, outer.offset)? {
+        last = Some((&inner[..]).get_i64());
+    }
+    Ok(last.filter(|_| outer.magic == 1).map_or(0, |last| outer.offset.wrapping_sub(last)))
+}
+
+/// Takes an inner message off the front.
+fn cut<'a>(rest: &mut &'a [u8], outer: Offset) -> Result<Option<&'a [u8]>, Corrupt> {
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let len = rest.get(8..12).map(|mut len| len.get_i32()).and_then(|len| usize::try_from(len).ok());
+    let Some((one, after)) = len.and_then(|len| rest.split_at_checked(len.checked_add(12)?)) else {
+        return Err(Corrupt::malformed(outer, "an inner message cut short"));
+    };
+    *rest = after;
+    Ok(Some(one))
 }
 
 fn parse(bytes: &[u8]) -> Result<Message<'_>, Corrupt> {
     let mut rest = bytes;
     let offset = rest.try_get_i64().unwrap_or(-1);
-    let malformed = |what| Corrupt::Malformed { base_offset: offset, what };
+    let malformed = |what| Corrupt::malformed(offset, what);
     let short = |_| malformed("a message cut short");
     rest.try_get_i32().map_err(short)?; // length: known to fit
     let crc = rest.try_get_u32().map_err(short)?;
@@ -101,7 +115,7 @@ fn parse(bytes: &[u8]) -> Result<Message<'_>, Corrupt> {
     let timestamp = match magic {
         0 => -1,
         1 => rest.try_get_i64().map_err(short)?,
-        magic => return Err(Corrupt::Magic { base_offset: offset, magic }),
+        magic => return Err(Corrupt { base_offset: offset, damage: Damage::Magic(magic) }),
     };
     let mut field = || -> Result<Option<&[u8]>, Corrupt> {
         let len = rest.try_get_i32().map_err(short)?;
@@ -158,6 +172,7 @@ mod tests {
             until: i64::MAX,
             isolation: Isolation::Committed,
             aborted: Vec::new(),
+            max_unpacked: usize::MAX,
         };
         let (batches, corrupt) = decoder.decode(batches(set.into()).unwrap());
         assert!(corrupt.is_none(), "{corrupt:?}");

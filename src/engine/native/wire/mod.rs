@@ -7,7 +7,7 @@ pub mod message;
 mod message_set;
 
 pub use compression::{Codec, Compression};
-pub use decode::{Corrupt, Decoder, Isolation, RawBatch, batches};
+pub use decode::{Batches, Corrupt, Damage, Decoder, Isolation, RawBatch, batches};
 pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, cut, view};
 
 /// Where the part of a batch begins that its checksum covers: the attributes.

@@ -1,0 +1,190 @@
+//! What a fetch's answer means for one partition.
+
+use super::super::wire::{RawBatch, batches};
+use super::decoding::describe;
+use super::positions::Target;
+use crate::engine::Isolation;
+use crate::error::{Action, Error, ErrorCode, error_code};
+use crate::record::{BrokerId, LeaderEpoch, Node, Offset, Position};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::fetch_response::PartitionData;
+
+/// What is to be done about a partition.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// Records, perhaps none.
+    Fetched(Fetched),
+    /// The leader names a nearer replica, and returns nothing.
+    Follow(BrokerId),
+    /// The position is not in the broker's log.
+    OutOfRange,
+    /// The leader's log ends here for the epoch of the record read last: what was read after it no longer exists.
+    Truncated(Offset),
+    /// Another leader or another moment may mend it.
+    Retry(Error),
+    /// Nothing mends it.
+    Fatal(Error),
+}
+
+/// Records of a partition.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) raw: Vec<RawBatch>,
+    /// Where they end; `None` when there are none.
+    pub(super) next: Option<Position>,
+    /// Producers and the first offsets of their aborted transactions.
+    pub(super) aborted: Vec<(i64, Offset)>,
+    pub(super) high_watermark: Offset,
+    /// How many offsets at the position wait for the end of a transaction.
+    pub(super) held_back: i64,
+}
+
+/// What `data`, fetched from `node`, means for `target`.
+pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: PartitionData) -> Meaning {
+    let malformed = |why: String| {
+        Meaning::Retry(Error::Malformed {
+            node: node.clone(),
+            api: ApiKey::Fetch,
+            why: format!("{}: {why}", target.of),
+        })
+    };
+    match error_code(data.error_code) {
+        Some(ResponseError::OffsetOutOfRange) => return Meaning::OutOfRange,
+        // A corrupt batch stays corrupt: the schemas call that retriable, for a producer.
+        Some(code) if code.is_transient() && code != ResponseError::CorruptMessage => {
+            return Meaning::Retry(Error::kafka(Action::Fetch, &target.of, code));
+        }
+        Some(code) => return Meaning::Fatal(Error::kafka(Action::Fetch, &target.of, code)),
+        None => {}
+    }
+    let diverges_at = data.diverging_epoch.end_offset;
+    if diverges_at >= target.position {
+        return malformed(format!("its log parts at {diverges_at}, not before position {}", target.position));
+    }
+    if diverges_at >= 0 {
+        return Meaning::Truncated(diverges_at);
+    }
+    let records = data.records.unwrap_or_default();
+    if let Some(broker) = BrokerId::from_wire(data.preferred_read_replica.0).filter(|_| records.is_empty()) {
+        return Meaning::Follow(broker);
+    }
+    let is_empty = records.is_empty();
+    let raw = match batches(records) {
+        Ok(raw) => raw,
+        Err(corrupt) => return Meaning::Fatal(describe(&target.of, &corrupt)),
+    };
+    let next = raw.iter().fold(None, |next: Option<Position>, batch| {
+        let reached = next.map_or(target.position, |next| next.offset);
+        let after =
+            Position { offset: batch.next_offset(), leader_epoch: LeaderEpoch::from_wire(batch.leader_epoch()) };
+        if after.offset > reached { Some(after) } else { next }
+    });
+    if next.is_none() && !is_empty {
+        return malformed(format!("no batch goes beyond position {}", target.position));
+    }
+    let waits = isolation == Isolation::Committed && next.is_none() && target.position >= data.last_stable_offset;
+    Meaning::Fetched(Fetched {
+        raw,
+        next,
+        aborted: data
+            .aborted_transactions
+            .unwrap_or_default()
+            .into_iter()
+            .map(|aborted| (aborted.producer_id.0, aborted.first_offset))
+            .collect(),
+        high_watermark: data.high_watermark,
+        held_back: if waits && data.last_stable_offset >= 0 { data.high_watermark - target.position } else { 0 },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::native::wire::{BatchBuilder, ProducerStamp};
+    use crate::record::{RecordRef, TopicPartition};
+    use bytes::{Bytes, BytesMut};
+    use kafka_protocol::messages::BrokerId as WireBrokerId;
+    use kafka_protocol::messages::fetch_response::EpochEndOffset;
+    use uuid::Uuid;
+
+    fn target(position: Offset) -> Target {
+        Target {
+            of: TopicPartition::new("t", 0),
+            topic_id: Uuid::nil(),
+            leader_epoch: None,
+            position,
+            until: Offset::MAX,
+            last_epoch: None,
+        }
+    }
+
+    /// Three records from `offset` on.
+    fn batch(offset: Offset) -> Vec<u8> {
+        let mut builder = BatchBuilder::default();
+        (0..3).for_each(|_| builder.append(&RecordRef { value: Some(b"v"), ..RecordRef::default() }, 1));
+        let sealed = builder.seal(BytesMut::new());
+        let mut bytes = [&sealed.header(ProducerStamp::NONE)[..], &sealed.records].concat();
+        bytes[..8].copy_from_slice(&offset.to_be_bytes());
+        bytes
+    }
+
+    fn data(records: Vec<u8>) -> PartitionData {
+        PartitionData::default()
+            .with_records(Some(Bytes::from(records)))
+            .with_high_watermark(100)
+            .with_last_stable_offset(100)
+            .with_diverging_epoch(EpochEndOffset::default().with_end_offset(-1))
+            .with_preferred_read_replica(WireBrokerId(-1))
+    }
+
+    fn read(position: Offset, data: PartitionData) -> Meaning {
+        meaning(&target(position), &Node::bootstrap("b:1"), Isolation::Committed, data)
+    }
+
+    #[test]
+    fn the_position_goes_to_the_end_of_the_last_batch_that_advances() {
+        for (offsets, expected) in [(&[0, 3][..], Some(6)), (&[3, 0], Some(6)), (&[0, 0, 0], Some(3)), (&[], None)] {
+            let records = offsets.iter().flat_map(|offset| batch(*offset)).collect();
+            let Meaning::Fetched(fetched) = read(0, data(records)) else { panic!("{offsets:?}") };
+            assert_eq!(fetched.next.map(|next| next.offset), expected, "{offsets:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_advance_is_no_progress() {
+        let cut = batch(5)[..40].to_vec();
+        for (position, records) in [(5, batch(0)), (3, batch(0)), (5, cut)] {
+            let Meaning::Retry(error) = read(position, data(records)) else { panic!("at {position}") };
+            assert!(error.is_transient() && error.to_string().contains("t/0"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_log_parts_before_the_position_or_the_answer_is_malformed() {
+        let diverging = |end| data(Vec::new()).with_diverging_epoch(EpochEndOffset::default().with_end_offset(end));
+        assert!(matches!(read(5, diverging(3)), Meaning::Truncated(3)));
+        assert!(matches!(read(5, diverging(5)), Meaning::Retry(_)));
+        assert!(matches!(read(5, diverging(9)), Meaning::Retry(_)));
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_what_mends_them() {
+        let failed = |code: ResponseError| read(5, data(Vec::new()).with_error_code(code.code()));
+        assert!(matches!(failed(ResponseError::OffsetOutOfRange), Meaning::OutOfRange));
+        assert!(matches!(failed(ResponseError::NotLeaderOrFollower), Meaning::Retry(_)));
+        assert!(matches!(failed(ResponseError::UnknownTopicId), Meaning::Retry(_)));
+        assert!(matches!(failed(ResponseError::CorruptMessage), Meaning::Fatal(_)));
+        assert!(matches!(failed(ResponseError::TopicAuthorizationFailed), Meaning::Fatal(_)));
+    }
+
+    #[test]
+    fn records_beyond_the_last_stable_offset_wait_for_their_transaction() {
+        let at_the_stable_end = data(Vec::new()).with_last_stable_offset(5);
+        for (isolation, waiting) in [(Isolation::Committed, 95), (Isolation::Uncommitted, 0)] {
+            let meaning = meaning(&target(5), &Node::bootstrap("b:1"), isolation, at_the_stable_end.clone());
+            let Meaning::Fetched(fetched) = meaning else { panic!("{isolation:?}") };
+            assert_eq!(fetched.held_back, waiting);
+        }
+    }
+}

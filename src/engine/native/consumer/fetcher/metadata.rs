@@ -1,0 +1,152 @@
+//! Metadata: leaders, topics that come and go, and topics that were created again.
+
+use super::super::positions::{AssignmentId, LeaderChange};
+use super::{Ended, Event, Fetcher, Start, Subscription, TopicAnswer};
+use crate::engine::native::cluster::{PartitionInfo, TopicInfo};
+use crate::error::{Action, Error, ErrorCode, Result};
+use crate::record::{BrokerId, PartitionId, TopicPartition};
+use kafka_protocol::error::ResponseError;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A topic that stays unknown this long was deleted.
+const DELETED_AFTER: Duration = Duration::from_secs(10);
+
+/// What metadata tells of one topic.
+type Found<'a> = HashMap<&'a str, &'a std::result::Result<TopicInfo, ResponseError>>;
+
+impl Fetcher {
+    /// Whether this reader looks for new partitions itself: a group's members do that for it.
+    fn looks_for_partitions(&self) -> bool {
+        !self.is_member && self.config.partitions.is_none() && !self.config.stop_at_end
+    }
+
+    pub(super) fn look_up(&mut self) {
+        if self.is_looking {
+            return;
+        }
+        let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
+        let is_open = matches!(self.config.subscription, Subscription::Pattern(_)) && self.looks_for_partitions();
+        names.extend(
+            self.positions.ids().into_iter().filter_map(|id| Some(self.positions.target(id)?.of.topic.clone())),
+        );
+        if names.is_empty() && !is_open {
+            self.look_at = Instant::now() + self.config.refresh;
+            return;
+        }
+        self.is_looking = true;
+        let cluster = self.cluster.clone();
+        self.events.spawn(async move {
+            let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+            Event::Leaders(cluster.metadata((!is_open).then_some(&names[..]), false).await)
+        });
+    }
+
+    pub(super) fn on_leaders(&mut self, topics: Result<Vec<TopicAnswer>>) -> Result<(), Ended> {
+        self.is_looking = false;
+        self.look_at = Instant::now() + self.config.refresh;
+        let topics = match topics {
+            Ok(topics) => topics,
+            Err(error) => {
+                for id in self.positions.ids() {
+                    if self.positions.is_leaderless(id) {
+                        self.failed(id, error.clone())?;
+                    }
+                }
+                return Ok(());
+            }
+        };
+        let found: Found<'_> = topics.iter().map(|(name, topic)| (name.as_str(), topic)).collect();
+        let (mut recreated, mut deleted) = (BTreeSet::new(), BTreeMap::new());
+        for id in self.positions.ids() {
+            let Some(of) = self.positions.target(id).map(|target| target.of.clone()) else { continue };
+            match found.get(&*of.topic).map(|topic| topic.as_ref()) {
+                Some(Err(code)) if !code.is_transient() => {
+                    return self.fail(Error::kafka(Action::LookUp, &of, *code));
+                }
+                Some(Ok(topic)) if partition(topic, of.partition).is_some() => {
+                    if self.take_leader(id, &of, topic)? {
+                        recreated.insert(of.topic);
+                    }
+                }
+                _ => {
+                    let error = Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition);
+                    if self.positions.missing(id, Instant::now()) > DELETED_AFTER {
+                        deleted.entry(of.topic).or_insert(error);
+                    } else if self.positions.is_leaderless(id) {
+                        self.failed(id, error)?;
+                    }
+                }
+            }
+        }
+        for topic in recreated {
+            tracing::warn!("topic {topic} was deleted and created again: it is read from {}", self.restart_words());
+        }
+        for (topic, error) in deleted {
+            self.on_deleted(&topic, error)?;
+        }
+        if self.looks_for_partitions() {
+            self.add_new(&topics);
+        }
+        Ok(())
+    }
+
+    /// Takes what metadata tells of a partition; whether its topic was created again.
+    fn take_leader(&mut self, id: AssignmentId, of: &TopicPartition, topic: &TopicInfo) -> Result<bool, Ended> {
+        let info = partition(topic, of.partition);
+        let leader = info.and_then(|info| Some((BrokerId(info.leader?), info.leader_epoch)));
+        let change = match leader {
+            Some((leader, epoch)) => self.positions.set_leader(id, topic.id, leader, epoch, self.restart()),
+            None => LeaderChange::Stale,
+        };
+        if change == LeaderChange::Stale && self.positions.is_leaderless(id) {
+            self.failed(id, Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable))?;
+        }
+        Ok(change == LeaderChange::Recreated)
+    }
+
+    /// Where a partition begins that was not there when the run began.
+    fn restart(&self) -> Start {
+        if self.config.group.is_some() { self.config.fallback } else { Start::Beginning }
+    }
+
+    fn restart_words(&self) -> &'static str {
+        match self.restart() {
+            Start::End => "its end",
+            Start::Beginning | Start::Stored => "its beginning",
+            Start::At(_) | Start::Last(_) | Start::Time(_) => "where -o says",
+        }
+    }
+
+    /// A topic is gone. It leaves a subscription by pattern; who named it is told.
+    fn on_deleted(&mut self, topic: &Arc<str>, error: Error) -> Result<(), Ended> {
+        if matches!(self.config.subscription, Subscription::Topics(_)) {
+            return self.fail(error);
+        }
+        let partitions = self.positions.ids().into_iter().filter_map(|id| Some(self.positions.target(id)?.of.clone()));
+        let gone: Vec<TopicPartition> = partitions.filter(|of| of.topic == *topic).collect();
+        let ids = self.positions.remove(|of| of.topic == *topic);
+        self.known.retain(|of| of.topic != *topic);
+        self.assignments.delete(&ids, gone);
+        self.send(super::Delivery::Woken)
+    }
+
+    /// Reads what has been created since, from its beginning.
+    fn add_new(&mut self, topics: &[TopicAnswer]) {
+        let now = Instant::now();
+        let wanted = topics.iter().filter_map(|(_, topic)| topic.as_ref().ok());
+        for topic in wanted.filter(|topic| self.config.subscription.wants(&topic.name, topic.internal)) {
+            for index in 0..topic.partitions.len() {
+                let of = TopicPartition::new(topic.name.clone(), index as PartitionId);
+                if self.known.insert(of.clone()) {
+                    self.positions.add(of, Start::Beginning, now);
+                }
+            }
+        }
+    }
+}
+
+fn partition(topic: &TopicInfo, index: PartitionId) -> Option<&PartitionInfo> {
+    usize::try_from(index).ok().and_then(|index| topic.partitions.get(index))
+}
