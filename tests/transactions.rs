@@ -154,7 +154,7 @@ fn flags_that_exclude_a_transaction_are_refused() {
     {
         let done = crate::support::kpipe(&[&["produce", "t", "--transactional-id", "x"], extra].concat(), b"");
         assert_eq!(done.code, 2, "{extra:?}");
-        assert!(done.stderr.contains("--transactional-id needs"), "{}", done.stderr);
+        assert!(done.stderr.contains("--transactional-id requires"), "{}", done.stderr);
     }
 }
 
