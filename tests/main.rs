@@ -20,6 +20,7 @@ mod interop;
 mod layers;
 mod local;
 mod local_agrees;
+mod local_bounds;
 mod local_faults;
 mod monitoring;
 mod old_formats;

@@ -303,7 +303,7 @@ impl NativeProducer {
         loop {
             let is_full = self.outstanding + self.open + self.held + size > self.config.buffer_memory;
             let is_queued = self.topics[topic].partitions[partition].unanswered >= MAX_QUEUED;
-            if !is_queued && !(is_full && self.outstanding > 0) {
+            if !(is_queued || is_full && self.outstanding > 0) {
                 return Ok(());
             }
             self.wait()?;
