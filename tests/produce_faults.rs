@@ -165,6 +165,6 @@ fn an_unavailable_partition_does_not_let_memory_grow() {
     }
     let done = running.ended();
     assert_eq!(done.code, 1, "{}", done.stderr);
-    // The order of 65,000 records fits into 1 MB; a chunk of the input and what the pipe holds come on top.
-    assert!(written < 500_000 && peak < 60_000, "{written} records, {peak} kB");
+    // The order of 65,000 records fits into 1 MB; what is read ahead comes on top.
+    assert!(written < 1_500_000 && peak < 60_000, "{written} records, {peak} kB");
 }

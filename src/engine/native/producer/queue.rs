@@ -27,7 +27,8 @@ use crate::record::{Offset, Timestamp};
 use kafka_protocol::error::ResponseError;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use verdict::{Verdict, precedes_append, verdict};
+pub(in crate::engine) use verdict::precedes_append;
+use verdict::{Verdict, verdict};
 
 /// An idempotent producer's identity, given by InitProducerId.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
