@@ -129,7 +129,7 @@ fn a_second_run_with_the_same_transactional_id_fences_the_first() {
         first.write(b"more\n");
         let done = first.finish();
         assert_eq!(done.code, 1, "{kafka}: {}", done.stderr);
-        assert!(done.stderr.contains("another producer with the same transactional id"), "{kafka}: {}", done.stderr);
+        assert!(done.stderr.contains("another producer with the same transactional ID"), "{kafka}: {}", done.stderr);
         await_visible(&kafka, &topic, &["second"]);
     }
 }
@@ -154,7 +154,7 @@ fn flags_that_exclude_a_transaction_are_refused() {
     {
         let done = crate::support::kpipe(&[&["produce", "t", "--transactional-id", "x"], extra].concat(), b"");
         assert_eq!(done.code, 2, "{extra:?}");
-        assert!(done.stderr.contains("--transactional-id needs"), "{}", done.stderr);
+        assert!(done.stderr.contains("--transactional-id requires"), "{}", done.stderr);
     }
 }
 

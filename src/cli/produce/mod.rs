@@ -1,4 +1,4 @@
-//! `kpipe produce`: input → records → delivered.
+//! `kpipe produce`: what can be typed, and the run that is made of it.
 
 mod delivery;
 mod ledger;
@@ -33,8 +33,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use transaction::{CommitEvery, Transaction};
 
-/// Sends each line as a record; keyless records spread over partitions, keyed ones go where the Java client
-/// puts them. A slow input is sent as it comes. Ends when the input has ended and every record is delivered.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     seq 5 | kpipe produce demo\n  \
@@ -42,101 +40,102 @@ use transaction::{CommitEvery, Transaction};
     printf 'k1:v1\\nk2:v2\\n' | kpipe produce demo -K :\n  \
     kpipe consume demo -o beginning -e | kpipe produce copy --input json")]
 pub(super) struct Produce {
-    /// The topic; - takes each JSON record's own
+    /// Topic to produce to; - uses the topic of each JSON record
     topic: String,
     /// Files to read instead of stdin
     files: Vec<PathBuf>,
-    /// What a line of the input is
+    /// Input format
     #[arg(long, value_enum, default_value_t)]
     input: Input,
-    /// Ends a record; \n \t \r \0 \xHH are understood
+    /// Record delimiter; accepts \n \t \r \0 \xHH
     #[arg(short = 'D', long, value_name = "DELIM", value_parser = parse_delimiter, default_value = "\\n")]
     delimiter: Bytes,
-    /// Splits key from value, at its first occurrence in a line
+    /// Split each line into key and value at the first DELIM
     #[arg(short = 'K', long, value_name = "DELIM", value_parser = parse_delimiter)]
     key_delimiter: Option<Bytes>,
-    /// The key of every record that has none
+    /// Key for records without one
     #[arg(short, long)]
     key: Option<String>,
-    /// Adds a header; NAME alone is a null value
+    /// Add a header to every record; NAME alone gives it a null value
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
-    /// The partition of every record
+    /// Partition to produce to
     #[arg(short, long, value_parser = clap::value_parser!(PartitionId).range(0..))]
     partition: Option<PartitionId>,
-    /// An empty value or key is null
+    /// Treat empty keys and values as null
     #[arg(short = 'Z', long)]
     empty_is_null: bool,
-    /// The timestamp of every record that has none, in milliseconds since 1970 [default: now]
+    /// Timestamp for records without one, in milliseconds since 1970 [default: now]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(Timestamp).range(0..))]
     timestamp: Option<Timestamp>,
-    /// Passes over unknown fields of JSON input
+    /// Ignore unknown fields in JSON input
     #[arg(long)]
     ignore_unknown: bool,
-    /// Compresses batches: none, gzip, snappy, lz4 or zstd; gzip and zstd take a level
+    /// Compression codec: none, gzip, snappy, lz4 or zstd; gzip and zstd accept a level [default: none]
     #[arg(short = 'z', long, value_name = "CODEC[:LEVEL]", value_parser = parse_compression)]
     compression: Option<Compression>,
-    /// Who must have a record: all in-sync replicas; 1, the leader alone: lost when it dies; 0, nobody: lost
-    /// whenever something fails, and nothing tells [default: all]
+    /// Required acknowledgments: all (in-sync replicas), 1 (leader only: lost if it fails), 0 (none: losses go
+    /// unreported) [default: all]
     #[arg(long, value_parser = parse_acks)]
     acks: Option<Acks>,
-    /// Lets the broker recognise a repeated batch; without it a retry after a lost answer may double records, and
-    /// one batch a partition is in flight [default: true with --acks all]
+    /// Use the idempotent producer, so that retries cannot duplicate records [default: true with --acks all]
+    ///
+    /// Without it, a retry after a lost response may duplicate records, and only one batch per partition is in flight.
     #[arg(long)]
     idempotent: Option<bool>,
-    /// A batch has at most so many bytes before compression [default: 1000000]
-    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    /// Maximum size of a record batch before compression [default: 1000000]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     batch_size: Option<usize>,
-    /// How long an idle input may hold a batch back for more [default: 0]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// How long to wait for more records before sending a batch when input is idle [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     linger: Option<Duration>,
-    /// A record not acknowledged after this has failed [default: 120s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Fail a record that is not acknowledged within this time [default: 120s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// A broker that does not answer a request within this is asked again [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Retry a request that is not answered within this time [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
-    /// Requests that may await their answer at a broker, 1 to 5 [default: 5]
+    /// Maximum unanswered requests per broker, 1 to 5 [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
     max_in_flight: Option<u8>,
-    /// Bytes of records not yet acknowledged; reading waits beyond [default: 64M]
-    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    /// Memory for unacknowledged records; input is not read beyond it [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     buffer_memory: Option<usize>,
-    /// A larger record is refused [default: 64M]
-    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    /// Reject records larger than this [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_record_size: Option<usize>,
-    /// Where records go that name no partition [default: murmur2]
+    /// Partitioner for records without a partition [default: murmur2]
     #[arg(long, value_parser = named_with(describe_partitioner))]
     partitioner: Option<Partitioner>,
-    /// Reads no more than so many records a second
-    #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
+    /// Maximum records per second
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Makes the topic if it is missing
+    /// Create the topic if it does not exist
     #[arg(long, value_name = "PARTITIONS[:REPLICATION]", value_parser = parse_new_topic)]
     create_topic: Option<(i32, Option<i16>)>,
-    /// Writes a JSON line to stdout for each record, in the input's order: its offset, or its error
+    /// Print a JSON receipt for each record, in input order: its offset or its error
     #[arg(long)]
     receipts: bool,
-    /// After a record that cannot be delivered: stop, or go on with the next; the exit code is 1 either way
+    /// What to do after a record that cannot be delivered; the exit code is 1 either way
     #[arg(long, value_enum, default_value_t)]
     on_error: OnError,
-    /// Appends records that could not be delivered, as JSON that --input json reads, the error in a header
+    /// Append undeliverable records to FILE as JSON that --input json reads, with the error in a header
     #[arg(long, value_name = "FILE")]
     dead_letter: Option<PathBuf>,
-    /// Passes over the first N records of the input: a failed run says how many are delivered
+    /// Skip the first N input records; a failed run prints how many were delivered
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip: u64,
-    /// Makes the whole input one transaction: readers of committed records see all of it, or nothing
+    /// Produce the whole input as one transaction: read_committed consumers see all of it or none
     #[arg(long, value_name = "ID")]
     transactional_id: Option<String>,
-    /// Commits after so many records, and begins the next transaction
+    /// Commit after N records and begin the next transaction
     #[arg(long, value_name = "N", requires = "transactional_id", value_parser = clap::value_parser!(u64).range(1..))]
     transaction_records: Option<u64>,
-    /// Commits after so much time, and begins the next transaction
-    #[arg(long, value_name = "TIME", requires = "transactional_id", value_parser = parse_duration)]
+    /// Commit after this time and begin the next transaction
+    #[arg(long, value_name = "DURATION", requires = "transactional_id", value_parser = parse_duration)]
     transaction_interval: Option<Duration>,
-    /// The brokers abort a transaction that is open this long [default: 60s]
-    #[arg(long, value_name = "TIME", requires = "transactional_id", value_parser = parse_duration)]
+    /// Have the brokers abort a transaction that stays open this long [default: 60s]
+    #[arg(long, value_name = "DURATION", requires = "transactional_id", value_parser = parse_duration)]
     transaction_timeout: Option<Duration>,
     #[command(flatten)]
     observe: Observe,
@@ -145,19 +144,19 @@ pub(super) struct Produce {
 /// What a failed record means for those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum OnError {
-    /// What is in flight is finished, the rest is not sent
+    /// Finish what is in flight and send no more
     #[default]
     Stop,
-    /// The rest is sent
+    /// Continue with the next record
     Continue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Input {
-    /// The value, or key and value with -K
+    /// One record per line: a value, or a key and value with -K
     #[default]
     Lines,
-    /// An object as `kpipe consume` writes it
+    /// One JSON object per line, as `kpipe consume` writes them
     Json,
 }
 
@@ -187,15 +186,15 @@ pub(super) fn parse_delimiter(text: &str) -> Result<Bytes, String> {
                     .filter(|_| digits.len() == 2)
                     .ok_or("\\x takes two hexadecimal digits")?
             }
-            _ => return Err("the escapes are \\n \\t \\r \\0 \\\\ \\xHH".to_owned()),
+            _ => return Err("supported escapes are \\n \\t \\r \\0 \\\\ \\xHH".to_owned()),
         });
     }
-    if out.is_empty() { Err("an empty delimiter".to_owned()) } else { Ok(Bytes(out)) }
+    if out.is_empty() { Err("the delimiter must not be empty".to_owned()) } else { Ok(Bytes(out)) }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "expected records a second".to_owned())?;
-    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("expected more than 0".to_owned()) }
+    let rate: f64 = text.parse().map_err(|_| "expected a number of records per second".to_owned())?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("must be greater than 0".to_owned()) }
 }
 
 fn parse_new_topic(text: &str) -> Result<(i32, Option<i16>), String> {
@@ -301,27 +300,23 @@ impl Produce {
             let needs = [
                 (acks != Acks::All, "--acks all"),
                 (idempotent == Some(false), "--idempotent true"),
-                (self.on_error == OnError::Continue, "--on-error stop: it is all or nothing"),
-                (self.dead_letter.is_some(), "no --dead-letter: what is aborted is sent again from the input"),
+                (self.on_error == OnError::Continue, "--on-error stop: a transaction is all or nothing"),
+                (self.dead_letter.is_some(), "no --dead-letter: an aborted input is produced again as a whole"),
             ];
             if let Some((_, need)) = needs.into_iter().find(|(missing, _)| *missing) {
-                return Err(Error::Usage(format!("--transactional-id needs {need}")));
+                return Err(Error::Usage(format!("--transactional-id requires {need}")));
             }
         }
         if idempotent == Some(true) && acks != Acks::All {
-            return Err(Error::Usage(
-                "--idempotent true needs --acks all: no other broker could tell a repeat".to_owned(),
-            ));
+            return Err(Error::Usage("--idempotent true requires --acks all".to_owned()));
         }
         let linger = properties.resolve(self.linger, &LINGER)?;
         let delivery_timeout = properties.resolve(self.timeout, &DELIVERY_TIMEOUT)?;
         if linger > delivery_timeout {
-            return Err(Error::Usage(
-                "--linger is longer than --timeout: every record would fail before it is sent".to_owned(),
-            ));
+            return Err(Error::Usage("--linger must not exceed --timeout".to_owned()));
         }
         if self.topic == "-" && self.input != Input::Json {
-            return Err(Error::Usage("TOPIC - takes each record's own topic: it needs --input json".to_owned()));
+            return Err(Error::Usage("TOPIC - uses the topic of each record and requires --input json".to_owned()));
         }
         let transaction_timeout = properties.resolve(self.transaction_timeout, &TRANSACTION_TIMEOUT)?;
         Ok(ProducerConfig {
@@ -346,15 +341,23 @@ impl Produce {
 
     fn refuse_what_the_kafka_engine_lacks(&self) -> Result<()> {
         let cannot = [
-            (!self.headers.is_empty(), "-H", "the kafka crate writes message sets v0, which have no headers"),
-            (self.timestamp.is_some(), "--timestamp", "the kafka crate writes message sets v0, which have none"),
-            (self.idempotent == Some(true), "--idempotent", "the kafka crate and brokers before 0.11 do not know it"),
+            (!self.headers.is_empty(), "-H", "the kafka engine writes message format v0, which has no headers"),
+            (
+                self.timestamp.is_some(),
+                "--timestamp",
+                "the kafka engine writes message format v0, which has no timestamps",
+            ),
+            (
+                self.idempotent == Some(true),
+                "--idempotent",
+                "neither the kafka engine nor brokers before 0.11 support it",
+            ),
             (
                 self.transactional_id.is_some(),
                 "--transactional-id",
-                "the kafka crate and brokers before 0.11 know no transactions",
+                "neither the kafka engine nor brokers before 0.11 support it",
             ),
-            (self.create_topic.is_some(), "--create-topic", "the kafka crate cannot make topics"),
+            (self.create_topic.is_some(), "--create-topic", "the kafka engine cannot create topics"),
         ];
         match cannot.into_iter().find(|(asked, ..)| *asked) {
             Some((_, flag, why)) => Err(unsupported_by_kafka_crate(flag, why)),
@@ -375,7 +378,7 @@ impl Produce {
             for (given, flag) in [(self.key_delimiter.is_some(), "-K"), (self.empty_is_null, "-Z")] {
                 if given {
                     return Err(Error::Usage(format!(
-                        "{flag} is for --input lines: a JSON record says its key and nulls itself"
+                        "{flag} requires --input lines: a JSON record has its own key and nulls"
                     )));
                 }
             }

@@ -1,6 +1,7 @@
 //! Delivering through the `kafka` crate.
 
 use super::{Connection, crate_error};
+use crate::engine::native::precedes_append;
 use crate::engine::{
     Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition,
     unsupported_by_kafka_crate,
@@ -41,6 +42,8 @@ struct Entry {
     slot: Slot,
     /// Its number in the slot.
     record: u64,
+    /// Whether a broker may have it although it did not acknowledge it.
+    possibly_written: bool,
 }
 
 /// Records of one request that went to one partition.
@@ -138,12 +141,12 @@ impl KafkaProducer {
     fn give_up(&mut self, error: &Error) {
         let lost: Vec<Entry> = self.entries.drain(..).collect();
         for entry in lost {
-            let failure = self.failure(&entry, error, error.is_connection());
+            let failure = self.failure(&entry, error);
             self.report(&entry, 1, 0, Err(failure));
         }
     }
 
-    fn failure(&self, entry: &Entry, error: &Error, possibly_written: bool) -> Failure {
+    fn failure(&self, entry: &Entry, error: &Error) -> Failure {
         let slice = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| &self.bytes[range]);
         let record = RecordRef {
             offset: 0,
@@ -157,7 +160,7 @@ impl KafkaProducer {
         let topic = self.topics[entry.topic].0.clone();
         let batch = Batch::unplaced(topic, entry.partition, None, 1, records.freeze());
         let records = self.config.keep_failed.then_some(batch);
-        Failure { error: error.clone(), possibly_written, records }
+        Failure { error: error.clone(), possibly_written: entry.possibly_written, records }
     }
 
     /// One request a broker; takes out of the entries what is written. Returns what failed, and whether to try again.
@@ -178,6 +181,8 @@ impl KafkaProducer {
             Err(error) => {
                 let error = crate_error(Action::Produce, Subject::Cluster, &error);
                 let again = error.is_transient();
+                let is_lost = error.is_connection();
+                self.entries.iter_mut().for_each(|entry| entry.possibly_written |= is_lost);
                 return Some((error, again));
             }
         };
@@ -193,7 +198,7 @@ impl KafkaProducer {
         let mut failed = None;
         let mut left = VecDeque::new();
         let mut runs: HashMap<(usize, PartitionId), Run> = HashMap::new();
-        for entry in std::mem::take(&mut self.entries) {
+        for mut entry in std::mem::take(&mut self.entries) {
             let key = (self.topics[entry.topic].0.to_string(), entry.partition);
             let outcome = match outcomes.get(&key) {
                 Some(outcome) => *outcome,
@@ -211,10 +216,11 @@ impl KafkaProducer {
                 }
                 Err(code) => {
                     let again = code.is_transient();
+                    entry.possibly_written |= !precedes_append(code);
                     let of = TopicPartition::new(key.0.as_str(), key.1);
                     let error = Error::kafka(Action::Produce, of, code);
                     if !again {
-                        let failure = self.failure(&entry, &error, false);
+                        let failure = self.failure(&entry, &error);
                         self.report(&entry, 1, 0, Err(failure));
                     } else {
                         left.push_back(entry);
@@ -295,7 +301,7 @@ impl Producer for KafkaProducer {
         let before: usize = self.topics[..topic].iter().map(|(_, count)| count).sum();
         let slot = before + partition as usize;
         let count = self.by_slot.entry(slot).or_default();
-        self.entries.push_back(Entry { topic, partition, key, value, slot, record: *count });
+        self.entries.push_back(Entry { topic, partition, key, value, slot, record: *count, possibly_written: false });
         *count += 1;
         self.appended += 1;
         Ok(slot)

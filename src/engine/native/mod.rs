@@ -16,6 +16,7 @@ pub use consumer::NativeConsumer;
 pub use group::Assignor;
 pub use net::Hash;
 pub(crate) use net::{Network, sleep_until};
+pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};
 
 use crate::engine::Options;

@@ -19,6 +19,7 @@ use bytes::BytesMut;
 use identity::TransactionVersion;
 use kafka_protocol::error::ResponseError;
 use queue::ProducerId;
+pub(in crate::engine) use queue::precedes_append;
 use sender::{Feedback, Outgoing, Sender, ToSender};
 use std::cell::Cell;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! Sends sealed batches: compresses them off-thread, hands them to their leaders, refreshes metadata, reports.
 
 mod answers;
+mod identities;
+mod metadata;
 mod trouble;
 
 use super::super::cluster::{Cluster, TopicAnswer, TopicInfo};
@@ -11,14 +13,14 @@ use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
 use super::{Wake, cost};
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
-use crate::error::{Action, Error, Result, Subject};
-use crate::record::{PartitionId, TopicPartition};
+use crate::error::{Error, Result};
+use crate::record::PartitionId;
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use metadata::pending;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -27,8 +29,6 @@ use uuid::Uuid;
 
 /// A request takes batches of further partitions up to this many bytes.
 const MAX_REQUEST: usize = 4 << 20;
-/// A refresh of metadata that comes sooner than this need not be brought forward.
-const SOON: Duration = Duration::from_secs(1);
 /// The sender wakes up now and then even when nothing is due.
 const FAR: Duration = Duration::from_secs(3600);
 /// What a slow disk may add to the time that the broker waits for its replicas.
@@ -276,30 +276,6 @@ impl Sender {
         self.abandoned = Some(error);
     }
 
-    /// Adds the partitions that have something to send to the transaction, where the first batch does not do that.
-    fn add_partitions(&mut self) {
-        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity.producer) else { return };
-        if self.adding || self.identity.transactions == Some(TransactionVersion::Two) {
-            return;
-        }
-        let waits = |slot: &usize| !self.slots[*slot].queue.is_empty() && !self.added.contains(slot);
-        let slots: Vec<usize> = (0..self.slots.len()).filter(waits).collect();
-        if slots.is_empty() {
-            return;
-        }
-        let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-        for &slot in &slots {
-            topics.entry(self.slots[slot].topic.to_string()).or_default().push(self.slots[slot].partition);
-        }
-        self.adding = true;
-        let (cluster, id) = (self.cluster.clone(), transaction.id.clone());
-        let deadline = Instant::now() + self.config.delivery_timeout;
-        self.events.spawn(async move {
-            let added = identity::add_partitions(&cluster, &id, identity, topics, deadline).await;
-            Event::Added(slots, added)
-        });
-    }
-
     fn compress(&mut self, slot: usize) {
         for (first_record, sealed) in self.slots[slot].queue.take_raw() {
             let compression = self.config.compression;
@@ -370,81 +346,6 @@ impl Sender {
                 self.refresh_soon(now);
             }
         }
-    }
-
-    fn set_leaders(&mut self, topics: Vec<TopicAnswer>) {
-        for (name, topic) in topics {
-            let mut known = 0;
-            for slot in self.slots.iter_mut().filter(|slot| *slot.topic == *name) {
-                known += 1;
-                let found =
-                    topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
-                let leader = found.and_then(|(_, partition)| partition.leader);
-                if slot.leader.is_some() && slot.leader != leader {
-                    let (topic, partition, before) = (&*slot.topic, slot.partition, slot.leader);
-                    tracing::info!(topic, partition, before, leader, "the leader changed");
-                }
-                slot.leader = leader;
-                slot.available[slot.partition as usize].store(slot.leader.is_some(), Ordering::Relaxed);
-                if let Some((id, _)) = found {
-                    slot.topic_id = id;
-                }
-            }
-            if let Ok(info) = topic
-                && info.partitions.len() > known
-            {
-                // Err: the producer is gone, nobody wants to know.
-                let _ = self.report.send(Feedback::Grown(info));
-            }
-        }
-        let leaderless: Vec<usize> = pending(&self.slots, |slot| slot.leader.is_none()).collect();
-        if let Some(&first) = leaderless.first() {
-            let of = TopicPartition::new(self.slots[first].topic.clone(), self.slots[first].partition);
-            let error = Error::kafka(Action::Produce, of, ResponseError::LeaderNotAvailable);
-            self.trouble.failed(leaderless, &error);
-        }
-    }
-
-    /// Has metadata refreshed before its age demands it, for something points to its being outdated.
-    fn refresh_soon(&mut self, now: Instant) {
-        if self.is_refreshing || self.refresh_at.is_some_and(|at| at <= now + SOON) {
-            return;
-        }
-        self.refresh_at = Some(now + self.refresh_backoff.next_wait());
-    }
-
-    fn refresh(&mut self, now: Instant) {
-        if self.is_refreshing || self.slots.is_empty() || self.refresh_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.is_refreshing = true;
-        self.refresh_at = None;
-        let mut names: Vec<Arc<str>> = self.slots.iter().map(|slot| slot.topic.clone()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let cluster = self.cluster.clone();
-        self.events.spawn(async move {
-            let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-            Event::Metadata(cluster.metadata(Some(&names), false).await)
-        });
-    }
-
-    fn renew_identity(&mut self, now: Instant) {
-        let is_needed = self.slots.iter().any(|slot| slot.queue.needs_producer());
-        if !is_needed || self.is_renewing || self.renew_at.is_some_and(|at| at > now) {
-            return;
-        }
-        if let Some(transaction) = &self.config.transaction {
-            // A part of the transaction may be lost: all that can be done is to abort it.
-            return self.abandon({
-                let subject = Subject::TransactionalId(transaction.id.clone());
-                Error::kafka(Action::Produce, subject, ResponseError::OutOfOrderSequenceNumber)
-            });
-        }
-        self.is_renewing = true;
-        let cluster = self.cluster.clone();
-        let deadline = Instant::now() + self.config.delivery_timeout;
-        self.events.spawn(async move { Event::Identity(identity::take(&cluster, None, deadline).await) });
     }
 
     /// Sends what may be sent now, a request to each broker at a time.
@@ -553,12 +454,6 @@ impl Sender {
         let due = queues.chain(brokers).chain(throttled).chain([self.refresh_at, self.renew_at]).flatten();
         due.filter(|&at| at > now).fold(now + FAR, Instant::min)
     }
-}
-
-/// The slots with something to deliver that `are` so.
-fn pending(slots: &[Slot], are: impl Fn(&Slot) -> bool) -> impl Iterator<Item = usize> {
-    let pending = move |(_, slot): &(usize, &Slot)| !slot.queue.is_empty() && are(slot);
-    slots.iter().enumerate().filter(pending).map(|(index, _)| index)
 }
 
 /// The batch compressed, or as it is when that would make it larger.

@@ -33,7 +33,7 @@ pub(super) fn verdict(code: ResponseError) -> Verdict {
 /// was moved away) UNKNOWN_TOPIC_OR_PARTITION, when leadership or log directory is lost while the batch waits for
 /// its replicas (DelayedProduce); REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND; UNKNOWN_SERVER_ERROR and
 /// whatever else an exception in the broker turns into.
-pub(super) fn precedes_append(code: ResponseError) -> bool {
+pub(in crate::engine) fn precedes_append(code: ResponseError) -> bool {
     use ResponseError as E;
     match code {
         // Checked of the request, before any log sees it (KafkaApis.handleProduceRequest).
