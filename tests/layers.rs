@@ -17,7 +17,7 @@ const RULES: [(&str, &[&str]); 17] = [
     ("signal", &["record", "error"]),
     // Errors name topic partitions.
     ("error", &["record"]),
-    ("input", &["record", "error", "codec"]),
+    ("input", &["record", "error", "codec", "stdio"]),
     ("output", &["record", "error", "codec", "files"]),
     ("registry", &["record", "error"]),
     ("codec", &["record", "error", "registry"]),

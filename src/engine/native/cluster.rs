@@ -405,7 +405,9 @@ impl Cluster {
         }
     }
 
-    async fn list_offsets_once(
+    /// As [`Cluster::list_offsets`], without a retry: adds what is known to `found`, and returns an error of a partition
+    /// that is not.
+    pub(super) async fn list_offsets_once(
         &self,
         wanted: &[TopicPartition],
         at: OffsetAt,

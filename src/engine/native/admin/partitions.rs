@@ -1,8 +1,8 @@
 //! Partitions: more of them, their records deleted, their leaders elected, their replicas moved.
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{TopicInfo, topic_name};
-use crate::engine::native::net::Backoff;
+use crate::engine::native::cluster::{OffsetsBy, TopicInfo, topic_name};
+use crate::engine::native::net::{Backoff, Retry};
 use crate::engine::{OffsetAt, Reassignment, no_such_partition};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
@@ -292,23 +292,49 @@ pub(super) async fn each_offset(
         }
     }
     let mut asking = JoinSet::new();
-    for (leader, partitions) in led {
+    for partitions in led.into_values() {
         let cluster = cluster.clone();
         asking.spawn(async move {
-            let answer = tokio::time::timeout(PATIENCE, cluster.list_offsets(&partitions, at, false)).await;
-            let timed_out = |_| Error::TimedOut { node: cluster.node(leader), limit: PATIENCE };
-            (partitions, answer.map_err(timed_out).and_then(|answer| answer))
+            let (offsets, error) = available_offsets(&cluster, &partitions, at).await;
+            (partitions, offsets, error)
         });
     }
     while let Some(asked) = asking.join_next().await {
-        let (partitions, answer) = asked.map_err(|_| Error::TaskEnded("asking for offsets"))?;
+        let (partitions, offsets, error) = asked.map_err(|_| Error::TaskEnded("asking for offsets"))?;
         for of in partitions {
-            let offset = answer.as_ref().map(|offsets| offsets.get(&of).copied()).map_err(Error::clone);
-            let missing = || Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition);
-            let offset = offset.and_then(|offset| offset.ok_or_else(missing));
-            let named = offset.map_err(|error| error.during(Action::LookUp, (&of).into()));
-            found.insert(of, named);
+            let offset = match (offsets.get(&of), &error) {
+                (Some(offset), _) => Ok(*offset),
+                // It is named for each partition that it keeps from being known.
+                (None, Some(Error::Kafka { code, .. })) => Err(Error::kafka(Action::LookUp, &of, *code)),
+                (None, Some(error)) => Err(error.clone().during(Action::LookUp, (&of).into())),
+                (None, None) => Err(Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition)),
+            };
+            found.insert(of, offset);
         }
     }
     Ok(found)
+}
+
+/// The offsets at `at` that the leader of `partitions` returns within [`PATIENCE`], and why some are missing.
+async fn available_offsets(
+    cluster: &Cluster,
+    partitions: &[TopicPartition],
+    at: OffsetAt,
+) -> (OffsetsBy, Option<Error>) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut retry = Retry::until(deadline, &cluster.options);
+    let mut found = OffsetsBy::new();
+    loop {
+        let missing: Vec<TopicPartition> = partitions.iter().filter(|of| !found.contains_key(*of)).cloned().collect();
+        let Some(first) = missing.first() else { return (found, None) };
+        let asked = cluster.list_offsets_once(&missing, at, false, &mut found);
+        let error = match tokio::time::timeout_at(deadline.into(), asked).await {
+            Ok(Ok(None)) => continue,
+            Ok(Ok(Some(error)) | Err(error)) => error,
+            Err(_) => return (found, Some(Error::kafka(Action::LookUp, first, ResponseError::RequestTimedOut))),
+        };
+        if let Err(error) = retry.after(error).await {
+            return (found, Some(error));
+        }
+    }
 }
