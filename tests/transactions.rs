@@ -129,7 +129,7 @@ fn a_second_run_with_the_same_transactional_id_fences_the_first() {
         first.write(b"more\n");
         let done = first.finish();
         assert_eq!(done.code, 1, "{kafka}: {}", done.stderr);
-        assert!(done.stderr.contains("another producer with the same transactional id"), "{kafka}: {}", done.stderr);
+        assert!(done.stderr.contains("another producer with the same transactional ID"), "{kafka}: {}", done.stderr);
         await_visible(&kafka, &topic, &["second"]);
     }
 }
