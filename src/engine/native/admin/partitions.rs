@@ -1,10 +1,10 @@
 //! Partitions: more of them, their records deleted, their leaders elected, their replicas moved.
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{OffsetsBy, TopicInfo, topic_name};
-use crate::engine::native::net::{Backoff, Retry};
-use crate::engine::{OffsetAt, Reassignment, no_such_partition};
-use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::engine::native::cluster::{TopicInfo, topic_name};
+use crate::engine::native::net::Backoff;
+use crate::engine::{Isolation, OffsetAt, Reassignment};
+use crate::error::{Action, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
@@ -15,14 +15,11 @@ use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId as WireBrokerId, CreatePartitionsRequest, DeleteRecordsRequest,
     ElectLeadersRequest, ListPartitionReassignmentsRequest,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::JoinSet;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// How long a listing waits for the leaders of partitions.
-const PATIENCE: Duration = Duration::from_secs(5);
-use std::time::Instant;
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 impl NativeAdmin {
     /// How many partitions a topic has.
@@ -37,15 +34,16 @@ impl NativeAdmin {
     /// The offset of each partition at `at`, `None` where no record is so late; or why it cannot be had now.
     ///
     /// # Errors
-    /// A partition does not exist, or the cluster did not answer.
+    /// A signal came first.
     pub fn offsets_at(
         &self,
         partitions: &[TopicPartition],
         at: OffsetAt,
     ) -> Result<BTreeMap<TopicPartition, Result<Option<Offset>>>> {
-        let found = self.run(each_offset(&self.client.cluster, partitions, at))?;
-        let known = |offset: Offset| (offset >= 0).then_some(offset);
-        Ok(found.into_iter().map(|(of, offset)| (of, offset.map(known))).collect())
+        self.run(async {
+            let offsets = self.cluster().offset_of_each(partitions, at, Isolation::Uncommitted, PATIENCE).await;
+            Ok(offsets.into_iter().collect())
+        })
     }
 
     /// Gives a topic more partitions, `count` in all; with `only_check` the cluster only says whether it would.
@@ -132,9 +130,9 @@ impl Cluster {
         .await
     }
 
-    /// Waits until the brokers know what the controller has taken, up to the request timeout.
+    /// Waits until the brokers know what the controller has taken, but not for long.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + self.options.settle_limit();
         // The answer is known to come soon.
         let mut backoff = Backoff::new(self.options.retry_backoff / 4);
         while !known().await? && Instant::now() < deadline {
@@ -263,78 +261,5 @@ impl Cluster {
             Ok(moving)
         })
         .await
-    }
-}
-
-/// The offset of each partition at `at`, -1 where no record is so late. A partition without a leader, or with one that
-/// does not answer within [`PATIENCE`], costs only itself.
-///
-/// # Errors
-/// A partition does not exist, or the cluster did not answer.
-pub(super) async fn each_offset(
-    cluster: &Arc<Cluster>,
-    partitions: &[TopicPartition],
-    at: OffsetAt,
-) -> Result<BTreeMap<TopicPartition, Result<Offset>>> {
-    let names: BTreeSet<&str> = partitions.iter().map(|of| &*of.topic).collect();
-    let topics = cluster.existing_topics(&names.into_iter().collect::<Vec<_>>()).await?;
-    let topics: BTreeMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
-    let mut found = BTreeMap::new();
-    let mut led: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
-    for of in partitions {
-        let infos = topics.get(&*of.topic).map_or(&[][..], |info| &info.partitions);
-        match infos.get(of.partition as usize).map(|info| info.leader) {
-            None => return Err(no_such_partition(of, infos.len())),
-            Some(None) => {
-                found.insert(of.clone(), Err(Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable)));
-            }
-            Some(Some(leader)) => led.entry(leader).or_default().push(of.clone()),
-        }
-    }
-    let mut asking = JoinSet::new();
-    for partitions in led.into_values() {
-        let cluster = cluster.clone();
-        asking.spawn(async move {
-            let (offsets, error) = available_offsets(&cluster, &partitions, at).await;
-            (partitions, offsets, error)
-        });
-    }
-    while let Some(asked) = asking.join_next().await {
-        let (partitions, offsets, error) = asked.map_err(|_| Error::TaskEnded("asking for offsets"))?;
-        for of in partitions {
-            let offset = match (offsets.get(&of), &error) {
-                (Some(offset), _) => Ok(*offset),
-                // It is named for each partition that it keeps from being known.
-                (None, Some(Error::Kafka { code, .. })) => Err(Error::kafka(Action::LookUp, &of, *code)),
-                (None, Some(error)) => Err(error.clone().during(Action::LookUp, (&of).into())),
-                (None, None) => Err(Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition)),
-            };
-            found.insert(of, offset);
-        }
-    }
-    Ok(found)
-}
-
-/// The offsets at `at` that the leader of `partitions` returns within [`PATIENCE`], and why some are missing.
-async fn available_offsets(
-    cluster: &Cluster,
-    partitions: &[TopicPartition],
-    at: OffsetAt,
-) -> (OffsetsBy, Option<Error>) {
-    let deadline = Instant::now() + PATIENCE;
-    let mut retry = Retry::until(deadline, &cluster.options);
-    let mut found = OffsetsBy::new();
-    loop {
-        let missing: Vec<TopicPartition> = partitions.iter().filter(|of| !found.contains_key(*of)).cloned().collect();
-        let Some(first) = missing.first() else { return (found, None) };
-        let asked = cluster.list_offsets_once(&missing, at, false, &mut found);
-        let error = match tokio::time::timeout_at(deadline.into(), asked).await {
-            Ok(Ok(None)) => continue,
-            Ok(Ok(Some(error)) | Err(error)) => error,
-            Err(_) => return (found, Some(Error::kafka(Action::LookUp, first, ResponseError::RequestTimedOut))),
-        };
-        if let Err(error) = retry.after(error).await {
-            return (found, Some(error));
-        }
     }
 }
