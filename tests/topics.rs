@@ -52,8 +52,8 @@ fn deleting_on_a_terminal_asks_for_confirmation() {
     };
     let kept = on_terminal("n");
     assert_eq!(kept.code, 2, "{}", kept.stdout);
-    assert!(kept.stdout.contains(&format!("Delete {name} with all records? [y/N]")), "{}", kept.stdout);
-    assert!(kept.stdout.contains("nothing was done"), "{}", kept.stdout);
+    assert!(kept.stdout.contains(&format!("Delete {name} and all of its records? [y/N]")), "{}", kept.stdout);
+    assert!(kept.stdout.contains("canceled; nothing was changed"), "{}", kept.stdout);
     assert_eq!(on_terminal("y").code, 0);
     assert!(!kafka.kpipe(&["topics", "list"], b"").stdout.contains(&name));
 }

@@ -2,11 +2,15 @@
 
 pub(super) use super::report::say;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::files;
 use crate::text::{escaped, escaped_json};
 use comfy_table::{CellAlignment, presets};
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+
+/// The largest file of ACLs, plans or offsets.
+const INPUT_LIMIT: u64 = 256 << 20;
 
 /// A table whose cells may hold what others wrote.
 pub(super) struct Table(comfy_table::Table);
@@ -78,7 +82,7 @@ pub(super) fn report_incomplete<'a>(errors: impl IntoIterator<Item = &'a Error>)
 }
 
 /// Reads JSON lines, as `-J` writes them.
-pub(super) fn json_lines<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<Vec<T>> {
+fn json_lines<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<Vec<T>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parsed = lines.map(|(index, line)| {
         serde_json::from_str(line).map_err(|e| Error::Input {
@@ -93,13 +97,15 @@ pub(super) fn json_lines<T: serde::de::DeserializeOwned>(name: &str, text: &str)
 
 /// Reads the JSON lines of a file; `-` is stdin.
 pub(super) fn read_json_lines<T: serde::de::DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
-    let (name, text) = if file == Path::new("-") {
+    let (name, bytes) = if file == Path::new("-") {
         if crate::stdio::is_stdin_closed() {
             return Err(Error::Io("stdin is closed".to_owned()));
         }
-        ("stdin".to_owned(), std::io::read_to_string(std::io::stdin()))
+        ("stdin".to_owned(), files::read_all(std::io::stdin(), INPUT_LIMIT))
     } else {
-        (file.display().to_string(), std::fs::read_to_string(file))
+        (file.display().to_string(), files::read(file, INPUT_LIMIT))
     };
-    json_lines(&name, &text.map_err(|e| Error::io(&name, &e))?)
+    let bytes = bytes.map_err(|e| Error::io(&name, &e))?;
+    let text = std::str::from_utf8(files::without_mark(&bytes)).map_err(|_| Error::Io(format!("{name}: not UTF-8")))?;
+    json_lines(&name, text)
 }

@@ -11,7 +11,10 @@ use crate::text::escaped;
 use clap::{Args, Subcommand, ValueEnum};
 use kafka_protocol::error::ResponseError;
 use serde_json::json;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Read};
+
+/// More of stdin is not a password.
+const LONGEST_LINE: u64 = 1 << 16;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -171,7 +174,7 @@ fn ask_password(user: &str) -> Result<Secret> {
         return Err(Error::Io("stdin is closed".to_owned()));
     } else {
         let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map_err(failed)?;
+        std::io::stdin().lock().take(LONGEST_LINE).read_line(&mut line).map_err(failed)?;
         line.trim_end_matches(['\n', '\r']).to_owned()
     };
     if password.is_empty() {

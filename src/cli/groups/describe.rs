@@ -6,6 +6,7 @@ use crate::cli::listing::{or_dash, print, print_lines, right_align, table};
 use crate::engine::{DescribedGroup, GroupMember, NativeAdmin, Progress};
 use crate::error::{EXIT_OK, Result};
 use crate::record::TopicPartition;
+use crate::text::escaped;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ pub(super) fn describe(admin: &NativeAdmin, groups: &[String], json: bool) -> Re
         if json {
             print_lines(std::iter::once(described.json()))?;
         } else {
-            print(&described.summary())?;
+            print(&escaped(&described.summary()))?;
             print(&described.table())?;
         }
         code = code.max(report_incomplete(&found.incomplete));

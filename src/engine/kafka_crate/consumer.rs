@@ -40,59 +40,16 @@ impl KafkaConsumer {
             if matches!(start, Start::Time(_)) {
                 return Err(unsupported_by_kafka_crate(
                     "-o @TIME",
-                    "before 0.10.1 brokers only know the times of whole segments",
+                    "brokers before 0.10.1 index timestamps by segment only",
                 ));
             }
         }
         let Subscription::Topics(topics) = &config.subscription else {
-            return Err(unsupported_by_kafka_crate("--regex", "the kafka crate looks topics up by name"));
+            return Err(unsupported_by_kafka_crate("--regex", "the kafka engine does not support patterns"));
         };
         let mut partitions = Vec::new();
         for topic in topics {
-            let count = client.count(topic, false)?;
-            let wanted = config.partitions.clone().unwrap_or_else(|| (0..count as PartitionId).collect());
-            let first = client.offsets(topic, FetchOffset::Earliest)?;
-            let next = client.offsets(topic, FetchOffset::Latest)?;
-            let stored = match (config.group.as_ref().map(|group| group.id.as_str()), config.start) {
-                (Some(group), Start::Stored) => client
-                    .inner
-                    .fetch_group_topic_offset(group, topic)
-                    .map_err(|e| crate_error(Action::FetchOffsets, Subject::group_named(group), &e))?
-                    .into_iter()
-                    .filter(|p| p.offset >= 0)
-                    .map(|p| (p.partition, p.offset))
-                    .collect(),
-                _ => HashMap::new(),
-            };
-            for partition in wanted {
-                let (Some(&first), Some(&next)) = (first.get(&partition), next.get(&partition)) else {
-                    return Err(no_such_partition(&TopicPartition::new(topic.as_str(), partition), count));
-                };
-                let from = |start| match start {
-                    Start::Beginning => Some(first),
-                    Start::End | Start::Time(_) => Some(next),
-                    Start::Stored => stored.get(&partition).copied(),
-                    Start::At(offset) => Some(offset),
-                    Start::Last(count) => Some(next.saturating_sub_unsigned(count).max(first)),
-                };
-                let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
-                if position < first || position > next {
-                    let of = TopicPartition::new(topic.as_str(), partition);
-                    let error = out_of_range(&of, position, first, next);
-                    if config.start != Start::Stored {
-                        return Err(error);
-                    }
-                    position = from(config.fallback).unwrap_or(first);
-                    tracing::warn!("committed {error}; going on from {position}");
-                }
-                partitions.push(Reading {
-                    topic: topic.as_str().into(),
-                    partition,
-                    position,
-                    until: if config.stop_at_end { next } else { Offset::MAX },
-                    max_bytes: config.fetch_bytes as i32,
-                });
-            }
+            partitions.extend(readings(&mut client, &config, topic)?);
         }
         client
             .inner
@@ -173,6 +130,50 @@ impl KafkaConsumer {
         }
         Ok(())
     }
+}
+
+/// Where to begin and to end in the partitions of a topic.
+fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Result<Vec<Reading>> {
+    let count = client.count(topic, false)?;
+    let wanted = config.partitions.clone().unwrap_or_else(|| (0..count as PartitionId).collect());
+    let first = client.offsets(topic, FetchOffset::Earliest)?;
+    let next = client.offsets(topic, FetchOffset::Latest)?;
+    let committed = match (config.group.as_ref().map(|group| group.id.as_str()), config.start) {
+        (Some(group), Start::Stored) => client
+            .inner
+            .fetch_group_topic_offset(group, topic)
+            .map_err(|e| crate_error(Action::FetchOffsets, Subject::group_named(group), &e))?
+            .into_iter()
+            .filter(|p| p.offset >= 0)
+            .map(|p| (p.partition, p.offset))
+            .collect(),
+        _ => HashMap::new(),
+    };
+    let reading = |partition| {
+        let of = TopicPartition::new(topic, partition);
+        let (Some(&first), Some(&next)) = (first.get(&partition), next.get(&partition)) else {
+            return Err(no_such_partition(&of, count));
+        };
+        let from = |start| match start {
+            Start::Beginning => Some(first),
+            Start::End | Start::Time(_) => Some(next),
+            Start::Stored => committed.get(&partition).copied(),
+            Start::At(offset) => Some(offset),
+            Start::Last(count) => Some(next.saturating_sub_unsigned(count).max(first)),
+        };
+        let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
+        if position < first || position > next {
+            let error = out_of_range(&of, position, first, next);
+            if config.start != Start::Stored {
+                return Err(error);
+            }
+            position = from(config.fallback).unwrap_or(first);
+            tracing::warn!("committed {error}; resuming at {position}");
+        }
+        let until = if config.stop_at_end { next } else { Offset::MAX };
+        Ok(Reading { topic: of.topic, partition, position, until, max_bytes: config.fetch_bytes as i32 })
+    };
+    wanted.into_iter().map(reading).collect()
 }
 
 /// What was fetched, in the form that all rooms share.

@@ -54,17 +54,23 @@ struct Run {
     offset: Option<Offset>,
 }
 
+/// The base offset of each partition's records, or the brokers' error.
+type Outcomes = HashMap<(String, PartitionId), std::result::Result<Offset, ResponseError>>;
+
 impl KafkaProducer {
     pub fn open(mut client: Connection, config: ProducerConfig) -> Result<Self> {
         client.inner.set_compression(match (config.compression.codec, config.compression.level) {
             (codec @ (Codec::Lz4 | Codec::Zstd), _) => {
                 return Err(unsupported_by_kafka_crate(
                     format!("-z {}", codec.name()),
-                    "the kafka crate has no such codec",
+                    "the kafka engine does not support this codec",
                 ));
             }
             (_, Some(level)) => {
-                return Err(unsupported_by_kafka_crate(format!("-z level {level}"), "the kafka crate has no levels"));
+                return Err(unsupported_by_kafka_crate(
+                    format!("-z level {level}"),
+                    "the kafka engine does not support compression levels",
+                ));
             }
             (Codec::None, _) => Compression::NONE,
             (Codec::Gzip, _) => Compression::GZIP,
@@ -163,8 +169,20 @@ impl KafkaProducer {
         Failure { error: error.clone(), possibly_written: entry.possibly_written, records }
     }
 
-    /// One request a broker; takes out of the entries what is written. Returns what failed, and whether to try again.
+    /// Sends one request per broker; keeps the entries that are to be sent again. Returns what failed, and whether to
+    /// try again.
     fn send_once(&mut self) -> Option<(Error, bool)> {
+        match self.request() {
+            Ok(outcomes) => self.settle(&outcomes),
+            Err(error) => {
+                let again = error.is_transient();
+                Some((error, again))
+            }
+        }
+    }
+
+    /// What the brokers answered for each partition.
+    fn request(&mut self) -> Result<Outcomes> {
         let bytes = &self.bytes;
         let slice = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| &bytes[range]);
         let messages = self.entries.iter().map(|entry| {
@@ -176,54 +194,54 @@ impl KafkaProducer {
             Acks::Leader => RequiredAcks::One,
             Acks::All => RequiredAcks::All,
         };
-        let confirms = match self.client.inner.produce_messages(acks, self.client.options.request_timeout, messages) {
+        let limit = self.client.options.request_timeout;
+        let confirms = self.client.inner.produce_messages(acks, limit, messages);
+        let confirms = match confirms.map_err(|error| crate_error(Action::Produce, Subject::Cluster, &error)) {
             Ok(confirms) => confirms,
             Err(error) => {
-                let error = crate_error(Action::Produce, Subject::Cluster, &error);
-                let again = error.is_transient();
                 let is_lost = error.is_connection();
                 self.entries.iter_mut().for_each(|entry| entry.possibly_written |= is_lost);
-                return Some((error, again));
+                return Err(error);
             }
         };
-        let mut outcomes: HashMap<(String, PartitionId), std::result::Result<Offset, ResponseError>> = HashMap::new();
-        for confirm in confirms {
-            for partition in confirm.partition_confirms {
-                let outcome = partition
-                    .offset
-                    .map_err(|code| error_code(code as i16).unwrap_or(ResponseError::UnknownServerError));
-                outcomes.insert((confirm.topic.clone(), partition.partition), outcome);
-            }
-        }
+        let outcomes = confirms.into_iter().flat_map(|confirm| {
+            let topic = confirm.topic;
+            confirm.partition_confirms.into_iter().map(move |partition| {
+                let known = |code| error_code(code as i16).unwrap_or(ResponseError::UnknownServerError);
+                ((topic.clone(), partition.partition), partition.offset.map_err(known))
+            })
+        });
+        Ok(outcomes.collect())
+    }
+
+    /// Reports the entries that have an outcome and keeps the others. Returns what failed, and whether to try again.
+    fn settle(&mut self, outcomes: &Outcomes) -> Option<(Error, bool)> {
         let mut failed = None;
         let mut left = VecDeque::new();
         let mut runs: HashMap<(usize, PartitionId), Run> = HashMap::new();
         for mut entry in std::mem::take(&mut self.entries) {
             let key = (self.topics[entry.topic].0.to_string(), entry.partition);
             let outcome = match outcomes.get(&key) {
-                Some(outcome) => *outcome,
-                None if self.config.acks == Acks::None => Ok(-1),
+                Some(outcome) => outcome.map(|offset| (offset >= 0).then_some(offset)),
+                None if self.config.acks == Acks::None => Ok(None),
                 None => Err(ResponseError::UnknownServerError),
             };
             match outcome {
                 Ok(offset) => {
                     let len = entry.key.as_ref().map_or(0, |r| r.len()) + entry.value.as_ref().map_or(0, |r| r.len());
-                    let offset = (offset >= 0).then_some(offset);
-                    let place = (entry.topic, entry.partition);
-                    let run = runs.entry(place).or_insert(Run { first: entry, records: 0, bytes: 0, offset });
+                    let partition = (entry.topic, entry.partition);
+                    let run = runs.entry(partition).or_insert(Run { first: entry, records: 0, bytes: 0, offset });
                     run.records += 1;
                     run.bytes += len as u64;
                 }
                 Err(code) => {
-                    let again = code.is_transient();
                     entry.possibly_written |= !precedes_append(code);
-                    let of = TopicPartition::new(key.0.as_str(), key.1);
-                    let error = Error::kafka(Action::Produce, of, code);
-                    if !again {
+                    let error = Error::kafka(Action::Produce, TopicPartition::new(key.0.as_str(), key.1), code);
+                    if code.is_transient() {
+                        left.push_back(entry);
+                    } else {
                         let failure = self.failure(&entry, &error);
                         self.report(&entry, 1, 0, Err(failure));
-                    } else {
-                        left.push_back(entry);
                     }
                     failed = Some((error, true));
                 }
@@ -262,13 +280,13 @@ impl Producer for KafkaProducer {
         if !record.headers.is_empty() {
             return Err(unsupported_by_kafka_crate(
                 "headers",
-                "the kafka crate writes message sets v0, which have none",
+                "the kafka engine writes message format v0, which has no headers",
             ));
         }
         if record.timestamp.is_some() {
             return Err(unsupported_by_kafka_crate(
                 "timestamps",
-                "the kafka crate writes message sets v0, which have none",
+                "the kafka engine writes message format v0, which has no timestamps",
             ));
         }
         let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + 34;
@@ -336,7 +354,7 @@ impl Producer for KafkaProducer {
     fn end_transaction(&mut self, _: TransactionEnd) -> Result<()> {
         Err(unsupported_by_kafka_crate(
             "--transactional-id",
-            "the kafka crate and brokers before 0.11 know no transactions",
+            "neither the kafka engine nor brokers before 0.11 support transactions",
         ))
     }
 

@@ -1,9 +1,9 @@
 //! Topics: list, describe, create, delete.
 
-use super::partitions::each_offset;
+use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, incomplete, refusal};
 use crate::engine::native::cluster::{PartitionInfo, TopicInfo, text, topic_name};
-use crate::engine::{NewTopic, OffsetAt, Partition, Topic};
+use crate::engine::{Isolation, NewTopic, Partition, Topic};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{BrokerId, PartitionId, TopicPartition};
 use kafka_protocol::messages::create_topics_request::{
@@ -11,6 +11,7 @@ use kafka_protocol::messages::create_topics_request::{
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, CreateTopicsRequest, DeleteTopicsRequest};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl NativeAdmin {
@@ -25,28 +26,26 @@ impl NativeAdmin {
     /// Looks up first and next offset of all partitions. Returns why some stay unknown.
     ///
     /// # Errors
-    /// The cluster did not answer.
+    /// A signal came first.
     pub fn fill_offsets(&self, topics: &mut [Topic]) -> Result<Vec<Error>> {
         let all: Vec<TopicPartition> = topics.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect();
-        let cluster = &self.client.cluster;
-        let bounds = async {
-            let (first, next) =
-                (each_offset(cluster, &all, OffsetAt::Earliest), each_offset(cluster, &all, OffsetAt::Latest));
-            tokio::try_join!(first, next)
-        };
-        let (mut first, mut next) = self.run(bounds)?;
-        let mut unknown = Vec::new();
+        let mut bounds =
+            self.run(async { Ok(self.cluster().bounds_of_each(&all, Isolation::Uncommitted, PATIENCE).await) })?;
+        let mut unknown = BTreeMap::new();
         for topic in topics {
             let name: Arc<str> = topic.name.as_str().into();
             for partition in &mut topic.partitions {
                 let of = TopicPartition::new(name.clone(), partition.partition);
-                match first.remove(&of).transpose().and_then(|first| Ok((first, next.remove(&of).transpose()?))) {
-                    Ok((first, next)) => (partition.first_offset, partition.next_offset) = (first, next),
-                    Err(error) => unknown.push(error),
+                match bounds.remove(&of) {
+                    Some(Ok(bounds)) => {
+                        (partition.first_offset, partition.next_offset) = (Some(bounds.first), Some(bounds.end));
+                    }
+                    Some(Err(error)) => _ = unknown.insert(of, error),
+                    None => {}
                 }
             }
         }
-        Ok(unknown)
+        Ok(unknown.into_values().collect())
     }
 
     /// Creates a topic and waits until its leaders are known; with `only_check` the cluster only validates the request.
