@@ -133,6 +133,17 @@ impl Group {
             |flag: &Option<String>, name: &str| flag.clone().or_else(|| properties.text(name).map(str::to_owned));
         let session_timeout = session.unwrap_or(SESSION_TIMEOUT);
         let heartbeat = properties.millis("heartbeat.interval.ms")?.unwrap_or(HEARTBEAT_INTERVAL);
+        let max_poll_interval =
+            self.max_poll_interval.or(properties.millis("max.poll.interval.ms")?).unwrap_or(MAX_POLL_INTERVAL);
+        for (name, time) in [
+            ("--session-timeout (session.timeout.ms)", session_timeout),
+            ("heartbeat.interval.ms", heartbeat),
+            ("--max-poll-interval (max.poll.interval.ms)", max_poll_interval),
+        ] {
+            if time < Duration::from_millis(1) {
+                return Err(Error::Usage(format!("{name} must be at least 1 ms")));
+            }
+        }
         Ok(Some(GroupConfig {
             id,
             standalone: assigned,
@@ -140,11 +151,8 @@ impl Group {
             classic_only_flag,
             instance_id: text(&self.instance_id, "group.instance.id"),
             session_timeout,
-            heartbeat_interval: heartbeat.min(session_timeout / 3),
-            max_poll_interval: self
-                .max_poll_interval
-                .or(properties.millis("max.poll.interval.ms")?)
-                .unwrap_or(MAX_POLL_INTERVAL),
+            heartbeat_interval: heartbeat.min(session_timeout / 3).max(Duration::from_millis(1)),
+            max_poll_interval,
             max_commit_lead: MAX_COMMIT_LEAD,
             // "uniform" alone leaves nothing for a group that turns out to be classic but the defaults.
             assignors: if classic.is_empty() { vec![Assignor::CooperativeSticky, Assignor::Range] } else { classic },
