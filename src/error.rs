@@ -149,6 +149,14 @@ pub enum Error {
     /// The transaction that a record belonged to was aborted.
     #[error("the transaction was aborted: {0}")]
     Aborted(Box<Error>),
+    /// A commit of a transaction was sent, and no answer says what became of it.
+    #[error("the commit of transactional ID {transactional_id} was not answered: {last}")]
+    CommitUnknown {
+        /// Whose transaction it is.
+        transactional_id: String,
+        /// What the last attempt met.
+        last: Box<Error>,
+    },
     /// A group's protocol was broken, by a member or by the coordinator.
     #[error("group {group}: {why}")]
     Group {
@@ -183,6 +191,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A record can never be sent; the next may be.
+    #[error("{0}")]
+    Refused(RefusedRecord),
     /// A file, stdin or stdout failed.
     #[error("{0}")]
     Io(String),
@@ -198,6 +209,17 @@ pub enum Error {
     /// One of kpipe's own tasks ended without a reason.
     #[error("{0} ended unexpectedly")]
     TaskEnded(&'static str),
+}
+
+/// Why a record can never be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedRecord {
+    /// Neither the command line nor the record names a topic.
+    #[error("the record has no topic")]
+    NoTopic,
+    /// It is larger than `max.request.size`, in bytes.
+    #[error("the record of {size} bytes exceeds --max-record-size {limit}")]
+    TooLarge { size: usize, limit: usize },
 }
 
 /// How a connection broke.
@@ -320,8 +342,10 @@ impl Error {
     pub fn name(&self) -> String {
         match self {
             Self::Kafka { code, .. } => return code.name(),
-            Self::Undelivered { last: source, .. } | Self::During { source, .. } => return source.name(),
-            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } => "refused",
+            Self::Undelivered { last: source, .. }
+            | Self::CommitUnknown { last: source, .. }
+            | Self::During { source, .. } => return source.name(),
+            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } | Self::Refused(_) => "refused",
             Self::Security(_) => "security",
             Self::Input { .. } => "input",
             Self::Io(_) | Self::ReaderGone => "I/O",

@@ -10,7 +10,6 @@ mod tls;
 mod versions;
 
 pub use connection::{Connection, Frame, OldBroker, Opened};
-pub use frame::read_frame;
 pub use retry::{Backoff, Outage, Retry, backoff};
 pub use scram::Hash;
 
