@@ -53,7 +53,7 @@ fn groups_are_described_as_kafkas_own_tool_describes_them() {
         assert_eq!(same, expected, "{kafka} {protocol}\n{ours}\n{theirs}");
         let state = kafka.tool(Tool::ConsumerGroupCommand, &["--describe", "--group", group, "--state"]);
         assert!(
-            state.contains("Stable") && ours.starts_with(&format!("{group}: Stable, 1 members, {protocol}")),
+            state.contains("Stable") && ours.starts_with(&format!("{group}: Stable, 1 member, {protocol}")),
             "{ours}{state}"
         );
         reader.signal(libc::SIGTERM);
@@ -154,7 +154,7 @@ fn what_a_group_cannot_do_is_refused() {
         (&["consume", "t", "-g", "g", "--group-protocol", "consumer"], "not supported by the brokers"),
         (&["consume", "t", "-g", "g", "--group-protocol", "classic", "--assignor", "uniform"], "cooperative-sticky"),
         (&["consume", "--regex", "("], "without closing"),
-        (&["groups", "reset", "g", "--to", "beginning"], "--topic says what to set"),
+        (&["groups", "reset", "g", "--to", "beginning"], "name topics with --topic"),
     ] {
         let done = kafka.try_kpipe(args, b"");
         assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);

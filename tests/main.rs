@@ -15,6 +15,7 @@ mod group_admin;
 mod group_churn;
 mod group_faults;
 mod group_members;
+mod group_outages;
 mod groups;
 mod incomplete_listings;
 mod interop;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 /// As the Java client's.
 const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
+const SHORTEST: Duration = Duration::from_millis(1);
 /// Records that may be written and not committed while the coordinator is out of reach, with --commit batch.
 const MAX_COMMIT_LEAD: u64 = 1_000_000;
 
@@ -45,6 +46,11 @@ fn describe_protocol(protocol: GroupProtocol) -> &'static str {
     }
 }
 
+/// Refuses a time in which nothing can happen.
+fn refuse_zero(name: &str, time: Duration) -> Result<()> {
+    if time < SHORTEST { Err(Error::Usage(format!("{name} must be at least 1 ms"))) } else { Ok(()) }
+}
+
 impl Group {
     /// Whether a flag was given that only members of a group use.
     pub(super) fn asks_for_membership(&self) -> bool {
@@ -75,6 +81,10 @@ impl Group {
         check(protocol, classic_only_flag, &assignors)?;
         let session_timeout = session.unwrap_or(SESSION_TIMEOUT_DEFAULT);
         let heartbeat = properties.get(&HEARTBEAT_INTERVAL)?;
+        let max_poll_interval = properties.resolve(self.max_poll_interval, &MAX_POLL_INTERVAL)?;
+        refuse_zero("--session-timeout (session.timeout.ms)", session_timeout)?;
+        refuse_zero("heartbeat.interval.ms", heartbeat)?;
+        refuse_zero("--max-poll-interval (max.poll.interval.ms)", max_poll_interval)?;
         Ok(Some(GroupConfig {
             id,
             standalone: assigned,
@@ -82,8 +92,8 @@ impl Group {
             classic_only_flag,
             instance_id: properties.resolve(self.instance_id.clone(), &GROUP_INSTANCE_ID)?,
             session_timeout,
-            heartbeat_interval: heartbeat.min(session_timeout / 3),
-            max_poll_interval: properties.resolve(self.max_poll_interval, &MAX_POLL_INTERVAL)?,
+            heartbeat_interval: heartbeat.min(session_timeout / 3).max(SHORTEST),
+            max_poll_interval,
             max_commit_lead: MAX_COMMIT_LEAD,
             // "uniform" alone leaves nothing but the defaults for a group that turns out to be classic.
             assignors: match assignors.classic {

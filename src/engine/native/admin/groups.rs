@@ -384,12 +384,31 @@ async fn bounds(
 ) -> Result<HashMap<TopicPartition, Bounds>> {
     let (first, end) = cluster.bounds(partitions, false).await?;
     let both = |of: &TopicPartition| {
-        let bounds = Bounds { first: first.get(of).copied().unwrap_or(0), end: end.get(of).copied().unwrap_or(0) };
-        if bounds.first > bounds.end {
-            let why = format!("{of} begins at {} and ends at {}", bounds.first, bounds.end);
-            return Err(Error::Malformed { node: cluster.node(leader), api: ApiKey::ListOffsets, why });
-        }
-        Ok((of.clone(), bounds))
+        let bounds = consistent(of, first.get(of).copied(), end.get(of).copied());
+        let malformed = |why| Error::Malformed { node: cluster.node(leader), api: ApiKey::ListOffsets, why };
+        Ok((of.clone(), bounds.map_err(malformed)?))
     };
     partitions.iter().map(both).collect()
+}
+
+/// The bounds, if a partition can have them.
+fn consistent(of: &TopicPartition, first: Option<Offset>, end: Option<Offset>) -> std::result::Result<Bounds, String> {
+    match (first, end) {
+        (Some(first), Some(end)) if 0 <= first && first <= end => Ok(Bounds { first, end }),
+        (Some(first), Some(end)) => Err(format!("{of} begins at {first} and ends at {end}")),
+        _ => Err(format!("it does not contain {of}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_that_contradict_each_other_are_refused() {
+        let of = TopicPartition::new("t", 0);
+        assert_eq!(consistent(&of, Some(3), Some(3)), Ok(Bounds { first: 3, end: 3 }));
+        assert_eq!(consistent(&of, Some(9), Some(3)), Err("t/0 begins at 9 and ends at 3".to_owned()));
+        assert!(consistent(&of, Some(-1), Some(3)).is_err() && consistent(&of, Some(1), None).is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! How a group's leader shares the partitions out (classic protocol): pure functions of who is there and what there is.
+//! How the leader of a classic group assigns partitions: pure functions of the members and of the topics' partitions.
 
 use crate::engine::Named;
 use crate::record::TopicPartition;
@@ -37,7 +37,7 @@ impl Assignor {
         self == Self::CooperativeSticky
     }
 
-    /// Shares out all partitions of `counts` among `members`.
+    /// Assigns all partitions of `counts` to `members`.
     pub(super) fn assign(
         self,
         members: &[Subscriber],
@@ -65,38 +65,39 @@ pub(super) struct Subscriber {
     pub(super) id: String,
     pub(super) instance_id: Option<String>,
     pub(super) topics: BTreeSet<Arc<str>>,
-    /// What it has, or had, as of `generation`.
+    /// Its partitions as of `generation`.
     pub(super) owned: BTreeSet<TopicPartition>,
     pub(super) generation: i32,
 }
 
-type Shares = HashMap<String, BTreeSet<TopicPartition>>;
+/// Partitions by member ID.
+type Assignment = HashMap<String, BTreeSet<TopicPartition>>;
 
-fn empty(members: &[&Subscriber]) -> Shares {
+fn empty(members: &[&Subscriber]) -> Assignment {
     members.iter().map(|member| (member.id.clone(), BTreeSet::new())).collect()
 }
 
-fn range(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
-    let mut shares = empty(members);
+fn range(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Assignment {
+    let mut assignment = empty(members);
     for (topic, count) in counts {
-        let takers: Vec<_> = members.iter().filter(|member| member.topics.contains(topic)).collect();
-        if takers.is_empty() {
+        let subscribers: Vec<_> = members.iter().filter(|member| member.topics.contains(topic)).collect();
+        if subscribers.is_empty() {
             continue;
         }
-        let (each, more) = (*count as usize / takers.len(), *count as usize % takers.len());
+        let (each, more) = (*count as usize / subscribers.len(), *count as usize % subscribers.len());
         let mut next = 0;
-        for (index, taker) in takers.iter().enumerate() {
+        for (index, subscriber) in subscribers.iter().enumerate() {
             let end = next + each + usize::from(index < more);
-            let share = shares.entry(taker.id.clone()).or_default();
-            share.extend((next..end).map(|partition| TopicPartition::new(topic.clone(), partition as i32)));
+            let partitions = assignment.entry(subscriber.id.clone()).or_default();
+            partitions.extend((next..end).map(|partition| TopicPartition::new(topic.clone(), partition as i32)));
             next = end;
         }
     }
-    shares
+    assignment
 }
 
-fn round_robin(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
-    let mut shares = empty(members);
+fn round_robin(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Assignment {
+    let mut assignment = empty(members);
     let mut turn = 0;
     for (topic, count) in counts {
         if !members.iter().any(|member| member.topics.contains(topic)) {
@@ -106,26 +107,27 @@ fn round_robin(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Sha
             while !members[turn % members.len()].topics.contains(topic) {
                 turn += 1;
             }
-            let share = shares.entry(members[turn % members.len()].id.clone()).or_default();
-            share.insert(TopicPartition::new(topic.clone(), partition));
+            let partitions = assignment.entry(members[turn % members.len()].id.clone()).or_default();
+            partitions.insert(TopicPartition::new(topic.clone(), partition));
             turn += 1;
         }
     }
-    shares
+    assignment
 }
 
-/// Who has what of that which still exists and is still wanted; of two who claim the same, the later generation.
+/// The owner of each partition that exists and that its owner still subscribes to; of two that claim the same, the one
+/// of the later generation.
 fn owners(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> BTreeMap<TopicPartition, usize> {
     let mut owners: BTreeMap<TopicPartition, usize> = BTreeMap::new();
     for (index, member) in members.iter().enumerate() {
-        for place in &member.owned {
-            let exists = counts.get(&place.topic).is_some_and(|count| place.partition < *count);
-            if !exists || !member.topics.contains(&place.topic) {
+        for of in &member.owned {
+            let exists = counts.get(&of.topic).is_some_and(|count| of.partition < *count);
+            if !exists || !member.topics.contains(&of.topic) {
                 continue;
             }
-            let newer = owners.get(place).is_none_or(|other| members[*other].generation < member.generation);
+            let newer = owners.get(of).is_none_or(|other| members[*other].generation < member.generation);
             if newer {
-                owners.insert(place.clone(), index);
+                owners.insert(of.clone(), index);
             }
         }
     }
@@ -222,7 +224,7 @@ impl<'a> Balance<'a> {
 
 /// Members keep their partitions as far as the assignment stays even: at most n log n in the number of partitions,
 /// whatever members claim to have.
-fn sticky(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Shares {
+fn sticky(members: &[&Subscriber], counts: &BTreeMap<Arc<str>, i32>) -> Assignment {
     balanced(members, counts)
         .held
         .into_iter()
@@ -250,7 +252,7 @@ fn balanced<'a>(members: &[&Subscriber], counts: &'a BTreeMap<Arc<str>, i32>) ->
 }
 
 /// What moves is given to nobody until its owner has released it: that happens in the next round (KIP-429).
-fn withhold(members: &[&Subscriber], shares: &mut Shares) {
+fn withhold(members: &[&Subscriber], assignment: &mut Assignment) {
     let newest = members.iter().map(|member| member.generation).max().unwrap_or(-1);
     let mut claimed: HashMap<&TopicPartition, Vec<&str>> = HashMap::new();
     for member in members.iter().filter(|member| member.generation == newest || member.generation < 0) {
@@ -258,8 +260,8 @@ fn withhold(members: &[&Subscriber], shares: &mut Shares) {
             claimed.entry(of).or_default().push(&member.id);
         }
     }
-    for (id, share) in shares {
-        share.retain(|of| claimed.get(of).is_none_or(|owners| owners.iter().all(|owner| owner == id)));
+    for (id, partitions) in assignment {
+        partitions.retain(|of| claimed.get(of).is_none_or(|owners| owners.iter().all(|owner| owner == id)));
     }
 }
 
@@ -282,8 +284,8 @@ mod tests {
         topics.iter().map(|(topic, count)| (Arc::from(*topic), *count)).collect()
     }
 
-    fn shown(shares: &Shares, id: &str) -> Vec<String> {
-        shares[id].iter().map(|of| format!("{}{}", of.topic, of.partition)).collect()
+    fn shown(assignment: &Assignment, id: &str) -> Vec<String> {
+        assignment[id].iter().map(|of| format!("{}{}", of.topic, of.partition)).collect()
     }
 
     /// The examples in the Java client's documentation of each assignor.
@@ -291,25 +293,25 @@ mod tests {
     fn shares_are_those_of_the_java_client() {
         let members = [subscriber("C0", &["a", "b"], &[]), subscriber("C1", &["a", "b"], &[])];
         let topics = counts(&[("a", 3), ("b", 3)]);
-        let shares = Assignor::Range.assign(&members, &topics);
-        assert_eq!(shown(&shares, "C0"), ["a0", "a1", "b0", "b1"]);
-        assert_eq!(shown(&shares, "C1"), ["a2", "b2"]);
-        let shares = Assignor::RoundRobin.assign(&members, &topics);
-        assert_eq!(shown(&shares, "C0"), ["a0", "a2", "b1"]);
-        assert_eq!(shown(&shares, "C1"), ["a1", "b0", "b2"]);
+        let assignment = Assignor::Range.assign(&members, &topics);
+        assert_eq!(shown(&assignment, "C0"), ["a0", "a1", "b0", "b1"]);
+        assert_eq!(shown(&assignment, "C1"), ["a2", "b2"]);
+        let assignment = Assignor::RoundRobin.assign(&members, &topics);
+        assert_eq!(shown(&assignment, "C0"), ["a0", "a2", "b1"]);
+        assert_eq!(shown(&assignment, "C1"), ["a1", "b0", "b2"]);
         let uneven = [
             subscriber("C0", &["a"], &[]),
             subscriber("C1", &["a", "b"], &[]),
             subscriber("C2", &["a", "b", "c"], &[]),
         ];
-        let shares = Assignor::RoundRobin.assign(&uneven, &counts(&[("a", 1), ("b", 2), ("c", 3)]));
-        assert_eq!(shown(&shares, "C0"), ["a0"]);
-        assert_eq!(shown(&shares, "C1"), ["b0"]);
-        assert_eq!(shown(&shares, "C2"), ["b1", "c0", "c1", "c2"]);
-        let shares = Assignor::Sticky.assign(&uneven, &counts(&[("a", 1), ("b", 2), ("c", 3)]));
-        assert_eq!(shown(&shares, "C0"), ["a0"]);
-        assert_eq!(shown(&shares, "C1"), ["b0", "b1"]);
-        assert_eq!(shown(&shares, "C2"), ["c0", "c1", "c2"]);
+        let assignment = Assignor::RoundRobin.assign(&uneven, &counts(&[("a", 1), ("b", 2), ("c", 3)]));
+        assert_eq!(shown(&assignment, "C0"), ["a0"]);
+        assert_eq!(shown(&assignment, "C1"), ["b0"]);
+        assert_eq!(shown(&assignment, "C2"), ["b1", "c0", "c1", "c2"]);
+        let assignment = Assignor::Sticky.assign(&uneven, &counts(&[("a", 1), ("b", 2), ("c", 3)]));
+        assert_eq!(shown(&assignment, "C0"), ["a0"]);
+        assert_eq!(shown(&assignment, "C1"), ["b0", "b1"]);
+        assert_eq!(shown(&assignment, "C2"), ["c0", "c1", "c2"]);
     }
 
     /// A member that claims everything costs the leader no more than n log n steps.
@@ -325,21 +327,21 @@ mod tests {
         let balance = balanced(&sorted, &topics);
         assert!(balance.steps <= PARTITIONS * 14, "{}", balance.steps);
         assert!(balance.load.iter().all(|load| (402..=403).contains(load)), "{:?}", balance.load);
-        let mut shares = sticky(&sorted, &topics);
-        withhold(&sorted, &mut shares);
-        assert!(shares["m02"].is_empty(), "its partitions are still owned");
+        let mut assignment = sticky(&sorted, &topics);
+        withhold(&sorted, &mut assignment);
+        assert!(assignment["m02"].is_empty(), "its partitions are still owned");
     }
 
     #[test]
     fn what_moves_is_first_given_to_nobody() {
         let all: Vec<(&str, i32)> = (0..4).map(|p| ("t", p)).collect();
         let members = [subscriber("a", &["t"], &all), subscriber("b", &["t"], &[])];
-        let shares = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
-        assert_eq!((shares["a"].len(), shares["b"].len()), (2, 0));
-        let kept: Vec<(&str, i32)> = shares["a"].iter().map(|of| ("t", of.partition)).collect();
+        let assignment = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
+        assert_eq!((assignment["a"].len(), assignment["b"].len()), (2, 0));
+        let kept: Vec<(&str, i32)> = assignment["a"].iter().map(|of| ("t", of.partition)).collect();
         let members = [subscriber("a", &["t"], &kept), subscriber("b", &["t"], &[])];
-        let shares = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
-        assert_eq!((shares["a"].len(), shares["b"].len()), (2, 2));
+        let assignment = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
+        assert_eq!((assignment["a"].len(), assignment["b"].len()), (2, 2));
     }
 
     fn groups() -> impl Strategy<Value = (Vec<Subscriber>, BTreeMap<Arc<str>, i32>)> {
@@ -365,8 +367,8 @@ mod tests {
         #[test]
         fn every_partition_goes_to_one_member_that_wants_it((members, counts) in groups()) {
             for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky] {
-                let shares = assignor.assign(&members, &counts);
-                let mut given: Vec<&TopicPartition> = shares.values().flatten().collect();
+                let assignment = assignor.assign(&members, &counts);
+                let mut given: Vec<&TopicPartition> = assignment.values().flatten().collect();
                 let all = given.len();
                 given.sort();
                 given.dedup();
@@ -374,7 +376,7 @@ mod tests {
                 let wanted = counts.iter().filter(|(t, _)| members.iter().any(|m| m.topics.contains(*t)));
                 prop_assert_eq!(all as i32, wanted.map(|(_, count)| count).sum::<i32>());
                 for member in &members {
-                    prop_assert!(shares[&member.id].iter().all(|of| member.topics.contains(&of.topic)));
+                    prop_assert!(assignment[&member.id].iter().all(|of| member.topics.contains(&of.topic)));
                 }
             }
         }
@@ -383,12 +385,12 @@ mod tests {
         fn sticky_shares_of_equals_are_even_and_stay((size, count) in (1usize..7, 0i32..40)) {
             let topics = counts(&[("t", count)]);
             let mut members: Vec<_> = (0..size).map(|n| subscriber(&format!("m{n}"), &["t"], &[])).collect();
-            let shares = Assignor::Sticky.assign(&members, &topics);
-            let sizes: Vec<usize> = shares.values().map(BTreeSet::len).collect();
+            let assignment = Assignor::Sticky.assign(&members, &topics);
+            let sizes: Vec<usize> = assignment.values().map(BTreeSet::len).collect();
             prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
-            members.iter_mut().for_each(|member| member.owned = shares[&member.id].clone());
-            prop_assert_eq!(&Assignor::Sticky.assign(&members, &topics), &shares, "nothing moves");
-            prop_assert_eq!(&Assignor::CooperativeSticky.assign(&members, &topics), &shares);
+            members.iter_mut().for_each(|member| member.owned = assignment[&member.id].clone());
+            prop_assert_eq!(&Assignor::Sticky.assign(&members, &topics), &assignment, "nothing moves");
+            prop_assert_eq!(&Assignor::CooperativeSticky.assign(&members, &topics), &assignment);
         }
 
         /// Rounds of cooperative rebalancing come to an end, and never give a partition to two members at once.
@@ -398,18 +400,18 @@ mod tests {
             let sorted: Vec<&Subscriber> = members.iter().collect();
             let owners = owners(&sorted, &counts);
             for (n, member) in members.iter_mut().enumerate() {
-                member.owned = owners.iter().filter(|(_, owner)| **owner == n).map(|(place, _)| place.clone()).collect();
+                member.owned = owners.iter().filter(|(_, owner)| **owner == n).map(|(of, _)| of.clone()).collect();
                 member.generation = 1;
             }
             let goal = counts.iter().filter(|(t, _)| members.iter().any(|m| m.topics.contains(*t))).map(|(_, c)| *c as usize).sum::<usize>();
             for round in 0..5 {
-                let shares = Assignor::CooperativeSticky.assign(&members, &counts);
+                let assignment = Assignor::CooperativeSticky.assign(&members, &counts);
                 for member in &members {
                     for other in members.iter().filter(|other| other.id != member.id) {
-                        prop_assert!(shares[&member.id].is_disjoint(&other.owned), "still owned");
+                        prop_assert!(assignment[&member.id].is_disjoint(&other.owned), "still owned");
                     }
                 }
-                members.iter_mut().for_each(|member| member.owned = shares[&member.id].clone());
+                members.iter_mut().for_each(|member| member.owned = assignment[&member.id].clone());
                 if members.iter().map(|member| member.owned.len()).sum::<usize>() == goal {
                     break;
                 }

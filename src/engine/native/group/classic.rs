@@ -162,7 +162,7 @@ impl Classic {
     }
 
     fn member_id_given(&mut self, id: String, now: Instant) -> Vec<Effect> {
-        let is_expected = self.member_id.is_empty();
+        let is_expected = self.member_id.is_empty() && !id.is_empty();
         self.member_id = id;
         if is_expected { self.send_join() } else { self.join(now) }
     }

@@ -178,3 +178,6 @@ fn is_rebalance(error: &Error) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+mod tests;

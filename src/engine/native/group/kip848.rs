@@ -88,7 +88,12 @@ impl Kip848 {
         }
         self.is_heartbeat_sent = true;
         self.heartbeat_at = now + self.heartbeat_interval;
-        vec![Effect::Heartbeat(std::mem::replace(&mut self.content, Content::Alive))]
+        // A full one would say that what is being released is released.
+        let content = match self.phase {
+            Phase::Releasing => Content::Alive,
+            _ => std::mem::replace(&mut self.content, Content::Alive),
+        };
+        vec![Effect::Heartbeat(content)]
     }
 
     fn lose(&mut self, error: Error) -> Option<Effect> {
@@ -209,7 +214,7 @@ impl Membership for Kip848 {
             (Event::Released, Phase::Releasing) => {
                 self.phase = Phase::Member;
                 let mut effects = self.reconcile(now);
-                if self.content == Content::Alive && !effects.iter().any(|e| matches!(e, Effect::Heartbeat(_))) {
+                if !effects.iter().any(|effect| matches!(effect, Effect::Assign(_))) {
                     effects.extend(self.heartbeat_soon(now));
                 }
                 effects
