@@ -118,7 +118,9 @@ pub(in crate::local) fn list_groups(call: &Call, request: ListGroupsRequest) -> 
 pub(in crate::local) fn delete_groups(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let mut cluster = call.cluster();
     let results = request.groups_names.into_iter().map(|id| {
-        let deleted = call.coordinates_in(&cluster, &id).and_then(|()| match cluster.groups.get(id.as_str()) {
+        // Kafka looks for a group without a name too.
+        let coordinates = if id.is_empty() { Ok(()) } else { call.coordinates_in(&cluster, &id) };
+        let deleted = coordinates.and_then(|()| match cluster.groups.get(id.as_str()) {
             None => Err(E::GroupIdNotFound),
             Some(group) if group.has_members() => Err(E::NonEmptyGroup),
             Some(_) => {
