@@ -74,6 +74,28 @@ pub enum Error {
         /// The system's reason.
         why: String,
     },
+    /// A broker's name has no address.
+    #[error("cannot reach {node}: {why}")]
+    Unresolved {
+        /// The broker.
+        node: Node,
+        /// The system's reason.
+        why: String,
+    },
+    /// A broker tells its clients a name that has no address where kpipe runs.
+    #[error(
+        "broker {broker} advertises {address}, which does not resolve; bootstrap was {bootstrap}: check advertised.listeners"
+    )]
+    AdvertisedListener {
+        /// The broker.
+        broker: BrokerId,
+        /// What it advertises, `host:port`.
+        address: String,
+        /// The address of the bootstrap list that answered.
+        bootstrap: String,
+        /// Whether other brokers were reached where they advertise: then the name may come back.
+        others_reached: bool,
+    },
     /// The `kafka` crate failed with an error of its own.
     #[error("{0}")]
     KafkaCrate(String),
@@ -149,6 +171,14 @@ pub enum Error {
     /// The transaction that a record belonged to was aborted.
     #[error("the transaction was aborted: {0}")]
     Aborted(Box<Error>),
+    /// A commit of a transaction was sent, and no answer says what became of it.
+    #[error("the commit of transactional ID {transactional_id} was not answered: {last}")]
+    CommitUnknown {
+        /// Whose transaction it is.
+        transactional_id: String,
+        /// What the last attempt met.
+        last: Box<Error>,
+    },
     /// A group's protocol was broken, by a member or by the coordinator.
     #[error("group {group}: {why}")]
     Group {
@@ -183,6 +213,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A record can never be sent; the next may be.
+    #[error("{0}")]
+    Refused(RefusedRecord),
     /// A file, stdin or stdout failed.
     #[error("{0}")]
     Io(String),
@@ -198,6 +231,17 @@ pub enum Error {
     /// One of kpipe's own tasks ended without a reason.
     #[error("{0} ended unexpectedly")]
     TaskEnded(&'static str),
+}
+
+/// Why a record can never be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedRecord {
+    /// Neither the command line nor the record names a topic.
+    #[error("the record has no topic")]
+    NoTopic,
+    /// It is larger than `max.request.size`, in bytes.
+    #[error("the record of {size} bytes exceeds --max-record-size {limit}")]
+    TooLarge { size: usize, limit: usize },
 }
 
 /// How a connection broke.
@@ -285,7 +329,9 @@ impl Error {
         match self {
             Self::Kafka { code, .. } => code.is_transient(),
             Self::During { source, .. } => source.is_transient(),
+            Self::AdvertisedListener { others_reached, .. } => *others_reached,
             Self::Unreachable { .. }
+            | Self::Unresolved { .. }
             | Self::KafkaCrate(_)
             | Self::NoBootstrap(_)
             | Self::Disconnected { .. }
@@ -320,8 +366,10 @@ impl Error {
     pub fn name(&self) -> String {
         match self {
             Self::Kafka { code, .. } => return code.name(),
-            Self::Undelivered { last: source, .. } | Self::During { source, .. } => return source.name(),
-            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } => "refused",
+            Self::Undelivered { last: source, .. }
+            | Self::CommitUnknown { last: source, .. }
+            | Self::During { source, .. } => return source.name(),
+            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } | Self::Refused(_) => "refused",
             Self::Security(_) => "security",
             Self::Input { .. } => "input",
             Self::Io(_) | Self::ReaderGone => "I/O",

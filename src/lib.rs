@@ -12,15 +12,19 @@
 //! - [`metrics`]: what a run counts, and how that is shown
 //! - [`record`]: the one shape every room speaks
 //! - [`error`]: what a user sees, exit codes, hints
+//! - [`files`]: reading with a limit, creating privately
+//! - [`timespec`]: durations and points in time, as people write them
 //! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait
 
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod input;
 pub mod local;
 pub mod metrics;
 pub mod output;
 pub mod record;
 pub mod signal;
+pub mod timespec;

@@ -58,7 +58,7 @@ fn with_on_error_continue_a_bad_record_fails_alone_and_becomes_a_dead_letter() {
     assert_eq!(errors, ["ok", "MESSAGE_TOO_LARGE", "input", "ok", "input", "ok"]);
     assert_eq!(receipts[1]["possibly_written"], false);
     assert!(receipts[2]["message"].as_str().unwrap().contains("stdin, line 3"), "{}", receipts[2]);
-    for part in ["3 records delivered", "MESSAGE_TOO_LARGE 1", "input 2", "--skip 1 goes on"] {
+    for part in ["3 records delivered", "MESSAGE_TOO_LARGE 1", "input 2", "--skip 1 resumes"] {
         assert!(done.stderr.contains(part), "{part}: {}", done.stderr);
     }
 
@@ -86,7 +86,7 @@ fn a_stopped_run_prints_where_to_resume_and_skip_resumes_there() {
     let done = kafka.try_kpipe(&["produce", &topic, "--batch-size", "2000"], &input(&lines));
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("not delivered: record 17001: "), "{}", done.stderr);
-    assert!(done.stderr.contains("the first 17000 records are delivered; --skip 17000 goes on"), "{}", done.stderr);
+    assert!(done.stderr.contains("the first 17000 records are delivered (--skip 17000 resumes"), "{}", done.stderr);
     let read = kafka.values(&topic);
     assert!(read.len() < 29_999, "the records behind it are not sent");
     assert!(read.iter().take(17_000).eq(lines.iter().take(17_000)));
@@ -149,7 +149,7 @@ fn a_closed_receipts_pipe_fails_the_run_but_loses_nothing() {
         kafka.bootstrap
     ));
     assert_eq!(done.code, 1, "{}", done.stderr);
-    assert!(done.stderr.contains("the reader of the receipts has gone"), "{}", done.stderr);
+    assert!(done.stderr.contains("the reader of the receipts closed the pipe"), "{}", done.stderr);
     let read = kafka.values(&topic);
     assert!(read.iter().enumerate().all(|(n, value)| *value == (n + 1).to_string()));
 }

@@ -37,7 +37,7 @@ fn a_second_signal_ends_at_once_and_prints_the_number_of_unconfirmed_records() {
     let done = stuck.ended();
     send_signal(own.pid(1), libc::SIGCONT);
     assert!([130, 143].contains(&done.code), "{}", done.code); // the kernel chooses which comes last
-    assert!(done.stderr.contains("2 records unconfirmed"), "{}", done.stderr);
+    assert!(done.stderr.contains("2 records unacknowledged"), "{}", done.stderr);
 }
 
 #[test]

@@ -30,7 +30,9 @@ pub use native::wire::{Codec, Compression, Isolation};
 pub use native::{Assignor, Hash, NativeAdmin, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
-pub use producer::{Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig};
+pub use producer::{
+    Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
+};
 
 /// A connection to a cluster through the engine that its brokers understand; clones share the connection.
 #[derive(Debug, Clone)]
@@ -74,9 +76,12 @@ impl Engine {
                     tracing::info!(engine = "native", "the brokers offer modern Produce and Fetch");
                     Ok(Self::Native(client))
                 }
-                native::Found::Old(reason) => {
-                    tracing::info!(engine = "kafka", "{reason}");
-                    kafka()
+                native::Found::Old(old) => {
+                    tracing::info!(engine = "kafka", "{old}");
+                    kafka().map_err(|error| match error {
+                        Error::KafkaCrate(text) => Error::KafkaCrate(format!("{text} ({old})")),
+                        other => other,
+                    })
                 }
             },
         }

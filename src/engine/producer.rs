@@ -34,6 +34,8 @@ pub struct ProducerConfig {
     pub linger: Duration,
     /// A record not acknowledged this long after it was read has failed.
     pub delivery_timeout: Duration,
+    /// Metadata is refreshed this often even when nothing fails.
+    pub metadata_max_age: Duration,
     /// Requests to one broker that may await their answer.
     pub max_in_flight: usize,
     /// Bytes of records not acknowledged yet; reading waits beyond.
@@ -61,6 +63,13 @@ pub struct TransactionConfig {
     pub id: String,
     /// The brokers abort the transaction of a producer that is silent this long.
     pub timeout: Duration,
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionEnd {
+    Commit,
+    Abort,
 }
 
 /// Which partition a record goes to that names none.
@@ -136,8 +145,13 @@ pub trait Producer {
     /// The record can never be sent (too large, no such partition, no such topic), or a second signal came.
     fn append(&mut self, topic: &str, partition: Option<PartitionId>, record: &RecordRef<'_>) -> Result<Slot>;
 
-    /// The time of records that carry none; to be told now and then, as reading a clock a record would cost.
-    fn set_now(&mut self, now: Timestamp);
+    /// The input continues at `now`, the time of records that have none: sends what has been open for too long.
+    /// `held_bytes` is what the caller keeps of records until they are acknowledged in order; it counts against
+    /// [`ProducerConfig::buffer_memory`]. To be called now and then, for reading a clock per record would cost.
+    ///
+    /// # Errors
+    /// Sending failed for good.
+    fn tick(&mut self, now: Timestamp, held_bytes: usize) -> Result<()>;
 
     /// The input has nothing right now: sends what is open. Returns when to call again, if it held any back.
     ///
@@ -145,14 +159,11 @@ pub trait Producer {
     /// Sending failed for good.
     fn idle(&mut self) -> Result<Option<Instant>>;
 
-    /// The input goes on: sends what is open for too long all the same.
+    /// Outcomes that became known since the last call.
     ///
     /// # Errors
     /// Sending failed for good.
-    fn busy(&mut self) -> Result<()>;
-
-    /// Outcomes that became known since the last call.
-    fn receipts(&mut self) -> Vec<Receipt>;
+    fn receipts(&mut self) -> Result<Vec<Receipt>>;
 
     /// Sends all and waits for every outcome, which [`Producer::receipts`] then tells.
     ///
@@ -169,9 +180,10 @@ pub trait Producer {
     /// Commits or aborts the transaction, once all its records have an outcome; the next record begins another.
     ///
     /// # Errors
-    /// The coordinator refused: the producer was fenced, or the transaction timed out.
-    fn end_transaction(&mut self, commit: bool) -> Result<()>;
+    /// The coordinator refused: the producer was fenced, or the transaction timed out; or, of a commit, nobody knows
+    /// ([`Error::CommitUnknown`]): after that it cannot be aborted any more.
+    fn end_transaction(&mut self, end: TransactionEnd) -> Result<()>;
 
     /// How many appended records have no outcome yet.
-    fn unconfirmed(&self) -> u64;
+    fn unacknowledged(&self) -> u64;
 }

@@ -46,7 +46,7 @@ impl DeadLetters {
         topic: &str,
         partition: Option<PartitionId>,
         record: &RecordRef<'_>,
-        why: &Error,
+        why: &dyn std::fmt::Display,
     ) -> Result<()> {
         self.headers.clear();
         self.headers.extend(record.headers);
@@ -63,7 +63,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// As [`DeadLetters::record`].
-    pub fn line(&mut self, topic: &str, line: &[u8], why: &Error) -> Result<()> {
+    pub fn line(&mut self, topic: &str, line: &[u8], why: &dyn std::fmt::Display) -> Result<()> {
         let record =
             RecordRef { offset: -1, timestamp: None, key: None, value: Some(line), headers: Headers::default() };
         self.record(topic, None, &record, why)

@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 /// A slot that no partition has: records that were never sent.
 const REFUSED: u32 = u32::MAX;
+/// What an outcome takes, with its share of the map's nodes.
+const OUTCOME_BYTES: usize = 160;
+/// What a refused record takes: chiefly its error's text.
+const REFUSED_BYTES: usize = 256;
 
 /// Small, for a keyed input has one a record.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ pub(super) struct Ledger {
     runs: VecDeque<Run>,
     partitions: Vec<Partition>,
     refused: VecDeque<Arc<Failure>>,
+    /// Outcomes of all partitions.
+    outcomes: usize,
     /// Whether [`Ledger::settle`] tells of delivered records too, and not only of those that failed.
     tells_delivered: bool,
     /// The input's number of the first record that is not settled.
@@ -72,6 +78,7 @@ impl Ledger {
             runs: VecDeque::new(),
             partitions: Vec::new(),
             refused: VecDeque::new(),
+            outcomes: 0,
             tells_delivered,
             next: skipped + 1,
         }
@@ -80,6 +87,11 @@ impl Ledger {
     /// How many of the input's first records are settled.
     pub(super) fn settled(&self) -> u64 {
         self.next - 1
+    }
+
+    /// Memory that is kept until the records at the front are acknowledged.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.runs.len() * size_of::<Run>() + self.outcomes * OUTCOME_BYTES + self.refused.len() * REFUSED_BYTES
     }
 
     /// The next record of the input is on its way.
@@ -125,6 +137,7 @@ impl Ledger {
             result,
         };
         partition.outcomes.insert(receipt.first_record, outcome);
+        self.outcomes += 1;
     }
 
     /// Tells the outcomes that are known, as far as the input's order allows.
@@ -158,6 +171,7 @@ impl Ledger {
                     });
                     if into + count == outcome.count {
                         entry.remove();
+                        self.outcomes -= 1;
                     }
                     count
                 };
@@ -174,12 +188,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// The transaction was aborted: whatever was answered, nothing of it counts.
-    pub(super) fn fail_all(&mut self, error: &Error) {
+    /// The transaction was not committed, or nobody knows: whatever was answered, nothing of it is delivered.
+    pub(super) fn fail_all(&mut self, error: &Error, possibly_written: bool) {
         for partition in &mut self.partitions {
             for outcome in partition.outcomes.values_mut().filter(|outcome| outcome.result.is_ok()) {
                 let error = error.clone();
-                outcome.result = Err(Arc::new(Failure { error, possibly_written: false, records: None }));
+                outcome.result = Err(Arc::new(Failure { error, possibly_written, records: None }));
             }
         }
     }

@@ -1,23 +1,34 @@
-//! What became of the records, told to people on stderr, to scripts on stdout, and to the dead-letter file.
+//! What became of the records, reported to people on stderr, to scripts on stdout, and in the dead-letter file.
 
-use super::ledger::{Ledger, Settled};
+use super::ledger::Ledger;
+use super::receipts::write_receipts;
 use crate::cli::hints::WithHint;
-use crate::engine::{Failure, Producer};
-use crate::error::ErrorCode;
-use crate::error::{Error, Result};
-use crate::metrics::{Messages, Metrics};
+use crate::engine::{Failure, Producer, Receipt, Slot};
+use crate::error::{Error, ErrorCode, Result};
+use crate::metrics::Metrics;
 use crate::output::{DeadLetters, Writer};
-use crate::record::RecordRef;
+use crate::record::{RecordRef, Timestamp};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
-/// Tells people something; what is drawn on their terminal gives way.
+/// Writes a message for people; what is drawn on their terminal gives way. An unwritable stderr changes nothing.
 macro_rules! note {
     ($($what:tt)*) => {{
-        let text = format!($($what)*);
-        let _ = Messages.write_all(format!("kpipe: {text}\n").as_bytes()); // as eprintln, which would panic
+        let text = format!("kpipe: {}\n", format_args!($($what)*));
+        let _ = std::io::Write::write_all(&mut $crate::metrics::Messages, text.as_bytes());
     }};
+}
+pub(super) use note;
+
+/// `1 batch`, `2 batches`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Why records failed, and whether they may be written all the same.
+fn reason(failure: &Failure) -> String {
+    let possibly = if failure.possibly_written { "; possibly written" } else { "" };
+    format!("{}{possibly}", WithHint(&failure.error))
 }
 
 /// Outcomes so far.
@@ -32,15 +43,27 @@ pub(super) struct Report {
     bytes: u64,
     batches: u64,
     failed: u64,
+    /// Failed records that may be written all the same.
+    possibly_written: u64,
     errors: BTreeMap<String, u64>,
     /// The first that an ACL would have helped.
     denied: Option<Error>,
     /// Records before the first that failed, counting skipped ones.
     leading: Option<u64>,
-    /// Where transactions are committed in commit_every: the input's records up to the last commit.
+    /// With transactions: the input's records up to the last commit.
     committed: Option<u64>,
-    /// Failures of neighbours for the same reason, told as one: first, count, why.
-    pending_failure: Option<(u64, u64, String)>,
+    /// Records delivered by then.
+    delivered_before: u64,
+    pending_failure: Option<FailedRun>,
+}
+
+/// Failures of neighbors for the same reason, reported as one.
+#[derive(Debug)]
+struct FailedRun {
+    /// The number of the first record in the input, from 1.
+    first: u64,
+    count: u64,
+    why: String,
 }
 
 impl Report {
@@ -59,10 +82,12 @@ impl Report {
             bytes: 0,
             batches: 0,
             failed: 0,
+            possibly_written: 0,
             errors: BTreeMap::new(),
             denied: None,
             leading: None,
             committed: None,
+            delivered_before: 0,
             pending_failure: None,
         }
     }
@@ -77,8 +102,13 @@ impl Report {
         self.denied.as_ref()
     }
 
+    /// Memory that is kept of records until they are acknowledged in order.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.ledger.as_ref().map_or(0, Ledger::held_bytes)
+    }
+
     #[inline]
-    pub(super) fn appended(&mut self, slot: crate::engine::Slot, timestamp: crate::record::Timestamp) {
+    pub(super) fn appended(&mut self, slot: Slot, timestamp: Timestamp) {
         if let Some(ledger) = &mut self.ledger {
             ledger.appended(slot, timestamp);
         }
@@ -100,9 +130,9 @@ impl Report {
         }
     }
 
-    /// Notes the producer's news.
+    /// Notes the outcomes that the producer has learned.
     pub(super) fn take(&mut self, producer: &mut dyn Producer) -> Result<()> {
-        for receipt in producer.receipts() {
+        for receipt in producer.receipts()? {
             match &receipt.outcome {
                 Ok(_) => {
                     self.delivered += receipt.records;
@@ -110,33 +140,37 @@ impl Report {
                     self.batches += 1;
                     self.metrics.delivered(receipt.records);
                 }
-                Err(Failure { error, records, .. }) => {
-                    self.failed += receipt.records;
-                    self.metrics.failed(receipt.records, error);
-                    *self.errors.entry(error.name()).or_default() += receipt.records;
-                    if matches!(error, Error::Kafka { code, .. } if code.is_denied()) {
-                        self.denied.get_or_insert_with(|| error.clone());
-                    }
-                    if let (Some(letters), Some(batch)) = (&mut self.dead_letters, records) {
-                        for record in batch.records().flatten() {
-                            letters.record(&receipt.topic, Some(receipt.partition), &record, error)?;
-                        }
-                    }
-                }
+                Err(failure) => self.note_failure(&receipt, failure)?,
             }
-            match &mut self.ledger {
-                Some(ledger) => ledger.answered(&receipt),
-                None => {
-                    if let Err(failure) = &receipt.outcome {
-                        note!("{} records not delivered: {}", receipt.records, WithHint(&failure.error));
-                    }
+            match (&mut self.ledger, &receipt.outcome) {
+                (Some(ledger), _) => ledger.answered(&receipt),
+                (None, Err(failure)) => {
+                    note!("not delivered: {}: {}", counted(receipt.records, "record", "records"), reason(failure));
                 }
+                (None, Ok(_)) => {}
             }
         }
         Ok(())
     }
 
-    /// Tells what is settled.
+    fn note_failure(&mut self, receipt: &Receipt, failure: &Failure) -> Result<()> {
+        let Failure { error, possibly_written, records } = failure;
+        self.failed += receipt.records;
+        self.possibly_written += if *possibly_written { receipt.records } else { 0 };
+        self.metrics.failed(receipt.records, error);
+        *self.errors.entry(error.name()).or_default() += receipt.records;
+        if matches!(error, Error::Kafka { code, .. } if code.is_denied()) {
+            self.denied.get_or_insert_with(|| error.clone());
+        }
+        let (Some(letters), Some(batch)) = (&mut self.dead_letters, records) else { return Ok(()) };
+        let why = if *possibly_written { format!("{error}; possibly written") } else { error.to_string() };
+        for record in batch.records().flatten() {
+            letters.record(&receipt.topic, Some(receipt.partition), &record, &why)?;
+        }
+        Ok(())
+    }
+
+    /// Reports the outcomes that are known, in the input's order.
     ///
     /// # Errors
     /// Nobody reads the receipts any more, or they cannot be written.
@@ -146,13 +180,15 @@ impl Report {
         ledger.settle(|settled| {
             if let Err(failure) = &settled.result {
                 leading.get_or_insert(settled.record - 1);
-                let possibly = if failure.possibly_written { "; perhaps written all the same" } else { "" };
-                let why = format!("{}{possibly}", WithHint(&failure.error));
+                let why = reason(failure);
                 match pending_failure {
-                    Some((first, count, same)) if *same == why && *first + *count == settled.record => {
-                        *count += settled.count;
+                    Some(run) if run.why == why && run.first + run.count == settled.record => {
+                        run.count += settled.count
                     }
-                    _ => tell(pending_failure.replace((settled.record, settled.count, why))),
+                    _ => {
+                        let (first, count) = (settled.record, settled.count);
+                        tell(pending_failure.replace(FailedRun { first, count, why }));
+                    }
                 }
             }
             match receipts {
@@ -162,16 +198,29 @@ impl Report {
         })
     }
 
-    /// A transaction was committed, with so many records; or is about to begin, with none.
+    /// A transaction with so many records was committed; or is about to begin, with none.
     pub(super) fn committed(&mut self, records: u64) {
         *self.committed.get_or_insert(0) += records;
+        self.delivered_before = self.delivered;
     }
 
-    /// The transaction was aborted.
+    /// The open transaction was aborted: none of its records is delivered.
     pub(super) fn aborted(&mut self, error: &Error) -> Result<()> {
-        self.failed += std::mem::take(&mut self.delivered);
+        self.undo(error, false)
+    }
+
+    /// Nobody knows whether the open transaction was committed.
+    pub(super) fn in_doubt(&mut self, error: &Error) -> Result<()> {
+        self.undo(error, true)
+    }
+
+    fn undo(&mut self, error: &Error, possibly_written: bool) -> Result<()> {
+        let undone = self.delivered - self.delivered_before;
+        self.delivered = self.delivered_before;
+        self.failed += undone;
+        self.possibly_written += if possibly_written { undone } else { 0 };
         if let Some(ledger) = &mut self.ledger {
-            ledger.fail_all(error);
+            ledger.fail_all(error, possibly_written);
         }
         self.settle()
     }
@@ -182,28 +231,49 @@ impl Report {
         self.receipts.as_mut().map_or(Ok(()), Writer::flush).map_err(gone)
     }
 
-    /// Makes sure that the dead letters are on the disk, and tells the sum of it all. `whole`: the input was read
+    /// Makes sure that the dead letters are on the disk, and reports the sum of it all. `is_whole`: the input was read
     /// to its end.
-    pub(super) fn close(&mut self, quiet: bool, elapsed: Duration, whole: bool) -> Result<()> {
+    pub(super) fn close(&mut self, quiet: bool, elapsed: Duration, is_whole: bool) -> Result<()> {
         self.settle()?;
         self.flush()?;
         if let Some(letters) = &mut self.dead_letters {
             letters.close()?;
         }
-        if (self.failed > 0 || !whole)
-            && let Some(leading) = self.leading()
-        {
-            note!("the first {leading} records are delivered; --skip {leading} goes on after them");
+        if self.failed > 0 || !is_whole {
+            self.tell_where_to_resume();
         }
         if !quiet {
             let seconds = elapsed.as_secs_f64();
-            let Self { delivered, bytes, batches, failed, .. } = self;
             let failures: Vec<_> = self.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
-            let failures =
-                if *failed > 0 { format!("; {failed} failed: {}", failures.join(", ")) } else { String::new() };
-            note!("{delivered} records delivered in {batches} batches, {bytes} bytes, {seconds:.2} s{failures}");
+            let failures = match self.failed {
+                0 => String::new(),
+                failed => {
+                    format!("; {failed} failed{}{}", if failures.is_empty() { "" } else { ": " }, failures.join(", "))
+                }
+            };
+            let delivered = counted(self.delivered, "record", "records");
+            let (batches, bytes) = (counted(self.batches, "batch", "batches"), counted(self.bytes, "byte", "bytes"));
+            note!("{delivered} delivered in {batches}, {bytes}, {seconds:.2} s{failures}");
         }
         Ok(())
+    }
+
+    /// Reports how an input that was not delivered as a whole can be continued.
+    fn tell_where_to_resume(&self) {
+        let Some(leading) = self.leading() else { return };
+        let delivered = match leading {
+            0 => "no leading record is delivered".to_owned(),
+            1 => "the first record is delivered (--skip 1 resumes after it)".to_owned(),
+            n => format!("the first {n} records are delivered (--skip {n} resumes after them)"),
+        };
+        match self.possibly_written {
+            0 if leading == 0 => {}
+            0 => note!("{delivered}"),
+            n => note!(
+                "{delivered}; {} possibly written: resuming may duplicate them",
+                counted(n, "later record is", "later records are")
+            ),
+        }
     }
 
     /// How many of the input's first records are known to be delivered, when it was ended early.
@@ -218,10 +288,12 @@ pub(super) enum Refused<'a> {
     Record(&'a RecordRef<'a>),
 }
 
-fn tell(lost: Option<(u64, u64, String)>) {
-    match lost {
-        Some((first, 1, why)) => note!("not delivered: record {first}: {why}"),
-        Some((first, count, why)) => note!("not delivered: {count} records from record {first} on: {why}"),
+fn tell(failed: Option<FailedRun>) {
+    match failed {
+        Some(FailedRun { first, count: 1, why }) => note!("not delivered: record {first}: {why}"),
+        Some(FailedRun { first, count, why }) => {
+            note!("not delivered: records {first} to {}: {why}", first + count - 1);
+        }
         None => {}
     }
 }
@@ -229,123 +301,7 @@ fn tell(lost: Option<(u64, u64, String)>) {
 /// Unlike a `consume` without a reader, receipts that nobody reads are a failure.
 fn gone(error: Error) -> Error {
     match error {
-        Error::ReaderGone => Error::Io("the reader of the receipts has gone".to_owned()),
+        Error::ReaderGone => Error::Io("the reader of the receipts closed the pipe".to_owned()),
         other => other,
-    }
-}
-
-/// A JSON object a record. A record after another of the same batch differs in two numbers, which are counted on
-/// in a copy of the line before.
-fn write_receipts(out: &mut Writer, settled: &Settled<'_>) -> Result<()> {
-    let mut line = None;
-    for n in 0..settled.count {
-        let buffer = out.buffer();
-        line = match line.and_then(|line| count_on(buffer, line)) {
-            Some(line) => Some(line),
-            None => Some(write_receipt(buffer, settled, n)),
-        };
-        if out.flush_if_large()? {
-            line = None; // what could be copied is gone
-        }
-    }
-    Ok(())
-}
-
-/// Where a line stands in the buffer, and where its numbers end in it.
-#[derive(Clone, Copy)]
-struct Line {
-    start: usize,
-    len: usize,
-    record_end: usize,
-    offset_end: Option<usize>,
-}
-
-fn write_receipt(out: &mut Vec<u8>, settled: &Settled<'_>, n: u64) -> Line {
-    let start = out.len();
-    let mut digits = itoa::Buffer::new();
-    out.extend_from_slice(b"{\"record\":");
-    out.extend_from_slice(digits.format(settled.record + n).as_bytes());
-    let record_end = out.len() - start;
-    if let Some((topic, partition)) = settled.place {
-        out.extend_from_slice(b",\"topic\":\"");
-        out.extend_from_slice(topic.as_bytes()); // a topic's name needs no escapes
-        out.extend_from_slice(b"\",\"partition\":");
-        out.extend_from_slice(digits.format(partition).as_bytes());
-    }
-    let mut offset_end = None;
-    match &settled.result {
-        Ok(offset) => {
-            if let Some(offset) = offset {
-                out.extend_from_slice(b",\"offset\":");
-                out.extend_from_slice(digits.format(offset + n as i64).as_bytes());
-                offset_end = Some(out.len() - start);
-            }
-            out.extend_from_slice(b",\"timestamp\":");
-            out.extend_from_slice(digits.format(settled.timestamp).as_bytes());
-        }
-        Err(failure) => {
-            let quoted = |text: String| serde_json::Value::from(text).to_string();
-            let (name, message) = (quoted(failure.error.name()), quoted(failure.error.to_string()));
-            let possibly = failure.possibly_written;
-            out.extend_from_slice(
-                format!(",\"error\":{name},\"message\":{message},\"possibly_written\":{possibly}").as_bytes(),
-            );
-        }
-    }
-    out.extend_from_slice(b"}\n");
-    Line { start, len: out.len() - start, record_end, offset_end }
-}
-
-/// Copies `line` to the end with its numbers counted on; `None` when one gets longer, and nothing is written.
-fn count_on(out: &mut Vec<u8>, line: Line) -> Option<Line> {
-    let start = out.len();
-    out.extend_from_within(line.start..line.start + line.len);
-    let copy = &mut out[start..];
-    let counted =
-        increment(&mut copy[..line.record_end]) && line.offset_end.is_none_or(|end| increment(&mut copy[..end]));
-    if !counted {
-        out.truncate(start);
-        return None;
-    }
-    Some(Line { start, ..line })
-}
-
-/// Counts on the decimal number that `text` ends with; false when it would need another digit.
-fn increment(text: &mut [u8]) -> bool {
-    for digit in text.iter_mut().rev() {
-        match digit {
-            b'0'..=b'8' => {
-                *digit += 1;
-                return true;
-            }
-            b'9' => *digit = b'0',
-            _ => return false,
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    #[test]
-    fn receipts_count_on_across_any_number_of_digits() {
-        let topic: Arc<str> = "t".into();
-        let settled = Settled { record: 7, count: 2_000, place: Some((&topic, 3)), timestamp: 5, result: Ok(Some(95)) };
-        let mut out = Vec::new();
-        let mut line = None;
-        for n in 0..settled.count {
-            line = match line.and_then(|line| count_on(&mut out, line)) {
-                Some(line) => Some(line),
-                None => Some(write_receipt(&mut out, &settled, n)),
-            };
-        }
-        for (n, line) in String::from_utf8(out).unwrap().lines().enumerate() {
-            let expected =
-                format!(r#"{{"record":{},"topic":"t","partition":3,"offset":{},"timestamp":5}}"#, n + 7, n + 95);
-            assert_eq!(line, expected);
-        }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::{Connection, crate_error};
 use crate::engine::{
-    Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, no_such_partition, unsupported_by_kafka_crate,
+    Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition,
+    unsupported_by_kafka_crate,
 };
-use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::error::{Action, Error, ErrorCode, RefusedRecord, Result, Subject, error_code};
 use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, Timestamp, TopicPartition, encode};
 use bytes::BytesMut;
 use kafka::client::{Compression, ProduceMessage, RequiredAcks};
@@ -266,10 +267,7 @@ impl Producer for KafkaProducer {
         }
         let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + 34;
         if size > self.config.max_record_size {
-            return Err(Error::Usage(format!(
-                "a record of {size} bytes is larger than --max-record-size {}",
-                self.config.max_record_size
-            )));
+            return Err(Error::Refused(RefusedRecord::TooLarge { size, limit: self.config.max_record_size }));
         }
         let topic = self.topic(topic)?;
         let (name, count) = &self.topics[topic];
@@ -303,7 +301,9 @@ impl Producer for KafkaProducer {
         Ok(slot)
     }
 
-    fn set_now(&mut self, _: Timestamp) {}
+    fn tick(&mut self, _: Timestamp, _: usize) -> Result<()> {
+        Ok(())
+    }
 
     fn idle(&mut self) -> Result<Option<Instant>> {
         let due = self.opened + self.config.linger;
@@ -314,12 +314,8 @@ impl Producer for KafkaProducer {
         Ok(None)
     }
 
-    fn busy(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn receipts(&mut self) -> Vec<Receipt> {
-        std::mem::take(&mut self.receipts)
+    fn receipts(&mut self) -> Result<Vec<Receipt>> {
+        Ok(std::mem::take(&mut self.receipts))
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -331,14 +327,14 @@ impl Producer for KafkaProducer {
         Ok(())
     }
 
-    fn end_transaction(&mut self, _: bool) -> Result<()> {
+    fn end_transaction(&mut self, _: TransactionEnd) -> Result<()> {
         Err(unsupported_by_kafka_crate(
             "--transactional-id",
             "the kafka crate and brokers before 0.11 know no transactions",
         ))
     }
 
-    fn unconfirmed(&self) -> u64 {
+    fn unacknowledged(&self) -> u64 {
         self.appended - self.answered
     }
 }

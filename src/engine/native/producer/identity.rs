@@ -1,25 +1,50 @@
-//! Who produces: producer ids, and the transactions of a transactional one (KIP-98).
-//!
-//! Transactions announce their partitions (AddPartitionsToTxn) before they write to them. Brokers with
-//! transaction version 2 (KIP-890) take that too, from clients that use the versions of before.
+//! Who produces: producer IDs, and the transactions of a transactional one (KIP-98, KIP-890).
 
-use super::super::cluster::{Cluster, Coordinated, text, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, text, topic_name};
 use super::super::net::Retry;
 use super::queue::ProducerId;
-use crate::engine::TransactionConfig;
-use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::engine::{TransactionConfig, TransactionEnd};
+use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiVersionsRequest, EndTxnRequest, InitProducerIdRequest,
     InitProducerIdResponse, ProducerId as WireProducerId, TransactionalId,
 };
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// The last versions of the requests that go with announced partitions.
+/// The last version of AddPartitionsToTxn that clients send; brokers use later ones among themselves.
 const LAST_ADD_PARTITIONS: i16 = 3;
-const LAST_END_TXN: i16 = 4;
+/// The last version of EndTxn that leaves the epoch as it is.
+const LAST_END_TXN_V1: i16 = 4;
+
+/// How the cluster's transactions work: the level of its feature `transaction.version`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TransactionVersion {
+    /// A producer adds a partition to the transaction (AddPartitionsToTxn) before it writes to it.
+    One,
+    /// Since Kafka 4.0: a partition is added by the first batch that is written to it, and each transaction has an
+    /// epoch of its own, so that a late batch of an earlier one is fenced (KIP-890).
+    Two,
+}
+
+/// Which transactions the cluster has agreed on.
+///
+/// # Errors
+/// No broker can be reached.
+pub(super) async fn transaction_version(cluster: &Cluster) -> Result<TransactionVersion> {
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(text("kpipe"))
+        .with_client_software_version(text(env!("CARGO_PKG_VERSION")));
+    let features = cluster.any().await?.request(&request).await?.finalized_features;
+    let level = features.iter().find(|feature| feature.name.as_str() == "transaction.version");
+    Ok(match level.map_or(0, |feature| feature.max_version_level) {
+        2.. => TransactionVersion::Two,
+        _ => TransactionVersion::One,
+    })
+}
 
 fn transactional_id(id: &str) -> TransactionalId {
     TransactionalId(text(id))
@@ -53,7 +78,7 @@ pub(super) async fn take(
         // Any broker gives one that belongs to no transaction.
         None => {
             let ask = || async {
-                let response = cluster.any().await?.request(&request).await?;
+                let (response, _) = cluster.ask_any(&request, i16::MAX).await?;
                 refusal(&response).map_or(Ok(response), Err)
             };
             retry.run(ask).await?
@@ -96,29 +121,56 @@ pub(super) async fn add_partitions(
     cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_ADD_PARTITIONS, retry, refusal).await.map(drop)
 }
 
-/// Commits or aborts the transaction.
+/// Commits or aborts the transaction; returns the identity of the next one. `in_doubt` is set while a request may
+/// have been carried out that was not answered: then nobody but the coordinator knows how the transaction ended.
 ///
 /// # Errors
 /// The producer is fenced, the transaction timed out, or the coordinator is not ready by `deadline`.
 pub(super) async fn end(
     cluster: &Cluster,
     id: &str,
-    producer: ProducerId,
-    commit: bool,
+    (producer, version): (ProducerId, TransactionVersion),
+    end: TransactionEnd,
     deadline: Instant,
-) -> Result<()> {
+    in_doubt: &Cell<bool>,
+) -> Result<ProducerId> {
+    let commit = end == TransactionEnd::Commit;
     let request = EndTxnRequest::default()
         .with_transactional_id(transactional_id(id))
         .with_producer_id(WireProducerId(producer.id))
         .with_producer_epoch(producer.epoch)
         .with_committed(commit);
+    let cap = if version == TransactionVersion::One { LAST_END_TXN_V1 } else { i16::MAX };
     let action = if commit { Action::CommitTransaction } else { Action::AbortTransaction };
-    let refusal = |response: &EndTxnResponse| {
-        let code = error_code(response.error_code)?;
-        // Nothing to be aborted: it was not begun, or the brokers aborted it themselves.
-        let gone = !commit && code == ResponseError::InvalidTxnState;
-        (!gone).then(|| Error::kafka(action, Subject::TransactionalId(id.to_owned()), code))
-    };
-    let retry = retry(cluster, deadline);
-    cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_END_TXN, retry, refusal).await.map(drop)
+    let mut retry = retry(cluster, deadline);
+    loop {
+        let was_in_doubt = in_doubt.get();
+        let answer = async {
+            let connection = cluster.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
+            in_doubt.set(true);
+            connection.request_capped(&request, cap).await
+        };
+        let error = match answer.await {
+            Err(error) => error,
+            Ok(response) => match error_code(response.error_code) {
+                None if response.producer_id.0 >= 0 => {
+                    return Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch });
+                }
+                // Before version 5 the answer has no identity.
+                None => return Ok(producer),
+                // There is nothing to abort: no record came so far, or the brokers aborted it themselves.
+                Some(ResponseError::InvalidTxnState) if !commit => return Ok(producer),
+                Some(code) => {
+                    // The coordinator may answer these although its log has the decision.
+                    let is_certain = !code.is_transient() && code != ResponseError::UnknownServerError;
+                    in_doubt.set(was_in_doubt || !is_certain);
+                    Error::kafka(action, Subject::TransactionalId(id.to_owned()), code)
+                }
+            },
+        };
+        if error.is_transient() {
+            cluster.forget_coordinator(Coordinated::Transaction, id);
+        }
+        retry.after(error).await?;
+    }
 }

@@ -10,15 +10,17 @@ mod sender;
 use super::Client;
 use super::cluster::{Cluster, TopicInfo};
 use super::wire::{BatchBuilder, Sealed};
-use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, no_such_partition};
-use crate::error::{Error, Result};
+use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition};
+use crate::error::{Error, RefusedRecord, Result};
 use crate::record::TopicPartition;
 use crate::record::{PartitionId, RecordRef, Timestamp};
 use crate::signal::{Until, Waker};
 use bytes::BytesMut;
+use identity::TransactionVersion;
 use kafka_protocol::error::ResponseError;
 use queue::ProducerId;
 use sender::{Feedback, Outgoing, Sender, ToSender};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -30,12 +32,16 @@ const MAX_QUEUED: usize = 16;
 /// A batch that a busy input fills this slowly is sent as it is.
 const MAX_OPEN: Duration = Duration::from_millis(100);
 
-/// What is kept of a record beside its bytes while it is on its way: chiefly its place in the input's order.
-const RECORD_OVERHEAD: usize = 16;
+/// How often a record that names a partition which does not exist has metadata refreshed.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a batch counts for against [`ProducerConfig::buffer_memory`].
+/// What is kept of a batch beside its records: its entries in the queue and elsewhere, and its receipt.
+const BATCH_OVERHEAD: usize = 512;
+
+/// What a batch counts for against [`ProducerConfig::buffer_memory`]. What the command keeps of its records is told by
+/// [`Producer::tick`].
 fn cost(sealed: &Sealed) -> usize {
-    sealed.len() + RECORD_OVERHEAD * sealed.count as usize
+    sealed.len() + BATCH_OVERHEAD
 }
 
 /// Called, from the network's thread, when [`Producer::idle`] should be called again.
@@ -46,6 +52,8 @@ pub struct NativeProducer {
     client: Client,
     config: ProducerConfig,
     topics: Vec<Topic>,
+    /// Topic and partition of each slot.
+    slots: Vec<(usize, usize)>,
     /// Index of the topic that the last record went to.
     last: usize,
     sender: UnboundedSender<ToSender>,
@@ -53,7 +61,8 @@ pub struct NativeProducer {
     /// Set when the sender shall call the command's waker at the next receipt.
     armed: Arc<AtomicBool>,
     now: Timestamp,
-    identity: Option<ProducerId>,
+    /// Of a transactional producer.
+    transactional: Option<(ProducerId, TransactionVersion)>,
     _waker: Waker,
     /// Records appended in all, and when the transaction began.
     appended: u64,
@@ -63,6 +72,8 @@ pub struct NativeProducer {
     outstanding: usize,
     /// Bytes in open batches.
     open: usize,
+    /// Bytes that the command keeps of records until they are acknowledged in order.
+    held: usize,
     receipts: Vec<Receipt>,
     /// Memory of delivered batches, for those to come.
     spare: Vec<BytesMut>,
@@ -71,16 +82,17 @@ pub struct NativeProducer {
 struct Topic {
     name: Arc<str>,
     partitions: Vec<Accumulator>,
-    /// Index of the sender's slot of partition 0.
-    first_slot: usize,
     /// Whether each partition has a leader; kept by the sender.
     available: Arc<[AtomicBool]>,
     sticky: usize,
+    /// When a record last asked for a partition that the topic did not have.
+    asked_at: Option<Instant>,
 }
 
 /// The open batch of one partition.
 #[derive(Default)]
 struct Accumulator {
+    slot: Slot,
     builder: BatchBuilder,
     /// Records appended, and when the batch was opened.
     appended: u64,
@@ -106,59 +118,100 @@ impl NativeProducer {
         let (report, feedback) = channel();
         let armed = Arc::new(AtomicBool::new(false));
         let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-        let (infos, identity) = client.network.run(Until::FirstSignal, async {
+        let (infos, identity, version) = client.network.run(Until::FirstSignal, async {
             let infos = find_topics(&client.cluster, &names, config.create_topics).await?;
             let deadline = Instant::now() + config.delivery_timeout;
             let identity = match config.idempotent {
                 true => Some(identity::take(&client.cluster, config.transaction.as_ref(), deadline).await?),
                 false => None,
             };
-            Ok((infos, identity))
+            let version = match config.transaction {
+                Some(_) => Some(identity::transaction_version(&client.cluster).await?),
+                None => None,
+            };
+            Ok((infos, identity, version))
         })?;
         let woken = report.clone();
         let waker = client.network.stop().wake_with(move || {
             // Err: the producer is gone, nobody waits.
             let _ = woken.send(Feedback::Woken);
         });
-        let task = Sender::new(client.cluster.clone(), config.clone(), identity, batches, report, armed.clone(), wake);
+        let identity_of = sender::Identity { producer: identity, transactions: version };
+        let task =
+            Sender::new(client.cluster.clone(), config.clone(), identity_of, batches, report, armed.clone(), wake);
         client.network.handle().spawn(task.run());
         let mut producer = Self {
             client,
             config,
             topics: Vec::new(),
+            slots: Vec::new(),
             last: 0,
             sender,
             feedback,
             armed,
             now: 0,
-            identity,
+            transactional: identity.zip(version),
             _waker: waker,
             appended: 0,
             before_transaction: 0,
             answered: 0,
             outstanding: 0,
             open: 0,
+            held: 0,
             receipts: Vec::new(),
             spare: Vec::new(),
         };
         for info in infos {
-            producer.add_topic(info)?;
+            producer.add_partitions(info)?;
         }
         Ok(producer)
     }
 
-    fn add_topic(&mut self, info: TopicInfo) -> Result<()> {
-        let available: Arc<[AtomicBool]> =
-            info.partitions.iter().map(|p| AtomicBool::new(p.leader.is_some())).collect();
-        let first_slot = self.topics.last().map_or(0, |topic| topic.first_slot + topic.partitions.len());
-        self.topics.push(Topic {
-            name: info.name.clone(),
-            partitions: info.partitions.iter().map(|_| Accumulator::default()).collect(),
-            first_slot,
-            sticky: partitioner::next_sticky(None, &available),
-            available: available.clone(),
-        });
-        self.tell(ToSender::Topic(info, available))
+    /// Adds a topic, or the partitions that were added to it.
+    fn add_partitions(&mut self, info: TopicInfo) -> Result<()> {
+        let index = match self.topics.iter().position(|topic| topic.name == info.name) {
+            Some(index) if self.topics[index].partitions.len() >= info.partitions.len() => return Ok(()),
+            Some(index) => index,
+            None => {
+                self.topics.push(Topic {
+                    name: info.name.clone(),
+                    partitions: Vec::new(),
+                    available: Arc::new([]),
+                    sticky: 0,
+                    asked_at: None,
+                });
+                self.topics.len() - 1
+            }
+        };
+        let topic = &mut self.topics[index];
+        let first = topic.partitions.len();
+        topic.available = info.partitions.iter().map(|p| AtomicBool::new(p.leader.is_some())).collect();
+        if first == 0 {
+            topic.sticky = partitioner::next_sticky(None, &topic.available);
+        } else {
+            tracing::info!(topic = &*topic.name, partitions = info.partitions.len(), "partitions were added");
+        }
+        for partition in first..info.partitions.len() {
+            topic.partitions.push(Accumulator { slot: self.slots.len(), ..Accumulator::default() });
+            self.slots.push((index, partition));
+        }
+        let available = topic.available.clone();
+        self.tell(ToSender::Partitions(info, first, available))
+    }
+
+    /// Asks whether a topic has a partition by now, at most once in [`ASK_AGAIN`].
+    fn look_for_partition(&mut self, index: usize, partition: usize) -> Result<bool> {
+        let topic = &mut self.topics[index];
+        if topic.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+            return Ok(false);
+        }
+        topic.asked_at = Some(Instant::now());
+        let (cluster, name) = (&self.client.cluster, topic.name.clone());
+        let found = self.client.network.run(Until::SecondSignal, find_topics(cluster, &[&name], None))?;
+        for info in found {
+            self.add_partitions(info)?;
+        }
+        Ok(partition < self.topics[index].partitions.len())
     }
 
     fn tell(&self, message: ToSender) -> Result<()> {
@@ -180,7 +233,7 @@ impl NativeProducer {
                     .network
                     .run(Until::SecondSignal, find_topics(cluster, &[name], self.config.create_topics))?;
                 for info in found {
-                    self.add_topic(info)?;
+                    self.add_partitions(info)?;
                 }
                 self.topics.len() - 1
             }
@@ -190,8 +243,7 @@ impl NativeProducer {
 
     /// Sends a partition's open batch.
     fn seal(&mut self, topic: usize, partition: usize) -> Result<()> {
-        let Topic { partitions, first_slot, .. } = &mut self.topics[topic];
-        let accumulator = &mut partitions[partition];
+        let accumulator = &mut self.topics[topic].partitions[partition];
         // The next batch will likely be as large: taken at once, its memory need not grow and move.
         let spare = self.spare.pop().unwrap_or_else(|| BytesMut::with_capacity(accumulator.builder.len()));
         self.open -= accumulator.builder.len();
@@ -199,32 +251,36 @@ impl NativeProducer {
         self.outstanding += cost(&sealed);
         accumulator.unanswered += 1;
         let opened = accumulator.opened.take().unwrap_or_else(Instant::now);
-        let slot = *first_slot + partition;
-        let first_record = accumulator.first_record;
+        let (slot, first_record) = (accumulator.slot, accumulator.first_record);
         self.tell(ToSender::Batch(Outgoing { slot, sealed, first_record, opened }))
     }
 
     /// Notes one answer.
-    fn note(&mut self, feedback: Feedback) {
-        let Feedback::Answered { slot, freed_bytes, receipt, buffer } = feedback else { return };
+    fn note(&mut self, feedback: Feedback) -> Result<()> {
+        let (slot, freed_bytes, receipt, buffer) = match feedback {
+            Feedback::Woken => return Ok(()),
+            Feedback::Grown(info) => return self.add_partitions(info),
+            Feedback::Answered { slot, freed_bytes, receipt, buffer } => (slot, freed_bytes, receipt, buffer),
+        };
         self.outstanding = self.outstanding.saturating_sub(freed_bytes);
         self.answered += receipt.records;
-        if let Some(topic) = self.topics.iter_mut().rfind(|topic| topic.first_slot <= slot) {
-            let accumulator = &mut topic.partitions[slot - topic.first_slot];
-            // A batch that was split is answered more than once; only its last part ends it.
-            accumulator.unanswered = accumulator.unanswered.saturating_sub(usize::from(freed_bytes > 0));
-        }
+        let (topic, partition) = self.slots[slot];
+        let accumulator = &mut self.topics[topic].partitions[partition];
+        // A batch that was cut is answered more than once; only its last part ends it.
+        accumulator.unanswered = accumulator.unanswered.saturating_sub(usize::from(freed_bytes > 0));
         // Two spare buffers a core are plenty: one is filled while another is sent.
         if let Some(buffer) = buffer.filter(|_| self.spare.len() < 4) {
             self.spare.push(buffer);
         }
         self.receipts.push(*receipt);
+        Ok(())
     }
 
-    fn note_all(&mut self) {
+    fn note_all(&mut self) -> Result<()> {
         while let Ok(feedback) = self.feedback.try_recv() {
-            self.note(feedback);
+            self.note(feedback)?;
         }
+        Ok(())
     }
 
     /// Waits for an answer.
@@ -233,8 +289,29 @@ impl NativeProducer {
             return Err(Error::Stopped);
         }
         let feedback = self.feedback.recv();
-        self.note(feedback.map_err(|_| Error::TaskEnded("the sending task"))?);
-        Ok(())
+        self.note(feedback.map_err(|_| Error::TaskEnded("the sending task"))?)
+    }
+
+    /// Has keyless records of a topic go to another partition.
+    fn move_sticky(&mut self, topic: usize) {
+        let Topic { sticky, available, .. } = &mut self.topics[topic];
+        *sticky = partitioner::next_sticky(Some(*sticky), available);
+    }
+
+    /// Waits until the buffer has room for a record of `size` bytes of a partition.
+    fn make_room(&mut self, topic: usize, partition: usize, size: usize) -> Result<()> {
+        loop {
+            let is_full = self.outstanding + self.open + self.held + size > self.config.buffer_memory;
+            let is_queued = self.topics[topic].partitions[partition].unanswered >= MAX_QUEUED;
+            if !(is_queued || is_full && self.outstanding > 0) {
+                return Ok(());
+            }
+            self.wait()?;
+            if self.outstanding == 0 {
+                // Everything has an outcome: the command drops what it holds at its next turn.
+                self.held = 0;
+            }
+        }
     }
 
     fn seal_where(&mut self, due: impl Fn(&Accumulator) -> bool) -> Result<()> {
@@ -272,24 +349,21 @@ impl Producer for NativeProducer {
         let index = self.topic(topic)?;
         let size = BatchBuilder::upper_bound(record);
         if size > self.config.max_record_size {
-            return Err(Error::Usage(format!(
-                "a record of {size} bytes is larger than --max-record-size {}",
-                self.config.max_record_size
-            )));
+            return Err(Error::Refused(RefusedRecord::TooLarge { size, limit: self.config.max_record_size }));
         }
-        let Topic { partitions, available, sticky, name, .. } = &mut self.topics[index];
-        let count = partitions.len();
+        let count = self.topics[index].partitions.len();
         let asked = match partition {
             Some(partition) => Some(partition as usize),
             None => self.config.partitioner.choose(record.key, self.appended, count),
         };
         let keyless = asked.is_none();
-        let chosen = asked.unwrap_or(*sticky);
-        let Some(accumulator) = partitions.get(chosen) else {
-            let of = TopicPartition::new(name.clone(), partition.unwrap_or_default());
-            return Err(no_such_partition(&of, count));
-        };
-        let mut chosen = chosen;
+        let mut chosen = asked.unwrap_or(self.topics[index].sticky);
+        if chosen >= count && !self.look_for_partition(index, chosen)? {
+            let of = TopicPartition::new(self.topics[index].name.clone(), partition.unwrap_or_default());
+            return Err(no_such_partition(&of, self.topics[index].partitions.len()));
+        }
+        let Topic { partitions, available, sticky, .. } = &mut self.topics[index];
+        let accumulator = &partitions[chosen];
         if !accumulator.builder.is_empty() && accumulator.builder.len() + size > self.config.batch_size {
             if keyless {
                 *sticky = partitioner::next_sticky(Some(chosen), available);
@@ -299,14 +373,7 @@ impl Producer for NativeProducer {
                 chosen = self.topics[index].sticky;
             }
         }
-        while self.topics[index].partitions[chosen].unanswered >= MAX_QUEUED
-            || (self.outstanding > 0 && self.outstanding + self.open + size > self.config.buffer_memory)
-        {
-            if self.outstanding == 0 {
-                self.seal_where(|_| true)?;
-            }
-            self.wait()?;
-        }
+        self.make_room(index, chosen, size)?;
         if self.open > self.config.buffer_memory / 2 {
             self.seal_where(|_| true)?;
         }
@@ -324,19 +391,27 @@ impl Producer for NativeProducer {
         accumulator.appended += 1;
         self.appended += 1;
         if accumulator.builder.len() >= self.config.batch_size {
+            if keyless {
+                self.move_sticky(index);
+            }
             self.seal(index, chosen)?;
         }
-        Ok(self.topics[index].first_slot + chosen)
+        Ok(self.topics[index].partitions[chosen].slot)
     }
 
-    fn set_now(&mut self, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp, held_bytes: usize) -> Result<()> {
         self.now = now;
+        self.held = held_bytes;
+        self.note_all()?;
+        let limit = self.config.linger.max(MAX_OPEN);
+        let now = Instant::now();
+        self.seal_where(|a| a.unanswered == 0 && a.opened.is_some_and(|o| now.saturating_duration_since(o) >= limit))
     }
 
     fn idle(&mut self) -> Result<Option<Instant>> {
         // Armed before looking: an answer that comes in between wakes the command for nothing, but is not missed.
         self.armed.store(true, Ordering::SeqCst);
-        self.note_all();
+        self.note_all()?;
         let linger = self.config.linger;
         let now = Instant::now();
         let age = |a: &Accumulator| a.opened.map_or(Duration::ZERO, |opened| now.saturating_duration_since(opened));
@@ -346,21 +421,14 @@ impl Producer for NativeProducer {
         Ok(held.filter_map(|a| Some(a.opened? + linger)).min())
     }
 
-    fn busy(&mut self) -> Result<()> {
-        self.note_all();
-        let limit = self.config.linger.max(MAX_OPEN);
-        let now = Instant::now();
-        self.seal_where(|a| a.unanswered == 0 && a.opened.is_some_and(|o| now.saturating_duration_since(o) >= limit))
-    }
-
-    fn receipts(&mut self) -> Vec<Receipt> {
-        self.note_all();
-        std::mem::take(&mut self.receipts)
+    fn receipts(&mut self) -> Result<Vec<Receipt>> {
+        self.note_all()?;
+        Ok(std::mem::take(&mut self.receipts))
     }
 
     fn finish(&mut self) -> Result<()> {
         self.seal_where(|_| true)?;
-        while self.unconfirmed() > 0 {
+        while self.unacknowledged() > 0 {
             self.wait()?;
         }
         Ok(())
@@ -370,21 +438,27 @@ impl Producer for NativeProducer {
         self.tell(ToSender::Abandon)
     }
 
-    fn end_transaction(&mut self, commit: bool) -> Result<()> {
-        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity) else { return Ok(()) };
+    fn end_transaction(&mut self, end: TransactionEnd) -> Result<()> {
+        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.transactional) else { return Ok(()) };
         if self.appended == self.before_transaction {
-            return Ok(()); // nothing was announced: there is no transaction to be ended
+            return Ok(()); // no partition was added: there is no transaction to be ended
         }
         let deadline = Instant::now() + self.config.delivery_timeout;
-        let cluster = &self.client.cluster;
-        self.client
-            .network
-            .run(Until::SecondSignal, identity::end(cluster, &transaction.id, identity, commit, deadline))?;
+        let in_doubt = Cell::new(false);
+        let ended = identity::end(&self.client.cluster, &transaction.id, identity, end, deadline, &in_doubt);
+        let next = match self.client.network.run(Until::SecondSignal, ended) {
+            Ok(next) => next,
+            Err(last) if end == TransactionEnd::Commit && in_doubt.get() => {
+                return Err(Error::CommitUnknown { transactional_id: transaction.id.clone(), last: Box::new(last) });
+            }
+            Err(error) => return Err(error),
+        };
         self.before_transaction = self.appended;
-        self.tell(ToSender::TransactionEnded)
+        self.transactional = Some((next, identity.1));
+        self.tell(ToSender::TransactionEnded(next))
     }
 
-    fn unconfirmed(&self) -> u64 {
+    fn unacknowledged(&self) -> u64 {
         self.appended - self.answered
     }
 }

@@ -1,21 +1,45 @@
 //! The batches of one partition on their way: a state machine without sockets or a clock of its own.
 //!
-//! Order is kept and nothing doubled whatever fails: an idempotent producer numbers records (KIP-98), up to five
-//! batches are in flight, and after a failure nothing new is sent until all that is in flight is answered; then
-//! what failed goes out again, in order, under the same numbers. Without numbers one batch is in flight at a time.
+//! Order is kept and nothing is duplicated whatever fails: an idempotent producer numbers records (KIP-98), up to
+//! five batches are in flight, and after a failure nothing new is sent until all that is in flight is answered; then
+//! what failed is sent again, in order, under the same numbers. Without numbers one batch is in flight at a time.
+//!
+//! ```text
+//!           a failure while others are in flight             all of them are answered
+//! flowing ───────────────────────────────────────▶ settling ──────────────────────────▶ flowing
+//!
+//!           a numbered batch is given up,                    the first batch behind the gap is next,
+//!           or the broker lost count                         and none that may be written is in flight
+//! no gap  ───────────────────────────────────────▶ gap ───────────────────────────────▶ no gap
+//! ```
+//!
+//! The numbers before a gap are never used for other records: what stands behind it is numbered again from 0 under
+//! the next producer epoch (KIP-360), which also fences what may still arrive of the old one. A batch behind the gap
+//! that may be written goes out under its old numbers first: the broker recognizes it, or refuses the number, and
+//! then it is not written.
 
-use super::super::wire::{Codec, ProducerStamp, Sealed, split};
-use crate::error::{Error, ErrorCode};
+mod verdict;
+
+use super::super::wire::{Codec, ProducerStamp, Sealed, cut};
+use crate::error::Error;
 use crate::record::{Offset, Timestamp};
 use kafka_protocol::error::ResponseError;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
+use verdict::{Verdict, precedes_append, verdict};
 
 /// An idempotent producer's identity, given by InitProducerId.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ProducerId {
     pub(super) id: i64,
     pub(super) epoch: i16,
+}
+
+impl ProducerId {
+    /// Whether this one was given later: another ID, or a later epoch of the same.
+    fn is_later_than(self, other: Self) -> bool {
+        self.id != other.id || self.epoch > other.epoch
+    }
 }
 
 /// A batch on its way.
@@ -28,18 +52,34 @@ pub(super) struct Batch {
     state: State,
     /// Given up after this.
     pub(super) deadline: Instant,
-    /// The number of its first record in the broker's eyes, once it has one.
-    sequence: Option<i32>,
-    /// Whether a broker may have it although it did not say so.
-    maybe_written: bool,
+    numbers: Option<Numbers>,
+    /// Whether a broker may have it although it did not acknowledge it.
+    possibly_written: bool,
+    /// Why the last attempt failed; `None` before the first.
     last_error: Option<Error>,
+}
+
+/// What identifies a batch to the broker, beside the producer.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    /// The sequence number of its first record.
+    sequence: i32,
+    /// Whether the broker may have the batch under this number.
+    in_doubt: bool,
 }
 
 impl Batch {
     /// Whether it must go out under its old numbers before it may get new ones: if it was written after all, the
-    /// broker recognises it; if not, it says so.
+    /// broker recognizes it; if not, it refuses the number.
     fn needs_probe(&self) -> bool {
-        self.maybe_written && self.sequence.is_some()
+        self.numbers.is_some_and(|numbers| numbers.in_doubt)
+    }
+
+    fn note_doubt(&mut self) {
+        self.possibly_written = true;
+        if let Some(numbers) = &mut self.numbers {
+            numbers.in_doubt = true;
+        }
     }
 }
 
@@ -56,7 +96,7 @@ impl Batch {
     /// A batch that is sent as it is, or compressed first.
     pub(super) fn new(first_record: u64, sealed: Sealed, compress: bool, deadline: Instant) -> Self {
         let state = if compress { State::Raw } else { State::Ready };
-        Self { first_record, sealed, state, deadline, sequence: None, maybe_written: false, last_error: None }
+        Self { first_record, sealed, state, deadline, numbers: None, possibly_written: false, last_error: None }
     }
 }
 
@@ -64,11 +104,29 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
     /// It has the batch, from this offset on, under its own time if that counts; -1 where it does not say.
-    Written { offset: Offset, append_time: Timestamp },
-    /// It said no.
-    Refused(Error, ResponseError),
+    Written {
+        offset: Offset,
+        append_time: Timestamp,
+    },
+    Refused(Refusal),
     /// It said nothing: the connection broke, or time ran out.
     Lost(Error),
+}
+
+/// A broker's refusal of a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    pub(super) code: ResponseError,
+    /// The records that it is about; none before Kafka 2.4 (KIP-467), and where it is about the batch.
+    pub(super) bad_records: Vec<BadRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadRecord {
+    /// Which record of the batch, from 0.
+    pub(super) index: usize,
+    pub(super) why: Option<String>,
 }
 
 /// A batch that needs no more care.
@@ -85,15 +143,16 @@ type Told = (Option<Offset>, Option<Timestamp>);
 /// The queue of one partition.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// Whether all of it belongs to a transaction, whose coordinator alone raises the epoch.
+    transactional: bool,
     /// Not in flight, in order.
     waiting: VecDeque<Batch>,
     /// Sent and not answered, in order.
     in_flight: VecDeque<Batch>,
-    /// Whose numbers are in use; `None` without idempotence or before the first batch.
+    /// Whose numbers are in use; `None` without idempotence or before the first batch. The epoch is this partition's
+    /// own: brokers track it by partition.
     producer: Option<ProducerId>,
     next_sequence: i32,
-    /// The number after the last acknowledged record.
-    acked: i32,
     /// Whether a batch of `producer` was acknowledged. Until then the broker takes any first number, so that a
     /// second batch in flight could overtake one that was refused.
     established: bool,
@@ -102,24 +161,21 @@ pub(super) struct Queue {
     /// From this batch on the numbers do not fit any more: one was given up here, or the broker lost count.
     /// What stands before it is settled first, under the old numbers.
     gap: Option<u64>,
-    /// Whether the numbers after the gap need a new producer id: the broker may have used the old ones.
-    gap_wants_producer: bool,
     retry_at: Option<Instant>,
     attempts: u32,
 }
 
 impl Queue {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(transactional: bool) -> Self {
         Self {
+            transactional,
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             producer: None,
             next_sequence: 0,
-            acked: 0,
             established: false,
             settling: false,
             gap: None,
-            gap_wants_producer: false,
             retry_at: None,
             attempts: 0,
         }
@@ -129,9 +185,10 @@ impl Queue {
         self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Whether it can go on only under a new producer id.
-    pub(super) fn wants_producer(&self) -> bool {
-        self.gap_wants_producer
+    /// Whether it can continue only under another producer ID: the epoch is the coordinator's, or used up.
+    pub(super) fn needs_producer(&self) -> bool {
+        let can_raise = !self.transactional && self.producer.is_some_and(|producer| producer.epoch < i16::MAX);
+        !can_raise
             && self.in_flight.is_empty()
             && self.waiting.front().is_some_and(|batch| self.is_past_gap(batch) && !batch.needs_probe())
     }
@@ -140,9 +197,8 @@ impl Queue {
         self.gap.is_some_and(|gap| batch.first_record >= gap)
     }
 
-    fn note_gap(&mut self, first_record: u64, wants_producer: bool) {
+    fn note_gap(&mut self, first_record: u64) {
         self.gap = Some(self.gap.map_or(first_record, |gap| gap.min(first_record)));
-        self.gap_wants_producer |= wants_producer;
         self.settling = true;
     }
 
@@ -174,9 +230,10 @@ impl Queue {
         self.retry_at.filter(|_| !self.waiting.is_empty() && !self.settling)
     }
 
-    /// The earliest deadline of a batch that waits.
+    /// When [`Queue::expire`] may have something to give up.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(|batch| batch.deadline).min()
+        let front = self.waiting.front().filter(|batch| batch.state != State::Compressing);
+        front.filter(|_| self.in_flight.is_empty()).map(|batch| batch.deadline)
     }
 
     /// The next batch to be sent, if one may be now; it counts as in flight from here on.
@@ -192,45 +249,61 @@ impl Queue {
             return None;
         }
         let front = self.waiting.front()?;
-        // The broker recognises a repeat among a producer's last five batches: what may be one goes alone.
+        // The broker recognizes a repeat among a producer's last five batches: what may be one goes alone.
         let alone = self.is_past_gap(front) || front.needs_probe() || self.in_flight.iter().any(Batch::needs_probe);
-        if alone && !self.in_flight.is_empty() {
+        if (alone && !self.in_flight.is_empty()) || front.state != State::Ready {
             return None;
         }
         if self.is_past_gap(front) && !front.needs_probe() {
-            if self.gap_wants_producer && self.producer == producer {
-                return None;
-            }
-            (self.gap, self.gap_wants_producer) = (None, false);
-            self.next_sequence = self.acked;
-            self.waiting.iter_mut().for_each(|batch| batch.sequence = None);
-        }
-        let numbered = self.waiting.front()?.sequence.is_some();
-        if self.producer != producer && !numbered {
-            // A new identity begins at 0, and only when nothing of the old one is open.
+            self.pass_gap(producer)?;
+        } else if front.numbers.is_none() && self.is_outdated(producer) {
+            // A new identity begins only when nothing of the old one is open.
             if !self.in_flight.is_empty() {
                 return None;
             }
-            self.producer = producer;
-            (self.next_sequence, self.acked, self.established) = (0, 0, false);
-        }
-        if self.waiting.front()?.state != State::Ready {
-            return None;
+            self.number_from_0(producer);
         }
         let mut batch = self.waiting.pop_front()?;
         self.retry_at = None;
         let mut stamp = ProducerStamp::NONE;
         if let Some(ProducerId { id, epoch }) = self.producer {
-            let sequence = batch.sequence.unwrap_or(self.next_sequence);
-            if batch.sequence.is_none() {
-                batch.sequence = Some(sequence);
-                self.next_sequence = add(sequence, batch.sealed.count);
-            }
+            let fresh = Numbers { sequence: self.next_sequence, in_doubt: false };
+            let Numbers { sequence, .. } = *batch.numbers.get_or_insert_with(|| {
+                self.next_sequence = add(fresh.sequence, batch.sealed.count);
+                fresh
+            });
             stamp =
                 ProducerStamp { producer_id: id, producer_epoch: epoch, base_sequence: sequence, transactional: false };
         }
         self.in_flight.push_back(batch);
         self.in_flight.back().map(|batch| (batch, stamp))
+    }
+
+    /// Whether an identity was given later than the one in use.
+    fn is_outdated(&self, current: Option<ProducerId>) -> bool {
+        match (self.producer, current) {
+            (Some(own), Some(current)) => current.is_later_than(own),
+            (own, current) => own != current,
+        }
+    }
+
+    /// Numbers what stands behind the gap again; `None` while there is no identity that it could have.
+    fn pass_gap(&mut self, current: Option<ProducerId>) -> Option<()> {
+        let own = self.producer?;
+        let next = match current {
+            Some(current) if self.is_outdated(Some(current)) => current,
+            _ if self.transactional => return None,
+            _ => ProducerId { epoch: own.epoch.checked_add(1)?, ..own },
+        };
+        self.gap = None;
+        self.waiting.iter_mut().for_each(|batch| batch.numbers = None);
+        self.number_from_0(Some(next));
+        Some(())
+    }
+
+    fn number_from_0(&mut self, producer: Option<ProducerId>) {
+        self.producer = producer;
+        (self.next_sequence, self.established) = (0, false);
     }
 
     /// The batch that begins with `first_record` was answered; returns what is done with.
@@ -252,39 +325,22 @@ impl Queue {
                 done.push(self.written(batch, (known(offset), known(append_time))));
             }
             Answer::Lost(error) => {
-                batch.maybe_written = true;
+                batch.note_doubt();
                 self.put_back(batch, error, now, backoff);
             }
-            Answer::Refused(error, code) => match verdict(code) {
-                Verdict::Written => done.push(self.written(batch, (None, None))),
-                Verdict::Retry { maybe_written } => {
-                    batch.maybe_written |= maybe_written;
-                    self.put_back(batch, error, now, backoff);
+            Answer::Refused(Refusal { error, code, bad_records }) => {
+                if !precedes_append(code) {
+                    batch.note_doubt();
                 }
-                Verdict::Sequence if self.is_past_gap(&batch) => {
-                    // The probe's answer: what stands before it is not written, so it is not either.
-                    batch.maybe_written = false;
-                    self.put_back(batch, error, now, backoff);
+                match verdict(code) {
+                    Verdict::Written => done.push(self.written(batch, (None, None))),
+                    Verdict::Retry => self.put_back(batch, error, now, backoff),
+                    Verdict::Sequence => self.out_of_sequence(batch, error, now, backoff),
+                    // One that may be written is not cut: the broker would not recognize its parts.
+                    Verdict::Part if !batch.possibly_written => done.extend(self.part(batch, &error, &bad_records)),
+                    Verdict::Part | Verdict::Permanent => done.push(self.give_up(batch, error)),
                 }
-                Verdict::Sequence => {
-                    // Expected while a batch before it is not there yet; else the broker lost our state.
-                    let first = !self
-                        .waiting
-                        .iter()
-                        .chain(&self.in_flight)
-                        .any(|other| other.first_record < batch.first_record);
-                    if first {
-                        batch.maybe_written = false; // else it would have been recognised
-                        self.note_gap(batch.first_record, true);
-                    }
-                    self.put_back(batch, error, now, backoff);
-                }
-                Verdict::Split => match split(&batch.sealed) {
-                    Some((a, b)) => self.put_back_halves(batch, a, b),
-                    None => done.push(self.give_up(batch, error)),
-                },
-                Verdict::Permanent => done.push(self.give_up(batch, error)),
-            },
+            }
         }
         self.settle();
         done
@@ -308,34 +364,47 @@ impl Queue {
         done
     }
 
-    /// Gives up the batches that were never sent.
+    /// Gives up the batches that were never sent, and those that cannot be sent again in this transaction.
     pub(super) fn abandon(&mut self, error: &Error) -> Vec<Done> {
-        let sent = |batch: &Batch| batch.sequence.is_some() || batch.last_error.is_some();
-        let (kept, given_up) = self.waiting.drain(..).partition(sent);
-        self.waiting = kept;
-        let done = |batch| Done { batch, outcome: Err((error.clone(), false)) };
-        Vec::from(given_up).into_iter().map(done).collect()
+        let mut done = Vec::new();
+        for batch in std::mem::take(&mut self.waiting) {
+            let was_sent = batch.numbers.is_some() || batch.last_error.is_some();
+            if was_sent && !(self.transactional && self.is_past_gap(&batch)) {
+                self.waiting.push_back(batch);
+            } else {
+                done.push(Done { outcome: Err((error.clone(), batch.possibly_written)), batch });
+            }
+        }
+        done
     }
 
     fn written(&mut self, batch: Batch, told: Told) -> Done {
-        if let Some(sequence) = batch.sequence {
-            self.established = true;
-            let after = add(sequence, batch.sealed.count);
-            // A retried batch may be acknowledged after later ones; numbers wrap, so "later" is half a turn.
-            if (after.wrapping_sub(self.acked) & 0x7fff_ffff) < 1 << 30 {
-                self.acked = after;
-            }
-        }
+        self.established |= batch.numbers.is_some();
         self.attempts = 0;
         Done { batch, outcome: Ok(told) }
     }
 
     fn give_up(&mut self, batch: Batch, error: Error) -> Done {
-        let possibly_written = batch.maybe_written;
-        if batch.sequence.is_some() {
-            self.note_gap(batch.first_record, possibly_written);
+        if batch.numbers.is_some() {
+            self.note_gap(batch.first_record);
         }
-        Done { batch, outcome: Err((error, possibly_written)) }
+        Done { outcome: Err((error, batch.possibly_written)), batch }
+    }
+
+    /// The broker expects another number. It does so while a batch before this one is not there yet; of the first
+    /// batch it means that the broker lost count, or that this one was not written under its old numbers: else the
+    /// broker would have recognized it.
+    fn out_of_sequence(&mut self, mut batch: Batch, error: Error, now: Instant, backoff: impl Fn(u32) -> Duration) {
+        let is_first = !self.waiting.iter().chain(&self.in_flight).any(|other| other.first_record < batch.first_record);
+        let first_record = batch.first_record;
+        let renumber = is_first || self.is_past_gap(&batch);
+        if renumber {
+            batch.numbers = None;
+        }
+        self.put_back(batch, error, now, backoff);
+        if renumber {
+            self.note_gap(first_record);
+        }
     }
 
     fn put_back(&mut self, mut batch: Batch, error: Error, now: Instant, backoff: impl Fn(u32) -> Duration) {
@@ -348,14 +417,43 @@ impl Queue {
         self.insert(batch);
     }
 
-    /// The halves take the numbers of the whole: those after it stay as they are.
-    fn put_back_halves(&mut self, whole: Batch, a: Sealed, b: Sealed) {
-        self.settling = true;
-        let first_record = whole.first_record + a.count as u64;
-        let sequence = whole.sequence.map(|sequence| add(sequence, a.count));
+    /// Cuts a batch: gives up the bad records, and keeps the others. Where the broker named none, both halves are
+    /// tried; a single record is given up. The parts take the numbers of the whole: those after it stay as they are.
+    fn part(&mut self, whole: Batch, error: &Error, bad: &[BadRecord]) -> Vec<Done> {
+        let count = whole.sealed.count as usize;
+        let runs = match runs(count, bad) {
+            runs if runs.iter().any(|run| run.bad.is_some()) => runs,
+            _ if count > 1 => vec![Run { start: 0, bad: None }, Run { start: count / 2, bad: None }],
+            _ => vec![Run { start: 0, bad: Some(None) }],
+        };
+        let starts: Vec<usize> = runs.iter().skip(1).map(|run| run.start).collect();
+        let Some(parts) = cut(&whole.sealed, &starts) else { return vec![self.give_up(whole, error.clone())] };
         let state = if whole.sealed.codec == Codec::None { State::Ready } else { State::Raw };
-        self.insert(Batch { sealed: b, first_record, sequence, state, ..whole.clone() });
-        self.insert(Batch { sealed: a, state, ..whole });
+        self.settling = true;
+        let mut done = Vec::new();
+        for (run, sealed) in runs.into_iter().zip(parts) {
+            let shifted = |n: Numbers| Numbers { sequence: add(n.sequence, run.start as i32), ..n };
+            let mut part = Batch {
+                first_record: whole.first_record + run.start as u64,
+                sealed,
+                state,
+                numbers: whole.numbers.map(shifted),
+                ..whole.clone()
+            };
+            match run.bad {
+                Some(why) => done.push(self.give_up(part, explained(error, why))),
+                None => {
+                    if !done.is_empty() {
+                        // As if never sent: behind a failure, a run that ends with it leaves them out.
+                        (part.numbers, part.last_error) = (None, None);
+                    } else {
+                        part.last_error = Some(error.clone());
+                    }
+                    self.insert(part);
+                }
+            }
+        }
+        done
     }
 
     fn insert(&mut self, batch: Batch) {
@@ -369,34 +467,38 @@ impl Queue {
     }
 }
 
+/// Neighbors in a batch that are bad for the same reason, or not bad.
+struct Run {
+    start: usize,
+    /// The broker's reason, if it gave one.
+    bad: Option<Option<String>>,
+}
+
+fn runs(count: usize, bad: &[BadRecord]) -> Vec<Run> {
+    let bad: BTreeMap<usize, &Option<String>> = bad.iter().map(|record| (record.index, &record.why)).collect();
+    let mut runs: Vec<Run> = Vec::new();
+    for index in 0..count {
+        let why = bad.get(&index).copied();
+        if runs.last().is_none_or(|run| run.bad.as_ref() != why) {
+            runs.push(Run { start: index, bad: why.cloned() });
+        }
+    }
+    runs
+}
+
+/// `error` with what the broker says of a record.
+fn explained(error: &Error, why: Option<String>) -> Error {
+    match (error.clone(), why) {
+        (Error::Kafka { action, subject, code, .. }, Some(why)) => {
+            Error::Kafka { action, subject, code, detail: Some(why) }
+        }
+        (error, _) => error,
+    }
+}
+
 /// Sequence numbers wrap from 2^31-1 to 0.
 fn add(sequence: i32, count: i32) -> i32 {
     ((i64::from(sequence) + i64::from(count)) & 0x7fff_ffff) as i32
-}
-
-enum Verdict {
-    /// The broker has it already (a repeat).
-    Written,
-    Retry {
-        maybe_written: bool,
-    },
-    /// Its number is not the one the broker expects.
-    Sequence,
-    /// Too large: two halves may pass.
-    Split,
-    Permanent,
-}
-
-fn verdict(code: ResponseError) -> Verdict {
-    use ResponseError as E;
-    match code {
-        E::DuplicateSequenceNumber => Verdict::Written,
-        E::OutOfOrderSequenceNumber | E::UnknownProducerId => Verdict::Sequence,
-        E::MessageTooLarge | E::RecordListTooLarge => Verdict::Split,
-        E::RequestTimedOut | E::NotEnoughReplicasAfterAppend => Verdict::Retry { maybe_written: true },
-        _ if code.is_transient() => Verdict::Retry { maybe_written: false },
-        _ => Verdict::Permanent,
-    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 /// The last version of Produce that names topics; later ones have ids (KIP-516).
 pub(super) const LAST_BY_NAME: i16 = 12;
-/// The last version that a transaction in which partitions were announced may use; later ones announce them
-/// themselves and need EndTxn v5 (KIP-890).
-pub(super) const LAST_WITH_ANNOUNCED_PARTITIONS: i16 = 11;
+/// The last version for transactions of version 1; with later ones a batch adds its partition to the transaction
+/// (KIP-890).
+pub(super) const LAST_WITH_ADDED_PARTITIONS: i16 = 11;
 /// The first version in the flexible encoding (KIP-482).
 const FIRST_FLEXIBLE: i16 = 9;
 

@@ -1,18 +1,18 @@
-//! Sends sealed batches: compresses them off-thread, hands them to their leaders, looks leaders up anew, reports.
+//! Sends sealed batches: compresses them off-thread, hands them to their leaders, refreshes metadata, reports.
 
 mod answers;
+mod trouble;
 
 use super::super::cluster::{Cluster, TopicAnswer, TopicInfo};
-use super::super::net::{Connection, backoff};
+use super::super::net::{Backoff, Connection, backoff};
 use super::super::wire::{Codec, Compression, ProducerStamp, Sealed};
-use super::identity;
+use super::identity::{self, TransactionVersion};
 use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
 use super::{Wake, cost};
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
-use crate::error::{Action, Subject};
-use crate::error::{Error, Result};
-use crate::record::PartitionId;
+use crate::error::{Action, Error, Result, Subject};
+use crate::record::{PartitionId, TopicPartition};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
@@ -22,12 +22,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
+use trouble::Trouble;
 use uuid::Uuid;
 
 /// A request takes batches of further partitions up to this many bytes.
 const MAX_REQUEST: usize = 4 << 20;
-/// Leaders are looked up this often even when nothing fails, as Java's `metadata.max.age.ms` has it.
-const METADATA_AGE: Duration = Duration::from_secs(300);
+/// A refresh of metadata that comes sooner than this need not be brought forward.
+const SOON: Duration = Duration::from_secs(1);
+/// The sender wakes up now and then even when nothing is due.
+const FAR: Duration = Duration::from_secs(3600);
 /// What a slow disk may add to the time that the broker waits for its replicas.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
 
@@ -42,13 +45,14 @@ pub(super) struct Outgoing {
 
 #[derive(Debug)]
 pub(super) enum ToSender {
-    /// A topic's partitions take the next slots; whether each has a leader is noted in the flags.
-    Topic(TopicInfo, Arc<[AtomicBool]>),
+    /// A topic's partitions from this one on take the next slots; whether each of all has a leader is noted in the
+    /// flags.
+    Partitions(TopicInfo, usize, Arc<[AtomicBool]>),
     Batch(Outgoing),
     /// What was not sent yet is given up.
     Abandon,
-    /// The transaction has ended: partitions must be announced anew.
-    TransactionEnded,
+    /// The transaction has ended: partitions must be added again, under this identity.
+    TransactionEnded(ProducerId),
 }
 
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub(super) enum Feedback {
         /// The batch's memory, to be used again.
         buffer: Option<BytesMut>,
     },
+    /// A topic has more partitions than before.
+    Grown(TopicInfo),
     /// A signal came.
     Woken,
 }
@@ -88,7 +94,8 @@ struct Broker {
     link: Option<Link>,
     in_flight: usize,
     retry_at: Option<Instant>,
-    attempts: u32,
+    /// Connections that failed since the last that did not.
+    failures: u32,
     /// A quota was exceeded: nothing is sent before (KIP-219).
     throttled_until: Option<Instant>,
 }
@@ -110,16 +117,25 @@ enum Event {
         broker: i32,
         connection: Result<Arc<Connection>>,
     },
-    Leaders(Result<Vec<TopicAnswer>>),
+    Metadata(Result<Vec<TopicAnswer>>),
     Identity(Result<ProducerId>),
-    /// Partitions were announced to the transaction.
+    /// Partitions were added to the transaction.
     Added(Vec<usize>, Result<()>),
+}
+
+/// Who produces, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    /// `None` without idempotence.
+    pub(super) producer: Option<ProducerId>,
+    /// `None` without transactions.
+    pub(super) transactions: Option<TransactionVersion>,
 }
 
 pub(super) struct Sender {
     cluster: Arc<Cluster>,
     config: ProducerConfig,
-    identity: Option<ProducerId>,
+    identity: Identity,
     batches: UnboundedReceiver<ToSender>,
     report: std::sync::mpsc::Sender<Feedback>,
     armed: Arc<AtomicBool>,
@@ -127,11 +143,16 @@ pub(super) struct Sender {
     slots: Vec<Slot>,
     brokers: HashMap<i32, Broker>,
     events: JoinSet<Event>,
-    /// Whether a look-up of leaders is under way, and when the next is due.
-    looking: bool,
-    look_at: Option<Instant>,
-    asking_identity: bool,
-    /// Slots that belong to the transaction, and whether more are being announced.
+    /// Whether metadata is being refreshed, and when that is due next.
+    is_refreshing: bool,
+    refresh_at: Option<Instant>,
+    refresh_backoff: Backoff,
+    /// Whether a producer ID is being asked for, and when it may be again.
+    is_renewing: bool,
+    renew_at: Option<Instant>,
+    renew_backoff: Backoff,
+    trouble: Trouble,
+    /// Slots that belong to the transaction, and whether more are being added.
     added: BTreeSet<usize>,
     adding: bool,
     /// Why nothing new is sent any more.
@@ -142,12 +163,13 @@ impl Sender {
     pub(super) fn new(
         cluster: Arc<Cluster>,
         config: ProducerConfig,
-        identity: Option<ProducerId>,
+        identity: Identity,
         batches: UnboundedReceiver<ToSender>,
         report: std::sync::mpsc::Sender<Feedback>,
         armed: Arc<AtomicBool>,
         wake: Wake,
     ) -> Self {
+        let (max_age, first_wait) = (config.metadata_max_age, cluster.options.retry_backoff);
         Self {
             cluster,
             config,
@@ -159,9 +181,13 @@ impl Sender {
             slots: Vec::new(),
             brokers: HashMap::new(),
             events: JoinSet::new(),
-            looking: false,
-            look_at: Some(Instant::now() + METADATA_AGE),
-            asking_identity: false,
+            is_refreshing: false,
+            refresh_at: Some(Instant::now() + max_age),
+            refresh_backoff: Backoff::new(first_wait),
+            is_renewing: false,
+            renew_at: None,
+            renew_backoff: Backoff::new(first_wait),
+            trouble: Trouble::default(),
             added: BTreeSet::new(),
             adding: false,
             abandoned: None,
@@ -173,11 +199,11 @@ impl Sender {
         loop {
             let now = Instant::now();
             self.expire(now);
-            self.look_up(now);
-            self.renew_identity();
-            self.announce();
+            self.refresh(now);
+            self.renew_identity(now);
+            self.add_partitions();
             self.send(now);
-            let timer = self.next_timer();
+            let timer = self.next_timer(now);
             tokio::select! {
                 biased;
                 message = self.batches.recv() => {
@@ -200,20 +226,11 @@ impl Sender {
     fn accept(&mut self, message: ToSender) {
         match message {
             ToSender::Abandon => self.abandon(Error::NotSent),
-            ToSender::TransactionEnded => self.added.clear(),
-            ToSender::Topic(info, available) => {
-                for (index, partition) in info.partitions.iter().enumerate() {
-                    self.slots.push(Slot {
-                        topic: info.name.clone(),
-                        topic_id: info.id,
-                        partition: index as PartitionId,
-                        leader: partition.leader,
-                        available: available.clone(),
-                        queue: Queue::new(),
-                        sizes: BTreeMap::new(),
-                    });
-                }
+            ToSender::TransactionEnded(next) => {
+                self.added.clear();
+                self.identity.producer = Some(next);
             }
+            ToSender::Partitions(info, first, available) => self.add_slots(&info, first, &available),
             ToSender::Batch(outgoing) => {
                 let Outgoing { slot, sealed, first_record, opened } = outgoing;
                 let deadline = opened + self.config.delivery_timeout;
@@ -233,6 +250,23 @@ impl Sender {
         }
     }
 
+    fn add_slots(&mut self, info: &TopicInfo, first: usize, available: &Arc<[AtomicBool]>) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.topic == info.name) {
+            slot.available = available.clone();
+        }
+        for (index, partition) in info.partitions.iter().enumerate().skip(first) {
+            self.slots.push(Slot {
+                topic: info.name.clone(),
+                topic_id: info.id,
+                partition: index as PartitionId,
+                leader: partition.leader,
+                available: available.clone(),
+                queue: Queue::new(self.config.transaction.is_some()),
+                sizes: BTreeMap::new(),
+            });
+        }
+    }
+
     /// Gives up what was never sent, now and from now on.
     fn abandon(&mut self, error: Error) {
         for slot in 0..self.slots.len() {
@@ -242,10 +276,10 @@ impl Sender {
         self.abandoned = Some(error);
     }
 
-    /// Announces to the transaction the partitions that have something to be sent.
-    fn announce(&mut self) {
-        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity) else { return };
-        if self.adding {
+    /// Adds the partitions that have something to send to the transaction, where the first batch does not do that.
+    fn add_partitions(&mut self) {
+        let (Some(transaction), Some(identity)) = (&self.config.transaction, self.identity.producer) else { return };
+        if self.adding || self.identity.transactions == Some(TransactionVersion::Two) {
             return;
         }
         let waits = |slot: &usize| !self.slots[*slot].queue.is_empty() && !self.added.contains(slot);
@@ -284,41 +318,30 @@ impl Sender {
                 self.cluster.options.observer.batch_ready(sealed.records.len());
                 self.slots[slot].queue.compressed(first_record, sealed);
             }
-            Event::Connected { broker, connection } => {
-                let entry = self.brokers.entry(broker).or_default();
-                match connection {
-                    Ok(connection) => {
-                        entry.link = Some(Link::Open(connection));
-                        entry.attempts = 0;
-                    }
-                    Err(error) => {
-                        if entry.attempts == 0 {
-                            tracing::warn!(error_name = error.name(), %error, "trying on");
-                        }
-                        entry.link = None;
-                        entry.retry_at = Some(now + backoff(self.cluster.options.retry_backoff, entry.attempts));
-                        entry.attempts += 1;
-                        self.look_soon(now);
-                    }
-                }
-            }
-            Event::Leaders(found) => {
-                self.looking = false;
-                self.look_at = Some(now + METADATA_AGE);
+            Event::Connected { broker, connection } => self.connected(broker, connection, now),
+            Event::Metadata(found) => {
+                self.is_refreshing = false;
+                self.refresh_at = Some(now + self.config.metadata_max_age);
                 match found {
                     Ok(topics) => self.set_leaders(topics),
                     Err(error) => {
-                        tracing::warn!(error_name = error.name(), %error, "looking up leaders again");
-                        self.look_soon(now);
+                        self.trouble.failed(pending(&self.slots, |_| true), &error);
+                        self.refresh_soon(now);
                     }
                 }
             }
             Event::Identity(identity) => {
-                self.asking_identity = false;
+                self.is_renewing = false;
                 match identity {
-                    Ok(identity) => self.identity = Some(identity),
+                    Ok(identity) => {
+                        self.identity.producer = Some(identity);
+                        self.renew_backoff.reset();
+                    }
                     // Asked again as long as a batch waits for it, whose own deadline ends that.
-                    Err(error) => tracing::warn!(error_name = error.name(), %error, "asking for a producer id again"),
+                    Err(error) => {
+                        self.renew_at = Some(now + self.renew_backoff.next_wait());
+                        self.trouble.failed(pending(&self.slots, |slot| slot.queue.needs_producer()), &error);
+                    }
                 }
             }
             Event::Added(slots, result) => {
@@ -332,9 +355,28 @@ impl Sender {
         }
     }
 
+    fn connected(&mut self, broker: i32, connection: Result<Arc<Connection>>, now: Instant) {
+        let entry = self.brokers.entry(broker).or_default();
+        match connection {
+            Ok(connection) => {
+                entry.link = Some(Link::Open(connection));
+                entry.failures = 0;
+            }
+            Err(error) => {
+                entry.link = None;
+                entry.retry_at = Some(now + backoff(self.cluster.options.retry_backoff, entry.failures));
+                entry.failures += 1;
+                self.trouble.failed(pending(&self.slots, |slot| slot.leader == Some(broker)), &error);
+                self.refresh_soon(now);
+            }
+        }
+    }
+
     fn set_leaders(&mut self, topics: Vec<TopicAnswer>) {
         for (name, topic) in topics {
+            let mut known = 0;
             for slot in self.slots.iter_mut().filter(|slot| *slot.topic == *name) {
+                known += 1;
                 let found =
                     topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
                 let leader = found.and_then(|(_, partition)| partition.leader);
@@ -348,31 +390,48 @@ impl Sender {
                     slot.topic_id = id;
                 }
             }
+            if let Ok(info) = topic
+                && info.partitions.len() > known
+            {
+                // Err: the producer is gone, nobody wants to know.
+                let _ = self.report.send(Feedback::Grown(info));
+            }
+        }
+        let leaderless: Vec<usize> = pending(&self.slots, |slot| slot.leader.is_none()).collect();
+        if let Some(&first) = leaderless.first() {
+            let of = TopicPartition::new(self.slots[first].topic.clone(), self.slots[first].partition);
+            let error = Error::kafka(Action::Produce, of, ResponseError::LeaderNotAvailable);
+            self.trouble.failed(leaderless, &error);
         }
     }
 
-    fn look_soon(&mut self, now: Instant) {
-        let soon = now + self.cluster.options.retry_backoff;
-        self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
-    }
-
-    fn look_up(&mut self, now: Instant) {
-        if self.looking || self.slots.is_empty() || self.look_at.is_none_or(|at| at > now) {
+    /// Has metadata refreshed before its age demands it, for something points to its being outdated.
+    fn refresh_soon(&mut self, now: Instant) {
+        if self.is_refreshing || self.refresh_at.is_some_and(|at| at <= now + SOON) {
             return;
         }
-        self.looking = true;
-        self.look_at = None;
+        self.refresh_at = Some(now + self.refresh_backoff.next_wait());
+    }
+
+    fn refresh(&mut self, now: Instant) {
+        if self.is_refreshing || self.slots.is_empty() || self.refresh_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.is_refreshing = true;
+        self.refresh_at = None;
         let mut names: Vec<Arc<str>> = self.slots.iter().map(|slot| slot.topic.clone()).collect();
+        names.sort_unstable();
         names.dedup();
         let cluster = self.cluster.clone();
         self.events.spawn(async move {
             let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-            Event::Leaders(cluster.metadata(Some(&names), false).await)
+            Event::Metadata(cluster.metadata(Some(&names), false).await)
         });
     }
 
-    fn renew_identity(&mut self) {
-        if self.asking_identity || !self.slots.iter().any(|slot| slot.queue.wants_producer()) {
+    fn renew_identity(&mut self, now: Instant) {
+        let is_needed = self.slots.iter().any(|slot| slot.queue.needs_producer());
+        if !is_needed || self.is_renewing || self.renew_at.is_some_and(|at| at > now) {
             return;
         }
         if let Some(transaction) = &self.config.transaction {
@@ -382,8 +441,7 @@ impl Sender {
                 Error::kafka(Action::Produce, subject, ResponseError::OutOfOrderSequenceNumber)
             });
         }
-        self.asking_identity = true;
-        tracing::warn!("the broker lost track of this producer's sequences: taking a new producer id");
+        self.is_renewing = true;
         let cluster = self.cluster.clone();
         let deadline = Instant::now() + self.config.delivery_timeout;
         self.events.spawn(async move { Event::Identity(identity::take(&cluster, None, deadline).await) });
@@ -396,7 +454,7 @@ impl Sender {
         leaders.sort_unstable();
         leaders.dedup();
         if self.slots.iter().any(|slot| slot.leader.is_none() && !slot.queue.is_empty()) {
-            self.look_soon(now);
+            self.refresh_soon(now);
         }
         for broker in leaders {
             while let Some(connection) = self.open_connection(broker, now) {
@@ -432,10 +490,11 @@ impl Sender {
     /// Puts one batch of each partition that `broker` leads into a request; false when there is none to send.
     fn send_one(&mut self, broker: i32, connection: &Arc<Connection>, now: Instant) -> bool {
         let ids = self.slots.iter().filter(|slot| slot.leader == Some(broker)).all(|slot| slot.topic_id != Uuid::nil());
-        let newest = match (&self.config.transaction, ids) {
-            (Some(_), _) => request::LAST_WITH_ANNOUNCED_PARTITIONS,
-            (None, true) => i16::MAX,
-            (None, false) => request::LAST_BY_NAME,
+        let added_first = self.identity.transactions == Some(TransactionVersion::One);
+        let newest = match ids {
+            _ if added_first => request::LAST_WITH_ADDED_PARTITIONS,
+            true => i16::MAX,
+            false => request::LAST_BY_NAME,
         };
         let Ok(version) = connection.version::<ProduceRequest>(newest) else { return false };
         let transactional = self.config.transaction.is_some();
@@ -443,11 +502,11 @@ impl Sender {
         let mut sent = Vec::new();
         let mut bytes = 0;
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            let announced = !transactional || self.added.contains(&index);
-            if slot.leader != Some(broker) || bytes >= MAX_REQUEST || !announced {
+            let is_ready = !added_first || self.added.contains(&index);
+            if slot.leader != Some(broker) || bytes >= MAX_REQUEST || !is_ready {
                 continue;
             }
-            if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity) {
+            if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity.producer) {
                 bytes += batch.sealed.len();
                 sent.push((index, batch.first_record));
                 batches.push((index, batch.sealed.clone(), ProducerStamp { transactional, ..stamp }));
@@ -485,16 +544,21 @@ impl Sender {
         true
     }
 
-    fn next_timer(&self) -> Instant {
+    /// When something is due of itself. What was due by `now` was done, or waits for an event.
+    fn next_timer(&self, now: Instant) -> Instant {
         let waiting = self.slots.iter().filter(|slot| !slot.queue.is_empty());
         let queues = waiting.flat_map(|slot| [slot.queue.retry_at(), slot.queue.deadline()]);
         let brokers = self.brokers.values().filter(|b| b.link.is_none()).map(|broker| broker.retry_at);
-        let throttled = self.brokers.values().map(|b| b.throttled_until.filter(|&until| until > Instant::now()));
-        let far = Instant::now() + METADATA_AGE;
-        // A moment that has passed would spin: whatever was due then is waited for by other means.
-        let soonest = Instant::now() + Duration::from_millis(1);
-        queues.chain(brokers).chain(throttled).chain([self.look_at]).flatten().fold(far, Instant::min).max(soonest)
+        let throttled = self.brokers.values().map(|broker| broker.throttled_until);
+        let due = queues.chain(brokers).chain(throttled).chain([self.refresh_at, self.renew_at]).flatten();
+        due.filter(|&at| at > now).fold(now + FAR, Instant::min)
     }
+}
+
+/// The slots with something to deliver that `are` so.
+fn pending(slots: &[Slot], are: impl Fn(&Slot) -> bool) -> impl Iterator<Item = usize> {
+    let pending = move |(_, slot): &(usize, &Slot)| !slot.queue.is_empty() && are(slot);
+    slots.iter().enumerate().filter(pending).map(|(index, _)| index)
 }
 
 /// The batch compressed, or as it is when that would make it larger.

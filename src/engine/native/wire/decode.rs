@@ -282,7 +282,7 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchBuilder, Compression, ProducerStamp, split};
+    use super::super::{BatchBuilder, Compression, ProducerStamp, cut};
     use super::*;
     use crate::record::{HeaderBuf, RecordRef};
     use bytes::BytesMut;
@@ -352,16 +352,15 @@ mod tests {
         }
 
         #[test]
-        fn a_split_batch_holds_the_same_records(records in records()) {
-            let sealed = seal(&records, Codec::None);
-            match split(&sealed) {
-                None => prop_assert_eq!(records.len(), 1),
-                Some((a, b)) => {
-                    let bytes = [wire(&a, ProducerStamp::NONE), wire(&b, ProducerStamp::NONE)].concat();
-                    let (batches, _) = decoder().decode(batches(bytes.into()).unwrap());
-                    prop_assert_eq!(read(&batches), records);
-                }
-            }
+        fn the_parts_of_a_batch_hold_its_records(records in records(), at: Vec<prop::sample::Index>) {
+            let mut at: Vec<usize> = at.iter().map(|at| at.index(records.len())).filter(|&at| at > 0).collect();
+            at.sort_unstable();
+            at.dedup();
+            let parts = cut(&seal(&records, Codec::None), &at).unwrap();
+            prop_assert_eq!(parts.len(), at.len() + 1);
+            let bytes: Vec<_> = parts.iter().map(|part| wire(part, ProducerStamp::NONE)).collect();
+            let (batches, _) = decoder().decode(batches(bytes.concat().into()).unwrap());
+            prop_assert_eq!(read(&batches), records);
         }
 
         #[test]

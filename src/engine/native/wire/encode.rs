@@ -143,18 +143,17 @@ pub fn view(batch: &Sealed, topic: Arc<str>, partition: PartitionId) -> Option<B
     Some(Batch::unplaced(topic, partition, Some(batch.base_timestamp), batch.count as u32, records))
 }
 
-/// Cuts a batch that was too large for the broker into two of as many records, uncompressed.
-/// `None` when it holds a single record, or its records cannot be read back.
-pub fn split(batch: &Sealed) -> Option<(Sealed, Sealed)> {
-    if batch.count < 2 {
-        return None;
-    }
+/// Cuts a batch before each of the records `at`, counted from 0 in ascending order, into uncompressed ones.
+/// `None` when its records cannot be read back.
+pub fn cut(batch: &Sealed, at: &[usize]) -> Option<Vec<Sealed>> {
     let whole = view(batch, "".into(), 0)?;
-    let mut halves = [BatchBuilder::default(), BatchBuilder::default()];
-    let first = batch.count / 2;
+    let (mut parts, mut builder) = (Vec::with_capacity(at.len() + 1), BatchBuilder::default());
     for (index, record) in whole.records().enumerate() {
-        halves[usize::from(index as i32 >= first)].append(&record.ok()?, batch.base_timestamp);
+        if at.get(parts.len()) == Some(&index) {
+            parts.push(builder.seal(BytesMut::new()));
+        }
+        builder.append(&record.ok()?, batch.base_timestamp);
     }
-    let [mut a, mut b] = halves;
-    Some((a.seal(BytesMut::new()), b.seal(BytesMut::new())))
+    parts.push(builder.seal(BytesMut::new()));
+    Some(parts)
 }

@@ -8,7 +8,7 @@ mod message_set;
 
 pub use compression::{Codec, Compression};
 pub use decode::{Corrupt, Decoder, Isolation, RawBatch, batches};
-pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, split, view};
+pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, cut, view};
 
 /// Where the part of a batch begins that its checksum covers: the attributes.
 const CRC_FROM: usize = 21;

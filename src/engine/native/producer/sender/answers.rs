@@ -2,11 +2,13 @@
 
 use super::{Feedback, Sender};
 use crate::engine::native::net::backoff;
-use crate::engine::native::producer::queue::{Answer, Done};
+use crate::engine::native::producer::queue::{Answer, BadRecord, Done, Refusal};
 use crate::engine::native::wire::view;
 use crate::engine::{Failure, Receipt};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::TopicPartition;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ApiKey, ProduceResponse};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -31,9 +33,9 @@ impl Sender {
                 return;
             }
             Err(error) => {
-                tracing::info!(error_name = error.name(), %error, "a produce request was lost; its batches are sent again");
+                self.trouble.failed(sent.iter().map(|(slot, _)| *slot), &error);
                 self.cluster.options.observer.retried(&error);
-                self.look_soon(now);
+                self.refresh_soon(now);
                 for (slot, first_record) in sent {
                     self.settle(slot, first_record, Answer::Lost(error.clone()), now);
                 }
@@ -45,6 +47,35 @@ impl Sender {
             tracing::info!(broker = %self.cluster.node(broker), ?wait, "throttled by a quota");
             self.brokers.entry(broker).or_default().throttled_until = Some(now + wait);
         }
+        let mut answers = self.by_slot(response);
+        for (slot, first_record) in sent {
+            let of = || TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
+            let answer = match answers.remove(&slot) {
+                None => Answer::Lost(Error::Malformed {
+                    node: self.cluster.node(broker),
+                    api: ApiKey::Produce,
+                    why: format!("it lacks {}", of()),
+                }),
+                Some(answer) => match error_code(answer.error_code) {
+                    None => Answer::Written { offset: answer.base_offset, append_time: answer.log_append_time_ms },
+                    Some(code) => {
+                        let subject = Subject::Replica(of(), self.cluster.node(broker));
+                        Answer::Refused(refusal(subject, code, answer))
+                    }
+                },
+            };
+            if let Answer::Refused(Refusal { error, code, .. }) = &answer
+                && code.is_transient()
+            {
+                self.trouble.failed([slot], error);
+                self.cluster.options.observer.retried(error);
+                self.refresh_soon(now);
+            }
+            self.settle(slot, first_record, answer, now);
+        }
+    }
+
+    fn by_slot(&self, response: ProduceResponse) -> HashMap<usize, PartitionProduceResponse> {
         let mut answers = HashMap::new();
         for topic in response.responses {
             for partition in topic.partition_responses {
@@ -56,36 +87,10 @@ impl Sender {
                             *slot.topic == **topic.name
                         }
                 });
-                let Some(slot) = slot else { continue };
-                let message = partition.error_message.map(|message| message.to_string());
-                let written = (partition.base_offset, partition.log_append_time_ms);
-                answers.insert(slot, (partition.error_code, message, written));
+                answers.extend(slot.map(|slot| (slot, partition)));
             }
         }
-        for (slot, first_record) in sent {
-            let of = || TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
-            let answer = match answers.remove(&slot).map(|(code, detail, written)| (error_code(code), detail, written))
-            {
-                Some((None, _, (offset, append_time))) => Answer::Written { offset, append_time },
-                Some((Some(code), detail, _)) => {
-                    let subject = Subject::Replica(of(), self.cluster.node(broker));
-                    Answer::Refused(Error::Kafka { action: Action::Produce, subject, code, detail }, code)
-                }
-                None => Answer::Lost(Error::Malformed {
-                    node: self.cluster.node(broker),
-                    api: ApiKey::Produce,
-                    why: format!("it lacks {}", of()),
-                }),
-            };
-            if let Answer::Refused(error, code) = &answer
-                && code.is_transient()
-            {
-                tracing::info!(error_name = error.name(), %error, "retrying");
-                self.cluster.options.observer.retried(error);
-                self.look_soon(now);
-            }
-            self.settle(slot, first_record, answer, now);
-        }
+        answers
     }
 
     pub(super) fn settle(&mut self, slot: usize, first_record: u64, answer: Answer, now: Instant) {
@@ -127,6 +132,12 @@ impl Sender {
             return;
         }
         for Done { batch, outcome } in done {
+            if outcome.is_ok() {
+                self.trouble.ended(index);
+                self.refresh_backoff.reset();
+            } else if self.slots[index].queue.is_empty() {
+                self.trouble.given_up(index);
+            }
             let slot = &mut self.slots[index];
             let records = batch.sealed.count as u64;
             let keep = self.config.keep_failed;
@@ -175,4 +186,13 @@ impl Sender {
             (self.wake)();
         }
     }
+}
+
+fn refusal(subject: Subject, code: ResponseError, answer: PartitionProduceResponse) -> Refusal {
+    let detail = answer.error_message.map(|message| message.to_string());
+    let bad = answer.record_errors.into_iter().map(|record| BadRecord {
+        index: record.batch_index as usize,
+        why: record.batch_index_error_message.map(|message| message.to_string()),
+    });
+    Refusal { error: Error::Kafka { action: Action::Produce, subject, code, detail }, code, bad_records: bad.collect() }
 }

@@ -1,0 +1,89 @@
+//! Input that cannot be sent: where it stands, and whether the run goes on without it.
+
+use super::OnError;
+use super::report::{Refused, Report};
+use crate::error::{Error, Result};
+use crate::input::{BadLine, Reader};
+
+/// Why a line of the input did not become a record on its way.
+pub(super) enum Bad {
+    /// The line is no record.
+    Line(BadLine),
+    /// The record can never be sent.
+    Record(Error),
+    /// The run is over: a signal, or a failure that is not the record's.
+    Fatal(Error),
+}
+
+/// The line that is being read.
+pub(super) struct InputPosition {
+    /// Names of the sources, and which is being read.
+    names: Vec<String>,
+    source: usize,
+    /// Lines read of this source.
+    line: u64,
+}
+
+impl InputPosition {
+    pub(super) fn new(names: Vec<String>) -> Self {
+        Self { names, source: 0, line: 0 }
+    }
+
+    #[inline]
+    pub(super) fn next_line(&mut self) {
+        self.line += 1;
+    }
+
+    pub(super) fn next_source(&mut self) {
+        (self.source, self.line) = (self.source + 1, 0);
+    }
+
+    /// What is wrong with this line.
+    pub(super) fn error(&self, bad: Bad) -> Error {
+        let input = |byte, what| {
+            let source_name = self.names.get(self.source).cloned().unwrap_or_default();
+            Error::Input { source_name, line: self.line, byte, what }
+        };
+        match bad {
+            Bad::Line(bad) => input(bad.byte, bad.what),
+            Bad::Record(error) => input(None, error.to_string()),
+            Bad::Fatal(error) => error,
+        }
+    }
+}
+
+/// What a record that cannot be delivered means for those after it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusals {
+    pub(super) on_error: OnError,
+}
+
+impl Refusals {
+    /// Whether the failures so far end the run.
+    pub(super) fn end_run(self, report: &Report) -> bool {
+        self.on_error == OnError::Stop && report.failed() > 0
+    }
+
+    /// Reports a line that is no record, or a record that can never be sent.
+    ///
+    /// # Errors
+    /// `error`, when the run ends with it.
+    pub(super) fn refuse(
+        self,
+        error: Error,
+        topic: Option<&str>,
+        reader: &mut Reader,
+        line: &[u8],
+        report: &mut Report,
+    ) -> Result<()> {
+        if self.on_error == OnError::Stop {
+            return Err(error);
+        }
+        match reader.read(line) {
+            Ok(Some(read)) => {
+                report.refused(&error, topic.or(read.topic).unwrap_or_default(), Refused::Record(&read.record))
+            }
+            _ => report.refused(&error, topic.unwrap_or_default(), Refused::Line(line)),
+        }
+    }
+}
