@@ -22,6 +22,8 @@ mod local;
 mod local_agrees;
 mod local_bounds;
 mod local_faults;
+mod local_flags;
+mod local_transactions;
 mod monitoring;
 mod old_formats;
 mod outages;

@@ -135,9 +135,7 @@ fn refused(
                 .with_leader_epoch(partition.map_or(-1, |found| found.leader_epoch));
             answer.with_current_leader(leader)
         }
-        (E::UnknownTopicOrPartition, _) => {
-            answer.with_error_message(Some(StrBytes::from_static_str(UNKNOWN_TOPIC)))
-        }
+        (E::UnknownTopicOrPartition, _) => answer.with_error_message(Some(StrBytes::from_static_str(UNKNOWN_TOPIC))),
         _ => answer,
     }
 }
