@@ -2,6 +2,7 @@
 
 mod administration;
 mod both;
+mod consumer_groups;
 mod groups;
 mod records;
 mod topics;

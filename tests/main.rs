@@ -21,6 +21,7 @@ mod layers;
 mod local;
 mod local_agrees;
 mod local_bounds;
+mod local_consumer_groups;
 mod local_faults;
 mod local_flags;
 mod local_transactions;

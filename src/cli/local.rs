@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 #[command(
     after_help = "It supports topics, idempotent and transactional producers and classic consumer groups as Kafka 4 does. It\n\
-    does not support KIP-848 groups, security or replication, and clients are told so.\n\
+    does not support security or replication, and clients are told so.\n\
     Topic configs are stored and shown; only max.message.bytes, message.timestamp.type, retention.ms and\n\
     retention.bytes have an effect.\n\n\
     Examples:\n  \
@@ -37,6 +37,9 @@ pub(super) struct Local {
     /// Maximum size of all records; the oldest batches are deleted beyond it
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     retain_bytes: usize,
+    /// Offer the consumer group protocol (KIP-848) too, as Kafka 4 does; clients that choose by themselves then use it
+    #[arg(long)]
+    consumer_groups: bool,
     /// Answer requests of a kind with an error instead of handling them: all of them, or this share
     ///
     /// API is a request's name, such as produce or OffsetCommit; ERROR is a Kafka error's name or code; SHARE is from 0
@@ -102,6 +105,9 @@ impl Local {
         let brokers = self.brokers.parse()?;
         let options = Options { brokers, port, topics: self.topics.clone(), retain_bytes: self.retain_bytes };
         let cluster = Cluster::start(&options, &context.stop)?;
+        if self.consumer_groups {
+            cluster.offer_consumer_groups();
+        }
         let faults = cluster.faults();
         faults.set_seed(self.seed.unwrap_or_else(|| fastrand::u64(..)));
         faults.set_latency(self.latency);
