@@ -2,7 +2,6 @@
 
 mod administration;
 mod both;
-mod consumer_groups;
 mod groups;
 mod records;
 mod topics;
