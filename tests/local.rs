@@ -55,7 +55,7 @@ fn a_port_in_use_and_invalid_flags_are_named() {
     assert!(done.stderr.contains(&format!("127.0.0.1:{port}: Address already in use")), "{}", done.stderr);
     for (args, message) in [
         (&["local", "--brokers", "0"][..], "1 to 100"),
-        (&["local", "--topic", "t:none"], "like demo:3"),
+        (&["local", "--topic", "t:none"], "such as demo:3"),
         (&["local", "--topic", "no good:1", "--port", "0"], "contains one or more characters"),
     ] {
         let done = crate::support::kpipe(args, b"");

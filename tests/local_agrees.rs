@@ -110,6 +110,10 @@ fn the_same_versions_are_offered() {
                     (ApiKey::OffsetCommit, 10),
                     (ApiKey::OffsetFetch, 10),
                     (ApiKey::ApiVersions, 5),
+                    (ApiKey::WriteTxnMarkers, 2),
+                    (ApiKey::TxnOffsetCommit, 6),
+                    (ApiKey::DescribeLogDirs, 5),
+                    (ApiKey::DeleteGroups, 3),
                 ];
                 if newest.iter().any(|(key, version)| *key as i16 == api.api_key && *version == api.max_version) {
                     api.max_version -= 1;

@@ -2,8 +2,8 @@
 //!
 //! [`server`] takes requests off sockets, [`requests`] has a file a request family, over a [`cluster`] that does no I/O:
 //! logs that store batches as they came, and groups that are state machines. [`faults`] has them go wrong, [`limits`]
-//! bounds them. Calls `engine::native` for batches and the network thread, and knows no command. Transactions, KIP-848
-//! groups, security and replication are not offered, and not listed.
+//! bounds them. Calls `engine::native` for batches and the network thread, and knows no command. Security and
+//! replication are not offered, and not listed.
 
 mod cluster;
 mod configs;
@@ -17,7 +17,7 @@ mod server;
 mod transactions;
 
 pub use faults::{Fault, Faults, Times};
-pub use requests::OFFERED;
+pub use requests::{CONSUMER_GROUPS, OFFERED};
 
 use crate::engine::native::Network;
 use crate::error::{Error, Result, describe_io};
@@ -113,6 +113,12 @@ impl Local {
     /// The faults of requests: which go wrong, and how.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// Serves the consumer group protocol (KIP-848) too, from the next connection on: clients that ask what there is
+    /// then prefer it.
+    pub fn offer_consumer_groups(&self) {
+        self.shared.consumer_groups.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Changes the cluster and wakes the readers that wait.

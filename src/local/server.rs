@@ -3,8 +3,8 @@
 
 use super::faults::Fault;
 use super::frames::Room;
+use super::requests::answer;
 use super::requests::call::{Call, Closed, Shared};
-use super::requests::{OFFERED, answer};
 use crate::engine::native::{sleep_until, wire::message};
 use crate::record::BrokerId;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -92,7 +92,7 @@ fn read_header(shared: &Arc<Shared>, broker: BrokerId, host: &str, mut frame: By
     let correlation = i32::from_be_bytes(correlation);
     let served =
         |(api, range): &&(ApiKey, VersionRange)| *api as i16 == key && (range.min..=range.max).contains(&version);
-    let Some((api, _)) = OFFERED.iter().find(served).copied() else {
+    let Some((api, _)) = shared.offered().find(served).copied() else {
         let versions = key == ApiKey::ApiVersions as i16;
         let refusal = refuse(versions, correlation);
         let why = || format!("request {key} in version {version} is not served");

@@ -17,7 +17,7 @@ const LAST_EPOCH: i16 = i16::MAX - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Empty,
-    Ongoing { since: Instant, started: Timestamp },
+    Ongoing { since: Instant },
     Complete(Outcome),
 }
 
@@ -39,6 +39,7 @@ pub(super) struct Transaction {
     previous: Option<Stamp>,
     pub(super) timeout: Duration,
     phase: Phase,
+    started: Option<Timestamp>,
     pub(super) partitions: BTreeSet<TopicPartition>,
     /// The groups it commits for, and what.
     pub(super) groups: BTreeMap<String, Vec<(TopicPartition, CommittedOffset)>>,
@@ -62,6 +63,7 @@ impl Transaction {
             previous: None,
             timeout: Duration::ZERO,
             phase: Phase::Empty,
+            started: None,
             partitions: BTreeSet::new(),
             groups: BTreeMap::new(),
             bytes: 0,
@@ -78,25 +80,27 @@ impl Transaction {
         }
     }
 
-    /// When it began, while it is open.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Ongoing { .. })
+    }
+
+    /// When the last transaction began.
     pub(super) fn started(&self) -> Option<Timestamp> {
-        match self.phase {
-            Phase::Ongoing { started, .. } => Some(started),
-            Phase::Empty | Phase::Complete(_) => None,
-        }
+        self.started
     }
 
     /// When it is aborted for taking too long.
     fn expires(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Ongoing { since, .. } => Some(since + self.timeout),
+            Phase::Ongoing { since } => Some(since + self.timeout),
             Phase::Empty | Phase::Complete(_) => None,
         }
     }
 
     fn begin(&mut self, now: Instant, time: Timestamp) {
-        if !matches!(self.phase, Phase::Ongoing { .. }) {
-            self.phase = Phase::Ongoing { since: now, started: time };
+        if !self.is_open() {
+            self.phase = Phase::Ongoing { since: now };
+            self.started = Some(time);
         }
     }
 
@@ -160,7 +164,7 @@ impl Transactions {
         if expected.is_some_and(|e| !is_new && e.producer_id != found.stamp.producer_id && !exhausted(e)) {
             return Err((E::ProducerFenced, None));
         }
-        if matches!(found.phase, Phase::Ongoing { .. }) {
+        if found.is_open() {
             if expected.is_some_and(|expected| expected != found.stamp) {
                 return Err((E::ProducerFenced, None));
             }
@@ -175,7 +179,7 @@ impl Transactions {
             _ => {
                 found.previous = expected.map(|_| found.stamp);
                 found.raise_epoch(next_producer_id);
-                found.phase = Phase::Empty;
+                (found.phase, found.started) = (Phase::Empty, None);
                 Ok(found.stamp)
             }
         }
@@ -322,7 +326,7 @@ impl Transactions {
             held + bytes <= MOST_TRANSACTION_BYTES && by_id.len() < MOST_TRANSACTIONAL_IDS
         };
         if !fits(&self.by_id) {
-            self.by_id.retain(|_, found| matches!(found.phase, Phase::Ongoing { .. }));
+            self.by_id.retain(|_, found| found.is_open());
         }
         if fits(&self.by_id) { Ok(()) } else { Err(E::PolicyViolation) }
     }

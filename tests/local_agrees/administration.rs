@@ -71,7 +71,7 @@ fn topic_configs_are_changed_alike() {
             });
         }
     }
-    both.agree();
+    Both::agree([both]);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn records_are_deleted_and_sized_alike() {
             both.ask(&format!("deleted before {offset} of {partition}"), version, request, |_| {});
         }
     }
-    both.agree();
+    Both::agree([both]);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn offsets_and_groups_are_deleted_alike() {
             both.ask(&format!("group {group:?}"), version, request, |_| {});
         }
     }
-    both.agree();
+    Both::agree([both]);
 }
 
 #[test]
@@ -185,5 +185,5 @@ fn the_cluster_is_described_alike() {
             });
         }
     }
-    both.agree();
+    Both::agree([both]);
 }

@@ -32,6 +32,9 @@ impl Group {
     }
 
     fn check_join(&self, join: &Join) -> Result<(), E> {
+        if !self.consumers.is_empty() {
+            return Err(E::InconsistentGroupProtocol);
+        }
         if join.session_timeout > LONGEST_SESSION {
             return Err(E::InvalidSessionTimeout);
         }

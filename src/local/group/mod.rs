@@ -6,12 +6,16 @@
 //! <https://kafka.apache.org/protocol#The_Messages_JoinGroup>, KIP-62 (rebalance timeout), KIP-345 (static members),
 //! KIP-394 (member IDs are required).
 
+mod assignors;
+mod consumer;
 mod join;
 mod messages;
 mod offsets;
 mod rebalance;
 mod sync;
 
+pub(super) use assignors::{Assignor, Partitions, Topics};
+pub(super) use consumer::{Beat, Beaten, ConsumerMember, ConsumerMembers, epoch};
 pub(super) use messages::{Answer, Join, Joined, Sync, Waiter};
 pub(super) use offsets::{CommittedOffset, CommittedOffsets};
 
@@ -71,6 +75,8 @@ pub(super) struct Group {
     members: BTreeMap<String, Member>,
     /// Member IDs that were given out and not joined with yet, and until when they may be.
     pending: BTreeMap<String, Instant>,
+    /// The members that use the consumer protocol (KIP-848); there are none beside classic ones.
+    pub(super) consumers: ConsumerMembers,
     pub(super) offsets: CommittedOffsets,
 }
 
@@ -84,6 +90,7 @@ impl Default for Group {
             leader: String::new(),
             members: BTreeMap::new(),
             pending: BTreeMap::new(),
+            consumers: ConsumerMembers::default(),
             offsets: CommittedOffsets::default(),
         }
     }
@@ -93,6 +100,7 @@ impl Group {
     /// Its state, by Kafka's name.
     pub(super) fn state(&self) -> &'static str {
         match self.phase {
+            _ if self.is_consumer() => self.consumers.state(),
             Phase::Empty => "Empty",
             Phase::Preparing(_) => "PreparingRebalance",
             Phase::Completing(_) => "CompletingRebalance",
@@ -101,7 +109,7 @@ impl Group {
     }
 
     pub(super) fn protocol_type(&self) -> &str {
-        &self.protocol_type
+        if self.is_consumer() { "consumer" } else { &self.protocol_type }
     }
 
     /// The assignor in use; empty while there is none.
@@ -122,12 +130,12 @@ impl Group {
     pub(super) fn bytes(&self) -> usize {
         let members: usize = self.members.values().map(|member| member.bytes + member.assignment.len()).sum();
         let pending: usize = self.pending.keys().map(|id| id.len() + ENTRY_OVERHEAD).sum();
-        ENTRY_OVERHEAD + members + pending + self.offsets.bytes()
+        ENTRY_OVERHEAD + members + pending + self.consumers.bytes() + self.offsets.bytes()
     }
 
     /// Whether nothing is lost by forgetting it: no members, no offsets.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
+        !self.has_members() && self.pending.is_empty() && self.offsets.is_empty()
     }
 
     /// Whether members subscribe to a topic, or may: while they join, that is not known.
@@ -140,11 +148,23 @@ impl Group {
             let subscription = decode::<ConsumerProtocolSubscription>(&mut metadata, version, false);
             subscription.is_ok_and(|subscription| subscription.topics.iter().any(|name| name.as_str() == topic))
         };
+        if self.is_consumer() {
+            return self.consumers.is_subscribed(topic);
+        }
         self.has_members() && (self.phase != Phase::Stable || self.members.values().any(subscribed))
     }
 
     pub(super) fn has_members(&self) -> bool {
+        self.has_classic_members() || !self.consumers.is_empty()
+    }
+
+    pub(super) fn has_classic_members(&self) -> bool {
         !self.members.is_empty()
+    }
+
+    /// Whether it is, or was last, a group of the consumer protocol.
+    pub(super) fn is_consumer(&self) -> bool {
+        self.consumers.epoch > 0 && self.members.is_empty() && self.pending.is_empty()
     }
 
     fn find_instance(&self, instance: &str) -> Option<String> {

@@ -77,6 +77,9 @@ impl Group {
         generation: i32,
         now: Instant,
     ) -> Result<(), E> {
+        if self.is_consumer() {
+            return self.consumers.may_commit(id, generation);
+        }
         if generation < 0 && self.members.is_empty() {
             return Ok(());
         }

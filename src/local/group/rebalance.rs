@@ -80,6 +80,7 @@ impl Group {
     /// Does what is due: members and member IDs expire, rebalances end without those that are late.
     pub(in crate::local) fn tick(&mut self, now: Instant) -> Vec<Answer> {
         let mut out = Vec::new();
+        self.consumers.tick(now);
         let held = self.pending.len();
         self.pending.retain(|_, until| *until > now);
         if self.pending.len() < held {
@@ -113,6 +114,6 @@ impl Group {
             Phase::Preparing(until) | Phase::Completing(until) => Some(until),
             Phase::Empty | Phase::Stable => None,
         };
-        members.chain(self.pending.values().copied()).chain(phase).min()
+        members.chain(self.pending.values().copied()).chain(phase).chain(self.consumers.due()).min()
     }
 }

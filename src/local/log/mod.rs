@@ -133,8 +133,8 @@ impl Log {
     }
 
     /// Whole batches from the one with `from` on and before `until`, up to `most` bytes; the first whatever its size,
-    /// with `at_least_one`.
-    pub(super) fn read(&self, from: Offset, until: Offset, most: usize, at_least_one: bool) -> Bytes {
+    /// with `at_least_one`. Returns the offset after them too.
+    pub(super) fn read(&self, from: Offset, until: Offset, most: usize, at_least_one: bool) -> (Bytes, Offset) {
         let first = self.batches.partition_point(|batch| batch.next_offset() <= from);
         let mut len = 0;
         let fits = |batch: &&RawBatch| {
@@ -143,9 +143,11 @@ impl Log {
             fits
         };
         let read: Vec<&[u8]> = self.batches.range(first..).take_while(fits).map(|batch| &batch.bytes()[..]).collect();
+        let last = (first + read.len()).checked_sub(1).filter(|_| !read.is_empty());
+        let end = last.and_then(|last| self.batches.get(last)).map_or(from, RawBatch::next_offset);
         match self.batches.get(first) {
-            Some(one) if read.len() == 1 => one.bytes().clone(),
-            _ => read.concat().into(),
+            Some(one) if read.len() == 1 => (one.bytes().clone(), end),
+            _ => (read.concat().into(), end),
         }
     }
 

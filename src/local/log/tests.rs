@@ -77,7 +77,7 @@ fn an_open_transaction_holds_back_the_last_stable_offset_until_its_marker() {
         aborted: log.aborted(0, 8).map(|aborted| (aborted.producer_id, aborted.first)).collect(),
         max_unpacked: usize::MAX,
     };
-    let (decoded, corrupt) = decoder.decode(batches(log.read(0, 8, usize::MAX, true)).unwrap());
+    let (decoded, corrupt) = decoder.decode(batches(log.read(0, 8, usize::MAX, true).0).unwrap());
     assert!(corrupt.is_none());
     let offsets: Vec<_> = decoded.iter().flat_map(|batch| batch.records()).map(|r| r.unwrap().offset).collect();
     assert_eq!(offsets, [0, 3, 6]);
@@ -146,13 +146,13 @@ proptest! {
             log.append(&batch(&vec![1; *size], -1, -1, -1), &OPTIONS).unwrap();
         }
         (0..dropped).for_each(|_| { log.drop_first(); });
-        let read = log.read(from, Offset::MAX, most, true);
+        let (read, _) = log.read(from, Offset::MAX, most, true);
         let found = batches(read.clone()).unwrap();
         prop_assert!(read.len() <= most || found.len() == 1);
         if from < log.next() && log.bytes() > 0 {
             prop_assert!(found[0].next_offset() > from, "at least one");
         }
-        let whole: usize = batches(log.read(0, Offset::MAX, usize::MAX, false)).unwrap().iter().map(RawBatch::len).sum();
+        let whole: usize = batches(log.read(0, Offset::MAX, usize::MAX, false).0).unwrap().iter().map(RawBatch::len).sum();
         prop_assert_eq!(whole, log.disk_bytes());
     }
 

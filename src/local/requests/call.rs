@@ -1,5 +1,6 @@
 //! One request as its handler sees it, and what all of them share: the cluster behind its lock, decoding, encoding.
 
+use super::{CONSUMER_GROUPS, OFFERED};
 use crate::engine::native::wire::message;
 use crate::local::cluster::Cluster;
 use crate::local::faults::Faults;
@@ -8,8 +9,9 @@ use crate::local::limits::MOST_FETCHED_IN_ALL;
 use crate::record::BrokerId;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as E;
-use kafka_protocol::messages::ResponseHeader;
-use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::{ApiKey, ResponseHeader};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes, VersionRange};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
@@ -31,6 +33,8 @@ pub(in crate::local) struct Shared {
     /// A group may be due earlier than it was.
     pub(in crate::local) deadlines: Notify,
     pub(in crate::local) faults: Faults,
+    /// Whether the requests of KIP-848 are served.
+    pub(in crate::local) consumer_groups: AtomicBool,
     /// Bytes that answers to fetches may still take.
     pub(in crate::local) fetched: Arc<Semaphore>,
 }
@@ -42,8 +46,15 @@ impl Shared {
             appended: Notify::new(),
             deadlines: Notify::new(),
             faults: Faults::default(),
+            consumer_groups: AtomicBool::new(false),
             fetched: Arc::new(Semaphore::new(MOST_FETCHED_IN_ALL)),
         }
+    }
+
+    /// The requests that are served.
+    pub(in crate::local) fn offered(&self) -> impl Iterator<Item = &'static (ApiKey, VersionRange)> {
+        let consumer_groups = self.consumer_groups.load(Ordering::Relaxed);
+        OFFERED.iter().chain(CONSUMER_GROUPS.iter().filter(move |_| consumer_groups))
     }
 
     pub(in crate::local) fn cluster(&self) -> MutexGuard<'_, Cluster> {
@@ -92,7 +103,7 @@ throttled! {
     AddOffsetsToTxnResponse AddPartitionsToTxnResponse DeleteGroupsResponse DeleteRecordsResponse DescribeClusterResponse
     DescribeLogDirsResponse DescribeProducersResponse DescribeTransactionsResponse EndTxnResponse
     IncrementalAlterConfigsResponse ListTransactionsResponse OffsetDeleteResponse OffsetForLeaderEpochResponse
-    TxnOffsetCommitResponse
+    TxnOffsetCommitResponse ConsumerGroupHeartbeatResponse ConsumerGroupDescribeResponse
     ApiVersionsResponse CreatePartitionsResponse CreateTopicsResponse DeleteTopicsResponse DescribeConfigsResponse
     DescribeGroupsResponse FetchResponse FindCoordinatorResponse HeartbeatResponse InitProducerIdResponse
     JoinGroupResponse LeaveGroupResponse ListGroupsResponse ListOffsetsResponse MetadataResponse OffsetCommitResponse

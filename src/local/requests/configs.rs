@@ -96,7 +96,10 @@ pub(in crate::local) fn incremental_alter_configs(
             .with_resource_name(resource.resource_name);
         match altered {
             Ok(()) => answer.with_error_message(None),
-            Err((error, why)) => answer.with_error_code(error.code()).with_error_message(Some(text(why))),
+            Err((error, why)) => {
+                let why = (error != E::UnknownServerError).then(|| text(why));
+                answer.with_error_code(error.code()).with_error_message(why)
+            }
         }
     });
     let responses = responses.collect();
@@ -144,7 +147,8 @@ fn alter(cluster: &mut Cluster, resource: &AlterConfigsResource, validate_only: 
                 }
                 list.join(",")
             }
-            other => return invalid(format!("Unknown config operation {other}")),
+            // Kafka answers so, and without a message.
+            _ => return Err((E::UnknownServerError, String::new())),
         };
         configs.insert(name.to_owned(), value);
     }

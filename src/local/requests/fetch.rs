@@ -126,8 +126,8 @@ impl Reader<'_> {
         let log = &led.log;
         let committed = self.request.isolation_level == READ_COMMITTED;
         let until = if committed { log.last_stable_offset() } else { log.next() };
-        let records = log.read(asked.fetch_offset, until, self.most, self.at_least_one);
-        let aborted = log.aborted(asked.fetch_offset, until).map(|aborted| {
+        let (records, end) = log.read(asked.fetch_offset, until, self.most, self.at_least_one);
+        let aborted = log.aborted(asked.fetch_offset, end).map(|aborted| {
             let of = AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id));
             of.with_first_offset(aborted.first)
         });

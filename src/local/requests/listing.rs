@@ -66,7 +66,7 @@ pub(in crate::local) fn describe_groups(call: &Call, request: DescribeGroupsRequ
             return answer.with_error_code(error.code());
         }
         let cluster = call.cluster();
-        let Some(group) = cluster.groups.get(id.as_str()) else {
+        let Some(group) = cluster.groups.get(id.as_str()).filter(|group| !group.is_consumer()) else {
             let answer = answer.with_group_state(StrBytes::from_static_str("Dead"));
             if call.version < 6 {
                 return answer;
@@ -103,14 +103,15 @@ pub(in crate::local) fn list_groups(call: &Call, request: ListGroupsRequest) -> 
     };
     let cluster = call.cluster();
     let here = cluster.groups.iter().filter(|(id, _)| cluster.coordinator(id) == Some(call.broker));
-    let asked = here
-        .filter(|(_, group)| wanted(&request.states_filter, group.state()) && wanted(&request.types_filter, "classic"));
+    let asked = here.filter(|(_, group)| {
+        wanted(&request.states_filter, group.state()) && wanted(&request.types_filter, group.type_name())
+    });
     let list = |(id, group): (&String, &Group)| {
         ListedGroup::default()
             .with_group_id(text(&**id).into())
             .with_protocol_type(text(group.protocol_type()))
             .with_group_state(StrBytes::from_static_str(group.state()))
-            .with_group_type(StrBytes::from_static_str("classic"))
+            .with_group_type(StrBytes::from_static_str(group.type_name()))
     };
     ListGroupsResponse::default().with_groups(asked.map(list).collect())
 }
@@ -118,7 +119,9 @@ pub(in crate::local) fn list_groups(call: &Call, request: ListGroupsRequest) -> 
 pub(in crate::local) fn delete_groups(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let mut cluster = call.cluster();
     let results = request.groups_names.into_iter().map(|id| {
-        let deleted = call.coordinates_in(&cluster, &id).and_then(|()| match cluster.groups.get(id.as_str()) {
+        // Kafka looks for a group without a name too.
+        let coordinates = if id.is_empty() { Ok(()) } else { call.coordinates_in(&cluster, &id) };
+        let deleted = coordinates.and_then(|()| match cluster.groups.get(id.as_str()) {
             None => Err(E::GroupIdNotFound),
             Some(group) if group.has_members() => Err(E::NonEmptyGroup),
             Some(_) => {

@@ -97,12 +97,17 @@ fn show(cluster: &Cluster, name: &str, topic: &Topic) -> MetadataResponseTopic {
 
 pub(in crate::local) fn describe_cluster(call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
     const BROKERS: i8 = 1;
+    const CONTROLLERS: i8 = 2;
     let answer = DescribeClusterResponse::default()
-        .with_endpoint_type(request.endpoint_type)
+        .with_endpoint_type(BROKERS)
         .with_cluster_authorized_operations(NOT_ASKED)
         .with_controller_id(BrokerId(-1));
-    let refusal = call.refusal.or((request.endpoint_type != BROKERS).then_some(E::MismatchedEndpointType));
-    if let Some(error) = refusal {
+    let unlike = match request.endpoint_type {
+        BROKERS => None,
+        CONTROLLERS => Some(E::MismatchedEndpointType),
+        _ => Some(E::UnsupportedEndpointType),
+    };
+    if let Some(error) = call.refusal.or(unlike) {
         return answer.with_error_code(error.code()).with_error_message(Some(StrBytes::default()));
     }
     let cluster = call.cluster();

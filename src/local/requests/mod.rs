@@ -4,6 +4,7 @@
 pub(super) mod call;
 mod classic;
 mod configs;
+mod consumer_groups;
 mod fetch;
 mod list_offsets;
 mod listing;
@@ -60,6 +61,13 @@ pub const OFFERED: [(ApiKey, VersionRange); 34] = [
     (ApiKey::DeleteGroups, messages::DeleteGroupsRequest::VERSIONS),
     (ApiKey::OffsetDelete, messages::OffsetDeleteRequest::VERSIONS),
     (ApiKey::DescribeCluster, messages::DescribeClusterRequest::VERSIONS),
+];
+
+/// The requests of KIP-848, which are served once [`Local::offer_consumer_groups`](super::Local::offer_consumer_groups)
+/// has been called: clients prefer that protocol where they find it.
+pub const CONSUMER_GROUPS: [(ApiKey, VersionRange); 2] = [
+    (ApiKey::ConsumerGroupHeartbeat, messages::ConsumerGroupHeartbeatRequest::VERSIONS),
+    (ApiKey::ConsumerGroupDescribe, messages::ConsumerGroupDescribeRequest::VERSIONS),
 ];
 
 /// Producers' epochs rise with every transaction (KIP-890).
@@ -135,12 +143,14 @@ fn answer_at_once(call: &Call, api: ApiKey, body: Bytes) -> Result<Bytes, Closed
         ApiKey::DeleteGroups => call.reply(body, listing::delete_groups),
         ApiKey::OffsetDelete => call.reply(body, offsets::offset_delete),
         ApiKey::DescribeCluster => call.reply(body, metadata::describe_cluster),
+        ApiKey::ConsumerGroupHeartbeat => call.reply(body, consumer_groups::consumer_group_heartbeat),
+        ApiKey::ConsumerGroupDescribe => call.reply(body, consumer_groups::consumer_group_describe),
         other => Err(format!("{other:?} is not served")),
     }
 }
 
 fn api_versions(call: &Call, _: ApiVersionsRequest) -> ApiVersionsResponse {
-    let offered = OFFERED.iter().map(|(api, range)| {
+    let offered = call.shared.offered().map(|(api, range)| {
         // Kafka 4 lists Produce from version 0 on without serving it: older librdkafkas look for that (KAFKA-18659).
         let min = if *api == ApiKey::Produce { 0 } else { range.min };
         ApiVersion::default().with_api_key(*api as i16).with_min_version(min).with_max_version(range.max)

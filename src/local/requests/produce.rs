@@ -93,41 +93,49 @@ fn append(
     let answer = PartitionProduceResponse::default().with_index(data.index);
     let records = data.records.clone().unwrap_or_default();
     let codec = records.get(22).map(|attributes| attributes & 0b111);
-    let appended = match call.refusal {
+    let enlisted = match call.refusal {
         Some(error) => Err(error),
         None if codec == Some(4) && call.version < FIRST_ZSTD => Err(E::UnsupportedCompressionType),
-        None => enlist(call, cluster, transactional_id, name, id, data)
-            .and_then(|()| cluster.append(name, id, data.index, call.broker, &records)),
+        None => enlist(call, cluster, transactional_id, name, id, data),
     };
+    // Kafka adds the log start offset when the log itself refused.
+    let asks_log = enlisted.is_ok();
+    let appended = enlisted.and_then(|()| cluster.append(name, id, data.index, call.broker, &records));
     match appended {
         Ok((appended, start)) => answer
             .with_base_offset(appended.base)
             .with_log_append_time_ms(appended.append_time.unwrap_or(-1))
             .with_log_start_offset(start),
         Err(error) => {
-            // Kafka adds the log start offset when the log itself refused.
             let from_log = match error {
-                E::OutOfOrderSequenceNumber | E::InvalidProducerEpoch | E::InvalidTxnState => true,
+                E::OutOfOrderSequenceNumber | E::InvalidProducerEpoch | E::InvalidTxnState => asks_log,
                 E::InvalidRecord => !records.is_empty(),
                 _ => false,
             };
             let led = cluster.led(name, id, data.index, call.broker).ok().filter(|_| from_log);
-            let answer = answer.with_base_offset(-1).with_log_append_time_ms(-1);
             let answer = answer.with_log_start_offset(led.map_or(-1, |led| led.log.start()));
-            let answer = answer.with_error_code(error.code());
-            match (error, cluster.topic(name, id)) {
-                (E::NotLeaderOrFollower, Ok((_, topic))) => {
-                    let partition = &topic.partitions[data.index as usize];
-                    let leader = LeaderIdAndEpoch::default()
-                        .with_leader_id(BrokerId(partition.leader.map_or(-1, |id| id.0)))
-                        .with_leader_epoch(partition.leader_epoch);
-                    answer.with_current_leader(leader)
-                }
-                (E::UnknownTopicOrPartition, _) => {
-                    answer.with_error_message(Some(StrBytes::from_static_str(UNKNOWN_TOPIC)))
-                }
-                _ => answer,
-            }
+            refused(answer, cluster, name, id, error)
         }
+    }
+}
+
+fn refused(
+    answer: PartitionProduceResponse,
+    cluster: &Cluster,
+    name: &str,
+    id: Uuid,
+    error: E,
+) -> PartitionProduceResponse {
+    let answer = answer.with_base_offset(-1).with_log_append_time_ms(-1).with_error_code(error.code());
+    match (error, cluster.topic(name, id)) {
+        (E::NotLeaderOrFollower, Ok((_, topic))) => {
+            let partition = usize::try_from(answer.index).ok().and_then(|index| topic.partitions.get(index));
+            let leader = LeaderIdAndEpoch::default()
+                .with_leader_id(BrokerId(partition.and_then(|found| found.leader).map_or(-1, |id| id.0)))
+                .with_leader_epoch(partition.map_or(-1, |found| found.leader_epoch));
+            answer.with_current_leader(leader)
+        }
+        (E::UnknownTopicOrPartition, _) => answer.with_error_message(Some(StrBytes::from_static_str(UNKNOWN_TOPIC))),
+        _ => answer,
     }
 }

@@ -54,7 +54,7 @@ pub(in crate::local) fn list_transactions(call: &Call, request: ListTransactions
             && (producers.is_empty() || producers.iter().any(|producer| producer.0 == found.stamp.producer_id))
             && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
             && (request.duration_filter < 0
-                || found.started().is_some_and(|started| now() - started > request.duration_filter))
+                || found.is_open() && found.started().is_some_and(|started| now() - started > request.duration_filter))
     });
     let listed = listed.map(|(id, found)| {
         list_transactions_response::TransactionState::default()
