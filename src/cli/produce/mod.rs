@@ -3,7 +3,6 @@
 mod delivery;
 mod ledger;
 mod pace;
-mod receipts;
 mod refusals;
 mod report;
 mod run;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod frame;
+pub mod http;
 mod oauth;
 pub mod retry;
 mod sasl;
@@ -42,6 +43,7 @@ impl Secured {
             Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, options.request_timeout)?),
             _ => None,
         };
+        sasl::warn_of_plaintext(options);
         Ok(Self { tls: tls.as_ref().map(tls::prepare).transpose()?, tokens })
     }
 }
