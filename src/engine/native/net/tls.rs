@@ -310,6 +310,66 @@ impl ServerCertVerifier for Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::pki_types::pem::PemObject;
+
+    /// Self-signed, for localhost, CA:TRUE, valid for 100 years from 2026: openssl req -x509.
+    const SELF_SIGNED: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBlDCCATugAwIBAgIUFCl05KBJVkcpz9iuF7o3LlNtF/swCgYIKoZIzj0EAwIw\n\
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTE3MDkyOFoYDzIxMjYxMTAx\n\
+MTcwOTI4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO\n\
+PQMBBwNCAASYJfoPtWcdCbwstMnxeM3SBNyiv6eyhaIxv0FjeiYCJmrtzOzFWJUf\n\
+EZTajsINh4BMhQCEuF2hj5Z/SMtO7Odmo2kwZzAdBgNVHQ4EFgQUCM6pXJ/ShnU+\n\
+WZ3y4edJSyMGdXwwHwYDVR0jBBgwFoAUCM6pXJ/ShnU+WZ3y4edJSyMGdXwwFAYD\n\
+VR0RBA0wC4IJbG9jYWxob3N0MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwID\n\
+RwAwRAIgcH0YbBrLBy6UvNNb0ciTLofmngLhTv3edoVcxUy6fjwCIEdwErCPjlNC\n\
+Kg77Ui2J8Fvu3FsAlHTCApjmkpzgHQ/H\n\
+-----END CERTIFICATE-----";
+    /// Self-signed, of version 1: openssl x509 -req without extensions.
+    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBJTCBywIUYJhB1hDFrZFAgK+AsvY5fdl+a2cwCgYIKoZIzj0EAwIwFDESMBAG\n\
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTE3MDkyOVoYDzIxMjYxMTAxMTcwOTI5\n\
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+AAT0Vtte/BGRgict6sN02iLH3Yx0Qr5ZqUEIv1OBqdbCzAV/B33G/cmO1oHkpIbk\n\
+GwMm9MfK8bX2bdzrvJlaS042MAoGCCqGSM49BAMCA0kAMEYCIQDsh/1ou+yr7Ynf\n\
+KmpNsxUvouusIPd2IV/M3Bb80g2AmQIhAIIclDrSTHNDufphHeubzK5UGzMmIU3X\n\
+JVCqNqtwkb9p\n\
+-----END CERTIFICATE-----";
+
+    /// Whether the certificate is accepted for `name` where `trusted` is.
+    fn verified(pem: &str, trusted: &str, name: &'static str, check_name: bool) -> Result<(), String> {
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(der(trusted)).unwrap();
+        let provider = Arc::new(provider().unwrap());
+        let by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier = Verifier { by_chain, trusted: vec![der(trusted)], check_name, has_lists: false };
+        let (name, now) = (ServerName::try_from(name).unwrap(), UnixTime::now());
+        let found = verifier.verify_server_cert(&der(pem), &[], &name, &[], now);
+        found.map(drop).map_err(|e| explain(&std::io::Error::other(e)).unwrap())
+    }
+
+    #[test]
+    fn a_trusted_self_signed_certificate_needs_no_ca() {
+        assert_eq!(verified(SELF_SIGNED, SELF_SIGNED, "localhost", true), Ok(()));
+        let error = verified(SELF_SIGNED, SELF_SIGNED, "other", true).unwrap_err();
+        assert!(error.contains("ssl.endpoint.identification.algorithm"), "{error}");
+        assert_eq!(verified(SELF_SIGNED, SELF_SIGNED, "other", false), Ok(()));
+        let error = verified(SELF_SIGNED, VERSION_1, "localhost", true).unwrap_err();
+        assert!(error.contains("a CA's own certificate (trust exactly"), "{error}");
+    }
+
+    #[test]
+    fn a_version_1_certificate_is_refused_with_what_to_do() {
+        let error = verified(VERSION_1, VERSION_1, "localhost", true).unwrap_err();
+        assert!(error.contains("version 1") && error.contains("subjectAltName"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_client_certificate_is_named() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateUnknown);
+        let error = explain(&std::io::Error::other(alert)).unwrap();
+        assert!(error.contains("requires a client certificate") && error.contains("ssl.keystore.location"), "{error}");
+    }
 
     #[test]
     fn only_the_named_cipher_suites_are_left() {
