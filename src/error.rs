@@ -74,6 +74,28 @@ pub enum Error {
         /// The system's reason.
         why: String,
     },
+    /// A broker's name has no address.
+    #[error("cannot reach {node}: {why}")]
+    Unresolved {
+        /// The broker.
+        node: Node,
+        /// The system's reason.
+        why: String,
+    },
+    /// A broker tells its clients a name that has no address where kpipe runs.
+    #[error(
+        "broker {broker} advertises {address}, which does not resolve; bootstrap was {bootstrap}: check advertised.listeners"
+    )]
+    AdvertisedListener {
+        /// The broker.
+        broker: BrokerId,
+        /// What it advertises, `host:port`.
+        address: String,
+        /// The address of the bootstrap list that answered.
+        bootstrap: String,
+        /// Whether other brokers were reached where they advertise: then the name may come back.
+        others_reached: bool,
+    },
     /// The `kafka` crate failed with an error of its own.
     #[error("{0}")]
     KafkaCrate(String),
@@ -307,7 +329,9 @@ impl Error {
         match self {
             Self::Kafka { code, .. } => code.is_transient(),
             Self::During { source, .. } => source.is_transient(),
+            Self::AdvertisedListener { others_reached, .. } => *others_reached,
             Self::Unreachable { .. }
+            | Self::Unresolved { .. }
             | Self::KafkaCrate(_)
             | Self::NoBootstrap(_)
             | Self::Disconnected { .. }

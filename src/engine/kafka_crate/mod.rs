@@ -79,7 +79,7 @@ impl Connection {
             let loaded = inner.load_metadata_all();
             let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, nobody waits
         });
-        let limit = options.connect_timeout + options.request_timeout;
+        let limit = options.connect_timeout + options.settle_limit();
         let brokers = options.brokers.join(", ");
         let cannot = |why: String| {
             Error::KafkaCrate(format!(
@@ -143,7 +143,7 @@ impl Connection {
 
     /// The topic's partition count; with `create` the brokers may make it.
     fn count(&mut self, topic: &str, create: bool) -> Result<usize> {
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + self.options.settle_limit();
         loop {
             let partitions = self.partitions(topic);
             let ready = !partitions.is_empty() && partitions.iter().all(|(_, leader)| leader.is_some());
@@ -177,7 +177,7 @@ fn crate_client(options: &Options) -> KafkaClient {
     client.set_client_id(options.client_id.clone());
     client.set_group_offset_storage(Some(GroupOffsetStorage::Kafka));
     client.set_retry_backoff_time(options.retry_backoff);
-    let tries = options.request_timeout.as_millis() / options.retry_backoff.as_millis().max(1);
+    let tries = options.settle_limit().as_millis() / options.retry_backoff.as_millis().max(1);
     client.set_retry_max_attempts(tries as u32);
     client
 }

@@ -15,7 +15,7 @@ pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
 pub use group::Assignor;
 pub use net::Hash;
-pub(crate) use net::{Network, read_frame, sleep_until};
+pub(crate) use net::{Network, sleep_until};
 pub use producer::{NativeProducer, Wake};
 
 use crate::engine::Options;
@@ -58,7 +58,7 @@ impl Client {
         let network = Arc::new(Network::start(stop)?);
         let cluster = network.run(Until::FirstSignal, Cluster::connect(options.clone()))?;
         Ok(match cluster {
-            cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster: Arc::from(cluster) }),
+            cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster }),
             cluster::Found::Old(reason) => Found::Old(reason),
         })
     }

@@ -125,9 +125,9 @@ impl Cluster {
         .await
     }
 
-    /// Waits until the brokers know what the controller has taken, up to the request timeout.
+    /// Waits until the brokers know what the controller has taken, but not for long.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + self.options.settle_limit();
         // The answer is known to come soon.
         let mut backoff = Backoff::new(self.options.retry_backoff / 4);
         while !known().await? && Instant::now() < deadline {

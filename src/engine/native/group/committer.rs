@@ -2,10 +2,9 @@
 //! away.
 
 use super::super::cluster::{Cluster, Coordinated};
-use super::super::net::sleep_until;
+use super::super::net::{Outage, sleep_until};
 use super::commits::{Commits, Reaction};
 use super::offsets::{self, By};
-use super::outage::Outage;
 use super::ownership::{AssignmentNumber, Ownership, Written};
 use super::{Command, Member};
 use crate::engine::{CommitMode, GroupConfig, Offsets};
@@ -51,7 +50,7 @@ impl Committer {
     ) -> Self {
         let options = &cluster.options;
         // Longer than the membership takes to find out: it then loses the partitions, and goes on.
-        let limit = config.max_poll_interval + options.request_timeout.saturating_mul(4);
+        let limit = config.max_poll_interval + options.retry_limit();
         let commits = Arc::new(watch::Sender::new(Commits::new(options.retry_backoff, limit)));
         let task = Task {
             cluster: cluster.clone(),
@@ -66,7 +65,7 @@ impl Committer {
             commits,
             told: HashMap::new(),
             max_lead: config.max_commit_lead,
-            limits: (config.max_poll_interval, options.request_timeout.saturating_mul(4)),
+            limits: (config.max_poll_interval, options.retry_limit()),
             task: handle.spawn(task.run()).abort_handle(),
         }
     }
@@ -170,18 +169,17 @@ impl Task {
             let instance = self.instance_id.as_deref();
             let by = identity.as_ref().map(|(id, generation)| By { id, instance, generation: *generation });
             let answers = offsets::commit_once(&self.cluster, &self.group, by, &offsets).await;
-            if let Err(error) = &answers {
-                tracing::info!(group = self.group, error_name = error.name(), %error, "the commit failed");
-                self.cluster.options.observer.commit_failed(error);
+            match &answers {
+                Ok(_) => drop(self.outage.ended()),
+                Err(error) => {
+                    self.outage.failed(error);
+                    self.cluster.options.observer.commit_failed(error);
+                }
             }
             let mut reaction = Reaction::default();
             let now = Instant::now();
             self.commits.send_modify(|commits| {
                 reaction = commits.answered(answers, identity.is_some(), now);
-                match commits.failing() {
-                    Some((_, error)) => self.outage.failed(&self.group, "committing offsets", error, now),
-                    None => self.outage.succeeded(&self.group, "committing offsets", now),
-                }
             });
             self.react(reaction);
         }

@@ -78,7 +78,7 @@ pub(super) async fn take(
         // Any broker gives one that belongs to no transaction.
         None => {
             let ask = || async {
-                let response = cluster.any().await?.request(&request).await?;
+                let (response, _) = cluster.ask_any(&request, i16::MAX).await?;
                 refusal(&response).map_or(Ok(response), Err)
             };
             retry.run(ask).await?
