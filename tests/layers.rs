@@ -42,7 +42,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
     ("engine", &["consumer", "native", "producer"]),
     ("engine::native::net", &["connection", "sasl"]),
     ("engine::native::wire", &["decode", "message_set"]),
-    ("output", &["format", "json"]),
 ];
 
 // ---- End of the exceptions. ----

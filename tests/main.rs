@@ -29,6 +29,7 @@ mod produce_faults;
 mod reassignment;
 mod reference;
 mod regressions;
+mod secure_by_default;
 mod security;
 mod signals;
 mod stores;

@@ -248,6 +248,14 @@ impl Bearer {
     }
 }
 
+/// Whether `host` names this machine, so that nothing that is sent there leaves it.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,7 +67,7 @@ pub(super) struct Produce {
     #[arg(short = 'Z', long)]
     empty_is_null: bool,
     /// The timestamp of every record that has none, in milliseconds since 1970 [default: now]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(Timestamp).range(0..))]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true, value_parser = clap::value_parser!(Timestamp).range(0..))]
     timestamp: Option<Timestamp>,
     /// Passes over unknown fields of JSON input
     #[arg(long)]

@@ -1,9 +1,8 @@
 //! A small HTTP/1.1 client: one request per connection, with TLS, basic authentication, a limit for the response and one
 //! for the time. For token endpoints and schema registries.
 
-use super::sasl::is_loopback;
 use super::tls;
-use crate::engine::security::{Secret, Tls};
+use crate::engine::security::{Secret, Tls, is_loopback};
 use crate::error::{Error, describe_io};
 use crate::record::Node;
 use base64::Engine;

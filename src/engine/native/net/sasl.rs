@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::oauth::Tokens;
 use super::scram::{Hash, Scram};
 use crate::engine::Options;
-use crate::engine::security::{Mechanism, Sasl, Secret};
+use crate::engine::security::{Mechanism, Sasl, Secret, is_loopback};
 use crate::error::{Error, ErrorCode, Result, error_code};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
@@ -82,14 +82,6 @@ pub fn warn_of_plaintext(options: &Options) {
     if let Some(remote) = options.brokers.iter().find(|address| !is_loopback(&host(address))) {
         tracing::warn!("{sent} to {remote} without encryption (use security.protocol=SASL_SSL)");
     }
-}
-
-/// Whether `host` names this machine, so that nothing that is sent there leaves it.
-pub fn is_loopback(host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']);
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// 128 random bits as text.
