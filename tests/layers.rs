@@ -40,7 +40,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[];
 /// A parent module, and children of it that use each other.
 const CIRCLES: &[(&str, &[&str])] = &[
     ("engine", &["consumer", "native", "producer"]),
-    ("engine::native::net", &["connection", "sasl"]),
     ("engine::native::wire", &["decode", "message_set"]),
 ];
 
