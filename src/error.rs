@@ -201,6 +201,9 @@ pub enum Error {
         /// What it answered.
         why: String,
     },
+    /// The cluster lacks what was named, or is not in a state in which it can do what was asked.
+    #[error("{0}")]
+    ClusterState(String),
     /// A record of the input is malformed.
     #[error("{source_name}, line {line}{}: {what}", .byte.map(|b| format!(", byte {b}")).unwrap_or_default())]
     Input {

@@ -29,4 +29,6 @@ pub mod metrics;
 pub mod output;
 pub mod record;
 pub mod signal;
+pub mod stdio;
+pub mod text;
 pub mod timespec;
