@@ -17,7 +17,7 @@ const RULES: [(&str, &[&str]); 17] = [
     ("signal", &["record", "error"]),
     // Errors name topic partitions.
     ("error", &["record"]),
-    ("input", &["record", "error", "codec"]),
+    ("input", &["record", "error", "codec", "stdio"]),
     ("output", &["record", "error", "codec", "files"]),
     ("registry", &["record", "error"]),
     ("codec", &["record", "error", "registry"]),
@@ -40,10 +40,8 @@ const CRATES: [(&str, &str); 1] = [("engine", "clap")];
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// A parent module, and children of it that use each other.
-const CIRCLES: &[(&str, &[&str])] = &[
-    ("engine", &["consumer", "native", "producer"]),
-    ("engine::native::wire", &["decode", "message_set"]),
-];
+const CIRCLES: &[(&str, &[&str])] =
+    &[("engine", &["consumer", "native", "producer"]), ("engine::native::wire", &["decode", "message_set"])];
 
 // ---- End of the exceptions. ----
 

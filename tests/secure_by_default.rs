@@ -87,6 +87,27 @@ fn a_metrics_file_replaces_nothing_but_a_file() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// Rust opens /dev/null in place of a closed descriptor: what is written there would count as delivered.
+#[test]
+fn a_closed_stdin_or_stdout_is_an_error_before_anything_is_done() {
+    let kafka = shared(Kafka::Local);
+    let (topic, brokers) = (kafka.topic("closed", 1), &kafka.bootstrap);
+    kafka.kpipe(&["produce", &topic], b"x\n");
+    for (line, says) in [
+        (format!("kpipe -b {brokers} produce {topic} <&-"), "stdin"),
+        (format!("echo y | kpipe -b {brokers} produce {topic} --receipts >&-"), "stdout"),
+        (format!("kpipe -b {brokers} consume {topic} -g closed -e >&-"), "stdout"),
+        (format!("kpipe -b {brokers} topics list >&-"), "stdout"),
+    ] {
+        let done = shell(&line);
+        assert_eq!(done.code, 1, "{line}: {}", done.stderr);
+        assert!(done.stderr.contains(says) && done.stderr.contains("closed"), "{line}: {}", done.stderr);
+    }
+    assert_eq!(kafka.values(&topic), ["x"]);
+    let offsets = kafka.kpipe(&["groups", "list"], b"");
+    assert!(!offsets.stdout.contains("closed"), "{}", offsets.stdout);
+}
+
 #[test]
 fn fetch_min_bytes_holds_a_fetch_back() {
     let kafka = shared(Kafka::Local);
