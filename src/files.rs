@@ -86,15 +86,16 @@ pub fn append_private(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "is created and removed by another process"))
 }
 
-/// Replaces the file at `path` by one with `bytes`, at once, readable by `mode`. Only a regular file is replaced: not
-/// a device, a named pipe or a symbolic link.
+/// Replaces the file at `path` by one with `bytes`, at once. A new file is readable by its owner only, an existing one
+/// keeps its mode. Only a regular file is replaced: not a device, a named pipe or a symbolic link.
 ///
 /// # Errors
 /// The system's, or `path` is not a regular file.
-pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => {
+    let mode = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => Mode::from_raw_mode(found.permissions().mode() & 0o777),
+        Ok(found) => {
             let kind = found.file_type();
             let what = if kind.is_symlink() {
                 "a symbolic link"
@@ -107,15 +108,18 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
             };
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("is {what}; only a file is replaced")));
         }
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Mode::RUSR | Mode::WUSR,
+        Err(e) => return Err(e),
+    };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{:016x}", getrandom::u64().map_err(|e| io::Error::other(e.to_string()))?));
     let temporary = path.with_file_name(name);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(&temporary, flags, Mode::from_raw_mode(mode))?);
-    let written = file.write_all(bytes).and_then(|()| std::fs::rename(&temporary, path));
+    let mut file = File::from(rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR)?);
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| Ok(rustix::fs::fchmod(&file, mode)?))
+        .and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         // Err: there is nothing left to remove.
         let _ = std::fs::remove_file(&temporary);
@@ -148,12 +152,15 @@ mod tests {
     fn only_a_regular_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("file"), dir.path().join("link"));
-        replace(&path, b"a", 0o600).unwrap();
-        replace(&path, b"b", 0o600).unwrap();
+        replace(&path, b"a").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        replace(&path, b"b").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(std::fs::read(&path).unwrap(), b"b");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         for other in [link.as_path(), Path::new("/dev/null"), dir.path()] {
-            assert!(replace(other, b"c", 0o600).is_err(), "{}", other.display());
+            assert!(replace(other, b"c").is_err(), "{}", other.display());
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"b");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");

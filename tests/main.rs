@@ -36,6 +36,7 @@ mod reading_faults;
 mod reassignment;
 mod reference;
 mod regressions;
+mod secure_by_default;
 mod security;
 mod signals;
 mod stdio;

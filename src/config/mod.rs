@@ -46,6 +46,9 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
     if brokers.is_empty() {
         return Err(Error::Usage("no broker given (use -b HOST:PORT)".to_owned()));
     }
+    if properties.has_secret() {
+        without_core_dumps();
+    }
     Ok(Options {
         brokers,
         client_id: properties.get(&CLIENT_ID)?,
@@ -56,6 +59,15 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
         security: security::resolve(properties)?,
         observer,
     })
+}
+
+/// Keeps this process's memory, which contains secrets, off the disk when it crashes.
+fn without_core_dumps() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(why) = setrlimit(Resource::Core, limit) {
+        tracing::warn!("core dumps cannot be disabled: {why}");
+    }
 }
 
 /// The path of `config.toml`: `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`;

@@ -1,6 +1,6 @@
 //! The properties that were set: each with its value and where it was set.
 
-use super::declarations;
+use super::declarations::{self, Undeclared};
 use super::property::{Declared, Property, Visibility};
 use super::references::{Commands, is_reference, look_up};
 use super::sources::{self, Setting};
@@ -107,12 +107,21 @@ impl Properties {
         // kcat's way to say that it is a topic's.
         let bare = typed.strip_prefix("topic.").unwrap_or(&typed);
         let Some(declared) = declarations::named(&typed).or_else(|| declarations::named(bare)) else {
-            if declarations::is_without_effect(&typed) || declarations::is_without_effect(bare) {
-                tracing::info!(property = typed, origin, "property ignored: kpipe does not use it");
-                return Ok(());
+            match declarations::undeclared(bare, &value) {
+                Undeclared::Ignored => {
+                    tracing::info!(property = typed, origin, "property ignored: kpipe does not use it");
+                    return Ok(());
+                }
+                Undeclared::Refused => {
+                    let why =
+                        "kpipe cannot honor this restriction of TLS, and does not ignore it (remove the property)";
+                    return Err(Error::Usage(format!("{origin} {typed}: {why}")));
+                }
+                Undeclared::Unknown => {
+                    let hint = did_you_mean(&typed, declarations::names());
+                    return Err(Error::Usage(format!("{origin} {typed}: unknown property{hint}")));
+                }
             }
-            let hint = did_you_mean(&typed, declarations::names());
-            return Err(Error::Usage(format!("{origin} {typed}: unknown property{hint}")));
         };
         let value = Value { text: value, origin, commands };
         if !value.text.contains("${") {
@@ -152,6 +161,11 @@ impl Properties {
     /// Whether the property was set.
     pub fn is_set<K>(&self, property: &Property<K>) -> bool {
         self.values.contains_key(property.name)
+    }
+
+    /// Whether a property is set that is a secret.
+    pub fn has_secret(&self) -> bool {
+        self.values.keys().any(|name| declarations::named(name).is_some_and(|declared| declared.is_secret()))
     }
 
     /// A function that looks up what the property refers to, as it is at each call.
@@ -271,6 +285,19 @@ mod tests {
         let collected = Properties::collect(&Sources { file: Some(&file), ..Sources::default() }).unwrap();
         let error = collected.looked_up().unwrap_err().to_string();
         assert!(error.contains("client.properties, line 2: linger.ms=soon: expected a number of milli"), "{error}");
+    }
+
+    #[test]
+    fn what_protects_is_never_ignored() {
+        for setting in ["enable.ssl.certificate.verification=false", "ssl.sigalgs.list=ed25519", "ssl.provider=BCFIPS"]
+        {
+            let error = Properties::of(&[setting]).unwrap_err().to_string();
+            assert!(error.contains("kpipe always verifies") || error.contains("does not ignore it"), "{error}");
+        }
+        for setting in ["enable.ssl.certificate.verification=true", "ssl.provider=", "ssl.trustmanager.algorithm=PKIX"]
+        {
+            assert!(Properties::of(&[setting]).is_ok(), "{setting}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::declarations::*;
 use super::property::{Declared, Property};
 use super::security_values::{MECHANISMS, SaslMechanism, SecurityProtocol};
 use super::{Properties, stores};
-use crate::engine::security::{Bearer, Oidc, Sasl, Secret, Security, Tls, Token, TokenSource};
+use crate::engine::security::{Bearer, Oidc, Sasl, Secret, Security, Tls, TlsVersion, Token, TokenSource};
 use crate::error::{Error, Result};
 use crate::files;
 use std::path::Path;
@@ -43,10 +43,22 @@ fn derived(properties: &Properties) -> Result<SecurityProtocol> {
 }
 
 fn resolve_tls(properties: &Properties) -> Result<Tls> {
+    // Set to anything but true, it is an error.
+    properties.get(&ENABLE_SSL_CERTIFICATE_VERIFICATION)?;
+    let mut versions = properties.get(&SSL_ENABLED_PROTOCOLS)?;
+    if properties.get(&SSL_PROTOCOL)? == TlsVersion::Tls12 {
+        versions.retain(|version| *version == TlsVersion::Tls12);
+    }
+    if versions.is_empty() {
+        return Err(properties.malformed(&SSL_PROTOCOL, "ssl.enabled.protocols has no version up to this one"));
+    }
     Ok(Tls {
         authorities: stores::authorities(properties)?,
         identity: stores::identity(properties)?,
         check_name: properties.get(&SSL_ENDPOINT_IDENTIFICATION_ALGORITHM)?,
+        versions,
+        cipher_suites: properties.get(&SSL_CIPHER_SUITES)?,
+        revocation_lists: stores::revocation_lists(properties)?,
     })
 }
 
@@ -114,7 +126,7 @@ fn resolve_bearer(credentials: &Credentials<'_>) -> Result<Bearer> {
             client_id: credentials.needed("clientId", &SASL_OAUTHBEARER_CLIENT_ID)?,
             client_secret: Secret::from(credentials.needed("clientSecret", &SASL_OAUTHBEARER_CLIENT_SECRET)?),
             scope: credentials.either("scope", &SASL_OAUTHBEARER_SCOPE)?,
-            authorities: stores::pem_file(properties, &HTTPS_CA_LOCATION)?,
+            authorities: stores::https_authorities(properties)?,
         }),
         (None, None) => {
             return Err(Error::Usage(
@@ -188,6 +200,40 @@ mod tests {
         std::fs::write(&path, "abc\n").unwrap();
         let file = bearer(&[&format!("sasl.oauthbearer.token.endpoint.url=file://{}", path.display())]);
         assert!(matches!(&file.token, Token::Supplied(source) if source.token().unwrap().reveal() == "abc"));
+    }
+
+    /// Without security.protocol, nothing that protects is left unused without a word.
+    #[test]
+    fn the_protocol_follows_from_what_is_set_or_is_asked_for() {
+        let ca = "ssl.ca.location=/etc/ssl/certs/ca-certificates.crt";
+        let sasl = ["sasl.mechanism=PLAIN", "sasl.username=u", "sasl.password=p"];
+        let protocol = |settings: &[&str]| {
+            derived(&Properties::of(settings).unwrap()).map(|protocol| (protocol.tls, protocol.sasl))
+        };
+        assert_eq!(protocol(&["client.id=x"]).unwrap(), (false, false));
+        assert_eq!(protocol(&[ca]).unwrap(), (true, false));
+        assert_eq!(protocol(&[&[ca][..], &sasl].concat()).unwrap(), (true, true));
+        for (settings, says) in [
+            (&sasl[..], "sasl.mechanism is set, but security.protocol is not (set security.protocol=SASL_SSL"),
+            (&["ssl.enabled.protocols=TLSv1.3"], "set security.protocol=SSL"),
+            (&["sasl.jaas.config=x required a=b;", "ssl.key.password=p"], "set security.protocol=SASL_SSL"),
+        ] {
+            let error = protocol(settings).unwrap_err().to_string();
+            assert!(error.contains(says), "{settings:?}: {error}");
+        }
+        let plaintext = [&["security.protocol=PLAINTEXT"][..], &sasl].concat();
+        assert!(!resolve(&plaintext).unwrap().is_some(), "what is asked for counts");
+    }
+
+    #[test]
+    fn versions_of_tls_are_limited_by_both_properties() {
+        let versions = |settings: &[&str]| {
+            resolve(&[&["security.protocol=SSL"], settings].concat()).map(|security| security.tls.unwrap().versions)
+        };
+        assert_eq!(versions(&[]).unwrap(), [TlsVersion::Tls12, TlsVersion::Tls13]);
+        assert_eq!(versions(&["ssl.protocol=TLSv1.2"]).unwrap(), [TlsVersion::Tls12]);
+        assert_eq!(versions(&["ssl.enabled.protocols=TLSv1.3"]).unwrap(), [TlsVersion::Tls13]);
+        assert!(versions(&["ssl.enabled.protocols=TLSv1.3", "ssl.protocol=TLSv1.2"]).is_err());
     }
 
     #[test]

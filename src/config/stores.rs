@@ -10,7 +10,7 @@ use crate::files;
 use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,10 +35,22 @@ pub(super) fn authorities(properties: &Properties) -> Result<Option<Vec<Certific
     }
 }
 
-/// The CAs in the PEM file that the property names, if it is set.
-pub(super) fn pem_file(properties: &Properties, name: &Property<Text>) -> Result<Option<Vec<CertificateDer<'static>>>> {
-    let Some(path) = properties.get(name)? else { return Ok(None) };
-    certificates(properties, name, &read(properties, name, &path)?).map(Some)
+/// The CAs of the token endpoint, if `properties` name any.
+pub(super) fn https_authorities(properties: &Properties) -> Result<Option<Vec<CertificateDer<'static>>>> {
+    let Some((from, pem)) = pem(properties, &HTTPS_CA_PEM, &HTTPS_CA_LOCATION)? else { return Ok(None) };
+    certificates(properties, from, &pem).map(Some)
+}
+
+/// The revocation lists in the file that `properties` name, if they do.
+pub(super) fn revocation_lists(properties: &Properties) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+    let name = &SSL_CRL_LOCATION;
+    let Some(path) = properties.get(name)? else { return Ok(Vec::new()) };
+    let pem = read(properties, name, &path)?;
+    let found: std::result::Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(properties.malformed(name, "no revocation list found (expected PEM)")),
+        found => found.map_err(|e| properties.malformed(name, &e.to_string())),
+    }
 }
 
 /// Whether `properties` name a certificate of the client.

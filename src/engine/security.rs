@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::fmt;
 use std::sync::Arc;
 
-/// Text that must not be seen: its `Debug` shows none of it.
+/// Text that must not be shown: its `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -38,21 +38,49 @@ impl fmt::Debug for Secret {
 /// What a connection is secured with.
 #[derive(Debug, Clone, Default)]
 pub struct Security {
-    /// TLS, where the listener wants it.
+    /// TLS, if the listener requires it.
     pub tls: Option<Tls>,
-    /// SASL, where the listener wants it.
+    /// SASL, if the listener requires it.
     pub sasl: Option<Sasl>,
 }
 
-/// TLS as the client wants it.
+/// How TLS is used.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The CAs to trust; `None` is the system's.
+    /// The CAs to trust, or a server's own certificate; `None` is the system's CAs.
     pub authorities: Option<Vec<CertificateDer<'static>>>,
     /// The client's certificate and key.
     pub identity: Option<Identity>,
-    /// Whether the certificate has to be for the broker's name.
+    /// Whether the certificate must be for the broker's name.
     pub check_name: bool,
+    /// The versions that may be used.
+    pub versions: Vec<TlsVersion>,
+    /// The cipher suites that may be used, by their names in IANA's registry or in OpenSSL; `None` is all.
+    pub cipher_suites: Option<Vec<String>>,
+    /// If not empty, the broker's certificate must be covered by one of these, and not be in it.
+    pub revocation_lists: Vec<CertificateRevocationListDer<'static>>,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            authorities: None,
+            identity: None,
+            check_name: true,
+            versions: vec![TlsVersion::Tls12, TlsVersion::Tls13],
+            cipher_suites: None,
+            revocation_lists: Vec::new(),
+        }
+    }
 }
 
 /// Who the client is, and how it proves that.
@@ -218,6 +246,14 @@ impl Bearer {
         let Token::Supplied(source) = &self.token else { return None };
         Claims::of(source.token().ok()?.reveal()).subject.map(|subject| format!("User:{subject}"))
     }
+}
+
+/// Whether `host` names this machine, so that nothing that is sent there leaves it.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ impl JsonReader {
     /// # Errors
     /// It is no such object; the error says at which byte.
     pub fn read<'a>(&'a mut self, line: &[u8]) -> Result<Option<Read<'a>>, BadLine> {
+        // Editors on Windows begin a file with a byte order mark; it is nothing that JSON could begin with.
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
@@ -253,6 +255,13 @@ mod tests {
         assert_eq!(key(r#"{"value":"v"}"#), Some(b"d".to_vec()));
         assert_eq!(key(r#"{"key_base64":"/w=="}"#), Some(vec![0xff]));
         assert_eq!(key(r#"{"key":{"a": 1}}"#), Some(br#"{"a": 1}"#.to_vec()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let mut reader = JsonReader::default();
+        let read = reader.read("\u{feff}{\"value\":\"v\"}".as_bytes()).unwrap().unwrap();
+        assert_eq!(read.record.value, Some(&b"v"[..]));
     }
 
     #[test]

@@ -34,10 +34,8 @@ impl Source {
 
     fn open(&self) -> io::Result<File> {
         match self {
-            Self::Stdin if crate::stdio::is_stdin_closed() => {
-                Err(io::Error::new(io::ErrorKind::NotConnected, "closed"))
-            }
-            // A File of its own, for std's Stdin copies through a buffer.
+            Self::Stdin if crate::stdio::is_stdin_closed() => Err(io::Error::other("is closed")),
+            // A File of its own, because std's Stdin copies through a buffer.
             Self::Stdin => Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?)),
             Self::File(path) => File::open(path),
         }

@@ -7,7 +7,6 @@ use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
@@ -111,15 +110,11 @@ fn answer(request: &Request<hyper::body::Incoming>, metrics: &Metrics) -> hyper:
     Response::builder().status(status).header(header::CONTENT_TYPE, kind).body(Full::new(Bytes::from(body)))
 }
 
-/// Writes the text beside `path`, then puts it in its place: whoever reads sees all of it or what was before.
+/// Writes the text beside `path`, then puts it in its place: a reader sees all of it or what was before. A new file is
+/// readable by its owner only, an existing one keeps its mode; only a regular file is replaced.
 pub(super) fn write_file(path: &Path, metrics: &Metrics) -> Result<()> {
     let failed = |e: std::io::Error| Error::io(format!("--metrics-file {}", path.display()), &e);
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let mut file = std::fs::File::create(&beside).map_err(failed)?;
-    file.write_all(metrics.text().as_bytes()).map_err(failed)?;
-    drop(file);
-    std::fs::rename(&beside, path).map_err(failed)
+    crate::files::replace(path, metrics.text().as_bytes()).map_err(failed)
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 mod dead_letters;
 mod format;
 mod json;
+mod receipts;
 mod value;
 mod writer;
 
 pub use dead_letters::DeadLetters;
 pub use format::{Discard, Format};
 pub use json::JsonFormat;
+pub use receipts::{ReceiptRun, Undelivered, write_receipts};
 pub use value::ValueFormat;
 pub use writer::{PartitionIndex, Writer};

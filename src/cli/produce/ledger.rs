@@ -5,6 +5,7 @@
 
 use crate::engine::{Failure, Receipt, Slot};
 use crate::error::Error;
+use crate::output::{ReceiptRun, Undelivered};
 use crate::record::{Offset, PartitionId, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -55,6 +56,22 @@ pub(super) struct Settled<'a> {
     pub(super) timestamp: Timestamp,
     /// The first one's offset, when the broker told; or why they failed.
     pub(super) result: Result<Option<Offset>, Arc<Failure>>,
+}
+
+impl Settled<'_> {
+    /// What its receipts show.
+    pub(super) fn receipts(&self) -> ReceiptRun<'_> {
+        ReceiptRun {
+            record: self.record,
+            count: self.count,
+            partition: self.place.map(|(topic, partition)| (&**topic, partition)),
+            timestamp: self.timestamp,
+            outcome: match &self.result {
+                Ok(offset) => Ok(*offset),
+                Err(failure) => Err(Undelivered { error: &failure.error, possibly_written: failure.possibly_written }),
+            },
+        }
+    }
 }
 
 /// What is on its way, in the input's order.

@@ -3,7 +3,6 @@
 mod delivery;
 mod ledger;
 mod pace;
-mod receipts;
 mod refusals;
 mod report;
 mod run;
@@ -66,7 +65,7 @@ pub(super) struct Produce {
     #[arg(short = 'Z', long)]
     empty_is_null: bool,
     /// Timestamp for records without one, in milliseconds since 1970 [default: now]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(Timestamp).range(0..))]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true, value_parser = clap::value_parser!(Timestamp).range(0..))]
     timestamp: Option<Timestamp>,
     /// Ignore unknown fields in JSON input
     #[arg(long)]
@@ -92,7 +91,7 @@ pub(super) struct Produce {
     /// Fail a record that is not acknowledged within this time [default: 120s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// Retry a request that is not answered within this time [default: 5s]
+    /// Retry a request when nothing arrives from the broker within this time [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
     /// Maximum unanswered requests per broker, 1 to 5 [default: 5]

@@ -1,12 +1,11 @@
 //! What became of the records, reported to people on stderr, to scripts on stdout, and in the dead-letter file.
 
 use super::ledger::Ledger;
-use super::receipts::write_receipts;
 use crate::cli::hints::WithHint;
 use crate::engine::{Failure, Producer, Receipt, Slot};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metrics::Metrics;
-use crate::output::{DeadLetters, Writer};
+use crate::output::{DeadLetters, Writer, write_receipts};
 use crate::record::{RecordRef, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -192,7 +191,7 @@ impl Report {
                 }
             }
             match receipts {
-                Some(receipts) => write_receipts(receipts, &settled).map_err(gone),
+                Some(receipts) => write_receipts(receipts, &settled.receipts()).map_err(gone),
                 None => Ok(()),
             }
         })

@@ -18,6 +18,21 @@ use super::property::{Declaration, Description};
 /// What other clients know and kpipe has no use for, one name per line: a file that they can use is accepted here.
 const WITHOUT_EFFECT: &str = include_str!("../without_effect.txt");
 
+/// What restricts whom other clients trust or with which cryptography, in ways that kpipe does not have, and the value
+/// that restricts nothing: any other is an error, because ignoring it would protect less than was asked for.
+const REFUSED: [(&str, &str); 10] = [
+    ("security.providers", ""),
+    ("ssl.ca.certificate.stores", ""),
+    ("ssl.curves.list", ""),
+    ("ssl.engine.factory.class", ""),
+    ("ssl.engine.id", ""),
+    ("ssl.engine.location", ""),
+    ("ssl.provider", ""),
+    ("ssl.providers", ""),
+    ("ssl.sigalgs.list", ""),
+    ("ssl.trustmanager.algorithm", "PKIX"),
+];
+
 /// All properties.
 pub(super) fn all() -> impl Iterator<Item = &'static dyn Declaration> {
     let by_topic = [connection::DECLARATIONS, consumer::DECLARATIONS, producer::DECLARATIONS, security::DECLARATIONS];
@@ -41,9 +56,24 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     all().flat_map(|declared| std::iter::once(declared.name()).chain(declared.aliases().iter().copied()))
 }
 
-/// Whether kpipe knows the property, and ignores it.
-pub(super) fn is_without_effect(name: &str) -> bool {
-    WITHOUT_EFFECT.lines().any(|known| known == name)
+/// What becomes of a property that is not declared.
+pub(super) enum Undeclared {
+    /// It is accepted, and has no effect.
+    Ignored,
+    /// It would protect, and kpipe cannot honor it.
+    Refused,
+    /// No client has it.
+    Unknown,
+}
+
+/// What becomes of a property that is not declared.
+pub(super) fn undeclared(name: &str, value: &str) -> Undeclared {
+    match REFUSED.iter().find(|(refused, _)| *refused == name) {
+        Some((_, harmless)) if value.trim().is_empty() || value.trim() == *harmless => Undeclared::Ignored,
+        Some(_) => Undeclared::Refused,
+        None if WITHOUT_EFFECT.lines().any(|known| known == name) => Undeclared::Ignored,
+        None => Undeclared::Unknown,
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +120,6 @@ mod tests {
         }
         let (all, distinct): (Vec<_>, BTreeSet<_>) = (names().collect(), names().collect());
         assert_eq!(all.len(), distinct.len());
-        assert!(all.iter().all(|name| !is_without_effect(name)));
+        assert!(all.iter().all(|name| matches!(undeclared(name, ""), Undeclared::Unknown)));
     }
 }

@@ -3,10 +3,24 @@
 use crate::config::jaas::{JaasOptions, jaas_options};
 use crate::config::property::{Declaration, Or, Parsed, Property, Text, properties};
 use crate::config::security_values::{
-    SaslMechanism, SecurityProtocol, parse_extensions, parse_mechanism, parse_name_check, parse_protocol,
+    SaslMechanism, SecurityProtocol, Verified, parse_cipher_suites, parse_extensions, parse_highest_version,
+    parse_mechanism, parse_name_check, parse_protocol, parse_verification, parse_versions,
 };
+use crate::engine::security::TlsVersion;
 
 properties! {
+    ENABLE_SSL_CERTIFICATE_VERIFICATION: Parsed<Verified> =
+        Property::new("enable.ssl.certificate.verification", Parsed(parse_verification, "`true`"), "Certificates are always verified: `false` is an error")
+            .unset("`true`");
+    HTTPS_CA_PEM: Text = Property::new("https.ca.pem", Text, "CAs for the token endpoint, as PEM text").secret();
+    SSL_CIPHER_SUITES: Parsed<Vec<String>> =
+        Property::new("ssl.cipher.suites", Parsed(parse_cipher_suites, "names"), "Cipher suites that may be used, by their IANA or OpenSSL names").unset("all");
+    SSL_CRL_LOCATION: Text =
+        Property::new("ssl.crl.location", Text, "PEM file with revocation lists; the broker's certificate must be covered by one");
+    SSL_ENABLED_PROTOCOLS: Or<Parsed<Vec<TlsVersion>>> =
+        Property::new("ssl.enabled.protocols", Or(Parsed(parse_versions, "`TLSv1.2`, `TLSv1.3` or both"), "TLSv1.2,TLSv1.3"), "Versions of TLS that may be used");
+    SSL_PROTOCOL: Or<Parsed<TlsVersion>> =
+        Property::new("ssl.protocol", Or(Parsed(parse_highest_version, "`TLSv1.3` or `TLSv1.2`"), "TLSv1.3"), "Highest version of TLS that may be used");
     HTTPS_CA_LOCATION: Text =
         Property::new("https.ca.location", Text, "PEM file of CAs for the token endpoint").unset("the system's");
     SASL_JAAS_CONFIG: Parsed<JaasOptions> =

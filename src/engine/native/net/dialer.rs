@@ -80,6 +80,7 @@ impl Dialer {
             Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, options.request_timeout)?),
             _ => None,
         };
+        sasl::warn_of_plaintext(options);
         let tls = tls.as_ref().map(tls::prepare).transpose()?;
         Ok(Self { tls, tokens, addresses: Addresses::default(), suspected: Arc::default() })
     }

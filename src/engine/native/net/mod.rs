@@ -4,6 +4,7 @@ mod addresses;
 mod connection;
 mod dialer;
 mod frame;
+pub mod http;
 mod oauth;
 pub mod retry;
 mod sasl;

@@ -1,9 +1,10 @@
-//! SASL over a new connection (<https://kafka.apache.org/protocol#sasl_handshake>): says who the client is.
+//! SASL over a new connection (<https://kafka.apache.org/protocol#sasl_handshake>): authenticates the client.
 
 use super::connection::Connection;
 use super::oauth::Tokens;
 use super::scram::{Hash, Scram};
-use crate::engine::security::{Mechanism, Sasl, Secret};
+use crate::engine::Options;
+use crate::engine::security::{Mechanism, Sasl, Secret, is_loopback};
 use crate::error::{Error, ErrorCode, Result, error_code};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
@@ -11,7 +12,7 @@ use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::time::Duration;
 
-/// Authenticates; how long that holds, where the broker sets a limit (KIP-368). `tokens` are there for OAUTHBEARER.
+/// Authenticates. Returns the session's lifetime, if the broker sets a limit (KIP-368). OAUTHBEARER requires `tokens`.
 ///
 /// # Errors
 /// [`Error::Security`]: the broker refuses, or does not know the password itself.
@@ -26,12 +27,12 @@ pub async fn authenticate(connection: &Connection, sasl: &Sasl, tokens: Option<&
     if let Some(code) = error_code(answer.error_code) {
         if code == E::IllegalSaslState {
             return Err(Error::Security(format!(
-                "{label} wants no SASL on this listener: security.protocol=PLAINTEXT or SSL"
+                "{label} does not accept SASL on this listener (use security.protocol=PLAINTEXT or SSL)"
             )));
         }
         let offered: Vec<&str> = answer.mechanisms.iter().map(StrBytes::as_str).collect();
         return Err(Error::Security(format!(
-            "{label} does not take SASL {name} ({}); it takes {}",
+            "{label} does not support SASL {name} ({}); it supports {}",
             code.name(),
             offered.join(", ")
         )));
@@ -53,7 +54,7 @@ pub async fn authenticate(connection: &Connection, sasl: &Sasl, tokens: Option<&
             }
             // RFC 7628, section 3.2.3: the client says so when it has heard why; then the server fails it.
             exchange.send("\x01".to_owned()).await?;
-            Err(Error::Security(format!("{label} refuses the token: {error}")))
+            Err(Error::Security(format!("{label} rejected the token: {error}")))
         }
         (Sasl::Bearer(_), None) => Err(Error::Security("no tokens were prepared".to_owned())),
     }
@@ -67,6 +68,20 @@ async fn scram(exchange: &Exchange<'_>, hash: Hash, username: &str, password: &S
     let (last, lifetime) = exchange.send(proof).await?;
     proved.check(&last).map_err(|why| wrong(&why))?;
     Ok(lifetime)
+}
+
+/// Warns if credentials that can be used again are sent without encryption to another machine.
+pub fn warn_of_plaintext(options: &Options) {
+    let (Some(sasl), None) = (&options.security.sasl, &options.security.tls) else { return };
+    let sent = match sasl {
+        Sasl::Password { mechanism: Mechanism::Plain, .. } => "PLAIN sends the password",
+        Sasl::Password { .. } => return,
+        Sasl::Bearer(_) => "OAUTHBEARER sends the token",
+    };
+    let host = |address: &str| address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
+    if let Some(remote) = options.brokers.iter().find(|address| !is_loopback(&host(address))) {
+        tracing::warn!("{sent} to {remote} without encryption (use security.protocol=SASL_SSL)");
+    }
 }
 
 /// 128 random bits as text.
@@ -99,10 +114,10 @@ impl<'a> Exchange<'a> {
             let hint =
                 if code == E::SaslAuthenticationFailed { format!(" (check {})", self.check) } else { String::new() };
             let (who, code, why) = (&self.who, code.name(), why.unwrap_or_default());
-            return Err(Error::Security(format!("{label} refuses {who}: {code}{why}{hint}")));
+            return Err(Error::Security(format!("{label} rejected {who}: {code}{why}{hint}")));
         }
         let words = String::from_utf8(answer.auth_bytes.to_vec())
-            .map_err(|_| Error::Security(format!("{label} answered SASL with no text")))?;
+            .map_err(|_| Error::Security(format!("{label} sent a malformed SASL response")))?;
         let lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
         Ok((words, lifetime))
     }

@@ -6,10 +6,10 @@ use hmac::digest::{Digest, KeyInit};
 use hmac::{Hmac, Mac};
 use sha2::{Sha256, Sha512};
 
-/// RFC 7677 wants as many; Kafka makes no fewer.
+/// RFC 7677 requires as many; Kafka accepts no fewer.
 const LEAST_ITERATIONS: u32 = 4_096;
-/// A peer that asks for more wants our time.
-const MOST_ITERATIONS: u32 = 10_000_000;
+/// A server that asks for more costs the client seconds of computation for nothing.
+const MOST_ITERATIONS: u32 = 1_000_000;
 
 /// The hash that a mechanism uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Hash {
     }
 }
 
-/// A conversation that has begun.
+/// An exchange that has begun.
 #[derive(Debug)]
 pub struct Scram {
     hash: Hash,
@@ -78,7 +78,7 @@ pub struct Scram {
     first_bare: String,
 }
 
-/// A conversation whose last word is the server's.
+/// An exchange whose last message is the server's.
 pub struct Proved {
     server_signature: Vec<u8>,
 }
@@ -104,6 +104,10 @@ impl Scram {
             let mut fields = server_first.split(',');
             fields.find_map(|field| field.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
         };
+        // RFC 5802, section 5.1: an unknown mandatory extension must fail the exchange.
+        if server_first.split(',').any(|field| field.starts_with("m=")) {
+            return Err("it requires an extension that kpipe does not support");
+        }
         let nonce = field('r').filter(|nonce| nonce.starts_with(&self.nonce) && nonce.len() > self.nonce.len());
         let nonce = nonce.ok_or("its nonce does not continue ours")?;
         let salt = field('s').and_then(|salt| STANDARD.decode(salt).ok()).ok_or("its salt is malformed")?;
@@ -125,10 +129,10 @@ impl Scram {
 }
 
 impl Proved {
-    /// Whether the server knows the password, too.
+    /// Checks that the server knows the password, too.
     ///
     /// # Errors
-    /// It does not, or says why it refuses.
+    /// It does not, or it refused.
     pub fn check(&self, server_final: &str) -> Result<(), String> {
         if let Some(error) = server_final.strip_prefix("e=") {
             return Err(error.to_owned());
@@ -137,7 +141,7 @@ impl Proved {
         if signature.as_ref() == Some(&self.server_signature) {
             Ok(())
         } else {
-            Err("its signature is wrong: whoever answers does not know the password".to_owned())
+            Err("the server's signature is wrong: it does not know the password".to_owned())
         }
     }
 }
@@ -161,6 +165,18 @@ mod tests {
         assert_eq!(proved.check("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="), Ok(()));
         assert!(proved.check("v=7rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=").is_err());
         assert_eq!(proved.check("e=other-error"), Err("other-error".to_owned()));
+    }
+
+    #[test]
+    fn a_costly_or_extended_answer_is_refused() {
+        let scram = || Scram::new(Hash::Sha256, "user", "n".to_owned());
+        let answer = |text: &str| scram().prove("pw", text).err();
+        assert_eq!(answer("r=nx,s=W22ZaJ0S,i=1000001"), Some("its iteration count is out of bounds"));
+        assert_eq!(
+            answer("m=new,r=nx,s=W22ZaJ0S,i=4096"),
+            Some("it requires an extension that kpipe does not support")
+        );
+        assert_eq!(answer("r=nx,s=W22ZaJ0S,i=4096"), None);
     }
 
     proptest! {

@@ -1,25 +1,36 @@
 //! TLS by rustls, with graviola's cryptography: no C.
 
-use crate::engine::security::{Identity, Tls};
+use crate::engine::security::{Identity, Tls, TlsVersion};
 use crate::error::{Disconnect, Error, Result, describe_io};
 use crate::record::Node;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::x509::X509Version;
 
 /// Prepares what all connections share.
 ///
 /// # Errors
-/// There is no CA to trust, a key is of no use, or no cryptography for this CPU.
+/// There is no trusted CA, a key or list is not usable, nothing allowed is supported, or there is no cryptography for
+/// this CPU.
 pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
     let wrong = |what: &str, why: &dyn std::fmt::Display| Error::Usage(format!("{what}: {why}"));
-    let provider = Arc::new(provider()?);
+    let mut provider = provider()?;
+    if let Some(names) = &tls.cipher_suites {
+        restrict(&mut provider, names)?;
+    }
+    let provider = Arc::new(provider);
     let mut roots = RootCertStore::empty();
     match &tls.authorities {
         Some(given) => {
@@ -33,16 +44,21 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
         }
     }
     if roots.is_empty() {
-        return Err(wrong("no CA to trust", &"ssl.truststore.location, or ssl.ca.location, names one"));
+        return Err(wrong("no trusted CA", &"set ssl.truststore.location, or ssl.ca.location"));
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|e| wrong("the CAs to trust", &e))?;
-    let verifier: Arc<dyn ServerCertVerifier> = if tls.check_name { verifier } else { Arc::new(AnyName { verifier }) };
+    let mut by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    if !tls.revocation_lists.is_empty() {
+        by_chain = by_chain.with_crls(tls.revocation_lists.iter().cloned()).only_check_end_entity_revocation();
+    }
+    let by_chain = by_chain.build().map_err(|e| wrong("the trusted CAs", &e))?;
+    let trusted = tls.authorities.clone().unwrap_or_default();
+    let has_lists = !tls.revocation_lists.is_empty();
+    let verifier = Arc::new(Verifier { by_chain, trusted, check_name: tls.check_name, has_lists });
+    let versions: Vec<_> = tls.versions.iter().map(|version| supported(*version)).collect();
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| wrong("TLS", &e))?
-        // Not for less: AnyName checks all but the name.
+        .with_protocol_versions(&versions)
+        .map_err(|e| wrong("ssl.enabled.protocols and ssl.cipher.suites", &e))?
+        // Not for less: Verifier checks what rustls checks, but for what is said there.
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let config = match &tls.identity {
@@ -54,6 +70,38 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
+fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
+    match version {
+        TlsVersion::Tls12 => &rustls::version::TLS12,
+        TlsVersion::Tls13 => &rustls::version::TLS13,
+    }
+}
+
+/// Leaves only the named cipher suites.
+fn restrict(provider: &mut CryptoProvider, names: &[String]) -> Result<()> {
+    let all: Vec<String> = provider.cipher_suites.iter().map(|suite| iana_name(suite)).collect();
+    provider.cipher_suites.retain(|suite| {
+        let iana = iana_name(suite);
+        names.iter().any(|name| *name == iana || *name == openssl_name(&iana))
+    });
+    if provider.cipher_suites.is_empty() {
+        return Err(Error::Usage(format!("ssl.cipher.suites: none is supported (kpipe has {})", all.join(", "))));
+    }
+    Ok(())
+}
+
+/// A suite's name in IANA's registry.
+fn iana_name(suite: &SupportedCipherSuite) -> String {
+    format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
+}
+
+/// The name that OpenSSL has for a suite of TLS 1.2; those of TLS 1.3 have one name only.
+fn openssl_name(iana: &str) -> String {
+    let Some((exchange, cipher)) = iana.trim_start_matches("TLS_").split_once("_WITH_") else { return iana.to_owned() };
+    let cipher = cipher.replace("AES_", "AES").replace("POLY1305_SHA256", "POLY1305");
+    format!("{exchange}-{cipher}").replace('_', "-")
+}
+
 /// The cryptography: ring's when kpipe was built with it, else graviola's.
 #[cfg(feature = "ring")]
 fn provider() -> Result<CryptoProvider> {
@@ -62,7 +110,7 @@ fn provider() -> Result<CryptoProvider> {
 
 #[cfg(all(not(feature = "ring"), any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn provider() -> Result<CryptoProvider> {
-    // graviola wants these, and ends the process without.
+    // graviola requires these, and ends the process without.
     #[cfg(target_arch = "x86_64")]
     let serves = is_x86_feature_detected!("aes")
         && is_x86_feature_detected!("pclmulqdq")
@@ -85,7 +133,7 @@ fn provider() -> Result<CryptoProvider> {
 #[cfg(not(feature = "ring"))]
 fn no_cryptography() -> Error {
     Error::Usage(
-        "TLS: this kpipe's cryptography does not serve this CPU (it needs AES and AVX2, or ARM's AES and SHA-2); cargo build --features ring makes one that does".to_owned(),
+        "TLS: this build does not support this CPU (it requires AES and AVX2, or ARM AES and SHA-2; build with --features ring)".to_owned(),
     )
 }
 
@@ -97,20 +145,21 @@ pub async fn connect(config: Arc<ClientConfig>, stream: TcpStream, node: &Node) 
     let address = &*node.address;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| Error::Usage(format!("{host} is no name that a certificate can be for")))?;
+        .map_err(|_| Error::Usage(format!("{host} is not a valid host name for a certificate")))?;
     TlsConnector::from(config).connect(name, stream).await.map_err(|e| match explain(&e) {
         Some(why) => Error::Security(format!("TLS with {node}: {why}")),
         None => Error::Disconnected { node: node.clone(), why: Disconnect::DuringHandshake(describe_io(&e)) },
     })
 }
 
-/// What to say of an error of TLS; `None` when it is the socket's.
+/// Describes an error of TLS; `None` if it is the socket's.
 pub fn explain(error: &std::io::Error) -> Option<String> {
     let found: &rustls::Error = error.get_ref()?.downcast_ref()?;
     Some(match found {
         rustls::Error::InvalidCertificate(why) => match why {
             CertificateError::UnknownIssuer => {
-                "the broker's certificate is of a CA that is not trusted here: ssl.truststore.location (PEM), or ssl.ca.location, names it".to_owned()
+                "the broker's certificate was issued by an untrusted CA (set ssl.truststore.location or ssl.ca.location)"
+                    .to_owned()
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 format!("the broker's certificate has expired ({why})")
@@ -118,25 +167,92 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("{why} (an empty ssl.endpoint.identification.algorithm turns this check off)")
             }
-            other => format!("the broker's certificate is refused: {other}"),
+            CertificateError::Revoked => "the broker's certificate is revoked (ssl.crl.location)".to_owned(),
+            CertificateError::UnknownRevocationStatus => {
+                "ssl.crl.location has no list of the CA that issued the broker's certificate".to_owned()
+            }
+            CertificateError::Other(why) => format!("the broker's certificate was rejected: {why}"),
+            other => format!("the broker's certificate was rejected: {other}"),
         },
         rustls::Error::InvalidMessage(_) => {
-            "what answers speaks no TLS: is the listener PLAINTEXT or SASL_PLAINTEXT? (security.protocol)".to_owned()
+            "the listener does not use TLS (is it PLAINTEXT or SASL_PLAINTEXT? see security.protocol)".to_owned()
         }
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure | AlertDescription::BadCertificate) => {
-            format!("the broker wants a client certificate that it trusts ({found}): ssl.keystore.location (PEM), or ssl.certificate.location and ssl.key.location")
-        }
+        rustls::Error::AlertReceived(alert) => match alert {
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied => format!(
+                "the broker requires a client certificate that it trusts ({found}; set ssl.keystore.location, or ssl.certificate.location and ssl.key.location)"
+            ),
+            AlertDescription::HandshakeFailure => format!(
+                "the broker ended the handshake ({found}): it has no cipher suite in common with kpipe, or requires a client certificate (ssl.keystore.location)"
+            ),
+            AlertDescription::ProtocolVersion => {
+                format!("the broker does not support a version of TLS that is enabled here ({found})")
+            }
+            _ => found.to_string(),
+        },
         other => other.to_string(),
     })
 }
 
-/// Checks all but the name.
-#[derive(Debug)]
-struct AnyName {
-    verifier: Arc<WebPkiServerVerifier>,
+/// Why a certificate is rejected that rustls has no word for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Unusable {
+    #[error(
+        "it is an X.509 certificate of version 1, which has no names to check and is not supported (issue one of version 3, with the host name in subjectAltName: openssl x509 -req -extfile …)"
+    )]
+    Version1,
+    #[error(
+        "it is a CA's own certificate (trust exactly this certificate with ssl.ca.location, or issue one with CA:FALSE)"
+    )]
+    Authority,
 }
 
-impl ServerCertVerifier for AnyName {
+impl From<Unusable> for rustls::Error {
+    fn from(why: Unusable) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+    }
+}
+
+/// Checks what rustls checks, with two differences: the name may be left unchecked, and a certificate that is itself
+/// among the trusted ones needs no CA, as OpenSSL and Java have it.
+#[derive(Debug)]
+struct Verifier {
+    by_chain: Arc<WebPkiServerVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+    check_name: bool,
+    /// Whether a certificate must be covered by a revocation list.
+    has_lists: bool,
+}
+
+impl Verifier {
+    /// Checks a certificate that is itself trusted: its time and its name; whose key it is, the handshake proves.
+    fn verify_trusted(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        certificate: &X509Certificate<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let validity = certificate.validity();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if now < validity.not_before.timestamp() {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYet));
+        }
+        if now > validity.not_after.timestamp() {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::Expired));
+        }
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -145,12 +261,26 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        let malformed = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+        let (_, certificate) = x509_parser::parse_x509_certificate(end_entity).map_err(malformed)?;
+        if certificate.version() == X509Version::V1 {
+            return Err(Unusable::Version1.into());
+        }
+        let is_trusted = self.trusted.iter().any(|trusted| **trusted == **end_entity) && !self.has_lists;
+        let verified = if is_trusted {
+            self.verify_trusted(end_entity, &certificate, server_name, now)
+        } else {
+            self.by_chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        match verified {
             // The name is looked at last, when all else is well.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+            )) if !self.check_name => Ok(ServerCertVerified::assertion()),
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if certificate.is_ca() => {
+                Err(Unusable::Authority.into())
+            }
+            verified => verified,
         }
     }
 
@@ -160,7 +290,7 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
+        self.by_chain.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -169,10 +299,90 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
+        self.by_chain.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.by_chain.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::pem::PemObject;
+
+    /// Self-signed, for localhost, CA:TRUE, valid for 100 years from 2026: openssl req -x509.
+    const SELF_SIGNED: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBlDCCATugAwIBAgIUFCl05KBJVkcpz9iuF7o3LlNtF/swCgYIKoZIzj0EAwIw\n\
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTE3MDkyOFoYDzIxMjYxMTAx\n\
+MTcwOTI4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO\n\
+PQMBBwNCAASYJfoPtWcdCbwstMnxeM3SBNyiv6eyhaIxv0FjeiYCJmrtzOzFWJUf\n\
+EZTajsINh4BMhQCEuF2hj5Z/SMtO7Odmo2kwZzAdBgNVHQ4EFgQUCM6pXJ/ShnU+\n\
+WZ3y4edJSyMGdXwwHwYDVR0jBBgwFoAUCM6pXJ/ShnU+WZ3y4edJSyMGdXwwFAYD\n\
+VR0RBA0wC4IJbG9jYWxob3N0MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwID\n\
+RwAwRAIgcH0YbBrLBy6UvNNb0ciTLofmngLhTv3edoVcxUy6fjwCIEdwErCPjlNC\n\
+Kg77Ui2J8Fvu3FsAlHTCApjmkpzgHQ/H\n\
+-----END CERTIFICATE-----";
+    /// Self-signed, of version 1: openssl x509 -req without extensions.
+    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBJTCBywIUYJhB1hDFrZFAgK+AsvY5fdl+a2cwCgYIKoZIzj0EAwIwFDESMBAG\n\
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTE3MDkyOVoYDzIxMjYxMTAxMTcwOTI5\n\
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+AAT0Vtte/BGRgict6sN02iLH3Yx0Qr5ZqUEIv1OBqdbCzAV/B33G/cmO1oHkpIbk\n\
+GwMm9MfK8bX2bdzrvJlaS042MAoGCCqGSM49BAMCA0kAMEYCIQDsh/1ou+yr7Ynf\n\
+KmpNsxUvouusIPd2IV/M3Bb80g2AmQIhAIIclDrSTHNDufphHeubzK5UGzMmIU3X\n\
+JVCqNqtwkb9p\n\
+-----END CERTIFICATE-----";
+
+    /// Whether the certificate is accepted for `name` where `trusted` is.
+    fn verified(pem: &str, trusted: &str, name: &'static str, check_name: bool) -> Result<(), String> {
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(der(trusted)).unwrap();
+        let provider = Arc::new(provider().unwrap());
+        let by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier = Verifier { by_chain, trusted: vec![der(trusted)], check_name, has_lists: false };
+        let (name, now) = (ServerName::try_from(name).unwrap(), UnixTime::now());
+        let found = verifier.verify_server_cert(&der(pem), &[], &name, &[], now);
+        found.map(drop).map_err(|e| explain(&std::io::Error::other(e)).unwrap())
+    }
+
+    #[test]
+    fn a_trusted_self_signed_certificate_needs_no_ca() {
+        assert_eq!(verified(SELF_SIGNED, SELF_SIGNED, "localhost", true), Ok(()));
+        let error = verified(SELF_SIGNED, SELF_SIGNED, "other", true).unwrap_err();
+        assert!(error.contains("ssl.endpoint.identification.algorithm"), "{error}");
+        assert_eq!(verified(SELF_SIGNED, SELF_SIGNED, "other", false), Ok(()));
+        let error = verified(SELF_SIGNED, VERSION_1, "localhost", true).unwrap_err();
+        assert!(error.contains("a CA's own certificate (trust exactly"), "{error}");
+    }
+
+    #[test]
+    fn a_version_1_certificate_is_refused_with_what_to_do() {
+        let error = verified(VERSION_1, VERSION_1, "localhost", true).unwrap_err();
+        assert!(error.contains("version 1") && error.contains("subjectAltName"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_client_certificate_is_named() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateUnknown);
+        let error = explain(&std::io::Error::other(alert)).unwrap();
+        assert!(error.contains("requires a client certificate") && error.contains("ssl.keystore.location"), "{error}");
+    }
+
+    #[test]
+    fn only_the_named_cipher_suites_are_left() {
+        for (name, left) in [
+            ("TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+            ("ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+            ("ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+        ] {
+            let mut found = provider().unwrap();
+            restrict(&mut found, &[name.to_owned(), "TLS_OTHER".to_owned()]).unwrap();
+            assert_eq!(found.cipher_suites.iter().map(iana_name).collect::<Vec<_>>(), [left]);
+        }
+        let error = restrict(&mut provider().unwrap(), &["TLS_OTHER".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("none is supported (kpipe has TLS_"), "{error}");
     }
 }

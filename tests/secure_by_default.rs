@@ -1,0 +1,131 @@
+//! A setting that protects is honored or refused; secrets stay where they are; commands run only where the owner put them.
+
+use crate::support::{Done, Kafka, kpipe, shared, shell};
+use std::os::unix::fs::PermissionsExt;
+
+/// `kpipe topics list` at a port where nobody listens: what is wrong with the settings comes first.
+fn list(settings: &[&str]) -> Done {
+    let flags: Vec<&str> = settings.iter().flat_map(|setting| ["-X", setting]).collect();
+    kpipe(&[&["-b", "127.0.0.1:1"], &flags[..], &["topics", "list"]].concat(), b"")
+}
+
+#[test]
+fn credentials_without_a_protocol_are_not_left_unused() {
+    for (settings, says) in [
+        (
+            &["sasl.mechanism=PLAIN", "sasl.username=u", "sasl.password=p"][..],
+            "security.protocol is not (set security.protocol=SASL_SSL",
+        ),
+        (&["ssl.enabled.protocols=TLSv1.3"], "set security.protocol=SSL"),
+        (&["enable.ssl.certificate.verification=false"], "kpipe always verifies"),
+        (&["ssl.sigalgs.list=ed25519"], "does not ignore it"),
+        (&["fetch.min.bytes=nonsense"], "-X fetch.min.bytes=nonsense: expected a size"),
+    ] {
+        let done = list(settings);
+        assert_eq!(done.code, 2, "{settings:?}: {}", done.stderr);
+        assert!(done.stderr.contains(says), "{settings:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn a_command_in_a_setting_is_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mark, file, config) =
+        (dir.path().join("ran"), dir.path().join("client.properties"), dir.path().join("config.toml"));
+    let reference = format!("${{command:touch {0}; echo me}}", mark.display());
+    std::fs::write(&file, format!("client.id={reference}\n")).unwrap();
+    let file = file.display().to_string();
+    for flags in [&["-X", &format!("client.id={reference}")][..], &["-F", &file], &["-b", &reference]] {
+        let done = kpipe(&[flags, &["topics", "list"]].concat(), b"");
+        assert_eq!(done.code, 2, "{}", done.stderr);
+        assert!(done.stderr.contains("--allow-commands"), "{}", done.stderr);
+        assert!(!mark.exists(), "{flags:?}");
+    }
+    std::fs::write(&config, format!("[properties]\nclient.id = \"{reference}\"\n")).unwrap();
+    let owned = |mode| {
+        std::fs::set_permissions(&config, PermissionsExt::from_mode(mode)).unwrap();
+        shell(&format!("KPIPE_CONFIG={} kpipe -b 127.0.0.1:1 topics list", config.display()))
+    };
+    assert_eq!(owned(0o666).code, 2);
+    assert!(!mark.exists());
+    owned(0o600);
+    assert!(mark.exists(), "what the owner put into config.toml is run");
+}
+
+#[test]
+fn dead_letters_are_private_and_follow_no_link() {
+    let kafka = shared(Kafka::Local);
+    let topic = kafka.topic("dead", 1);
+    let dir = tempfile::tempdir().unwrap();
+    let (letters, link) = (dir.path().join("letters"), dir.path().join("link"));
+    let produce = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        let flags = ["produce", &topic, "--input", "json", "--dead-letter", &path, "--on-error", "continue"];
+        kafka.try_kpipe(&flags, b"{nonsense}\n")
+    };
+    assert_eq!(produce(&letters).code, 1);
+    let metadata = std::fs::metadata(&letters).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    assert!(metadata.len() > 0);
+    std::os::unix::fs::symlink(&letters, &link).unwrap();
+    let done = produce(&link);
+    assert!(done.stderr.contains("is a symbolic link"), "{}", done.stderr);
+    assert_eq!(std::fs::metadata(&letters).unwrap().len(), metadata.len());
+}
+
+#[test]
+fn a_metrics_file_replaces_nothing_but_a_file() {
+    let kafka = shared(Kafka::Local);
+    let topic = kafka.topic("metrics-file", 1);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, link) = (dir.path().join("metrics"), dir.path().join("link"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for path in [&file, &link] {
+        kafka.try_kpipe(&["produce", &topic, "--metrics-file", &path.display().to_string()], b"x\n");
+    }
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Rust opens /dev/null in place of a closed descriptor: what is written there would count as delivered.
+#[test]
+fn a_closed_stdin_or_stdout_is_an_error_before_anything_is_done() {
+    let kafka = shared(Kafka::Local);
+    let (topic, brokers) = (kafka.topic("closed", 1), &kafka.bootstrap);
+    kafka.kpipe(&["produce", &topic], b"x\n");
+    for (line, says) in [
+        (format!("kpipe -b {brokers} produce {topic} <&-"), "stdin"),
+        (format!("echo y | kpipe -b {brokers} produce {topic} --receipts >&-"), "stdout"),
+        (format!("kpipe -b {brokers} consume {topic} -g closed -e >&-"), "stdout"),
+        (format!("kpipe -b {brokers} topics list >&-"), "stdout"),
+    ] {
+        let done = shell(&line);
+        assert_eq!(done.code, 1, "{line}: {}", done.stderr);
+        assert!(done.stderr.contains(says) && done.stderr.contains("closed"), "{line}: {}", done.stderr);
+    }
+    assert_eq!(kafka.values(&topic), ["x"]);
+    let offsets = kafka.kpipe(&["groups", "list"], b"");
+    assert!(!offsets.stdout.contains("closed"), "{}", offsets.stdout);
+}
+
+#[test]
+fn fetch_min_bytes_holds_a_fetch_back() {
+    let kafka = shared(Kafka::Local);
+    let topic = kafka.topic("min-bytes", 1);
+    kafka.kpipe(&["produce", &topic], b"x\n");
+    // The broker waits for more than there is, until the limit is over.
+    let read = |wait: &str| {
+        let flags = ["-X", "fetch.min.bytes=1M", "-X", wait, "consume", &topic, "-o", "beginning", "-e"];
+        let start = std::time::Instant::now();
+        assert_eq!(kafka.kpipe(&flags, b"").stdout.lines().count(), 1);
+        start.elapsed()
+    };
+    assert!(read("fetch.max.wait.ms=1500") >= std::time::Duration::from_millis(1_400));
+}
+
+#[test]
+fn a_number_that_looks_like_a_flag_is_a_number() {
+    let done = kpipe(&["produce", "t", "--timestamp", "-1"], b"");
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("-1 is not in 0.."), "{}", done.stderr);
+}
