@@ -74,6 +74,28 @@ pub enum Error {
         /// The system's reason.
         why: String,
     },
+    /// A broker's name has no address.
+    #[error("cannot reach {node}: {why}")]
+    Unresolved {
+        /// The broker.
+        node: Node,
+        /// The system's reason.
+        why: String,
+    },
+    /// A broker tells its clients a name that has no address where kpipe runs.
+    #[error(
+        "broker {broker} advertises {address}, which does not resolve; bootstrap was {bootstrap}: check advertised.listeners"
+    )]
+    AdvertisedListener {
+        /// The broker.
+        broker: BrokerId,
+        /// What it advertises, `host:port`.
+        address: String,
+        /// The address of the bootstrap list that answered.
+        bootstrap: String,
+        /// Whether other brokers were reached where they advertise: then the name may come back.
+        others_reached: bool,
+    },
     /// The `kafka` crate failed with an error of its own.
     #[error("{0}")]
     KafkaCrate(String),
@@ -187,6 +209,9 @@ pub enum Error {
         /// What it answered.
         why: String,
     },
+    /// The cluster lacks what was named, or is not in a state in which it can do what was asked.
+    #[error("{0}")]
+    ClusterState(String),
     /// A record of the input is malformed.
     #[error("{source_name}, line {line}{}: {what}", .byte.map(|b| format!(", byte {b}")).unwrap_or_default())]
     Input {
@@ -319,7 +344,9 @@ impl Error {
         match self {
             Self::Kafka { code, .. } => code.is_transient(),
             Self::During { source, .. } => source.is_transient(),
+            Self::AdvertisedListener { others_reached, .. } => *others_reached,
             Self::Unreachable { .. }
+            | Self::Unresolved { .. }
             | Self::KafkaCrate(_)
             | Self::NoBootstrap(_)
             | Self::Disconnected { .. }

@@ -7,6 +7,7 @@
 //! - [`config`]: brokers, property files, `-X`, environment: one resolved configuration
 //! - [`input`]: bytes → records
 //! - [`output`]: records → bytes, and what of them was really written
+//! - [`codec`]: key and value bytes ⇄ JSON
 //! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
 //! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
 //! - [`metrics`]: what a run counts, and how that is shown
@@ -17,6 +18,7 @@
 //! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait
 
 pub mod cli;
+pub mod codec;
 pub mod config;
 pub mod engine;
 pub mod error;
@@ -27,4 +29,6 @@ pub mod metrics;
 pub mod output;
 pub mod record;
 pub mod signal;
+pub mod stdio;
+pub mod text;
 pub mod timespec;

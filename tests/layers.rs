@@ -8,8 +8,10 @@ use std::path::Path;
 
 /// The modules that the files of a module may use besides their own. The last rule that matches a file applies; `cli` has
 /// none, because it may use everything.
-const RULES: [(&str, &[&str]); 15] = [
+const RULES: [(&str, &[&str]); 17] = [
     ("record", &[]),
+    ("text", &[]),
+    ("stdio", &[]),
     ("files", &[]),
     ("timespec", &[]),
     ("signal", &["record", "error"]),

@@ -1,20 +1,23 @@
 //! `kpipe acls`: list, create, delete.
 
 use super::Context;
-use super::listing::{confirm, print, print_lines, read_json_lines, say, table};
+use super::guard::Guard;
+use super::listing::{Table, print, print_lines, read_json_lines, say, table};
 use super::named::named;
 use crate::engine::{Acl, AclFilter, Named, Operation, PatternType, Permission, ResourceType};
 use crate::error::{EXIT_OK, Error, Result};
+use crate::text::counted;
 use clap::{Args, Subcommand};
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Who may do what.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kpipe acls create --principal User:alice --operation read --topic orders --group workers\n  \
     kpipe acls create --principal User:etl --operation write,describe --topic raw. --prefixed\n  \
-    kpipe acls list --topic orders                  # all that bear on it\n  \
-    kpipe acls list -J >acls.jsonl                  # to review, change and apply:\n  \
+    kpipe acls list --topic orders                  # all ACLs that apply to it\n  \
+    kpipe acls list -J >acls.jsonl                  # review, edit, apply:\n  \
     kpipe acls create --input acls.jsonl --dry-run")]
 pub(super) struct Acls {
     #[command(subcommand)]
@@ -23,82 +26,78 @@ pub(super) struct Acls {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Lists ACLs: all, or those that fit
+    /// List ACLs, all or those that match
     List {
         #[command(flatten)]
         which: Which,
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Makes ACLs; those that are there already stay as they are
+    /// Create ACLs; existing ones are left unchanged
     Create {
         #[command(flatten)]
         which: Which,
-        /// Denies instead of allowing; a denial wins
+        /// Deny instead of allow; deny overrides allow
         #[arg(long)]
         deny: bool,
         #[command(flatten)]
         change: Change,
     },
-    /// Deletes ACLs: those that fit, as they are written
+    /// Delete the ACLs that match
     Delete {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         change: Change,
-        /// Does not ask
-        #[arg(short, long)]
-        yes: bool,
     },
 }
 
 /// Resources, principals, hosts and operations.
 #[derive(Debug, Args)]
 struct Which {
-    /// A topic, or * for all
+    /// Topic name, or * for all topics
     #[arg(long, value_name = "NAME")]
     topic: Vec<String>,
-    /// A group, or *
+    /// Group ID, or * for all groups
     #[arg(long, value_name = "NAME")]
     group: Vec<String>,
-    /// A transactional id, or *
+    /// Transactional ID, or * for all
     #[arg(long, value_name = "ID")]
     transactional_id: Vec<String>,
-    /// A delegation token's owner
+    /// Owner of a delegation token
     #[arg(long, value_name = "OWNER")]
     delegation_token: Vec<String>,
-    /// A user whose tokens may be made
+    /// User to create delegation tokens for
     #[arg(long, value_name = "PRINCIPAL")]
     user: Vec<String>,
-    /// The cluster itself
+    /// The cluster resource
     #[arg(long)]
     cluster: bool,
-    /// The names are prefixes: all that begin so
+    /// Treat names as prefixes
     #[arg(long)]
     prefixed: bool,
-    /// Whose, like User:alice; User:* is everybody
+    /// Principal, such as User:alice; User:* for everyone
     #[arg(long, value_name = "TYPE:NAME")]
     principal: Vec<String>,
-    /// The address that they come from [default: any]
+    /// Client address [default: any]
     #[arg(long, value_name = "ADDRESS")]
     host: Vec<String>,
-    /// What for
-    #[arg(long, value_parser = named::<Operation>(), value_delimiter = ',', value_name = "OPERATION,..")]
+    /// Operations to allow or deny
+    #[arg(long, value_parser = named::<Operation>(), value_delimiter = ',', value_name = "OPERATION,...")]
     operation: Vec<Operation>,
 }
 
 #[derive(Debug, Args)]
 struct Change {
-    /// Reads ACLs as list -J writes them; - is stdin
+    /// Read ACLs from FILE as list -J prints them; - for stdin
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Shows what would be done
-    #[arg(long)]
-    dry_run: bool,
-    /// A JSON object an ACL
+    /// Print one JSON object per ACL
     #[arg(short = 'J', long)]
     json: bool,
+    #[command(flatten)]
+    guard: Guard,
 }
 
 impl Which {
@@ -114,7 +113,7 @@ impl Which {
         named.chain(self.cluster.then(|| (ResourceType::Cluster, "kafka-cluster".to_owned()))).collect()
     }
 
-    /// All combinations; a field that is not given fits any.
+    /// All combinations; a field that is not given matches any.
     fn filters(&self, exact: bool) -> Vec<AclFilter> {
         fn each<T: Clone>(values: &[T]) -> Vec<Option<T>> {
             if values.is_empty() { vec![None] } else { values.iter().cloned().map(Some).collect() }
@@ -144,7 +143,7 @@ impl Which {
         filters
     }
 
-    /// The ACLs that are spelled out.
+    /// The ACLs that the flags spell out.
     fn acls(&self, permission: Permission) -> Result<Vec<Acl>> {
         let missing = [
             (self.resources().is_empty(), "a resource: --topic, --group, --transactional-id or --cluster"),
@@ -152,7 +151,7 @@ impl Which {
             (self.operation.is_empty(), "--operation"),
         ];
         if let Some((_, what)) = missing.into_iter().find(|(missing, _)| *missing) {
-            return Err(Error::Usage(format!("an ACL needs {what}; or --input FILE")));
+            return Err(Error::Usage(format!("an ACL requires {what} (or use --input FILE)")));
         }
         if let Some(principal) = self.principal.iter().find(|principal| !principal.contains(':')) {
             return Err(Error::Usage(format!("--principal {principal}: expected User:{principal}")));
@@ -165,7 +164,7 @@ impl Which {
                 acls.push(Acl {
                     resource_type,
                     resource_name,
-                    // There is one cluster: no name begins like its.
+                    // There is one cluster; a prefix of its name means nothing.
                     pattern_type: filter
                         .pattern_type
                         .filter(|_| resource_type != ResourceType::Cluster)
@@ -182,7 +181,7 @@ impl Which {
 }
 
 impl Acls {
-    /// What it does with the cluster, as ACLs call it.
+    /// The operation that the command needs for what no request of its own names.
     pub(super) fn operation(&self) -> Operation {
         match self.verb {
             Verb::List { .. } => Operation::Describe,
@@ -190,14 +189,14 @@ impl Acls {
         }
     }
 
-    pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, context: &Context) -> Result<u8> {
         match &self.verb {
             Verb::List { which, json } => list(context, which, *json)?,
             Verb::Create { which, deny, change } => {
                 let permission = if *deny { Permission::Deny } else { Permission::Allow };
                 create(context, which, permission, change)?;
             }
-            Verb::Delete { which, change, yes } => delete(context, which, change, *yes)?,
+            Verb::Delete { which, change } => delete(context, which, change)?,
         }
         Ok(EXIT_OK)
     }
@@ -205,11 +204,20 @@ impl Acls {
 
 fn list(context: &Context, which: &Which, json: bool) -> Result<()> {
     let admin = context.admin("acls")?;
-    let mut found = std::collections::BTreeSet::new();
+    let mut found = BTreeSet::new();
     for filter in which.filters(false) {
         found.append(&mut admin.acls(&filter)?);
     }
     show(found.iter().map(|acl| (acl, "")), json)
+}
+
+/// Whether everyone is allowed something on every resource of a kind, or everything on one: rarely meant.
+fn opens_to_everyone(acl: &Acl) -> bool {
+    let everything = acl.operation == Operation::All
+        || acl.resource_type == ResourceType::Cluster
+        || (acl.resource_name == "*" && acl.pattern_type == PatternType::Literal)
+        || (acl.resource_name.is_empty() && acl.pattern_type == PatternType::Prefixed);
+    acl.permission == Permission::Allow && acl.principal == "User:*" && everything
 }
 
 fn create(context: &Context, which: &Which, permission: Permission, change: &Change) -> Result<()> {
@@ -218,13 +226,16 @@ fn create(context: &Context, which: &Which, permission: Permission, change: &Cha
         None => which.acls(permission)?,
     };
     let admin = context.admin("acls")?;
-    let there = admin.acls(&AclFilter::default())?;
-    let new: Vec<Acl> = acls.iter().filter(|acl| !there.contains(acl)).cloned().collect();
-    if change.dry_run {
-        return show(
-            acls.iter().map(|acl| (acl, if there.contains(acl) { "is there" } else { "create" })),
-            change.json,
-        );
+    let existing = admin.acls(&AclFilter::default())?;
+    let new: Vec<Acl> = acls.iter().filter(|acl| !existing.contains(acl)).cloned().collect();
+    if change.guard.dry_run {
+        let what = |acl| if existing.contains(acl) { "exists" } else { "create" };
+        return show(acls.iter().map(|acl| (acl, what(acl))), change.json);
+    }
+    let open: Vec<(&Acl, &str)> = new.iter().filter(|acl| opens_to_everyone(acl)).map(|acl| (acl, "create")).collect();
+    if !open.is_empty() {
+        let what = format!("{} for everyone", counted(open.len() as u64, "ACL"));
+        change.guard.allows_all_of(context, "acls create", "create", &what, Some(&acls_table(&open)))?;
     }
     if !new.is_empty() {
         admin.create_acls(&new)?;
@@ -232,17 +243,18 @@ fn create(context: &Context, which: &Which, permission: Permission, change: &Cha
     if change.json {
         show(new.iter().map(|acl| (acl, "create")), true)?;
     }
-    say(context, &format!("created {} ACLs, {} were there", new.len(), acls.len() - new.len()));
+    let existed = acls.len() - new.len();
+    say(context, &format!("created {}, {existed} already existed", counted(new.len() as u64, "ACL")));
     Ok(())
 }
 
-fn delete(context: &Context, which: &Which, change: &Change, yes: bool) -> Result<()> {
+fn delete(context: &Context, which: &Which, change: &Change) -> Result<()> {
     let wanted: Option<Vec<Acl>> = change.input.as_deref().map(read_json_lines).transpose()?;
     if wanted.is_none() && which.resources().is_empty() && which.principal.is_empty() {
-        return Err(Error::Usage("which ACLs? A resource, a --principal, or --input FILE".to_owned()));
+        return Err(Error::Usage("no ACLs selected: name a resource, a --principal, or --input FILE".to_owned()));
     }
     let admin = context.admin("acls")?;
-    let mut found = std::collections::BTreeSet::new();
+    let mut found = BTreeSet::new();
     match &wanted {
         Some(wanted) => {
             found = admin.acls(&AclFilter::default())?;
@@ -254,43 +266,46 @@ fn delete(context: &Context, which: &Which, change: &Change, yes: bool) -> Resul
             }
         }
     }
-    if change.dry_run {
-        return show(found.iter().map(|acl| (acl, "delete")), change.json);
+    let found: Vec<Acl> = found.into_iter().collect();
+    let rows: Vec<(&Acl, &str)> = found.iter().map(|acl| (acl, "delete")).collect();
+    let what = counted(found.len() as u64, "ACL");
+    if change.guard.dry_run {
+        return show(rows.into_iter(), change.json);
     }
     if !found.is_empty() {
-        if !yes {
-            show(found.iter().map(|acl| (acl, "delete")), false)?;
-            confirm("acls delete", &format!("Delete these {} ACLs?", found.len()))?;
-        }
-        let found: Vec<Acl> = found.iter().cloned().collect();
+        change.guard.allows_all_of(context, "acls delete", "delete", &what, Some(&acls_table(&rows)))?;
         admin.delete_acls(&found)?;
         if change.json {
-            show(found.iter().map(|acl| (acl, "delete")), true)?;
+            show(rows.into_iter(), true)?;
         }
     }
-    say(context, &format!("deleted {} ACLs", found.len()));
+    say(context, &format!("deleted {what}"));
     Ok(())
 }
 
 fn show<'a>(acls: impl Iterator<Item = (&'a Acl, &'a str)>, json: bool) -> Result<()> {
     if json {
-        // What is done is no field: the lines can be read again.
-        return print_lines(acls.map(|(acl, _)| serde_json::to_value(acl).unwrap_or_default()));
+        // What is done is not a field: the lines can be read again.
+        return print_lines(acls.map(|(acl, _)| json!(acl)));
     }
-    let acls: Vec<_> = acls.collect();
+    print(&acls_table(&acls.collect::<Vec<_>>()).to_string())
+}
+
+/// ACLs, with what is done to each.
+fn acls_table(acls: &[(&Acl, &str)]) -> Table {
     let header = ["PRINCIPAL", "HOST", "PERMISSION", "OPERATION", "RESOURCE", "NAME", "PATTERN", ""];
     let mut table = table(&header[..if acls.iter().all(|(_, what)| what.is_empty()) { 7 } else { 8 }]);
     for (acl, what) in acls {
         table.add_row([
-            acl.principal.clone(),
-            acl.host.clone(),
-            acl.permission.name().to_owned(),
-            acl.operation.name().to_owned(),
-            acl.resource_type.name().to_owned(),
-            acl.resource_name.clone(),
-            acl.pattern_type.name().to_owned(),
-            what.to_owned(),
+            &acl.principal,
+            &acl.host,
+            acl.permission.name(),
+            acl.operation.name(),
+            acl.resource_type.name(),
+            &acl.resource_name,
+            acl.pattern_type.name(),
+            what,
         ]);
     }
-    print(&table.to_string())
+    table
 }

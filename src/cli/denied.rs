@@ -2,23 +2,26 @@
 
 use crate::engine::security::Security;
 use crate::engine::{Named, Operation, ResourceType};
-use crate::error::Error;
+use crate::error::{Action, Error};
+use crate::text::escaped;
 use kafka_protocol::error::ResponseError as E;
 
 /// Something that a principal may not do.
 pub(super) type Lack = (Operation, ResourceType, String);
 
-/// Who lacks what, and what an administrator would run; `None` when `error` is no denial. Of a resource's kind,
-/// `operation` tells what was attempted, `next` what would be denied after it.
+/// Who lacks what, and what an administrator would run; `None` when `error` is not a denial. Where the request that was
+/// denied does not tell the operation, `intended` does, from the kind of the resource; `next` tells what would be denied
+/// after it.
 pub(super) fn explain(
     error: &Error,
     security: &Security,
-    operation: impl Fn(ResourceType) -> Operation,
+    intended: impl Fn(ResourceType) -> Operation,
     next: impl Fn(ResourceType) -> Option<Lack>,
 ) -> Option<String> {
-    let (kind, name) = resource(error)?;
+    let (action, kind, name) = denied(error)?;
     let principal = security.principal().unwrap_or("User:NAME".to_owned());
-    let lacks = std::iter::once((operation(kind), kind, name.to_owned())).chain(next(kind));
+    let operation = operation(action, kind).unwrap_or_else(|| intended(kind));
+    let lacks = std::iter::once((operation, kind, name.to_owned())).chain(next(kind));
     let said = lacks.map(|(operation, kind, name)| {
         let (operation, kind) = (operation.name(), kind.name());
         let (name, flag) = match kind {
@@ -27,29 +30,109 @@ pub(super) fn explain(
         };
         let who = quoted(&principal);
         format!(
-            "kpipe: {principal} lacks {operation} on {name}; an administrator can allow it:\n  \
-             kpipe acls create --principal {who} --operation {operation} {flag}\n"
+            "kpipe: {} lacks {operation} on {}; an administrator can allow it:\n  \
+             kpipe acls create --principal {} --operation {operation} {}\n",
+            escaped(&principal),
+            escaped(&name),
+            escaped(&who),
+            escaped(&flag)
         )
     });
     Some(said.collect())
 }
 
-/// The resource that the cluster denied: its kind, and its name as far as the attempt names it.
-fn resource(error: &Error) -> Option<(ResourceType, &str)> {
-    let Error::Kafka { subject, code, .. } = error else { return None };
-    match code {
-        E::TopicAuthorizationFailed => Some((ResourceType::Topic, subject.topic().unwrap_or("NAME"))),
-        E::GroupAuthorizationFailed => Some((ResourceType::Group, subject.group().unwrap_or("NAME"))),
-        E::TransactionalIdAuthorizationFailed => {
-            Some((ResourceType::TransactionalId, subject.transactional_id().unwrap_or("ID")))
+/// What was denied: the attempt, the resource's kind, and its name.
+fn denied(error: &Error) -> Option<(Action, ResourceType, &str)> {
+    match error {
+        Error::Kafka { action, subject, code, .. } => {
+            let (kind, name) = match code {
+                E::TopicAuthorizationFailed => (ResourceType::Topic, subject.topic().unwrap_or("NAME")),
+                E::GroupAuthorizationFailed => (ResourceType::Group, subject.group().unwrap_or("NAME")),
+                E::TransactionalIdAuthorizationFailed => {
+                    (ResourceType::TransactionalId, subject.transactional_id().unwrap_or("ID"))
+                }
+                E::ClusterAuthorizationFailed => (ResourceType::Cluster, "kafka-cluster"),
+                _ => return None,
+            };
+            Some((*action, kind, name))
         }
-        E::ClusterAuthorizationFailed => Some((ResourceType::Cluster, "kafka-cluster")),
+        Error::During { source, .. } | Error::Undelivered { last: source, .. } | Error::Aborted(source) => {
+            denied(source)
+        }
         _ => None,
     }
+}
+
+/// The operation that a request needs on a resource of a kind; `None` for lookups, which every operation on the
+/// resource allows.
+fn operation(action: Action, kind: ResourceType) -> Option<Operation> {
+    use Action as A;
+    use ResourceType as R;
+    Some(match (action, kind) {
+        (A::Produce | A::AddPartitions, R::Topic) => Operation::Write,
+        (A::InitProducerId | A::Produce, R::Cluster) => Operation::IdempotentWrite,
+        (
+            A::InitProducerId | A::AddPartitions | A::CommitTransaction | A::AbortTransaction | A::Produce,
+            R::TransactionalId,
+        ) => Operation::Write,
+        (A::Fetch | A::DescribeProducers | A::DeleteOffsets, R::Topic) => Operation::Read,
+        (A::CreateTopic, _) => Operation::Create,
+        (A::DeleteTopic | A::DeleteRecords, R::Topic) => Operation::Delete,
+        (A::CreatePartitions, R::Topic) => Operation::Alter,
+        (A::ElectLeader | A::Reassign | A::CreateAcl | A::DeleteAcl | A::AlterUser, R::Cluster) => Operation::Alter,
+        (A::AlterConfigs, _) => Operation::AlterConfigs,
+        (A::DescribeConfigs, _) => Operation::DescribeConfigs,
+        (
+            A::ListReassignments | A::DescribeCluster | A::DescribeQuorum | A::DescribeLogDirs | A::ListAcls,
+            R::Cluster,
+        ) => Operation::Describe,
+        (A::ListUsers | A::ListGroups | A::ListTransactions, R::Cluster) => Operation::Describe,
+        (A::JoinGroup | A::SyncGroup | A::Heartbeat | A::CommitOffsets, R::Group | R::Topic) => Operation::Read,
+        (A::DeleteGroup | A::DeleteOffsets, R::Group) => Operation::Delete,
+        (A::AbortHanging, R::Cluster) => Operation::ClusterAction,
+        _ => return None,
+    })
 }
 
 /// As the shell takes it.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:=@/".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Subject;
+    use crate::record::TopicPartition;
+
+    fn advice(action: Action, subject: Subject, code: E) -> String {
+        let error = Error::kafka(action, subject, code);
+        explain(&error, &Security::default(), |_| Operation::Describe, |_| None).unwrap()
+    }
+
+    #[test]
+    fn the_request_that_was_denied_tells_the_operation_and_its_subject_the_resource() {
+        let id = "id".to_owned();
+        let partition = TopicPartition::new("orders", 3);
+        let text = advice(
+            Action::AddPartitions,
+            Subject::TransactionPartition { transactional_id: id.clone(), partition },
+            E::TopicAuthorizationFailed,
+        );
+        assert!(text.contains("--operation write --topic orders\n"), "{text}");
+        let text = advice(Action::InitProducerId, Subject::TransactionalId(id), E::TransactionalIdAuthorizationFailed);
+        assert!(text.contains("--operation write --transactional-id id\n"), "{text}");
+        let text = advice(Action::LookUp, Subject::topic_named("t"), E::TopicAuthorizationFailed);
+        assert!(text.contains("--operation describe --topic t\n"), "{text}");
+        let text = advice(Action::DescribeConfigs, Subject::TopicConfigs("t".into()), E::TopicAuthorizationFailed);
+        assert!(text.contains("--operation describe-configs --topic t\n"), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_others_chose_stays_on_its_line_and_in_its_quotes() {
+        let text = advice(Action::Fetch, Subject::topic_named("a'\x1b[2J\nb"), E::TopicAuthorizationFailed);
+        assert!(text.lines().count() == 2 && !text.contains('\x1b'), "{text:?}");
+        assert!(text.ends_with("--topic 'a'\\''\\x1b[2J\\nb'\n"), "{text:?}");
+    }
 }

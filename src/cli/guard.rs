@@ -1,18 +1,21 @@
-//! What stands before everything that destroys: `--dry-run`, and a question that `--yes` answers.
+//! What stands before everything that changes or destroys: `--dry-run`, and a question that `--yes` answers.
 
 use super::Context;
-use super::listing::{confirm, say};
-use crate::error::Result;
+use super::listing::{Table, print};
+use super::report::{block, say};
+use crate::error::{Error, Result};
+use crate::text::escaped;
 use clap::Args;
+use std::io::IsTerminal;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Guard {
     /// Print what would be done and exit
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Do not ask for confirmation
     #[arg(short, long)]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 impl Guard {
@@ -22,14 +25,50 @@ impl Guard {
     /// # Errors
     /// The answer was no, or there is no terminal to ask on.
     pub(super) fn allows(&self, context: &Context, command: &str, verb: &str, what: &str) -> Result<bool> {
+        self.allows_all_of(context, command, verb, what, None)
+    }
+
+    /// As [`Guard::allows`], with a table that shows what is concerned: a dry run prints it, and the question follows it.
+    pub(super) fn allows_all_of(
+        &self,
+        context: &Context,
+        command: &str,
+        verb: &str,
+        what: &str,
+        details: Option<&Table>,
+    ) -> Result<bool> {
         if self.dry_run {
+            details.map_or(Ok(()), |details| print(&details.to_string()))?;
             say(context, &format!("would {verb} {what}"));
             return Ok(false);
         }
         if !self.yes {
-            let (first, rest) = verb.split_at(1);
-            confirm(command, &format!("{}{rest} {what}?", first.to_uppercase()))?;
+            confirm(command, verb, what, details)?;
         }
         Ok(true)
+    }
+
+    /// A guard that does not ask.
+    pub(super) fn without_question(&self) -> Self {
+        Self { yes: true, ..self.clone() }
+    }
+}
+
+/// Asks on the terminal, on stderr, where the answer cannot be mistaken for data.
+fn confirm(command: &str, verb: &str, what: &str, details: Option<&Table>) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(format!("{command}: confirmation is required (use --yes in a script)")));
+    }
+    if let Some(details) = details {
+        block(&format!("{details}\n"));
+    }
+    let (first, rest) = verb.split_at(1);
+    block(&format!("{}{rest} {}? [y/N] ", first.to_uppercase(), escaped(what)));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|e| Error::io("stdin", &e))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Error::Usage("canceled; nothing was changed".to_owned()))
     }
 }

@@ -1,6 +1,6 @@
-//! What a reader can do about an error, in words of the command line.
+//! What a user can do about an error, in words of the command line: one match on typed errors.
 
-use crate::error::{Action, Disconnect, Error, Foreign};
+use crate::error::{Action, Disconnect, Error, Foreign, Subject};
 use kafka_protocol::error::ResponseError as E;
 use std::fmt;
 
@@ -18,8 +18,13 @@ impl fmt::Display for WithHint<'_> {
 pub(super) fn hint(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::Kafka { action: Action::InitProducerId, code: E::ClusterAuthorizationFailed, .. } => {
-            "IDEMPOTENT_WRITE is denied; --idempotent false works without it"
+            "the brokers deny IDEMPOTENT_WRITE; use --idempotent false"
         }
+        Error::Kafka { subject: Subject::User(_), code: E::ResourceNotFound, .. } => {
+            "the user has no SCRAM credentials; see `kpipe cluster users list`"
+        }
+        // Its detail says what is wrong with the name.
+        Error::Kafka { code: E::InvalidTopicException, detail: Some(_), .. } => return None,
         Error::Kafka { code, .. } => return of_code(*code),
         Error::Undelivered { last, .. } => return hint(last),
         Error::During { source, .. } => return hint(source),
@@ -29,7 +34,7 @@ pub(super) fn hint(error: &Error) -> Option<&'static str> {
         Error::NoBootstrap(failures) => match failures.iter().find_map(hint) {
             Some(hint) => hint,
             None if failures.iter().any(|failure| matches!(failure, Error::Unreachable { .. })) => {
-                "is Kafka running there? -b sets the address"
+                "is Kafka running there? set the address with -b"
             }
             None => return None,
         },
@@ -49,39 +54,58 @@ pub(super) fn hint(error: &Error) -> Option<&'static str> {
 fn of_code(code: E) -> Option<&'static str> {
     Some(match code {
         E::UnknownTopicOrPartition => {
-            "check the name with `kpipe topics list`, or create the topic with `kpipe topics create`"
+            "check the name with `kpipe topics list`, or create it with `kpipe topics create`"
         }
         E::MessageTooLarge | E::RecordListTooLarge => "raise the topic's max.message.bytes, or send smaller records",
         E::NotEnoughReplicas | E::NotEnoughReplicasAfterAppend => {
             "fewer in-sync replicas than min.insync.replicas: see `kpipe topics describe`"
         }
-        E::LeaderNotAvailable => "the partition has no leader now: see `kpipe topics describe`",
-        E::InvalidTopicException => "a name has 1 to 249 of a-z A-Z 0-9 . _ -",
+        E::LeaderNotAvailable => "the partition has no leader; see `kpipe topics describe`",
+        E::InvalidTopicException => "a topic name has 1 to 249 characters of a-z A-Z 0-9 . _ -",
         E::TopicAlreadyExists => "see it with `kpipe topics describe`",
-        E::InvalidReplicationFactor => "no more replicas than brokers: see `kpipe topics list`",
+        E::InvalidReplicationFactor => {
+            "the replication factor exceeds the number of brokers; see `kpipe cluster brokers`"
+        }
         E::UnknownMemberId | E::IllegalGeneration => {
-            "the group has members of its own: join it without -p, or stop them, or use another group"
+            "the group has active members: join it without -p, stop them, or use another group"
         }
         E::FencedInstanceId => "another member with this --instance-id took over",
-        E::UnreleasedInstanceId => "another member with this --instance-id still exists: stop it, or use another ID",
+        E::UnreleasedInstanceId => "another member with this --instance-id is still active: stop it, or use another ID",
         E::NonEmptyGroup | E::GroupSubscribedToTopic => "stop its members first",
         E::GroupIdNotFound => "see `kpipe groups list`",
-        E::InconsistentGroupProtocol => "the group's members use another assignor: see --assignor",
+        E::InconsistentGroupProtocol => "the group's members use a different assignor; see --assignor",
         E::InvalidSessionTimeout => "see the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms",
-        E::UnsupportedAssignor => "the brokers have uniform and range",
-        E::GroupMaxSizeReached => "the brokers' group.max.size",
+        E::UnsupportedAssignor => "the brokers support uniform and range",
+        E::GroupMaxSizeReached => "the group has reached the brokers' group.max.size",
         E::InvalidProducerEpoch | E::ProducerFenced => {
-            "another producer with the same transactional ID took over; this one's transaction is aborted"
+            "fenced by another producer with the same transactional ID; this transaction is aborted"
         }
-        E::InvalidTransactionTimeout => "more than the brokers' transaction.max.timeout.ms",
+        E::InvalidTransactionTimeout => "exceeds the brokers' transaction.max.timeout.ms",
         E::InvalidTxnState => "the transaction was aborted, perhaps by its timeout: see --transaction-timeout",
         E::UnsupportedForMessageFormat => {
-            "the topic keeps a message format from before 0.11, without idempotence and headers: --idempotent false"
+            "the topic uses a message format from before 0.11, without idempotence and headers; use --idempotent false"
         }
-        E::TopicDeletionDisabled => "the brokers run with delete.topic.enable=false",
-        E::PolicyViolation => "a policy of the brokers forbids it",
+        E::TopicDeletionDisabled => "the brokers have delete.topic.enable=false",
+        E::PolicyViolation => "a policy of the brokers rejects it",
         E::InvalidTimestamp => "the timestamp is further from now than the topic allows",
-        E::UnsupportedCompressionType => "the brokers or the topic do not accept this codec: choose another with -z",
+        E::UnsupportedCompressionType => "the brokers or the topic do not support this codec; choose another with -z",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_collides_is_not_told_about_letters() {
+        let error = |detail: Option<&str>| Error::Kafka {
+            action: Action::CreateTopic,
+            subject: Subject::topic_named("a.b"),
+            code: E::InvalidTopicException,
+            detail: detail.map(str::to_owned),
+        };
+        assert_eq!(hint(&error(Some("Topic 'a.b' collides with existing topics: a_b"))), None);
+        assert!(hint(&error(None)).is_some_and(|hint| hint.contains("249 characters")));
+    }
 }

@@ -1,4 +1,4 @@
-//! `kpipe local`: a cluster in memory, until a signal comes or a command has ended.
+//! `kpipe local`: an in-memory cluster, until a signal comes or a command has ended.
 
 use super::Context;
 use super::listing::print;
@@ -10,44 +10,45 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-/// A Kafka cluster in this process, for trials and tests: it keeps nothing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It has topics, idempotent producers and classic consumer groups, as Kafka 4 has them. It has no\n\
-    transactions, no KIP-848 groups, no security and no replication, and clients are told so.\n\
-    Topic configs are kept and shown; max.message.bytes and message.timestamp.type have an effect.\n\n\
+    after_help = "It supports topics, idempotent producers and classic consumer groups as Kafka 4 does. It does not support\n\
+    transactions, KIP-848 groups, security or replication, and clients are told so.\n\
+    Topic configs are stored and shown; only max.message.bytes and message.timestamp.type have an effect.\n\n\
     Examples:\n  \
     kpipe local --topic demo:3\n  \
     kpipe local -- sh -c 'seq 5 | kpipe produce t && kpipe consume t -o beginning -e'"
 )]
 pub(super) struct Local {
-    /// How many brokers, 1 to 100
-    // A string, because this stands in the place of the flag that all other commands have.
+    /// Number of brokers, 1 to 100
+    // A string, because it overrides the flag that all other commands have.
     #[arg(id = "every_brokers", long = "brokers", value_name = "N", default_value = "1", value_parser = parse_brokers)]
     brokers: String,
-    /// Broker N listens on this port + N - 1 of 127.0.0.1; 0 takes free ones [default: 9092, with COMMAND 0]
+    /// Port of the first broker on 127.0.0.1, counting up for the others; 0 for free ports [default: 9092; with COMMAND 0]
     #[arg(long)]
     port: Option<u16>,
-    /// A topic to begin with; others are made on first use
+    /// Topic to create at startup; others are created on first use
     #[arg(long = "topic", value_name = "NAME:PARTITIONS", value_parser = parse_topic)]
     topics: Vec<(String, i32)>,
-    /// Bytes of records held in all: beyond, the oldest batches go
+    /// Maximum size of all records; the oldest batches are deleted beyond it
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     retain_bytes: usize,
-    /// Runs this with KPIPE_BROKERS set, and ends with its exit code
+    /// Command to run with KPIPE_BROKERS set; kpipe exits with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
 }
 
 fn parse_brokers(text: &str) -> Result<String, String> {
     let count = text.parse::<u16>().ok().filter(|count| (1..=100).contains(count));
-    count.map(|_| text.to_owned()).ok_or_else(|| "expected how many brokers to start, 1 to 100".to_owned())
+    count.map(|_| text.to_owned()).ok_or_else(|| "expected a number of brokers, 1 to 100".to_owned())
 }
 
 fn parse_topic(text: &str) -> Result<(String, i32), String> {
     let (name, partitions) = text.rsplit_once(':').unwrap_or((text, "1"));
     let partitions = partitions.parse().ok().filter(|count| *count > 0);
-    partitions.map(|count| (name.to_owned(), count)).ok_or_else(|| "expected NAME:PARTITIONS, like demo:3".to_owned())
+    partitions
+        .map(|count| (name.to_owned(), count))
+        .ok_or_else(|| "expected NAME:PARTITIONS, such as demo:3".to_owned())
 }
 
 impl Local {

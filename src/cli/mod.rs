@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and for each command the run that wires the rooms.
+//! The command line: arguments, and for each command the run that wires the modules. It may use every module.
 
 mod acls;
 mod cluster;
@@ -10,26 +10,32 @@ mod guard;
 mod hints;
 mod listing;
 mod local;
+mod logging;
 mod named;
 mod places;
 mod produce;
+mod report;
 mod topics;
 
 use crate::config::{Properties, Sources, config_file};
 use crate::engine::security::Security;
 use crate::engine::{Engine, EngineChoice, NativeAdmin, Operation, Options, ResourceType};
 use crate::error::{Action, EXIT_OK, Error, Result};
-use crate::metrics::{Messages, Metrics};
+use crate::metrics::Metrics;
 use crate::signal::Stop;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Joins the shell and Apache Kafka: lines in, records out; records in, JSON out.
+/// Connect the shell to Apache Kafka: pipe lines into topics, stream topics out as JSON
 #[derive(Debug, Parser)]
 #[command(name = "kpipe", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 all done; 1 failed; 2 bad usage; 130, 143 stopped by a signal.\n\
-    Try: seq 5 | kpipe produce demo; kpipe consume demo -o beginning -e")]
+#[command(
+    after_help = "Exit codes: 0 success; 1 failure; 2 bad usage or configuration; 130, 143 stopped by a signal\n\n\
+    Examples:\n  \
+    seq 5 | kpipe produce demo\n  \
+    kpipe consume demo -o beginning -e"
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -37,47 +43,47 @@ pub struct Cli {
     command: Command,
 }
 
-/// What every command takes. Values of global arguments are passed up by their ids: no command has one of the same.
+/// Options of every command. clap propagates global arguments by their IDs: no command has an argument of the same ID.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Every command")]
+#[command(next_help_heading = "Global options")]
 struct Global {
-    /// Brokers to ask first [default: bootstrap.servers, $KPIPE_BROKERS, localhost:9092]
-    #[arg(id = "every_brokers", short = 'b', long = "brokers", global = true, value_name = "HOST:PORT,..")]
+    /// Bootstrap brokers [default: bootstrap.servers, $KPIPE_BROKERS, localhost:9092]
+    #[arg(id = "every_brokers", short = 'b', long = "brokers", global = true, value_name = "HOST:PORT,...")]
     brokers: Option<String>,
-    /// A profile of ~/.config/kpipe/config.toml [default: $KPIPE_PROFILE, or the file's]
+    /// Profile from ~/.config/kpipe/config.toml [default: $KPIPE_PROFILE, else the file's default]
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
-    /// Reads properties from a file of the Java client's or librdkafka's
+    /// Read properties from a Java client or librdkafka configuration file
     #[arg(id = "every_file", short = 'F', long = "config-file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Sets a property, under the Java client's or librdkafka's name; wins over -F
+    /// Set a property by its Java client or librdkafka name; overrides -F
     #[arg(short = 'X', long = "property", global = true, value_name = "NAME=VALUE", action = ArgAction::Append)]
     properties: Vec<String>,
     /// Run commands that properties refer to with ${command:LINE}, whoever set them
     #[arg(long, global = true)]
     allow_commands: bool,
-    /// Which client speaks to the brokers: native for Kafka 0.11 and newer, kafka for older
+    /// Client engine: native for Kafka 0.11 and later, kafka for earlier brokers
     #[arg(long, global = true, value_enum, default_value_t)]
     engine: EngineArg,
-    /// Says more on stderr; twice and three times even more
+    /// Log more to stderr (-vv and -vvv for even more)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// Says only what failed
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// How messages on stderr look
+    /// Format of messages on stderr
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum EngineArg {
-    /// Ask the brokers
+    /// Choose by the broker's version
     #[default]
     Auto,
-    /// This project's own client: Kafka 0.11 to today
+    /// kpipe's own client, for Kafka 0.11 and later
     Native,
-    /// The kafka crate: Kafka 0.8.2 to 3.9
+    /// The `kafka` crate, for Kafka 0.8.2 to 3.9
     Kafka,
 }
 
@@ -93,44 +99,44 @@ impl From<EngineArg> for EngineChoice {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum LogFormat {
-    /// For people
+    /// Plain text
     #[default]
     Text,
-    /// A JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sends lines, or JSON lines, as records
+    /// Produce records from lines, JSON or CSV
     Produce(Box<produce::Produce>),
-    /// Writes records as JSON lines, or their values
+    /// Consume records as JSON, values or a custom format
     Consume(Box<consume::Consume>),
-    /// Looks after topics: their configs, partitions, records and replicas
+    /// Manage topics: configs, partitions, records, replicas
     Topics(topics::Topics),
-    /// Lists and describes groups, shows their lag, sets their offsets
+    /// Manage consumer groups: lag, members, offsets
     Groups(groups::Groups),
-    /// Lists, creates and deletes ACLs: who may do what
+    /// Manage ACLs
     Acls(acls::Acls),
-    /// Looks after the cluster itself: brokers, health, configs, users, transactions
+    /// Manage the cluster: brokers, health, configs, users, transactions
     Cluster(cluster::Cluster),
-    /// Runs a Kafka cluster in memory, for trials and tests
+    /// Run an in-memory Kafka cluster for trials and tests
     Local(local::Local),
-    /// Shows the properties that count, and where each was set
+    /// Show the effective configuration and where each value comes from
     Config(config::Config),
-    /// Writes what a shell needs to complete kpipe's commands
+    /// Generate a shell completion script
     #[command(after_help = "Examples:\n  kpipe completions bash >~/.local/share/bash-completion/completions/kpipe\n  \
         kpipe completions zsh >\"${fpath[1]}/_kpipe\"")]
     Completions {
-        /// The shell
+        /// Shell to generate the script for
         shell: clap_complete::Shell,
     },
-    /// Writes the manual page
+    /// Generate the manual page
     Man,
 }
 
 impl Command {
-    /// The one topic that it is about, whose own settings in a profile count.
+    /// The one topic that the command is about, whose settings in a profile apply.
     fn topic(&self) -> Option<&str> {
         match self {
             Self::Produce(produce) => produce.only_topic(),
@@ -171,7 +177,7 @@ impl Command {
     }
 }
 
-/// What a command's run stands on.
+/// What the run of a command needs.
 #[derive(Clone)]
 struct Context {
     options: Options,
@@ -197,7 +203,7 @@ impl Context {
 pub struct Failure {
     /// What went wrong.
     pub error: anyhow::Error,
-    /// The commands that would allow what the cluster denied, in lines for the user.
+    /// The commands that would allow what the cluster denied, as lines for the user.
     pub advice: Option<String>,
 }
 
@@ -214,7 +220,16 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Runs the command; the exit code when it did not fail.
+/// Tells the user why a command failed.
+pub fn report_failure(failure: &Failure) {
+    // `kpipe consume t | head -1`: the reader closed the pipe, and has what it asked for.
+    if !matches!(failure.error.downcast_ref(), Some(Error::ReaderGone)) {
+        report::tell(failure);
+    }
+    report::block(failure.advice.as_deref().unwrap_or_default());
+}
+
+/// Runs the command. Returns the exit code.
 ///
 /// # Errors
 /// Why it failed, to be shown to the user.
@@ -235,7 +250,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         }
         _ => {}
     }
-    start_logging(&global)?;
+    logging::start(&global)?;
     let named = config_file();
     let properties = Properties::collect(&Sources {
         config: named.as_ref().map(|(path, named)| (path.as_path(), *named)),
@@ -260,10 +275,10 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     let done = match &mut command {
         Command::Produce(produce) => produce.run(&context),
         Command::Consume(consume) => consume.run(&context),
-        Command::Topics(topics) => topics.run(&context),
+        Command::Topics(topics) => topics.run(&context).map_err(Into::into),
         Command::Groups(groups) => groups.run(&context),
-        Command::Acls(acls) => acls.run(&context),
-        Command::Cluster(cluster) => cluster.run(&context),
+        Command::Acls(acls) => acls.run(&context).map_err(Into::into),
+        Command::Cluster(cluster) => cluster.run(&context).map_err(Into::into),
         Command::Local(local) => local.run(&context),
         // They ran above, without a cluster.
         Command::Config(_) | Command::Completions { .. } | Command::Man => return Ok(EXIT_OK),
@@ -279,32 +294,6 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Ok(code) => Ok(code),
     }
-}
-
-fn start_logging(global: &Global) -> anyhow::Result<()> {
-    use std::io::IsTerminal;
-    use tracing_subscriber::filter::Targets;
-    use tracing_subscriber::prelude::*;
-    let level = match (global.quiet, global.verbose) {
-        (true, _) => "kpipe=error",
-        (_, 0) => "kpipe=warn",
-        (_, 1) => "kpipe=info",
-        (_, 2) => "kpipe=debug",
-        _ => "trace",
-    };
-    let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned());
-    let filter: Targets = asked.parse().map_err(|e| crate::error::Error::Usage(format!("RUST_LOG={asked}: {e}")))?;
-    let logs = tracing_subscriber::fmt::layer().with_writer(|| Messages);
-    match global.log_format {
-        LogFormat::Json => {
-            tracing_subscriber::registry().with(logs.json().flatten_event(true).with_filter(filter)).init();
-        }
-        LogFormat::Text => {
-            let logs = logs.with_target(false).without_time().with_ansi(std::io::stderr().is_terminal());
-            tracing_subscriber::registry().with(logs.with_filter(filter)).init();
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -109,12 +109,8 @@ pub(super) fn parse_isolation(text: &str) -> Result<Isolation, String> {
 }
 
 pub(super) fn parse_group_protocol(text: &str) -> Result<GroupProtocol, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "auto" => Ok(GroupProtocol::Auto),
-        "classic" => Ok(GroupProtocol::Classic),
-        "consumer" => Ok(GroupProtocol::Consumer),
-        _ => Err("expected auto, classic or consumer".to_owned()),
-    }
+    let named = GroupProtocol::named(&text.to_ascii_lowercase());
+    named.ok_or_else(|| "expected auto, classic or consumer".to_owned())
 }
 
 /// Parses an assignor by its name or by its class in the Java client.

@@ -117,15 +117,25 @@ impl Engine {
         }
     }
 
-    /// The topics of `names`, or all that can be seen, by name; with `offsets`, first and next offset of each
-    /// partition too. Everything else about topics is [`Engine::admin`]'s.
+    /// The topics of `names`, or all that can be seen, by name. Everything else about topics is [`Engine::admin`]'s.
     ///
     /// # Errors
     /// A named topic does not exist or is denied, or the cluster did not answer.
-    pub fn topics(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+    pub fn topics(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
         match self {
-            Self::Native(client) => NativeAdmin::new(client.clone()).topics(names, offsets),
-            Self::Kafka(client) => client.topics(names, offsets),
+            Self::Native(client) => NativeAdmin::new(client.clone()).topics(names),
+            Self::Kafka(client) => client.topics(names),
+        }
+    }
+
+    /// Looks up first and next offset of all partitions. Returns why some stay unknown.
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub fn fill_offsets(&self, topics: &mut [Topic]) -> Result<Vec<Error>> {
+        match self {
+            Self::Native(client) => NativeAdmin::new(client.clone()).fill_offsets(topics),
+            Self::Kafka(client) => client.fill_offsets(topics),
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Options {
     pub engine: EngineChoice,
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
-    /// How long to wait for an answer.
+    /// How long a broker may be silent before a request is given up.
     pub request_timeout: Duration,
     /// Wait before the first retry; doubles up to 1 s.
     pub retry_backoff: Duration,
@@ -36,4 +36,21 @@ pub struct Options {
     pub security: Security,
     /// Receives the engine's events.
     pub observer: Arc<dyn Observer>,
+}
+
+impl Options {
+    /// How long a broker may be silent before it is suspected: what others can answer is asked elsewhere then.
+    pub fn suspect_after(&self) -> Duration {
+        self.request_timeout.min(Duration::from_secs(5))
+    }
+
+    /// How long to wait until the brokers show what the cluster has been asked to do.
+    pub fn settle_limit(&self) -> Duration {
+        self.request_timeout.min(Duration::from_secs(5))
+    }
+
+    /// How long a request is repeated while a leader or coordinator may be moving.
+    pub fn retry_limit(&self) -> Duration {
+        self.request_timeout.saturating_mul(4).min(Duration::from_secs(20))
+    }
 }

@@ -1,6 +1,6 @@
 //! What an error is about: what was attempted, and on what.
 
-use crate::record::{Node, Offset, TopicPartition};
+use crate::record::{BrokerId, Node, Offset, TopicPartition};
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,14 +37,23 @@ pub enum Subject {
     },
     /// A transactional ID, or its transaction.
     TransactionalId(String),
+    /// A partition that a transaction writes to.
+    TransactionPartition {
+        /// The transactional ID.
+        transactional_id: String,
+        /// The partition.
+        partition: TopicPartition,
+    },
     /// A producer that belongs to no transactional ID.
     Producer,
     /// A user with SCRAM credentials.
     User(String),
     /// An ACL, as it is displayed.
     Acl(String),
-    /// The configs of a topic or broker, as it is displayed.
-    Configs(String),
+    /// The configs of a topic.
+    TopicConfigs(Arc<str>),
+    /// The configs of a broker; `None` for those of all brokers.
+    BrokerConfigs(Option<BrokerId>),
     /// A broker's directory.
     LogDir(String),
 }
@@ -53,9 +62,11 @@ impl Subject {
     /// The topic that it belongs to.
     pub fn topic(&self) -> Option<&str> {
         match self {
-            Self::Topic(topic) => Some(topic),
+            Self::Topic(topic) | Self::TopicConfigs(topic) => Some(topic),
             Self::TopicPartition(of) | Self::Replica(of, _) | Self::Offset(of, _) => Some(&of.topic),
-            Self::GroupPartition { partition, .. } => Some(&partition.topic),
+            Self::GroupPartition { partition, .. } | Self::TransactionPartition { partition, .. } => {
+                Some(&partition.topic)
+            }
             Self::GroupPartitions { partitions, .. } => partitions.first().map(|(of, _)| &*of.topic),
             _ => None,
         }
@@ -74,7 +85,7 @@ impl Subject {
     /// The transactional ID that it belongs to.
     pub fn transactional_id(&self) -> Option<&str> {
         match self {
-            Self::TransactionalId(id) => Some(id),
+            Self::TransactionalId(id) | Self::TransactionPartition { transactional_id: id, .. } => Some(id),
             _ => None,
         }
     }
@@ -119,11 +130,16 @@ impl fmt::Display for Subject {
                 write!(f, " for group {group}")
             }
             Self::GroupPartition { group, partition } => write!(f, "{partition} for group {group}"),
-            Self::TransactionalId(id) => write!(f, "transactional id {id}"),
+            Self::TransactionalId(id) => write!(f, "transactional ID {id}"),
+            Self::TransactionPartition { transactional_id, partition } => {
+                write!(f, "{partition} to the transaction of {transactional_id}")
+            }
             Self::Producer => f.write_str("an idempotent producer"),
             Self::User(user) => write!(f, "user {user}"),
             Self::Acl(acl) => f.write_str(acl),
-            Self::Configs(of) => f.write_str(of),
+            Self::TopicConfigs(topic) => write!(f, "configs of topic {topic}"),
+            Self::BrokerConfigs(Some(id)) => write!(f, "configs of broker {id}"),
+            Self::BrokerConfigs(None) => f.write_str("configs of all brokers"),
             Self::LogDir(path) => f.write_str(path),
         }
     }
@@ -147,6 +163,7 @@ pub enum Action {
     ListReassignments,
     Reassign,
     AlterConfigs,
+    DescribeConfigs,
     DescribeCluster,
     DescribeQuorum,
     DescribeLogDirs,
@@ -177,7 +194,7 @@ impl Action {
     /// How a message begins, up to the subject.
     pub(super) fn verb(self) -> &'static str {
         match self {
-            Self::LookUp | Self::Produce | Self::AlterConfigs | Self::AlterUser => "",
+            Self::LookUp | Self::Produce | Self::AlterConfigs | Self::DescribeConfigs | Self::AlterUser => "",
             Self::ApiVersions => "asking for API versions of ",
             Self::FindCoordinator => "finding the coordinator of ",
             Self::Fetch => "fetching ",
@@ -205,7 +222,7 @@ impl Action {
             Self::DeleteGroup => "deleting ",
             Self::DeleteOffsets => "deleting offsets of ",
             Self::InitProducerId => "initializing ",
-            Self::AddPartitions => "adding partitions to the transaction of ",
+            Self::AddPartitions => "adding ",
             Self::CommitTransaction => "committing the transaction of ",
             Self::AbortTransaction => "aborting the transaction of ",
             Self::ListTransactions => "listing transactions of ",

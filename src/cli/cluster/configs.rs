@@ -1,4 +1,4 @@
-//! `kpipe cluster configs`: of a broker, or of all.
+//! `kpipe cluster configs`: of one broker, or of all.
 
 use crate::cli::Context;
 use crate::cli::listing::{or_dash, print, print_lines, say, table};
@@ -6,9 +6,10 @@ use crate::cli::topics::{changes, parse_broker, parse_config};
 use crate::engine::{ConfigSource, Configured, Operation};
 use crate::error::{Error, Result};
 use crate::record::BrokerId;
+use crate::text::counted;
 use clap::{ArgGroup, Args, Subcommand};
+use serde_json::json;
 
-/// Configs of brokers.
 #[derive(Debug, Args)]
 pub(super) struct Configs {
     #[command(subcommand)]
@@ -17,33 +18,33 @@ pub(super) struct Configs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows a broker's configs, and who set them
+    /// Show broker configs and where each value comes from
     Get {
-        /// Only these
+        /// Only these configs
         names: Vec<String>,
-        /// The broker [default: what all brokers share]
+        /// Broker ID [default: the cluster-wide configs]
         #[arg(long, value_name = "ID", value_parser = parse_broker)]
         broker: Option<BrokerId>,
-        /// Defaults too
+        /// Include defaults
         #[arg(short, long)]
         all: bool,
-        /// A JSON object a config
+        /// Print one JSON object per config
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Sets and unsets configs while brokers run
+    /// Set or unset dynamic broker configs
     #[command(group(ArgGroup::new("change").args(["configs", "unset"]).required(true).multiple(true)))]
     Set {
-        /// The broker [default: all]
+        /// Broker ID [default: all brokers]
         #[arg(long, value_name = "ID", value_parser = parse_broker)]
         broker: Option<BrokerId>,
-        /// Sets a config
+        /// Set a config
         #[arg(long = "config", value_name = "NAME=VALUE", value_parser = parse_config)]
         configs: Vec<(String, String)>,
-        /// Goes back to what it was without
+        /// Remove a dynamic config
         #[arg(long, value_name = "NAME")]
         unset: Vec<String>,
-        /// Only asks whether it would be taken
+        /// Only have the cluster validate the request
         #[arg(long)]
         dry_run: bool,
     },
@@ -65,7 +66,7 @@ impl Configs {
                 let mut configs = admin.configs(&[of(broker)])?.into_values().next().unwrap_or_default();
                 if let Some(unknown) = names.iter().find(|name| !configs.iter().any(|config| config.name == **name)) {
                     let hint = crate::error::did_you_mean(unknown, configs.iter().map(|config| config.name.as_str()));
-                    return Err(Error::Usage(format!("{unknown} is not set{hint}")));
+                    return Err(Error::ClusterState(format!("config {unknown} is not set{hint}")));
                 }
                 configs.retain(|config| {
                     if names.is_empty() {
@@ -75,7 +76,7 @@ impl Configs {
                     }
                 });
                 if *json {
-                    return print_lines(configs.iter().map(|c| serde_json::to_value(c).unwrap_or_default()));
+                    return print_lines(configs.iter().map(|c| json!(c)));
                 }
                 let mut table = table(&["CONFIG", "VALUE", "SET BY", ""]);
                 for config in configs {
@@ -88,9 +89,9 @@ impl Configs {
             Verb::Set { broker, configs, unset, dry_run } => {
                 let changes = changes(configs, unset);
                 admin.alter_configs(&of(broker), &changes, *dry_run)?;
-                let would = if *dry_run { "would change" } else { "changed" };
+                let changed = if *dry_run { "would change" } else { "changed" };
                 let whom = broker.map_or("all brokers".to_owned(), |id| format!("broker {id}"));
-                say(context, &format!("{would} {} configs of {whom}", changes.len()));
+                say(context, &format!("{changed} {} of {whom}", counted(changes.len() as u64, "config")));
                 Ok(())
             }
         }

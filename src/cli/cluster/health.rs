@@ -1,4 +1,4 @@
-//! `kpipe cluster health`: what is wrong, for people and for scripts.
+//! `kpipe cluster health`: problems of a cluster, for people and for scripts.
 
 use crate::cli::Context;
 use crate::cli::listing::{print_lines, say};
@@ -6,41 +6,41 @@ use crate::config::parse_duration;
 use crate::engine::{Broker, ConfigEntry, Configured, NativeAdmin, Partition, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::record::BrokerId;
+use crate::text::counted;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How often `--wait` looks.
+/// How often `--wait` checks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A node of the quorum that is behind for longer is a reason.
+/// A quorum node that is behind for longer, in milliseconds, is a problem.
 const QUORUM_BEHIND: i64 = 10_000;
-/// A file system with less of it left is a reason.
+/// A file system with a smaller share of free space is a problem.
 const SPACE_LEFT: f64 = 0.05;
-/// No more partitions than these are named for one reason.
+/// How many partitions are named for one reason.
 const NAMED: usize = 10;
 
-/// Exit code 1 with reasons when something is wrong
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// Waits until it is so
+    /// Wait until the cluster reaches this state
     #[arg(long, value_name = "STATE")]
     wait: Option<Wanted>,
-    /// Waits no longer than this
-    #[arg(long, value_name = "LIMIT", default_value = "5m", value_parser = parse_duration, requires = "wait")]
+    /// Maximum time to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration, requires = "wait")]
     timeout: Duration,
-    /// A JSON object a reason
+    /// Print one JSON object per reason
     #[arg(short = 'J', long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Wanted {
-    /// Nothing is wrong
+    /// No problem is found
     Healthy,
 }
 
-/// Something that is wrong.
+/// A problem.
 struct Reason {
     name: &'static str,
     count: usize,
@@ -59,7 +59,7 @@ impl Health {
                 Ok(_) => {}
                 // A cluster that is not there yet is what is waited for.
                 Err(error) => {
-                    tracing::info!(%error, "looking again");
+                    tracing::info!(%error, "checking again");
                     admin = None;
                 }
             }
@@ -87,21 +87,21 @@ fn look(context: &Context, admin: &mut Option<NativeAdmin>) -> Result<Vec<Reason
         None => admin.insert(context.admin("cluster health")?),
     };
     let mut reasons = Vec::new();
-    let topics = admin.topics(None, false)?;
+    let topics = admin.topics(None)?;
     let brokers = admin.brokers()?.brokers;
     let gone = missing(&brokers, &topics);
     if !gone.is_empty() {
-        let text = format!("brokers that are not up: {}", listed(gone.iter().map(ToString::to_string)));
+        let text = format!("brokers that are down: {}", listed(gone.iter().map(ToString::to_string)));
         reasons.push(Reason { name: "missing-brokers", count: gone.len(), text });
     }
     let below = below_minimum(admin, &topics)?;
     type Is<'a> = &'a dyn Fn(&str, &Partition) -> bool;
     let kinds: [(&'static str, &str, Is<'_>); 3] = [
-        ("offline-partitions", "partitions without a leader", &|_, p| p.leader.is_none()),
-        ("below-min-isr", "partitions that take no acks=all (below min.insync.replicas)", &|topic, p| {
+        ("offline-partitions", "without a leader", &|_, p| p.leader.is_none()),
+        ("below-min-isr", "below min.insync.replicas (acks=all is rejected)", &|topic, p| {
             p.leader.is_some() && below.get(topic).is_some_and(|min| p.in_sync_replicas.iter().flatten().count() < *min)
         }),
-        ("under-replicated", "partitions with replicas out of sync", &|_, p| p.is_under_replicated()),
+        ("under-replicated", "under-replicated", &|_, p| p.is_under_replicated()),
     ];
     for (name, what, is) in kinds {
         let found: Vec<String> = topics
@@ -111,7 +111,8 @@ fn look(context: &Context, admin: &mut Option<NativeAdmin>) -> Result<Vec<Reason
             .map(|(of, _)| of.to_string())
             .collect();
         if !found.is_empty() {
-            let text = format!("{} {what}: {}", found.len(), listed(found.iter().cloned()));
+            let partitions = counted(found.len() as u64, "partition");
+            let text = format!("{partitions} {what}: {}", listed(found.iter().cloned()));
             reasons.push(Reason { name, count: found.len(), text });
         }
     }
@@ -153,10 +154,18 @@ fn quorum(admin: &NativeAdmin, reasons: &mut Vec<Reason>) -> Result<()> {
     let Some(quorum) = admin.quorum()? else { return Ok(()) };
     let behind = quorum.replicas.iter().filter(|replica| replica.behind_ms.is_some_and(|ms| ms > QUORUM_BEHIND));
     let named: Vec<String> = behind
-        .map(|r| format!("{} {} ({} records, {} s)", r.role, r.node, r.lag, r.behind_ms.unwrap_or_default() / 1_000))
+        .map(|r| {
+            format!(
+                "{} {} ({}, {} s)",
+                r.role,
+                r.node,
+                counted(r.lag.max(0) as u64, "record"),
+                r.behind_ms.unwrap_or_default() / 1_000
+            )
+        })
         .collect();
     if !named.is_empty() {
-        let text = format!("nodes of the quorum that lag: {}", listed(named.iter().cloned()));
+        let text = format!("lagging quorum nodes: {}", listed(named.iter().cloned()));
         reasons.push(Reason { name: "quorum-lag", count: named.len(), text });
     }
     Ok(())
@@ -173,13 +182,13 @@ fn disks(admin: &NativeAdmin, brokers: &[Broker], reasons: &mut Vec<Reason>) -> 
         }
     }
     if !silent.is_empty() {
-        let text = format!("brokers that do not answer: {}", listed(silent.iter().cloned()));
+        let text = format!("unresponsive brokers: {}", listed(silent.iter().cloned()));
         reasons.push(Reason { name: "silent-brokers", count: silent.len(), text });
     }
     let offline: Vec<String> =
         dirs.iter().filter_map(|d| Some(format!("{} of broker {}", d.error.as_ref()?, d.broker))).collect();
     if !offline.is_empty() {
-        let text = format!("log directories that are offline: {}", listed(offline.iter().cloned()));
+        let text = format!("offline log directories: {}", listed(offline.iter().cloned()));
         reasons.push(Reason { name: "offline-log-dirs", count: offline.len(), text });
     }
     let full: Vec<String> = dirs
@@ -190,7 +199,7 @@ fn disks(admin: &NativeAdmin, brokers: &[Broker], reasons: &mut Vec<Reason>) -> 
         })
         .collect();
     if !full.is_empty() {
-        let text = format!("file systems that are nearly full: {}", listed(full.iter().cloned()));
+        let text = format!("file systems that are almost full: {}", listed(full.iter().cloned()));
         reasons.push(Reason { name: "disk-space", count: full.len(), text });
     }
     Ok(())

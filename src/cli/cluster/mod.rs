@@ -1,4 +1,4 @@
-//! `kpipe cluster`: what a cluster is made of, how it does, its configs, users and transactions.
+//! `kpipe cluster`: brokers, health, configs, users and transactions.
 
 mod configs;
 mod health;
@@ -9,11 +9,10 @@ mod users;
 use super::Context;
 use super::topics::parse_broker;
 use crate::engine::Operation;
-use crate::error::EXIT_OK;
+use crate::error::{EXIT_OK, Result};
 use crate::record::BrokerId;
 use clap::{Args, Subcommand};
 
-/// Looks after the cluster itself.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kpipe cluster health || echo \"see above\"\n  \
@@ -27,55 +26,57 @@ pub(super) struct Cluster {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Its id, versions, controller and brokers
+    /// List brokers, with the cluster ID and the controller
     Brokers {
-        /// A JSON object a broker
+        /// Print one JSON object per broker
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Features that the brokers agreed on, and could (KIP-584)
+    /// List finalized and supported features (KIP-584)
     Features {
-        /// A JSON object a feature
+        /// Print one JSON object per feature
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Requests and their versions that a broker takes, beside what kpipe could send
+    /// List the request versions that a broker supports, next to kpipe's
     Apis {
-        /// The broker [default: the first that is up]
+        /// Broker ID [default: the first live broker]
         #[arg(value_parser = parse_broker)]
         broker: Option<BrokerId>,
-        /// A JSON object a request
+        /// Print one JSON object per request
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Who decides, and how far behind the others are (KRaft)
+    /// Describe the KRaft quorum: leader, voters, observers, lag
     Quorum {
-        /// A JSON object a node
+        /// Print one JSON object per node
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Log directories, what is in them and what space is left
+    /// List log directories with their contents and free space
     LogDirs {
-        /// Only of these brokers
+        /// Only these brokers
         #[arg(value_parser = parse_broker)]
         brokers: Vec<BrokerId>,
-        /// A JSON object a directory
+        /// Print one JSON object per directory
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Exit code 1 with reasons when something is wrong: partitions without a leader or all their replicas, brokers
-    /// that are missing, a quorum that lags, disks that are offline
+    /// Check the cluster's health; exit code 1 with reasons if there is a problem
+    ///
+    /// Reports partitions without a leader, under-replicated partitions, missing brokers, a lagging quorum and offline
+    /// or full disks.
     Health(health::Health),
-    /// Configs of brokers
+    /// Show or change broker configs
     Configs(configs::Configs),
-    /// Transactions, and those that hang
+    /// Show transactions and abort hanging ones
     Transactions(transactions::Transactions),
-    /// Users with a password (SCRAM)
+    /// Manage SCRAM users
     Users(users::Users),
 }
 
 impl Cluster {
-    /// What it does with the cluster, as ACLs call it.
+    /// The operation that the command needs for what no request of its own names.
     pub(super) fn operation(&self) -> Operation {
         match &self.verb {
             Verb::Users(users) => users.operation(),
@@ -85,16 +86,16 @@ impl Cluster {
         }
     }
 
-    pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, context: &Context) -> Result<u8> {
         match &self.verb {
             Verb::Brokers { json } => show::brokers(context, *json)?,
             Verb::Features { json } => show::features(context, *json)?,
             Verb::Apis { broker, json } => show::apis(context, *broker, *json)?,
             Verb::Quorum { json } => show::quorum(context, *json)?,
             Verb::LogDirs { brokers, json } => show::log_dirs(context, brokers, *json)?,
-            Verb::Health(health) => return Ok(health.run(context)?),
+            Verb::Health(health) => return health.run(context),
             Verb::Configs(configs) => configs.run(context)?,
-            Verb::Transactions(transactions) => return Ok(transactions.run(context)?),
+            Verb::Transactions(transactions) => return transactions.run(context),
             Verb::Users(users) => return users.run(context),
         }
         Ok(EXIT_OK)

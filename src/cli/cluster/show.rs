@@ -1,21 +1,17 @@
-//! What a cluster is made of.
+//! `kpipe cluster brokers`, `features`, `apis`, `quorum` and `log-dirs`.
 
 use crate::cli::Context;
 use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, say, table};
 use crate::engine::Partition;
 use crate::error::{Error, Result};
 use crate::record::BrokerId;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
-
-fn to_json(value: &impl serde::Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
-}
 
 pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
     let admin = context.admin("cluster brokers")?;
     let (found, controller) = (admin.brokers()?, admin.controller()?);
-    let topics = admin.topics(None, false)?;
+    let topics = admin.topics(None)?;
     let count = |of: &dyn Fn(&Partition) -> bool| topics.iter().flat_map(|t| &t.partitions).filter(|p| of(p)).count();
     let has = |ids: &Option<Vec<BrokerId>>, id: BrokerId| ids.iter().flatten().any(|other| *other == id);
     let mut rows = Vec::new();
@@ -28,7 +24,7 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
     }
     if json {
         return print_lines(rows.into_iter().map(|(broker, leads, replicas, missing)| {
-            let mut line = to_json(broker);
+            let mut line = json!(broker);
             line["cluster"] = json!(found.cluster);
             line["cluster_controller"] = json!(controller);
             line["controller"] = json!(controller == Some(broker.id));
@@ -66,7 +62,7 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
 pub(super) fn features(context: &Context, json: bool) -> Result<()> {
     let features = context.admin("cluster features")?.features()?;
     if json {
-        return print_lines(features.iter().map(to_json));
+        return print_lines(features.iter().map(|feature| json!(feature)));
     }
     let mut table = table(&["FEATURE", "LEVEL", "SUPPORTED"]);
     for feature in features {
@@ -83,12 +79,12 @@ pub(super) fn apis(context: &Context, broker: Option<BrokerId>, json: bool) -> R
         Some(id) => id,
         None => {
             let up = admin.alive()?;
-            *up.first().ok_or_else(|| Error::Usage("no broker is up".to_owned()))?
+            *up.first().ok_or_else(|| Error::ClusterState("no broker is alive".to_owned()))?
         }
     };
     let apis = admin.apis(broker)?;
     if json {
-        return print_lines(apis.iter().map(to_json));
+        return print_lines(apis.iter().map(|api| json!(api)));
     }
     let mut table = table(&["KEY", "API", "BROKER", "KPIPE"]);
     let range = |(min, max): (i16, i16)| format!("{min} to {max}");
@@ -101,10 +97,11 @@ pub(super) fn apis(context: &Context, broker: Option<BrokerId>, json: bool) -> R
 
 pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
     let quorum = context.admin("cluster quorum")?.quorum()?;
-    let quorum = quorum.ok_or_else(|| Error::Usage("the cluster has ZooKeeper instead of a quorum".to_owned()))?;
+    let quorum =
+        quorum.ok_or_else(|| Error::ClusterState("the cluster uses ZooKeeper and has no KRaft quorum".to_owned()))?;
     if json {
         return print_lines(quorum.replicas.iter().map(|replica| {
-            let mut line = to_json(replica);
+            let mut line = json!(replica);
             line["epoch"] = json!(quorum.epoch);
             line["high_watermark"] = json!(quorum.high_watermark);
             line

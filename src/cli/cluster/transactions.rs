@@ -1,16 +1,17 @@
 //! `kpipe cluster transactions`: list, describe, find and abort those that hang (KIP-664).
 
 use crate::cli::Context;
-use crate::cli::listing::{confirm, or_dash, print, print_lines, right_align, say, table};
+use crate::cli::guard::Guard;
+use crate::cli::listing::{or_dash, print, print_lines, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
 use crate::engine::{NativeAdmin, OpenTransaction, Operation, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::record::{TopicPartition, now};
 use clap::{Args, Subcommand};
+use serde_json::json;
 use std::time::Duration;
 
-/// Transactions, and those that hang.
 #[derive(Debug, Args)]
 pub(super) struct Transactions {
     #[command(subcommand)]
@@ -19,51 +20,47 @@ pub(super) struct Transactions {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// All that coordinators know
+    /// List the transactions that coordinators know
     List {
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// One, with the partitions it wrote to
+    /// Describe a transaction, with the partitions that it wrote to
     Describe {
-        /// Its transactional id
+        /// Transactional ID
         id: String,
-        /// A JSON object
+        /// Print a JSON object
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Open transactions in which nothing was written for long: readers of committed records wait at them. Exit code 1
-    /// when there are some
+    /// Find open transactions without recent writes, which block read_committed consumers; exit code 1 if any exist
     FindHanging {
-        /// Topics, or some of their partitions [default: all]
-        #[arg(value_name = "TOPIC[:P,…]", value_parser = parse_places)]
+        /// Topics, or topic partitions [default: all]
+        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_places)]
         topics: Vec<Places>,
-        /// Nothing was written for so long; brokers' transaction.max.timeout.ms is 15 minutes
+        /// Minimum time since the last write (the brokers' transaction.max.timeout.ms defaults to 15 minutes)
         #[arg(long, default_value = "15m", value_parser = parse_duration)]
         older_than: Duration,
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Aborts an open transaction in one partition, whatever its coordinator says
+    /// Abort an open transaction in one partition, bypassing its coordinator
     AbortHanging {
-        /// The partition
+        /// Topic partition
         #[arg(value_name = "TOPIC:P", value_parser = parse_places)]
         partition: Places,
-        /// Its first offset there, as find-hanging shows it
+        /// First offset of the transaction, as find-hanging prints it
         #[arg(long)]
         start_offset: i64,
-        /// Shows what would be aborted
-        #[arg(long)]
-        dry_run: bool,
-        /// Does not ask
-        #[arg(short, long)]
-        yes: bool,
+        #[command(flatten)]
+        guard: Guard,
     },
 }
 
 impl Transactions {
+    /// The operation that the command needs for what no request of its own names.
     pub(super) fn operation(&self) -> Operation {
         match self.verb {
             Verb::FindHanging { .. } => Operation::Read,
@@ -78,7 +75,7 @@ impl Transactions {
             Verb::List { json } => list(&admin, *json)?,
             Verb::Describe { id, json } => describe(&admin, id, *json)?,
             Verb::FindHanging { topics, older_than, json } => return find(&admin, topics, *older_than, *json),
-            Verb::AbortHanging { partition, start_offset, dry_run, yes } => {
+            Verb::AbortHanging { partition, start_offset, guard } => {
                 let places = named(std::slice::from_ref(partition), |topic| admin.partition_count(topic))?;
                 let [at] = &places[..] else {
                     return Err(Error::Usage("abort-hanging takes one partition: TOPIC:P".to_owned()));
@@ -86,9 +83,11 @@ impl Transactions {
                 let open = admin.open_transactions(std::slice::from_ref(at))?;
                 let found = open.into_iter().find(|open| open.start_offset == *start_offset);
                 let found = found.ok_or_else(|| {
-                    Error::Usage(format!("no transaction of {at} begins at {start_offset}: see find-hanging"))
+                    Error::ClusterState(format!(
+                        "no transaction of {at} begins at offset {start_offset} (see `kpipe cluster transactions find-hanging`)"
+                    ))
                 })?;
-                abort(context, &admin, &found, *dry_run, *yes)?;
+                abort(context, &admin, &found, guard)?;
             }
         }
         Ok(EXIT_OK)
@@ -98,7 +97,7 @@ impl Transactions {
 fn list(admin: &NativeAdmin, json: bool) -> Result<()> {
     let found = admin.transactions()?;
     if json {
-        return print_lines(found.iter().map(|t| serde_json::to_value(t).unwrap_or_default()));
+        return print_lines(found.iter().map(|t| json!(t)));
     }
     let mut table = table(&["TRANSACTIONAL ID", "STATE", "PRODUCER", "COORDINATOR"]);
     for t in found {
@@ -108,7 +107,7 @@ fn list(admin: &NativeAdmin, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-/// For how long it goes on, or went on.
+/// How long ago a time was.
 fn since(millis: i64) -> String {
     format!("{} s ago", (now() - millis).max(0) / 1_000)
 }
@@ -116,7 +115,7 @@ fn since(millis: i64) -> String {
 fn describe(admin: &NativeAdmin, id: &str, json: bool) -> Result<()> {
     let found = admin.transaction(id)?;
     if json {
-        return print_lines(std::iter::once(serde_json::to_value(&found).unwrap_or_default()));
+        return print_lines(std::iter::once(json!(found)));
     }
     let mut table = table(&["TRANSACTIONAL ID", "STATE", "PRODUCER", "EPOCH", "TIMEOUT", "STARTED", "PARTITIONS"]);
     table.add_row([
@@ -134,7 +133,7 @@ fn describe(admin: &NativeAdmin, id: &str, json: bool) -> Result<()> {
 
 fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
     let places: Vec<TopicPartition> = if topics.is_empty() {
-        let all = admin.topics(None, false)?;
+        let all = admin.topics(None)?;
         let led = all.iter().flat_map(Topic::named_partitions).filter(|(_, partition)| partition.leader.is_some());
         led.map(|(of, _)| of).collect()
     } else {
@@ -144,7 +143,7 @@ fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool
     let mut found = admin.open_transactions(&places)?;
     found.retain(|open| open.last_timestamp <= oldest);
     if json {
-        print_lines(found.iter().map(|open| serde_json::to_value(open).unwrap_or_default()))?;
+        print_lines(found.iter().map(|open| json!(open)))?;
     } else {
         let mut table = table(&["TOPIC", "PARTITION", "START OFFSET", "PRODUCER", "EPOCH", "LAST WRITTEN"]);
         for open in &found {
@@ -163,26 +162,17 @@ fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool
     Ok(if found.is_empty() { EXIT_OK } else { EXIT_FAILED })
 }
 
-fn abort(context: &Context, admin: &NativeAdmin, open: &OpenTransaction, dry_run: bool, yes: bool) -> Result<()> {
+fn abort(context: &Context, admin: &NativeAdmin, open: &OpenTransaction, guard: &Guard) -> Result<()> {
     let what = format!(
-        "the transaction of producer {} in {}/{} from offset {}, last written to {}",
+        "the transaction of producer {} in {} from offset {}, last written to {}",
         open.producer_id,
-        open.topic,
-        open.partition,
+        open.topic_partition(),
         open.start_offset,
         since(open.last_timestamp)
     );
-    if dry_run {
-        say(context, &format!("would abort {what}"));
-        return Ok(());
+    if guard.allows(context, "cluster transactions abort-hanging", "abort", &what)? {
+        admin.abort(open)?;
+        say(context, &format!("aborted {what}"));
     }
-    if !yes {
-        confirm(
-            "cluster transactions abort-hanging",
-            &format!("Abort {what}? A producer that still writes to it fails."),
-        )?;
-    }
-    admin.abort(open)?;
-    say(context, &format!("aborted {what}"));
     Ok(())
 }

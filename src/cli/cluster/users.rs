@@ -1,18 +1,22 @@
 //! `kpipe cluster users`: SCRAM credentials.
 
 use crate::cli::Context;
-use crate::cli::listing::{confirm, print, print_lines, right_align, say, table};
+use crate::cli::guard::Guard;
+use crate::cli::listing::{print, print_lines, right_align, say, table};
 use crate::engine::security::Secret;
-use crate::engine::{Hash, Operation};
+use crate::engine::{Hash, NativeAdmin, Operation};
 use crate::error::{EXIT_OK, Error, Result};
+use crate::stdio::is_stdin_closed;
+use crate::text::escaped;
 use clap::{Args, Subcommand, ValueEnum};
+use kafka_protocol::error::ResponseError;
+use serde_json::json;
 use std::io::{BufRead, IsTerminal};
 
-/// Users with a password (SCRAM, KIP-554).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    kpipe cluster users create alice                         # asks for the password\n  \
-    pass show kafka/alice | kpipe cluster users create alice # takes it from stdin")]
+    kpipe cluster users create alice                         # prompts for the password\n  \
+    pass show kafka/alice | kpipe cluster users create alice # reads it from stdin")]
 pub(super) struct Users {
     #[command(subcommand)]
     verb: Verb,
@@ -20,35 +24,36 @@ pub(super) struct Users {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Lists users and their mechanisms
+    /// List users and their mechanisms
     List {
-        /// The users; all when none is given
+        /// Users to list [default: all]
         users: Vec<String>,
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Makes a user, or gives one a new password; the password is asked for, or the first line of stdin
+    /// Create a user or change a password; prompts for the password, or reads the first line of stdin
     Create {
-        /// Its name
+        /// User name
         user: String,
-        /// How it proves the password
+        /// SCRAM mechanism
         #[arg(long, value_enum, default_value = "SCRAM-SHA-512")]
         mechanism: Scram,
-        /// How often the password is hashed
+        /// Number of hash iterations
         #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(4096..=16384))]
         iterations: u32,
+        #[command(flatten)]
+        guard: Guard,
     },
-    /// Takes a user's password away
+    /// Delete a user's SCRAM credentials
     Delete {
-        /// Its name
+        /// User name
         user: String,
-        /// Of this mechanism only [default: all that it has]
+        /// Delete only this mechanism [default: all]
         #[arg(long, value_enum)]
         mechanism: Option<Scram>,
-        /// Does not ask
-        #[arg(short, long)]
-        yes: bool,
+        #[command(flatten)]
+        guard: Guard,
     },
 }
 
@@ -70,7 +75,7 @@ impl Scram {
 }
 
 impl Users {
-    /// What it does with the cluster, as ACLs call it.
+    /// The operation that the command needs for what no request of its own names.
     pub(super) fn operation(&self) -> Operation {
         match self.verb {
             Verb::List { .. } => Operation::Describe,
@@ -78,16 +83,13 @@ impl Users {
         }
     }
 
-    pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, context: &Context) -> Result<u8> {
         match &self.verb {
             Verb::List { users, json } => list(context, users, *json)?,
-            Verb::Create { user, mechanism, iterations } => {
-                let password = ask_password(user)?;
-                let admin = context.admin("cluster users")?;
-                admin.set_password(user, mechanism.hash(), *iterations, &password)?;
-                say(context, &format!("user {user} has a password for {}", mechanism.hash().mechanism()));
+            Verb::Create { user, mechanism, iterations, guard } => {
+                create(context, user, mechanism.hash(), *iterations, guard)?;
             }
-            Verb::Delete { user, mechanism, yes } => delete(context, user, *mechanism, *yes)?,
+            Verb::Delete { user, mechanism, guard } => delete(context, user, *mechanism, guard)?,
         }
         Ok(EXIT_OK)
     }
@@ -96,7 +98,7 @@ impl Users {
 fn list(context: &Context, users: &[String], json: bool) -> Result<()> {
     let found = context.admin("cluster users")?.users(users)?;
     if json {
-        return print_lines(found.iter().map(|credential| serde_json::to_value(credential).unwrap_or_default()));
+        return print_lines(found.iter().map(|credential| json!(credential)));
     }
     let mut table = table(&["USER", "MECHANISM", "ITERATIONS"]);
     for credential in found {
@@ -106,35 +108,67 @@ fn list(context: &Context, users: &[String], json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-fn delete(context: &Context, user: &str, mechanism: Option<Scram>, yes: bool) -> Result<()> {
+/// The mechanisms that the user has credentials for.
+fn mechanisms(admin: &NativeAdmin, user: &str) -> Result<Vec<Hash>> {
+    match admin.users(&[user.to_owned()]) {
+        Ok(found) => {
+            let has = |hash: &Hash| found.iter().any(|credential| credential.mechanism == hash.mechanism());
+            Ok([Hash::Sha256, Hash::Sha512].into_iter().filter(has).collect())
+        }
+        Err(error) if error.code() == Some(ResponseError::ResourceNotFound) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn create(context: &Context, user: &str, hash: Hash, iterations: u32, guard: &Guard) -> Result<()> {
     let admin = context.admin("cluster users")?;
-    let has = admin.users(&[user.to_owned()])?;
-    let wanted = |hash: &Hash| {
-        mechanism.is_none_or(|only| only.hash() == *hash) && has.iter().any(|c| c.mechanism == hash.mechanism())
+    let mechanism = hash.mechanism();
+    let what = format!("the {mechanism} password of user {user}");
+    // A new user takes nothing from anybody.
+    let exists = mechanisms(&admin, user)?.contains(&hash);
+    let allowed = if exists {
+        guard.allows(context, "cluster users create", "replace", &what)?
+    } else {
+        guard.without_question().allows(context, "cluster users create", "set", &what)?
     };
-    let hashes: Vec<Hash> = [Hash::Sha256, Hash::Sha512].into_iter().filter(wanted).collect();
-    if hashes.is_empty() {
-        return Err(Error::Usage(format!("user {user} has no such password: see `kpipe cluster users list`")));
-    }
-    if !yes {
-        confirm("cluster users delete", &format!("Delete the password of user {user}?"))?;
-    }
-    for hash in hashes {
-        admin.delete_password(user, hash)?;
-        say(context, &format!("user {user} has no password for {} any more", hash.mechanism()));
+    if allowed {
+        admin.set_password(user, hash, iterations, &ask_password(user)?)?;
+        say(context, &format!("set {what}"));
     }
     Ok(())
 }
 
-/// Asks twice on a terminal, without showing it; elsewhere takes the first line of stdin.
+fn delete(context: &Context, user: &str, mechanism: Option<Scram>, guard: &Guard) -> Result<()> {
+    let admin = context.admin("cluster users")?;
+    let mut hashes = mechanisms(&admin, user)?;
+    hashes.retain(|hash| mechanism.is_none_or(|only| only.hash() == *hash));
+    if hashes.is_empty() {
+        return Err(Error::ClusterState(format!(
+            "user {user} has no such credentials (see `kpipe cluster users list`)"
+        )));
+    }
+    let names = hashes.iter().map(|hash| hash.mechanism()).collect::<Vec<_>>().join(" and ");
+    let what = format!("the {names} credentials of user {user}");
+    if guard.allows(context, "cluster users delete", "delete", &what)? {
+        for hash in hashes {
+            admin.delete_password(user, hash)?;
+            say(context, &format!("deleted the {} credentials of user {user}", hash.mechanism()));
+        }
+    }
+    Ok(())
+}
+
+/// Prompts twice on a terminal, without echo; elsewhere reads the first line of stdin.
 fn ask_password(user: &str) -> Result<Secret> {
     let failed = |e: std::io::Error| Error::io("reading the password", &e);
     let password = if std::io::stdin().is_terminal() {
-        let first = rpassword::prompt_password(format!("Password of {user}: ")).map_err(failed)?;
+        let first = rpassword::prompt_password(format!("Password of {}: ", escaped(user))).map_err(failed)?;
         if rpassword::prompt_password("Again: ").map_err(failed)? != first {
-            return Err(Error::Usage("the passwords differ".to_owned()));
+            return Err(Error::Usage("the passwords do not match".to_owned()));
         }
         first
+    } else if is_stdin_closed() {
+        return Err(Error::Io("stdin is closed".to_owned()));
     } else {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map_err(failed)?;

@@ -5,12 +5,13 @@ mod run;
 
 use super::Context;
 use super::produce::{Bytes, parse_delimiter};
+use crate::codec::Encoding;
 use crate::config::declarations::*;
 use crate::config::{parse_duration, parse_start};
-use crate::engine::{ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
+use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
-use crate::output::{Encoding, Format, Writer};
+use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
@@ -153,29 +154,14 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;
-        let format = match self.output {
-            Output::Json => Format::json(self.key_as, self.value_as),
-            Output::Value => Format::Value,
-            Output::None => Format::None,
+        let (value, delimiter) = (self.value_as, &self.delimiter.0);
+        let (read, finished) = match self.output {
+            Output::Json => {
+                self.consume(context, consumer, commit, interval, JsonFormat::new(self.key_as, value, delimiter))?
+            }
+            Output::Value => self.consume(context, consumer, commit, interval, ValueFormat::new(delimiter))?,
+            Output::None => self.consume(context, consumer, commit, interval, Discard)?,
         };
-        let mut run = ConsumeRun {
-            consumer,
-            writer: Writer::stdout()?,
-            format,
-            delimiter: &self.delimiter.0,
-            left: self.count.unwrap_or(u64::MAX),
-            commit,
-            interval,
-            commit_at: Instant::now() + interval,
-            committed: Offsets::new(),
-            rest: None,
-            metrics: metrics.clone(),
-            counted: 0,
-        };
-        metrics.ready(true);
-        let read = run.read();
-        let finished = run.finish();
-        metrics.ready(false);
         drop(reporter);
         match (read, finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
@@ -188,6 +174,35 @@ impl Consume {
             (Err(error), Err(more)) if error.to_string() == more.to_string() => Err(error.into()),
             (Err(error), Err(more)) => Err(anyhow::Error::new(error).context(more.to_string())),
         }
+    }
+
+    /// Consumes to the end asked for. Returns how reading ended, and how the last commit did.
+    fn consume(
+        &self,
+        context: &Context,
+        consumer: Box<dyn Consumer>,
+        commit: Commit,
+        interval: Duration,
+        format: impl Format,
+    ) -> Result<(Result<()>, Result<()>)> {
+        let mut run = ConsumeRun {
+            consumer,
+            writer: Writer::stdout()?,
+            format,
+            left: self.count.unwrap_or(u64::MAX),
+            commit,
+            interval,
+            commit_at: Instant::now() + interval,
+            committed: Offsets::new(),
+            rest: None,
+            metrics: context.metrics.clone(),
+            counted: 0,
+        };
+        context.metrics.ready(true);
+        let read = run.read();
+        let finished = run.finish();
+        context.metrics.ready(false);
+        Ok((read, finished))
     }
 
     /// Refuses what the `kafka` crate cannot do.

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 /// How often to look whether anyone still reads stdout while there is nothing to write.
 const READER_CHECK: Duration = Duration::from_secs(1);
 
-pub(super) struct ConsumeRun<'a> {
+pub(super) struct ConsumeRun<F> {
     pub(super) consumer: Box<dyn Consumer>,
     pub(super) writer: Writer,
-    pub(super) format: Format,
-    pub(super) delimiter: &'a [u8],
+    pub(super) format: F,
     /// Records still to be written.
     pub(super) left: u64,
     pub(super) commit: Commit,
@@ -30,7 +29,7 @@ pub(super) struct ConsumeRun<'a> {
     pub(super) counted: u64,
 }
 
-impl ConsumeRun<'_> {
+impl<F: Format> ConsumeRun<F> {
     /// Reads to the end asked for, or a signal.
     pub(super) fn read(&mut self) -> Result<()> {
         while self.left > 0 {
@@ -70,7 +69,7 @@ impl ConsumeRun<'_> {
     fn write(&mut self, mut batch: Batch) -> Result<()> {
         let at = self.writer.index(&batch.topic, batch.partition);
         let leader_epoch = LeaderEpoch::from_wire(batch.leader_epoch);
-        self.format.begin(&batch);
+        self.format.begin(&batch)?;
         let mut stopped = None;
         let left = self.left;
         let mut records = batch.records();
@@ -80,7 +79,9 @@ impl ConsumeRun<'_> {
                 offset: malformed.base_offset,
                 why: malformed.to_string(),
             })?;
-            self.format.write(self.writer.buffer(), &record, self.delimiter);
+            let buffer = self.writer.buffer();
+            let start = buffer.len();
+            self.format.write(buffer, &record).inspect_err(|_| buffer.truncate(start))?;
             let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;

@@ -8,8 +8,7 @@ use crate::cli::denied;
 use crate::engine::Operation;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::input::{Inbox, Message, Reader, Splitter};
-use crate::metrics::{Messages, Reporter};
-use std::io::Write;
+use crate::metrics::Reporter;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -49,8 +48,7 @@ impl ProduceRun<'_> {
         let closed = self.delivery.report.close(self.context.quiet, started.elapsed(), is_whole);
         if let Some(error) = self.delivery.report.denied() {
             let advice = denied::explain(error, &self.context.options.security, |_| Operation::Write, |_| None);
-            // An unwritable stderr changes nothing.
-            let _ = Messages.write_all(advice.unwrap_or_default().as_bytes());
+            crate::cli::report::block(&advice.unwrap_or_default());
         }
         if ended.is_ok() && finished.is_ok() {
             closed?;

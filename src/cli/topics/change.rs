@@ -1,39 +1,42 @@
 //! What changes topics: create, alter, add-partitions, delete-records, delete, elect-leaders.
 
-use super::{Safety, parse_config};
+use super::parse_config;
 use crate::cli::Context;
 use crate::cli::consume::parse_time;
-use crate::cli::listing::{confirm, or_dash, print, right_align, say, table};
+use crate::cli::guard::Guard;
+use crate::cli::hints::WithHint;
+use crate::cli::listing::{Table, or_dash, report_incomplete, right_align, say, table};
 use crate::cli::places::{Places, named};
-use crate::engine::{ConfigChange, Configured, NewTopic, OffsetAt, Partition, Topic};
+use crate::cli::report::tell;
+use crate::engine::{ConfigChange, Configured, NativeAdmin, NewTopic, OffsetAt, Partition, Topic, out_of_range};
 use crate::error::{EXIT_FAILED, EXIT_OK, Result};
 use crate::record::{BrokerId, Offset, TopicPartition};
+use crate::text::counted;
 use clap::Args;
 use kafka_protocol::error::ResponseError;
 use std::collections::BTreeMap;
 
-/// Makes a topic
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    /// Its name
+    /// Topic name
     name: String,
-    /// How many partitions [default: the brokers']
+    /// Number of partitions [default: the brokers' num.partitions]
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
     partitions: Option<i32>,
-    /// How many brokers keep each partition [default: the brokers']
+    /// Replication factor [default: the brokers' default.replication.factor]
     #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
     replication_factor: Option<i16>,
-    /// The brokers of each partition, the preferred leader first: 1:2,2:3 is two partitions
-    #[arg(long, value_name = "ID:ID,..", value_parser = parse_brokers, value_delimiter = ',',
+    /// Replicas of each partition, preferred leader first: 1:2,2:3 creates two partitions
+    #[arg(long, value_name = "ID:ID,...", value_parser = parse_brokers, value_delimiter = ',',
           conflicts_with_all = ["partitions", "replication_factor"])]
     assignment: Vec<Brokers>,
-    /// Sets a topic config, like retention.ms=3600000
+    /// Set a topic config, such as retention.ms=3600000
     #[arg(long = "config", value_name = "NAME=VALUE", value_parser = parse_config)]
     configs: Vec<(String, String)>,
-    /// Is content with a topic that is there already, whatever it is like
+    /// Succeed if the topic already exists, whatever its configs
     #[arg(long)]
     if_not_exists: bool,
-    /// Only asks the cluster whether it would
+    /// Only have the cluster validate the request
     #[arg(long)]
     dry_run: bool,
 }
@@ -44,7 +47,7 @@ struct Brokers(Vec<BrokerId>);
 
 fn parse_brokers(text: &str) -> Result<Brokers, String> {
     let ids: Result<Vec<BrokerId>, _> = text.split(':').map(|id| id.trim().parse().map(BrokerId)).collect();
-    ids.map(Brokers).map_err(|_| "expected broker ids like 1:2:3".to_owned())
+    ids.map(Brokers).map_err(|_| "expected broker IDs, such as 1:2:3".to_owned())
 }
 
 impl Create {
@@ -59,7 +62,7 @@ impl Create {
         let name = &self.name;
         match context.admin("topics create")?.create_topic(&topic, self.dry_run) {
             Err(error) if self.if_not_exists && error.code() == Some(ResponseError::TopicAlreadyExists) => {
-                say(context, &format!("topic {name} is there"));
+                say(context, &format!("topic {name} already exists"));
             }
             Err(error) => return Err(error),
             Ok(()) if self.dry_run => say(context, &format!("would create topic {name}")),
@@ -72,8 +75,8 @@ impl Create {
 pub(super) fn alter(context: &Context, name: &str, changes: &[ConfigChange], dry_run: bool) -> Result<()> {
     let admin = context.admin("topics alter")?;
     admin.alter_configs(&Configured::Topic(name.to_owned()), changes, dry_run)?;
-    let would = if dry_run { "would change" } else { "changed" };
-    say(context, &format!("{would} {} configs of topic {name}", changes.len()));
+    let changed = if dry_run { "would change" } else { "changed" };
+    say(context, &format!("{changed} {} of topic {name}", counted(changes.len() as u64, "config")));
     Ok(())
 }
 
@@ -81,7 +84,7 @@ pub(super) fn add_partitions(context: &Context, name: &str, to: i32, dry_run: bo
     let admin = context.admin("topics add-partitions")?;
     admin.add_partitions(name, to, dry_run)?;
     let has = if dry_run { "would have" } else { "has" };
-    say(context, &format!("topic {name} {has} {to} partitions"));
+    say(context, &format!("topic {name} {has} {}", counted(to as u64, "partition")));
     Ok(())
 }
 
@@ -104,114 +107,148 @@ pub(super) fn parse_before(text: &str) -> Result<Before, String> {
     }
 }
 
-pub(super) fn delete_records(context: &Context, topics: &[Places], before: Before, safety: &Safety) -> Result<()> {
-    let admin = context.admin("topics delete-records")?;
-    let places = named(topics, |topic| admin.partition_count(topic))?;
-    let (first, end) = (admin.offsets_at(&places, OffsetAt::Earliest)?, admin.offsets_at(&places, OffsetAt::Latest)?);
-    let at_time = match before {
-        Before::Time(time) => admin.offsets_at(&places, OffsetAt::Time(time))?,
-        _ => Default::default(),
+/// What is to be deleted of one partition.
+struct Deletion {
+    first: Offset,
+    next: Offset,
+    /// The first offset that is kept.
+    keep_from: Offset,
+}
+
+/// What is to be deleted of each partition, or why that is not known.
+fn plan_deletions(
+    admin: &NativeAdmin,
+    partitions: &[TopicPartition],
+    before: Before,
+) -> Result<BTreeMap<TopicPartition, Result<Deletion>>> {
+    let mut next = admin.offsets_at(partitions, OffsetAt::Latest)?;
+    let mut at_time = match before {
+        Before::Time(time) => admin.offsets_at(partitions, OffsetAt::Time(time))?,
+        Before::Offset(_) | Before::End => BTreeMap::new(),
     };
-    let of =
-        |offsets: &BTreeMap<TopicPartition, Option<Offset>>, of: &TopicPartition| offsets.get(of).copied().flatten();
-    let mut plan: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
-    for at in &places {
-        let (first, end) = (of(&first, at).unwrap_or(0), of(&end, at).unwrap_or(0));
-        let before = match before {
-            Before::Offset(offset) if offset > end => {
-                return Err(crate::engine::out_of_range(at, offset, first, end));
-            }
-            Before::Offset(offset) => offset,
-            Before::End => end,
-            // No record is so late: all are before.
-            Before::Time(_) => of(&at_time, at).unwrap_or(end),
-        };
-        if before > first {
-            plan.insert(at.clone(), before);
+    let mut plan = BTreeMap::new();
+    for (of, first) in admin.offsets_at(partitions, OffsetAt::Earliest)? {
+        let known = |offset: Option<Result<Option<Offset>>>| offset.transpose().map(Option::flatten);
+        let bounds = first.and_then(|first| Ok((first, known(next.remove(&of))?, known(at_time.remove(&of))?)));
+        let deletion = bounds.map(|(first, next, at_time)| {
+            let (first, next) = (first.unwrap_or(0), next.unwrap_or(0));
+            let keep_from = match before {
+                Before::Offset(offset) => offset,
+                Before::End => next,
+                // No record is so late: all are before.
+                Before::Time(_) => at_time.unwrap_or(next),
+            };
+            Deletion { first, next, keep_from: keep_from.max(first) }
+        });
+        if let (Ok(Deletion { first, next, keep_from }), Before::Offset(offset)) = (&deletion, before)
+            && keep_from > next
+        {
+            return Err(out_of_range(&of, offset, *first, *next));
         }
+        plan.insert(of, deletion);
     }
-    let count: i64 = plan.iter().map(|(at, before)| before - of(&first, at).unwrap_or(0)).sum();
-    if safety.dry_run || !safety.yes {
-        let mut table = table(&["TOPIC", "PARTITION", "FIRST", "FIRST THEN", "NEXT"]);
-        for at in &places {
-            let then = plan.get(at).copied().or(of(&first, at));
-            let row = [or_dash(of(&first, at)), or_dash(then), or_dash(of(&end, at))];
-            table.add_row([vec![at.topic.to_string(), at.partition.to_string()], row.to_vec()].concat());
-        }
-        right_align(&mut table, 1..5);
-        print(&table.to_string())?;
-    }
-    if safety.dry_run || plan.is_empty() {
-        say(context, &format!("{} {count} offsets to delete", if plan.is_empty() { "there are" } else { "would be" }));
-        return Ok(());
-    }
-    if !safety.yes {
-        confirm("topics delete-records", &format!("Delete the records of these {count} offsets?"))?;
-    }
-    admin.delete_records(&plan)?;
-    say(context, &format!("deleted the records of {count} offsets"));
-    Ok(())
+    Ok(plan)
 }
 
-pub(super) fn delete(context: &Context, names: &[String], safety: &Safety) -> Result<()> {
-    if safety.dry_run {
-        for topic in context.admin("topics delete")?.topics(Some(names), true)? {
-            let count =
-                |offset: fn(&Partition) -> Option<Offset>| -> i64 { topic.partitions.iter().filter_map(offset).sum() };
-            let offsets = count(|p| p.next_offset) - count(|p| p.first_offset);
-            say(context, &format!("would delete topic {} with {offsets} offsets", topic.name));
-        }
-        return Ok(());
+fn deletions_table(plan: &BTreeMap<TopicPartition, Result<Deletion>>) -> Table {
+    let mut table = table(&["TOPIC", "PARTITION", "FIRST", "FIRST THEN", "NEXT"]);
+    for (of, deletion) in plan {
+        let known = deletion.as_ref().ok();
+        table.add_row([
+            of.topic.to_string(),
+            of.partition.to_string(),
+            or_dash(known.map(|deletion| deletion.first)),
+            or_dash(known.map(|deletion| deletion.keep_from)),
+            or_dash(known.map(|deletion| deletion.next)),
+        ]);
     }
-    if !safety.yes {
-        confirm("topics delete", &format!("Delete {} with all records?", names.join(", ")))?;
+    right_align(&mut table, 1..5);
+    table
+}
+
+pub(super) fn delete_records(context: &Context, topics: &[Places], before: Before, guard: &Guard) -> Result<u8> {
+    let admin = context.admin("topics delete-records")?;
+    let partitions = named(topics, |topic| admin.partition_count(topic))?;
+    let plan = plan_deletions(&admin, &partitions, before)?;
+    let known = plan.iter().filter_map(|(of, deletion)| Some((of, deletion.as_ref().ok()?)));
+    let deletions: BTreeMap<TopicPartition, Offset> = known
+        .clone()
+        .filter(|(_, deletion)| deletion.keep_from > deletion.first)
+        .map(|(of, deletion)| (of.clone(), deletion.keep_from))
+        .collect();
+    // Offsets are counted: compaction and transactions leave some without a record.
+    let count: i64 = known.map(|(_, deletion)| deletion.keep_from - deletion.first).sum();
+    let what = format!("up to {}", counted(count as u64, "record"));
+    if deletions.is_empty() && !guard.dry_run {
+        say(context, "no records to delete");
+    } else if guard.allows_all_of(context, "topics delete-records", "delete", &what, Some(&deletions_table(&plan)))? {
+        admin.delete_records(&deletions)?;
+        say(context, &format!("deleted {what}"));
     }
+    Ok(report_incomplete(plan.values().filter_map(|deletion| deletion.as_ref().err())))
+}
+
+pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Result<()> {
     let admin = context.admin("topics delete")?;
-    for name in names {
-        admin.delete_topic(name)?;
-        say(context, &format!("deleted topic {name}"));
+    let mut details = table(&["TOPIC", "PARTITIONS", "RECORDS UP TO"]);
+    if guard.dry_run || !guard.yes {
+        let mut topics = admin.topics(Some(names))?;
+        admin.fill_offsets(&mut topics)?; // what is not known is shown so
+        for topic in &topics {
+            let records = |p: &Partition| Some(p.next_offset? - p.first_offset?);
+            let records: Option<i64> = topic.partitions.iter().map(records).sum();
+            details.add_row([topic.name.clone(), topic.partitions.len().to_string(), or_dash(records)]);
+        }
+        right_align(&mut details, 1..3);
+    }
+    let what = format!("{} and all of {} records", names.join(", "), if names.len() == 1 { "its" } else { "their" });
+    if guard.allows_all_of(context, "topics delete", "delete", &what, Some(&details))? {
+        for name in names {
+            admin.delete_topic(name)?;
+            say(context, &format!("deleted topic {name}"));
+        }
     }
     Ok(())
 }
 
-pub(super) fn elect_leaders(
-    context: &Context,
-    topics: &[Places],
-    unclean: bool,
-    safety: &Safety,
-) -> anyhow::Result<u8> {
-    let admin = context.admin("topics elect-leaders")?;
-    let topics_now = admin.topics(None, false)?;
-    let states: BTreeMap<TopicPartition, &Partition> = topics_now.iter().flat_map(Topic::named_partitions).collect();
-    let mut places = if topics.is_empty() {
+/// Partitions whose leader an election would change.
+fn without_right_leader(admin: &NativeAdmin, topics: &[Places], unclean: bool) -> Result<Vec<TopicPartition>> {
+    let all = admin.topics(None)?;
+    let states: BTreeMap<TopicPartition, &Partition> = all.iter().flat_map(Topic::named_partitions).collect();
+    let mut partitions = if topics.is_empty() {
         states.keys().cloned().collect()
     } else {
         named(topics, |topic| admin.partition_count(topic))?
     };
-    places.retain(|at| {
-        let needs = |state: &&Partition| if unclean { state.leader.is_none() } else { !state.has_preferred_leader() };
-        states.get(at).is_some_and(needs)
-    });
-    let named: Vec<String> = places.iter().map(ToString::to_string).collect();
-    if places.is_empty() {
-        say(context, "no partition needs another leader");
+    let is_wrong = |state: &&Partition| if unclean { state.leader.is_none() } else { !state.has_preferred_leader() };
+    partitions.retain(|of| states.get(of).is_some_and(is_wrong));
+    Ok(partitions)
+}
+
+pub(super) fn elect_leaders(context: &Context, topics: &[Places], unclean: bool, guard: &Guard) -> Result<u8> {
+    let admin = context.admin("topics elect-leaders")?;
+    let partitions = without_right_leader(&admin, topics, unclean)?;
+    if partitions.is_empty() {
+        say(context, "every partition already has its preferred leader");
         return Ok(EXIT_OK);
     }
-    if safety.dry_run {
-        say(context, &format!("would elect leaders of {}", named.join(", ")));
+    let names = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let allowed = if unclean {
+        let what = format!("leaders of {names}, and lose the records that only replicas which are down have");
+        guard.allows(context, "topics elect-leaders --unclean", "elect", &what)
+    } else {
+        guard.without_question().allows(context, "topics elect-leaders", "elect", &format!("leaders of {names}"))
+    };
+    if !allowed? {
         return Ok(EXIT_OK);
-    }
-    if unclean && !safety.yes {
-        let what = "Records that only lost replicas have will be gone. Elect leaders of";
-        confirm("topics elect-leaders --unclean", &format!("{what} {}?", named.join(", ")))?;
     }
     let mut failed = false;
-    for (at, elected) in admin.elect_leaders(&places, unclean)? {
+    for (of, elected) in admin.elect_leaders(&partitions, unclean)? {
         match elected {
-            Ok(true) => say(context, &format!("elected the leader of {at}")),
-            Ok(false) => say(context, &format!("{at} needs no other leader")),
+            Ok(true) => say(context, &format!("elected the leader of {of}")),
+            Ok(false) => say(context, &format!("{of} already has this leader")),
             Err(error) => {
-                eprintln!("kpipe: {error}");
+                tell(WithHint(&error));
                 failed = true;
             }
         }

@@ -4,16 +4,17 @@
 mod change;
 mod reassign;
 mod show;
+mod spread;
 
 use super::Context;
 use super::consume::parse_time;
+use super::guard::Guard;
 use super::places::{Places, parse_places};
 use crate::engine::{ConfigChange, OffsetAt, Operation};
 use crate::error::{EXIT_OK, Result};
 use crate::record::BrokerId;
 use clap::{ArgGroup, Args, Subcommand};
 
-/// Looks after topics.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kpipe topics create clicks --partitions 6 --config retention.ms=3600000 --if-not-exists\n  \
@@ -28,116 +29,105 @@ pub(super) struct Topics {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Names and sizes of all topics
+    /// List topics with their partition counts and replication factors
     List {
-        /// Kafka's own topics too
+        /// Include internal topics
         #[arg(short, long)]
         all: bool,
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Partitions, leaders, replicas, offsets, bytes on disk, and configs that are not the defaults
+    /// Describe topics: leaders, replicas, offsets, bytes on disk, non-default configs
     Describe {
-        /// The topics; all when none is given
+        /// Topics to describe [default: all]
         topics: Vec<String>,
-        /// Only partitions with replicas that are not in sync
+        /// Only under-replicated partitions
         #[arg(long)]
         under_replicated: bool,
         /// Only partitions without a leader
         #[arg(long)]
         offline: bool,
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// The offset of each partition at a time
+    /// Print the offset of each partition at a point in time
     Offsets {
-        /// Topics, or some of their partitions
-        #[arg(required = true, value_name = "TOPIC[:P,…]", value_parser = parse_places)]
+        /// Topics, or topic partitions
+        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_places)]
         topics: Vec<Places>,
-        /// beginning, end, or a time as consume -o takes it: the first record then or later
-        #[arg(long, default_value = "end", value_parser = parse_at)]
+        /// beginning, end, or @TIME: the first record at or after that time
+        #[arg(long, value_name = "OFFSET", default_value = "end", value_parser = parse_at)]
         at: OffsetAt,
-        /// A JSON object a line
+        /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Makes a topic
+    /// Create a topic
     Create(change::Create),
-    /// Sets and unsets a topic's configs
+    /// Set or unset topic configs
     #[command(group(ArgGroup::new("change").args(["configs", "unset"]).required(true).multiple(true)))]
     Alter {
-        /// Its name
+        /// Topic name
         name: String,
-        /// Sets a config, like retention.ms=3600000
+        /// Set a config, such as retention.ms=3600000
         #[arg(long = "config", value_name = "NAME=VALUE", value_parser = parse_config)]
         configs: Vec<(String, String)>,
-        /// Goes back to the default
+        /// Reset a config to its default
         #[arg(long, value_name = "NAME")]
         unset: Vec<String>,
-        /// Only asks the cluster whether it would
+        /// Only have the cluster validate the request
         #[arg(long)]
         dry_run: bool,
     },
-    /// Gives a topic more partitions; keyed records go elsewhere from then on
+    /// Add partitions to a topic; this changes where keyed records go
     AddPartitions {
-        /// Its name
+        /// Topic name
         name: String,
-        /// How many there shall be
+        /// Total number of partitions
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
         to: i32,
-        /// Only asks the cluster whether it would
+        /// Only have the cluster validate the request
         #[arg(long)]
         dry_run: bool,
     },
-    /// Deletes the oldest records of partitions
+    /// Delete the oldest records of partitions
     DeleteRecords {
-        /// A topic, or some of its partitions
-        #[arg(required = true, value_name = "TOPIC[:P,…]", value_parser = parse_places)]
+        /// Topics, or topic partitions
+        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_places)]
         topics: Vec<Places>,
-        /// All before this offset, time (@TIME), or end
+        /// Delete all records before this offset, time (@TIME) or end
         #[arg(long, value_name = "OFFSET|@TIME|end", value_parser = change::parse_before)]
         before: change::Before,
         #[command(flatten)]
-        safety: Safety,
+        guard: Guard,
     },
-    /// Deletes topics with all their records
+    /// Delete topics with all their records
     Delete {
-        /// The topics
+        /// Topics to delete
         #[arg(required = true)]
         names: Vec<String>,
         #[command(flatten)]
-        safety: Safety,
+        guard: Guard,
     },
-    /// Has the preferred replica lead each partition again
+    /// Elect the preferred replica as leader of each partition
     #[command(group(ArgGroup::new("which").args(["topics", "all"]).required(true)))]
     ElectLeaders {
-        /// Topics, or some of their partitions
-        #[arg(value_name = "TOPIC[:P,…]", value_parser = parse_places)]
+        /// Topics, or topic partitions
+        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_places)]
         topics: Vec<Places>,
         /// All partitions
         #[arg(short, long)]
         all: bool,
-        /// Any replica that is alive, where none in sync is: what it has not is lost
+        /// Elect a live replica that is out of sync if no in-sync replica is alive: records it lacks are lost
         #[arg(long)]
         unclean: bool,
         #[command(flatten)]
-        safety: Safety,
+        guard: Guard,
     },
-    /// Moves partitions to other brokers
+    /// Move partitions to other brokers
     Reassign(reassign::Reassign),
-}
-
-/// How a verb that destroys is kept from doing so by mistake.
-#[derive(Debug, Args)]
-pub(super) struct Safety {
-    /// Shows what would be done
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Does not ask
-    #[arg(short, long)]
-    pub(super) yes: bool,
 }
 
 pub(super) fn parse_config(text: &str) -> Result<(String, String), String> {
@@ -145,7 +135,7 @@ pub(super) fn parse_config(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// What is set and what goes back to its default.
+/// Configs that are set, and configs that are reset to their defaults.
 pub(super) fn changes(configs: &[(String, String)], unset: &[String]) -> Vec<ConfigChange> {
     let set = configs.iter().map(|(name, value)| ConfigChange { name: name.clone(), value: Some(value.clone()) });
     set.chain(unset.iter().map(|name| ConfigChange { name: name.clone(), value: None })).collect()
@@ -164,7 +154,7 @@ pub(super) fn parse_broker(text: &str) -> Result<BrokerId, String> {
 }
 
 impl Topics {
-    /// What it does with a topic, as ACLs call it.
+    /// The operation that the command needs for what no request of its own names.
     pub(super) fn operation(&self) -> Operation {
         match self.verb {
             Verb::List { .. } | Verb::Describe { .. } | Verb::Offsets { .. } => Operation::Describe,
@@ -175,25 +165,25 @@ impl Topics {
         }
     }
 
-    pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, context: &Context) -> Result<u8> {
         match &self.verb {
             Verb::List { all, json } => show::list(context, *all, *json)?,
             Verb::Describe { topics, under_replicated, offline, json } => {
                 let only = show::Only { under_replicated: *under_replicated, offline: *offline };
-                show::describe(context, topics, only, *json)?;
+                return show::describe(context, topics, only, *json);
             }
-            Verb::Offsets { topics, at, json } => show::offsets(context, topics, *at, *json)?,
+            Verb::Offsets { topics, at, json } => return show::offsets(context, topics, *at, *json),
             Verb::Create(create) => create.run(context)?,
             Verb::Alter { name, configs, unset, dry_run } => {
                 change::alter(context, name, &changes(configs, unset), *dry_run)?;
             }
             Verb::AddPartitions { name, to, dry_run } => change::add_partitions(context, name, *to, *dry_run)?,
-            Verb::DeleteRecords { topics, before, safety } => {
-                change::delete_records(context, topics, *before, safety)?;
+            Verb::DeleteRecords { topics, before, guard } => {
+                return change::delete_records(context, topics, *before, guard);
             }
-            Verb::Delete { names, safety } => change::delete(context, names, safety)?,
-            Verb::ElectLeaders { topics, unclean, safety, .. } => {
-                return change::elect_leaders(context, topics, *unclean, safety);
+            Verb::Delete { names, guard } => change::delete(context, names, guard)?,
+            Verb::ElectLeaders { topics, unclean, guard, .. } => {
+                return change::elect_leaders(context, topics, *unclean, guard);
             }
             Verb::Reassign(reassign) => return reassign.run(context),
         }

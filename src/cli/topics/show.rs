@@ -1,7 +1,7 @@
-//! What there is: list, describe, offsets.
+//! What topics there are: list, describe, offsets.
 
 use crate::cli::Context;
-use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, table};
+use crate::cli::listing::{Table, bytes, or_dash, print, print_lines, report_incomplete, right_align, table};
 use crate::cli::places::{Places, named};
 use crate::engine::{ConfigEntry, ConfigSource, Configured, Engine, NativeAdmin, OffsetAt, Partition, Topic};
 use crate::error::{Error, ErrorCode, Result};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn list(context: &Context, all: bool, json: bool) -> Result<()> {
-    let mut topics = context.connect()?.topics(None, false)?;
-    // Names that begin like this are Kafka's own also where the engine cannot tell.
+    let mut topics = context.connect()?.topics(None)?;
+    // Names that begin like this are Kafka's own also where the engine cannot know.
     topics.retain(|t| all || !t.internal.unwrap_or(t.name.starts_with("__")));
     if json {
         let line = |t: &Topic| {
@@ -46,7 +46,7 @@ impl Only {
     }
 }
 
-/// What only the native engine can tell of topics.
+/// What only the native engine can find out about topics.
 #[derive(Default)]
 struct Details {
     configs: BTreeMap<String, Vec<ConfigEntry>>,
@@ -54,10 +54,10 @@ struct Details {
     sizes: BTreeMap<TopicPartition, i64>,
 }
 
-pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bool) -> Result<()> {
-    let names = (!names.is_empty()).then_some(names);
+pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bool) -> Result<u8> {
     let engine = context.connect()?;
-    let mut topics = engine.topics(names, true)?;
+    let mut topics = engine.topics((!names.is_empty()).then_some(names))?;
+    let incomplete = engine.fill_offsets(&mut topics)?;
     let details = match &engine {
         Engine::Native(_) => details(&engine.admin("topics describe")?, &topics)?,
         Engine::Kafka(_) => Details::default(),
@@ -67,16 +67,28 @@ pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bo
     }
     topics.retain(|topic| !topic.partitions.is_empty());
     if json {
-        return print_lines(topics.iter().map(|topic| as_json(topic, &details)));
+        print_lines(topics.iter().map(|topic| as_json(topic, &details)))?;
+    } else {
+        let partitions = partitions_table(&topics, &details);
+        let has_configs = topics.iter().any(|topic| details.configs.get(&topic.name).is_some_and(|c| !c.is_empty()));
+        print(&if has_configs {
+            format!("{partitions}\n\n{}", configs_table(&topics, &details))
+        } else {
+            partitions.to_string()
+        })?;
     }
+    Ok(report_incomplete(&incomplete))
+}
+
+fn partitions_table(topics: &[Topic], details: &Details) -> Table {
     let ids = |ids: &Option<Vec<BrokerId>>| match ids {
         Some(ids) => ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         None => "-".to_owned(),
     };
-    let mut partitions = table(&["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "FIRST", "NEXT", "SIZE"]);
-    for topic in &topics {
+    let mut table = table(&["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "FIRST", "NEXT", "SIZE"]);
+    for topic in topics {
         for (of, p) in topic.named_partitions() {
-            partitions.add_row([
+            table.add_row([
                 topic.name.clone(),
                 p.partition.to_string(),
                 p.leader.map_or("none".to_owned(), |leader| leader.to_string()),
@@ -88,42 +100,25 @@ pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bo
             ]);
         }
     }
-    right_align(&mut partitions, [1, 2, 5, 6, 7]);
-    let mut text = partitions.to_string();
-    let own = |topic: &Topic| details.configs.get(&topic.name).filter(|configs| !configs.is_empty()).is_some();
-    if topics.iter().any(own) {
-        let mut configs = table(&["TOPIC", "CONFIG", "VALUE", "SET BY"]);
-        for topic in &topics {
-            for config in details.configs.get(&topic.name).into_iter().flatten() {
-                configs.add_row([
-                    topic.name.clone(),
-                    config.name.clone(),
-                    or_dash(config.value.as_ref()),
-                    config.source.to_string(),
-                ]);
-            }
-        }
-        text = format!("{text}\n\n{configs}");
-    }
-    print(&text)
+    right_align(&mut table, [1, 2, 5, 6, 7]);
+    table
 }
 
-/// Configs and sizes; who may not see them is told so, and sees the rest.
+fn configs_table(topics: &[Topic], details: &Details) -> Table {
+    let mut table = table(&["TOPIC", "CONFIG", "VALUE", "SET BY"]);
+    for topic in topics {
+        for config in details.configs.get(&topic.name).into_iter().flatten() {
+            let value = or_dash(config.value.as_ref());
+            table.add_row([topic.name.clone(), config.name.clone(), value, config.source.to_string()]);
+        }
+    }
+    table
+}
+
+/// Configs and sizes; whoever may not see them sees the rest.
 fn details(admin: &NativeAdmin, topics: &[Topic]) -> Result<Details> {
     let mut details = Details::default();
     let of: Vec<Configured> = topics.iter().map(|topic| Configured::Topic(topic.name.clone())).collect();
-    let denied = |error: Error| match &error {
-        Error::Kafka { code, .. } if code.is_denied() => {
-            tracing::info!(%error, "left out");
-            Ok(())
-        }
-        // An old broker, or kpipe's own, that does not know the request.
-        Error::Unsupported { .. } => {
-            tracing::info!(%error, "left out");
-            Ok(())
-        }
-        _ => Err(error),
-    };
     match admin.configs(&of) {
         Ok(found) => {
             for (of, mut configs) in found {
@@ -133,26 +128,38 @@ fn details(admin: &NativeAdmin, topics: &[Topic]) -> Result<Details> {
                 }
             }
         }
-        Err(error) => denied(error)?,
+        Err(error) => unless_denied(error)?,
     }
-    // A broker that is down has nothing to tell now.
+    // A broker that is down cannot be asked now.
     let alive = admin.alive()?;
     let replicas = topics.iter().flat_map(|t| &t.partitions).flat_map(|p| p.replicas.iter().flatten().copied());
     let brokers: BTreeSet<BrokerId> = replicas.filter(|id| alive.contains(id)).collect();
-    match admin.log_dirs(&brokers.into_iter().collect::<Vec<_>>()) {
-        Ok(dirs) => {
-            for (of, size) in dirs.into_iter().flat_map(|dir| dir.partitions) {
-                let largest = details.sizes.entry(of).or_default();
-                *largest = size.max(*largest);
+    for broker in brokers {
+        match admin.log_dirs(&[broker]) {
+            Ok(dirs) => {
+                for (of, size) in dirs.into_iter().flat_map(|dir| dir.partitions) {
+                    let largest = details.sizes.entry(of).or_default();
+                    *largest = size.max(*largest);
+                }
             }
+            Err(error) => unless_denied(error)?,
         }
-        Err(error) => denied(error)?,
     }
     Ok(details)
 }
 
+/// Leaves out what is denied, what an old broker does not support, and what a broker that just went down has.
+fn unless_denied(error: Error) -> Result<()> {
+    let is_denied = error.code().is_some_and(|code| code.is_denied());
+    if is_denied || error.is_transient() || matches!(error, Error::Unsupported { .. }) {
+        tracing::info!(%error, "left out");
+        return Ok(());
+    }
+    Err(error)
+}
+
 fn as_json(topic: &Topic, details: &Details) -> Value {
-    let mut value = serde_json::to_value(topic).unwrap_or_default();
+    let mut value = json!(topic);
     if let Some(partitions) = value["partitions"].as_array_mut() {
         for ((of, _), shown) in topic.named_partitions().zip(partitions) {
             if let Some(size) = details.sizes.get(&of) {
@@ -166,20 +173,24 @@ fn as_json(topic: &Topic, details: &Details) -> Value {
     value
 }
 
-pub(super) fn offsets(context: &Context, topics: &[Places], at: OffsetAt, json: bool) -> Result<()> {
+pub(super) fn offsets(context: &Context, topics: &[Places], at: OffsetAt, json: bool) -> Result<u8> {
     let admin = context.admin("topics offsets")?;
-    let places = named(topics, |topic| admin.partition_count(topic))?;
-    let found = admin.offsets_at(&places, at)?;
-    let offset = |of: &TopicPartition| found.get(of).copied().flatten();
+    let partitions = named(topics, |topic| admin.partition_count(topic))?;
+    let found = admin.offsets_at(&partitions, at)?;
+    let offset = |found: &Result<Option<i64>>| found.as_ref().ok().copied().flatten();
     if json {
-        let line =
-            |of: &TopicPartition| json!({ "topic": &*of.topic, "partition": of.partition, "offset": offset(of) });
-        return print_lines(places.iter().map(line));
+        print_lines(
+            found
+                .iter()
+                .map(|(of, found)| json!({ "topic": &*of.topic, "partition": of.partition, "offset": offset(found) })),
+        )?;
+    } else {
+        let mut table = table(&["TOPIC", "PARTITION", "OFFSET"]);
+        for (of, found) in &found {
+            table.add_row([of.topic.to_string(), of.partition.to_string(), or_dash(offset(found))]);
+        }
+        right_align(&mut table, 1..3);
+        print(&table.to_string())?;
     }
-    let mut table = table(&["TOPIC", "PARTITION", "OFFSET"]);
-    for of in &places {
-        table.add_row([of.topic.to_string(), of.partition.to_string(), or_dash(offset(of))]);
-    }
-    right_align(&mut table, 1..3);
-    print(&table.to_string())
+    Ok(report_incomplete(found.values().filter_map(|found| found.as_ref().err())))
 }

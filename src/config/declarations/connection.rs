@@ -15,7 +15,7 @@ properties! {
         Property::new("metadata.max.age.ms", Or(Millis(1..=INT), "10000"), "How often topics and partitions are looked up again")
             .also(&["topic.metadata.refresh.interval.ms"]);
     REQUEST_TIMEOUT: Or<Millis> =
-        Property::new("request.timeout.ms", Or(Millis(1..=INT), "5000"), "How long to wait for a response before retrying")
+        Property::new("request.timeout.ms", Or(Millis(1..=INT), "30000"), "How long to wait for a response before retrying")
             .also(&["socket.timeout.ms"])
             .flag("--request-timeout");
     RETRY_BACKOFF: Or<Millis> =

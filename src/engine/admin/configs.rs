@@ -1,5 +1,6 @@
 //! Configs of topics and brokers, with where each value comes from (KIP-133, KIP-226).
 
+use crate::error::Subject;
 use crate::record::BrokerId;
 use serde::Serialize;
 use std::fmt;
@@ -16,22 +17,21 @@ pub enum Configured {
 }
 
 impl Configured {
+    /// What errors about it name.
+    pub(crate) fn subject(&self) -> Subject {
+        match self {
+            Self::Topic(name) => Subject::TopicConfigs(name.as_str().into()),
+            Self::Broker(id) => Subject::BrokerConfigs(Some(*id)),
+            Self::AllBrokers => Subject::BrokerConfigs(None),
+        }
+    }
+
     /// The source of the values that are set on it itself.
     pub fn own_source(&self) -> ConfigSource {
         match self {
             Self::Topic(_) => ConfigSource::Topic,
             Self::Broker(_) => ConfigSource::Broker,
             Self::AllBrokers => ConfigSource::AllBrokers,
-        }
-    }
-}
-
-impl fmt::Display for Configured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Topic(name) => write!(f, "configs of topic {name}"),
-            Self::Broker(id) => write!(f, "configs of broker {id}"),
-            Self::AllBrokers => f.write_str("configs of all brokers"),
         }
     }
 }

@@ -238,7 +238,7 @@ impl Consumer for KafkaConsumer {
         if offsets.is_empty() {
             return Ok(Offsets::new());
         }
-        let deadline = Instant::now() + self.client.options.request_timeout.saturating_mul(4);
+        let deadline = Instant::now() + self.client.options.retry_limit();
         loop {
             let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(written.clone()) };
             let partitions = written.iter().map(|(of, at)| (of.clone(), at.offset)).collect();

@@ -48,12 +48,24 @@ impl Client {
         idle.map_or_else(|| Connection::open(&self.0.options, &self.0.stop), Ok)
     }
 
-    /// As [`crate::engine::Engine::topics`].
-    pub(super) fn topics(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+    /// Runs `work` on a connection that is idle afterward.
+    fn with_connection<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut connection = self.connection()?;
-        let topics = connection.topics(names, offsets)?;
+        let done = work(&mut connection)?;
         *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
-        Ok(topics)
+        Ok(done)
+    }
+
+    /// As [`crate::engine::Engine::topics`].
+    pub(super) fn topics(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
+        self.with_connection(|connection| connection.topics(names))
+    }
+
+    /// As [`crate::engine::Engine::fill_offsets`].
+    pub(super) fn fill_offsets(&self, topics: &mut [Topic]) -> Result<Vec<Error>> {
+        self.with_connection(|connection| {
+            Ok(topics.iter_mut().filter_map(|t| connection.fill_offsets(t).err()).collect())
+        })
     }
 }
 
@@ -79,7 +91,7 @@ impl Connection {
             let loaded = inner.load_metadata_all();
             let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, nobody waits
         });
-        let limit = options.connect_timeout + options.request_timeout;
+        let limit = options.connect_timeout + options.settle_limit();
         let brokers = options.brokers.join(", ");
         let cannot = |why: String| {
             Error::KafkaCrate(format!(
@@ -94,7 +106,7 @@ impl Connection {
         Ok(Self { inner, options: options.clone(), stop: stop.clone() })
     }
 
-    fn topics(&mut self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+    fn topics(&mut self, names: Option<&[String]>) -> Result<Vec<Topic>> {
         let mut all: Vec<String> = match names {
             Some(names) => names.to_vec(),
             None => self.inner.topics().names().map(str::to_owned).collect(),
@@ -103,20 +115,28 @@ impl Connection {
         let mut topics = Vec::new();
         for name in all {
             self.count(&name, false)?;
-            let first = if offsets { self.offsets(&name, FetchOffset::Earliest)? } else { HashMap::new() };
-            let next = if offsets { self.offsets(&name, FetchOffset::Latest)? } else { HashMap::new() };
             let partitions = self.partitions(&name).into_iter().map(|(partition, leader)| Partition {
                 partition,
                 leader,
                 replicas: None,
                 in_sync_replicas: None,
-                first_offset: first.get(&partition).copied(),
-                next_offset: next.get(&partition).copied(),
+                first_offset: None,
+                next_offset: None,
             });
             let partitions = partitions.collect();
             topics.push(Topic { name, internal: None, partitions });
         }
         Ok(topics)
+    }
+
+    fn fill_offsets(&mut self, topic: &mut Topic) -> Result<()> {
+        let first = self.offsets(&topic.name, FetchOffset::Earliest)?;
+        let next = self.offsets(&topic.name, FetchOffset::Latest)?;
+        for partition in &mut topic.partitions {
+            partition.first_offset = first.get(&partition.partition).copied();
+            partition.next_offset = next.get(&partition.partition).copied();
+        }
+        Ok(())
     }
 
     fn partitions(&self, topic: &str) -> Vec<(PartitionId, Option<BrokerId>)> {
@@ -143,7 +163,7 @@ impl Connection {
 
     /// The topic's partition count; with `create` the brokers may make it.
     fn count(&mut self, topic: &str, create: bool) -> Result<usize> {
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + self.options.settle_limit();
         loop {
             let partitions = self.partitions(topic);
             let ready = !partitions.is_empty() && partitions.iter().all(|(_, leader)| leader.is_some());
@@ -177,7 +197,7 @@ fn crate_client(options: &Options) -> KafkaClient {
     client.set_client_id(options.client_id.clone());
     client.set_group_offset_storage(Some(GroupOffsetStorage::Kafka));
     client.set_retry_backoff_time(options.retry_backoff);
-    let tries = options.request_timeout.as_millis() / options.retry_backoff.as_millis().max(1);
+    let tries = options.settle_limit().as_millis() / options.retry_backoff.as_millis().max(1);
     client.set_retry_max_attempts(tries as u32);
     client
 }

@@ -58,7 +58,7 @@ impl Client {
         let network = Arc::new(Network::start(stop)?);
         let cluster = network.run(Until::FirstSignal, Cluster::connect(options.clone()))?;
         Ok(match cluster {
-            cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster: Arc::from(cluster) }),
+            cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster }),
             cluster::Found::Old(reason) => Found::Old(reason),
         })
     }

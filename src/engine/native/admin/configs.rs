@@ -3,7 +3,7 @@
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::text;
 use crate::engine::{ConfigChange, ConfigEntry, ConfigSource, Configured};
-use crate::error::{Action, Result, Subject};
+use crate::error::{Action, Result};
 use crate::record::BrokerId;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -93,12 +93,7 @@ impl Cluster {
             let answer = connection.request(&DescribeConfigsRequest::default().with_resources(resources)).await?;
             for result in answer.results {
                 let of = Configured::from_wire(result.resource_type, &result.resource_name);
-                refusal(
-                    Action::LookUp,
-                    Subject::Configs(of.to_string()),
-                    result.error_code,
-                    result.error_message.as_ref(),
-                )?;
+                refusal(Action::DescribeConfigs, of.subject(), result.error_code, result.error_message.as_ref())?;
                 let config =
                     |config: kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| {
                         ConfigEntry {
@@ -131,7 +126,7 @@ impl Cluster {
             .with_configs(changes.iter().map(change).collect());
         let request =
             IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(only_check);
-        let subject = Subject::Configs(of.to_string());
+        let subject = of.subject();
         self.ask_controller(async |controller| {
             // A broker checks and applies its own.
             let connection = match of {

@@ -3,8 +3,8 @@
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{TopicInfo, topic_name};
 use crate::engine::native::net::Backoff;
-use crate::engine::{OffsetAt, Reassignment};
-use crate::error::{Action, Result, Subject, error_code};
+use crate::engine::{OffsetAt, Reassignment, no_such_partition};
+use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
@@ -15,7 +15,13 @@ use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId as WireBrokerId, CreatePartitionsRequest, DeleteRecordsRequest,
     ElectLeadersRequest, ListPartitionReassignmentsRequest,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How long a listing waits for the leaders of partitions.
+const PATIENCE: Duration = Duration::from_secs(5);
 use std::time::Instant;
 
 impl NativeAdmin {
@@ -24,21 +30,22 @@ impl NativeAdmin {
     /// # Errors
     /// It does not exist.
     pub fn partition_count(&self, topic: &str) -> Result<usize> {
-        let found = self.topics(Some(&[topic.to_owned()]), false)?;
+        let found = self.topics(Some(&[topic.to_owned()]))?;
         Ok(found.first().map_or(0, |topic| topic.partitions.len()))
     }
 
-    /// The offset of each partition at `at`; `None` where no record is so late.
+    /// The offset of each partition at `at`, `None` where no record is so late; or why it cannot be had now.
     ///
     /// # Errors
-    /// A partition does not exist, or has no leader.
+    /// A partition does not exist, or the cluster did not answer.
     pub fn offsets_at(
         &self,
         partitions: &[TopicPartition],
         at: OffsetAt,
-    ) -> Result<BTreeMap<TopicPartition, Option<Offset>>> {
-        let found = self.run(self.cluster().list_offsets(partitions, at, false))?;
-        Ok(found.into_iter().map(|(of, offset)| (of, (offset >= 0).then_some(offset))).collect())
+    ) -> Result<BTreeMap<TopicPartition, Result<Option<Offset>>>> {
+        let found = self.run(each_offset(&self.client.cluster, partitions, at))?;
+        let known = |offset: Offset| (offset >= 0).then_some(offset);
+        Ok(found.into_iter().map(|(of, offset)| (of, offset.map(known))).collect())
     }
 
     /// Gives a topic more partitions, `count` in all; with `only_check` the cluster only says whether it would.
@@ -125,9 +132,9 @@ impl Cluster {
         .await
     }
 
-    /// Waits until the brokers know what the controller has taken, up to the request timeout.
+    /// Waits until the brokers know what the controller has taken, but not for long.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + self.options.settle_limit();
         // The answer is known to come soon.
         let mut backoff = Backoff::new(self.options.retry_backoff / 4);
         while !known().await? && Instant::now() < deadline {
@@ -257,4 +264,51 @@ impl Cluster {
         })
         .await
     }
+}
+
+/// The offset of each partition at `at`, -1 where no record is so late. A partition without a leader, or with one that
+/// does not answer within [`PATIENCE`], costs only itself.
+///
+/// # Errors
+/// A partition does not exist, or the cluster did not answer.
+pub(super) async fn each_offset(
+    cluster: &Arc<Cluster>,
+    partitions: &[TopicPartition],
+    at: OffsetAt,
+) -> Result<BTreeMap<TopicPartition, Result<Offset>>> {
+    let names: BTreeSet<&str> = partitions.iter().map(|of| &*of.topic).collect();
+    let topics = cluster.existing_topics(&names.into_iter().collect::<Vec<_>>()).await?;
+    let topics: BTreeMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
+    let mut found = BTreeMap::new();
+    let mut led: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+    for of in partitions {
+        let infos = topics.get(&*of.topic).map_or(&[][..], |info| &info.partitions);
+        match infos.get(of.partition as usize).map(|info| info.leader) {
+            None => return Err(no_such_partition(of, infos.len())),
+            Some(None) => {
+                found.insert(of.clone(), Err(Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable)));
+            }
+            Some(Some(leader)) => led.entry(leader).or_default().push(of.clone()),
+        }
+    }
+    let mut asking = JoinSet::new();
+    for (leader, partitions) in led {
+        let cluster = cluster.clone();
+        asking.spawn(async move {
+            let answer = tokio::time::timeout(PATIENCE, cluster.list_offsets(&partitions, at, false)).await;
+            let timed_out = |_| Error::TimedOut { node: cluster.node(leader), limit: PATIENCE };
+            (partitions, answer.map_err(timed_out).and_then(|answer| answer))
+        });
+    }
+    while let Some(asked) = asking.join_next().await {
+        let (partitions, answer) = asked.map_err(|_| Error::TaskEnded("asking for offsets"))?;
+        for of in partitions {
+            let offset = answer.as_ref().map(|offsets| offsets.get(&of).copied()).map_err(Error::clone);
+            let missing = || Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition);
+            let offset = offset.and_then(|offset| offset.ok_or_else(missing));
+            let named = offset.map_err(|error| error.during(Action::LookUp, (&of).into()));
+            found.insert(of, named);
+        }
+    }
+    Ok(found)
 }

@@ -1,9 +1,10 @@
 //! Topics: list, describe, create, delete.
 
+use super::partitions::each_offset;
 use super::{Cluster, NativeAdmin, incomplete, refusal};
 use crate::engine::native::cluster::{PartitionInfo, TopicInfo, text, topic_name};
-use crate::engine::{NewTopic, Partition, Topic};
-use crate::error::{Action, Result, Subject};
+use crate::engine::{NewTopic, OffsetAt, Partition, Topic};
+use crate::error::{Action, Error, Result, Subject};
 use crate::record::{BrokerId, PartitionId, TopicPartition};
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
@@ -13,13 +14,39 @@ use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, CreateTopicsReq
 use std::sync::Arc;
 
 impl NativeAdmin {
-    /// The topics of `names`, or all that can be seen, by name; with `offsets`, first and next offset of each
-    /// partition too.
+    /// The topics of `names`, or all that can be seen, by name.
     ///
     /// # Errors
     /// A named topic does not exist or is denied, or the cluster did not answer.
-    pub fn topics(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
-        self.run(self.cluster().describe(names, offsets))
+    pub fn topics(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
+        self.run(self.cluster().describe(names))
+    }
+
+    /// Looks up first and next offset of all partitions. Returns why some stay unknown.
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub fn fill_offsets(&self, topics: &mut [Topic]) -> Result<Vec<Error>> {
+        let all: Vec<TopicPartition> = topics.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect();
+        let cluster = &self.client.cluster;
+        let bounds = async {
+            let (first, next) =
+                (each_offset(cluster, &all, OffsetAt::Earliest), each_offset(cluster, &all, OffsetAt::Latest));
+            tokio::try_join!(first, next)
+        };
+        let (mut first, mut next) = self.run(bounds)?;
+        let mut unknown = Vec::new();
+        for topic in topics {
+            let name: Arc<str> = topic.name.as_str().into();
+            for partition in &mut topic.partitions {
+                let of = TopicPartition::new(name.clone(), partition.partition);
+                match first.remove(&of).transpose().and_then(|first| Ok((first, next.remove(&of).transpose()?))) {
+                    Ok((first, next)) => (partition.first_offset, partition.next_offset) = (first, next),
+                    Err(error) => unknown.push(error),
+                }
+            }
+        }
+        Ok(unknown)
     }
 
     /// Creates a topic and waits until its leaders are known; with `only_check` the cluster only validates the request.
@@ -40,37 +67,22 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    async fn describe(&self, names: Option<&[String]>, offsets: bool) -> Result<Vec<Topic>> {
+    async fn describe(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
         let mut infos = match names {
-            Some(names) => self.existing_topics(names).await?,
+            Some(names) => self.existing_topics(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?,
             None => self.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
         };
         infos.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut topics: Vec<Topic> = infos.into_iter().map(topic).collect();
-        if offsets {
-            let led = topics.iter().flat_map(Topic::named_partitions).filter(|(_, p)| p.leader.is_some());
-            let led: Vec<TopicPartition> = led.map(|(of, _)| of).collect();
-            let (first, next) = self.bounds(&led, false).await?;
-            for topic in &mut topics {
-                let name: Arc<str> = topic.name.as_str().into();
-                for partition in &mut topic.partitions {
-                    let of = TopicPartition::new(name.clone(), partition.partition);
-                    partition.first_offset = first.get(&of).copied();
-                    partition.next_offset = next.get(&of).copied();
-                }
-            }
-        }
-        Ok(topics)
+        Ok(infos.into_iter().map(topic).collect())
     }
 
     /// Named topics as metadata has them now, with or without leaders; only those that do not exist are asked for
     /// again, for one that was just created is unknown to some brokers for a moment.
-    async fn existing_topics(&self, names: &[String]) -> Result<Vec<TopicInfo>> {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let answers = self.metadata(Some(&names), false).await?;
+    pub(super) async fn existing_topics(&self, names: &[&str]) -> Result<Vec<TopicInfo>> {
+        let answers = self.metadata(Some(names), false).await?;
         match answers.into_iter().map(|(_, topic)| topic).collect() {
             Ok(infos) => Ok(infos),
-            Err(_) => self.topics(&names, false).await,
+            Err(_) => self.topics(names, false).await,
         }
     }
 

@@ -13,19 +13,16 @@ use kafka_protocol::messages::alter_user_scram_credentials_request::{
 use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
 use kafka_protocol::messages::{AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest};
 
-/// RESOURCE_NOT_FOUND: the user has no credentials.
-const NO_SUCH_USER: i16 = 91;
-
 impl NativeAdmin {
     /// The credentials of all users, or of `users`.
     ///
     /// # Errors
-    /// The cluster refused, or a user has none.
+    /// The cluster refused, or a user has no credentials (RESOURCE_NOT_FOUND).
     pub fn users(&self, users: &[String]) -> Result<Vec<Credential>> {
         self.run(self.cluster().users(users))
     }
 
-    /// Gives `user` a password, hashed here `iterations` times: brokers never see it.
+    /// Sets the password of `user`, hashed here `iterations` times: brokers never see it.
     ///
     /// # Errors
     /// The cluster refused.
@@ -43,10 +40,10 @@ impl NativeAdmin {
         self.run(self.cluster().alter_user(user, &request))
     }
 
-    /// Takes a credential from `user`.
+    /// Deletes a credential of `user`.
     ///
     /// # Errors
-    /// The cluster refused, or there is none.
+    /// The cluster refused, or the user has no such credential.
     pub fn delete_password(&self, user: &str, hash: Hash) -> Result<()> {
         let deletion = ScramCredentialDeletion::default().with_name(text(user)).with_mechanism(hash.number());
         let request = AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]);
@@ -57,21 +54,15 @@ impl NativeAdmin {
 impl Cluster {
     async fn users(&self, users: &[String]) -> Result<Vec<Credential>> {
         let named = users.iter().map(|user| UserName::default().with_name(text(user))).collect();
-        // None named is all. Brokers that deny the request do not answer one without a list.
+        // Without names all are listed. Brokers that deny the request do not answer one without a list.
         let request = DescribeUserScramCredentialsRequest::default().with_users(Some(named));
         // With KRaft only the controller's view is complete at once.
         let answer = self.controller().await?.request(&request).await?;
         refusal(Action::ListUsers, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
         let mut found = Vec::new();
         for result in &answer.results {
-            if result.error_code == NO_SUCH_USER {
-                return Err(Error::Usage(format!(
-                    "user {} has no SCRAM credentials: see `kpipe cluster users list`",
-                    result.user
-                )));
-            }
             refusal(
-                Action::ListUsers,
+                Action::LookUp,
                 Subject::User(result.user.to_string()),
                 result.error_code,
                 result.error_message.as_ref(),

@@ -50,7 +50,7 @@ impl Committer {
     ) -> Self {
         let options = &cluster.options;
         // Longer than the membership takes to find out: it then loses the partitions, and goes on.
-        let limit = config.max_poll_interval + options.request_timeout.saturating_mul(4);
+        let limit = config.max_poll_interval + options.retry_limit();
         let commits = Arc::new(watch::Sender::new(Commits::new(options.retry_backoff, limit)));
         let task = Task {
             cluster: cluster.clone(),
@@ -65,7 +65,7 @@ impl Committer {
             commits,
             told: HashMap::new(),
             max_lead: config.max_commit_lead,
-            limits: (config.max_poll_interval, options.request_timeout.saturating_mul(4)),
+            limits: (config.max_poll_interval, options.retry_limit()),
             task: handle.spawn(task.run()).abort_handle(),
         }
     }

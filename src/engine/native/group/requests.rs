@@ -207,7 +207,7 @@ impl Requests {
                 .with_generation_id(identity.1)
                 .with_member_id(text(&identity.0))
                 .with_group_instance_id(me.instance());
-            let answer = me.ask(&request, i16::MAX, me.cluster.options.request_timeout).await;
+            let answer = me.ask(&request, i16::MAX, me.cluster.options.suspect_after()).await;
             Some(Event::Heartbeat(answer.and_then(|response| {
                 me.refuse(Action::Heartbeat, response.error_code, None)?;
                 Ok(HeartbeatAnswer::default())
@@ -236,7 +236,7 @@ impl Requests {
                 .with_server_assignor(self.config.server_assignor.as_deref().map(text))
                 .with_topic_partitions(Some(self.with_ids(owned)));
         }
-        let response = self.ask(&request, i16::MAX, self.cluster.options.request_timeout).await?;
+        let response = self.ask(&request, i16::MAX, self.cluster.options.suspect_after()).await?;
         let detail = response.error_message.map(|detail| detail.to_string());
         self.refuse(Action::Heartbeat, response.error_code, detail)?;
         let assignment = match response.assignment {

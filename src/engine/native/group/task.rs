@@ -120,7 +120,7 @@ impl Task {
                 Effect::Left => {
                     // Whoever waits for the member to leave waits for the request to be sent, but not long.
                     let all = async { while in_flight.join_next().await.is_some() {} };
-                    let _ = tokio::time::timeout(self.requests.cluster.options.request_timeout, all).await;
+                    let _ = tokio::time::timeout(self.requests.cluster.options.settle_limit(), all).await;
                     return Err(Ended);
                 }
                 effect => self.perform(effect, in_flight)?,

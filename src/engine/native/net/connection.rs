@@ -1,47 +1,21 @@
 //! One connection to one broker: requests go out as they come, answers are matched in order.
 
 use super::super::wire::message;
-use super::frame::{Broken, read_frame};
+use super::transport::{
+    Frame, Outgoing, Pending, Progress, Reading, Reply, Writing, drain, read_answers, write_requests,
+};
 use super::versions::Versions;
-use super::{Secured, sasl, tls};
 use crate::engine::{Observer, Options};
-use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
+use crate::error::{Disconnect, Error, Result, describe_io};
 use crate::record::Node;
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
-
-/// A longer answer is not believed: no fetch asks for as much.
-const MAX_ANSWER: usize = 256 << 20;
-/// Shorter parts of a frame are put together before they are written.
-const SMALL_PART: usize = 16 << 10;
-/// How much of an authenticated session is used before another connection takes its place.
-const SESSION_USED: f32 = 0.8;
-
-/// A request's parts, in order, after its header: big ones are written from where they are.
-pub type Frame = Vec<Bytes>;
-
-type Reading = Box<dyn AsyncRead + Send + Unpin>;
-type Writing = Box<dyn AsyncWrite + Send + Unpin>;
-type Reply = oneshot::Sender<Result<Bytes>>;
-type Pending = Arc<Mutex<VecDeque<(i32, Reply)>>>;
-
-struct Outgoing {
-    parts: Frame,
-    correlation: i32,
-    reply: Reply,
-    /// Whether the broker will answer; if not (acks=0), the reply is sent once the socket took the request.
-    answered: bool,
-}
 
 /// A connection; cheap to share, closes when the last share is dropped.
 #[derive(Debug)]
@@ -54,7 +28,15 @@ pub struct Connection {
     retires_at: OnceLock<Instant>,
     next_correlation: AtomicI32,
     client_id: StrBytes,
+    /// How long the broker may be silent before a request is given up, and before it is suspected.
     timeout: Duration,
+    suspect_after: Duration,
+    progress: Arc<Progress>,
+    /// What the progress was when the broker became suspect.
+    suspect_at: Mutex<Option<Instant>>,
+    /// Told when the broker becomes suspect.
+    suspected: Arc<Notify>,
+    pending: Pending,
     /// Why it is closed, once it is.
     closed: Arc<OnceLock<Error>>,
     tasks: [AbortHandle; 2],
@@ -69,45 +51,6 @@ pub struct Sent {
     since: Instant,
 }
 
-/// What answered at an address.
-#[derive(Debug)]
-pub enum Opened {
-    /// A broker that takes record batches v2.
-    Modern(Arc<Connection>),
-    /// A broker, perhaps, but an older one.
-    Old(OldBroker),
-}
-
-/// A broker that seems to be older than Kafka 0.11.
-#[derive(Debug, Clone)]
-pub struct OldBroker {
-    node: Node,
-    found: Age,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Age {
-    /// Before Kafka 0.10.
-    ClosesOnApiVersions,
-    /// Kafka 0.10.
-    OldVersions,
-}
-
-impl From<OldBroker> for Error {
-    fn from(old: OldBroker) -> Self {
-        Self::OldBroker(old.to_string())
-    }
-}
-
-impl std::fmt::Display for OldBroker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.found {
-            Age::ClosesOnApiVersions => write!(f, "{} closed the connection on ApiVersions", self.node),
-            Age::OldVersions => write!(f, "{} does not offer Produce v3 and Fetch v4 (before Kafka 0.11)", self.node),
-        }
-    }
-}
-
 impl Drop for Connection {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
@@ -115,78 +58,15 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to `node`, secured as `config` has it, and asks what the broker offers. `secured` was prepared from
-    /// `config`.
-    ///
-    /// # Errors
-    /// Nobody is there, or what is there is no broker.
-    pub async fn open(node: &Node, options: &Options, secured: &Secured) -> Result<Opened> {
-        let opened = Self::open_unobserved(node, options, secured).await;
-        options.observer.connected(node.id, opened.is_ok());
-        opened
-    }
-
-    async fn open_unobserved(node: &Node, options: &Options, secured: &Secured) -> Result<Opened> {
-        let address = &*node.address;
-        let cannot = |why: String| Error::Unreachable { node: node.clone(), why };
-        let limit = options.connect_timeout;
-        let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
-            Err(_) => return Err(cannot(format!("no connection within {limit:?}"))),
-            Ok(Err(e)) => return Err(cannot(describe_io(&e))),
-            Ok(Ok(stream)) => stream,
-        };
-        stream.set_nodelay(true).map_err(|e| cannot(describe_io(&e)))?;
-        let connection = match &secured.tls {
-            None => {
-                let (read, write) = stream.into_split();
-                Self::over(Box::new(read), Box::new(write), node.clone(), options)
-            }
-            Some(tls) => {
-                let shaken = tls::connect(tls.clone(), stream, node);
-                let stream = tokio::time::timeout(limit, shaken).await;
-                let stream = stream.map_err(|_| cannot(format!("no TLS handshake within {limit:?}")))??;
-                let (read, write) = tokio::io::split(stream);
-                Self::over(Box::new(read), Box::new(write), node.clone(), options)
-            }
-        };
-        tracing::debug!(broker = %node, "connected");
-
-        // A broker older than the version asked for answers in version 0 that it is.
-        let mut version = 3;
-        loop {
-            let request = ApiVersionsRequest::default()
-                .with_client_software_name(StrBytes::from_static_str("kpipe"))
-                .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-            let answer = match connection.exchange(&request, version, options.request_timeout).await {
-                Ok(answer) => answer,
-                Err(Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. }) => {
-                    return Ok(Opened::Old(OldBroker { node: node.clone(), found: Age::ClosesOnApiVersions }));
-                }
-                Err(e) => return Err(e),
-            };
-            match Versions::parse(answer, version) {
-                Err(Some(ResponseError::UnsupportedVersion)) if version > 0 => version = 0,
-                // Not even an error code of Kafka's.
-                Err(None | Some(ResponseError::Unknown(_))) => {
-                    return Err(Error::NotKafka { node: node.clone(), found: Foreign::FirstAnswer });
-                }
-                Err(Some(code)) => return Err(Error::kafka(Action::ApiVersions, Subject::Broker(node.clone()), code)),
-                Ok(versions) if versions.is_modern() => {
-                    // Set once, here.
-                    let _ = connection.versions.set(versions);
-                    if let Some(sasl) = &options.security.sasl
-                        && let Some(lifetime) = sasl::authenticate(&connection, sasl, secured.tokens.as_ref()).await?
-                    {
-                        let _ = connection.retires_at.set(Instant::now() + lifetime.mul_f32(SESSION_USED)); // as above
-                    }
-                    return Ok(Opened::Modern(Arc::new(connection)));
-                }
-                Ok(_) => return Ok(Opened::Old(OldBroker { node: node.clone(), found: Age::OldVersions })),
-            }
-        }
-    }
-
-    fn over(read: Reading, write: Writing, node: Node, options: &Options) -> Self {
+    /// Speaks over the halves of a socket, whose `progress` they note.
+    pub fn over(
+        read: Reading,
+        write: Writing,
+        progress: Arc<Progress>,
+        node: Node,
+        suspected: Arc<Notify>,
+        options: &Options,
+    ) -> Self {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let pending = Pending::default();
         let closed = Arc::new(OnceLock::new());
@@ -210,7 +90,7 @@ impl Connection {
             }
         });
         let reader = tokio::spawn({
-            let node = node.clone();
+            let (pending, node) = (pending.clone(), node.clone());
             async move { close(read_answers(read, pending, &node).await) }
         });
         Self {
@@ -222,9 +102,24 @@ impl Connection {
             next_correlation: AtomicI32::new(1),
             client_id: StrBytes::from_string(options.client_id.clone()),
             timeout: options.request_timeout,
+            suspect_after: options.suspect_after(),
+            progress,
+            suspect_at: Mutex::new(None),
+            suspected,
+            pending,
             closed,
             tasks: [writer.abort_handle(), reader.abort_handle()],
         }
+    }
+
+    /// Notes what the broker offers; once, before the first request but ApiVersions.
+    pub fn offers(&self, versions: Versions) {
+        let _ = self.versions.set(versions); // Err: it was noted before
+    }
+
+    /// Has another connection used from `at` on.
+    pub fn retire_at(&self, at: Instant) {
+        let _ = self.retires_at.set(at); // Err: it was noted before
     }
 
     /// Whether the broker still takes the requests of the `kafka` crate.
@@ -235,6 +130,12 @@ impl Connection {
     /// Whether requests can still be sent, and will be answered.
     pub fn is_open(&self) -> bool {
         self.closed.get().is_none() && self.retires_at.get().is_none_or(|at| Instant::now() < *at)
+    }
+
+    /// Whether a request has waited for so long, without a byte that moved, that the broker may be gone.
+    pub fn is_suspect(&self) -> bool {
+        let suspect_at = self.suspect_at.lock().unwrap_or_else(PoisonError::into_inner);
+        suspect_at.is_some_and(|at| self.progress.last() == at)
     }
 
     /// The broker.
@@ -269,7 +170,36 @@ impl Connection {
         self.request_within(request, cap, self.timeout).await
     }
 
-    /// [`Connection::request_capped`] whose answer may take up to `limit`.
+    /// [`Connection::request_capped`] of what another broker can answer as well: waits only until this one is suspect.
+    ///
+    /// # Errors
+    /// As there; the connection stays open after [`Error::TimedOut`].
+    pub async fn request_or_ask_elsewhere<R: Request>(&self, request: &R, cap: i16) -> Result<R::Response> {
+        let version = self.version::<R>(cap)?;
+        let answer = tokio::select! {
+            biased;
+            answer = self.exchange(request, version, self.timeout + self.suspect_after) => answer?,
+            () = self.silent_for(self.suspect_after) => {
+                self.suspect();
+                return Err(Error::TimedOut { node: self.node.clone(), limit: self.suspect_after });
+            }
+        };
+        self.decode::<R>(answer, version)
+    }
+
+    /// Waits until no byte has moved for `limit` from now on.
+    async fn silent_for(&self, limit: Duration) {
+        let since = Instant::now();
+        loop {
+            let at = since.max(self.progress.last()) + limit;
+            if at <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(at.into()).await;
+        }
+    }
+
+    /// [`Connection::request_capped`] that is given up when the broker is silent for `limit`.
     ///
     /// # Errors
     /// As there.
@@ -292,7 +222,11 @@ impl Connection {
         Error::Malformed { node: self.node.clone(), api: api::<R>(), why: why.to_string() }
     }
 
-    async fn exchange<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<Bytes> {
+    /// Sends `request` and waits for the body of the answer.
+    ///
+    /// # Errors
+    /// As [`Connection::answer`].
+    pub async fn exchange<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<Bytes> {
         let mut body = BytesMut::new();
         request.encode(&mut body, version).map_err(|e| unencodable::<R>(&e))?;
         let sent = self.begin::<R>(vec![body.freeze()], version)?;
@@ -312,7 +246,7 @@ impl Connection {
     /// Waits for the body of the answer to `sent`.
     ///
     /// # Errors
-    /// The connection broke, or the broker did not answer within `limit`.
+    /// The connection broke, or the broker was silent for `limit`: bytes that move, either way, renew it.
     pub async fn answer<R: Request>(&self, sent: Sent, version: i16, limit: Duration) -> Result<Bytes> {
         let mut answer = self.wait(sent, limit).await?;
         let header = R::Response::header_version(version);
@@ -322,7 +256,7 @@ impl Connection {
 
     async fn wait(&self, sent: Sent, limit: Duration) -> Result<Bytes> {
         let Sent { correlation, answer, api, since } = sent;
-        let answer = tokio::time::timeout(limit, answer).await;
+        let answer = self.unless_silent(answer, since, limit).await;
         let broker = &self.node;
         match &answer {
             Ok(Ok(Ok(answer))) => tracing::trace!(%broker, correlation, bytes = answer.len(), "answer"),
@@ -335,14 +269,54 @@ impl Connection {
                 answer
             }
             Ok(Err(_)) => Err(self.why_closed()),
-            Err(_) => {
-                // An answer may still come; nobody could tell it from the next one's delay. Start anew.
-                let error = Error::TimedOut { node: self.node.clone(), limit };
-                let error = self.closed.get_or_init(|| error).clone();
-                self.tasks.iter().for_each(AbortHandle::abort);
-                Err(error)
+            // An answer may still come; nobody could tell it from the next one's delay. Start again.
+            Err(_) => Err(self.close(Error::TimedOut { node: self.node.clone(), limit })),
+        }
+    }
+
+    /// Waits for `answer`, until the connection has been silent for `limit`; marks the broker as suspect before.
+    async fn unless_silent<T>(
+        &self,
+        mut answer: oneshot::Receiver<T>,
+        since: Instant,
+        limit: Duration,
+    ) -> Result<Result<T, oneshot::error::RecvError>, Silent> {
+        // What a limit exceeds the common one by, the broker may wait for: records to be fetched, members to join.
+        let suspect_after = limit.saturating_sub(self.timeout) + self.suspect_after;
+        loop {
+            let silent_since = since.max(self.progress.last());
+            let silent = silent_since.elapsed();
+            let suspect = silent >= suspect_after;
+            if suspect {
+                self.suspect();
+            }
+            if silent >= limit {
+                return Err(Silent);
+            }
+            let next = silent_since + if suspect { limit } else { suspect_after.min(limit) };
+            if let Ok(answer) = tokio::time::timeout_at(next.into(), &mut answer).await {
+                return Ok(answer);
             }
         }
+    }
+
+    /// Marks the broker as suspect until bytes move again.
+    fn suspect(&self) {
+        if !self.is_suspect() {
+            *self.suspect_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.progress.last());
+            tracing::info!(broker = %self.node, "the broker is silent");
+            self.suspected.notify_one();
+        }
+    }
+
+    /// Closes the connection because of `error`, unless it was closed before; returns why it was closed.
+    pub fn close(&self, error: Error) -> Error {
+        let error = self.closed.get_or_init(|| error).clone();
+        self.tasks.iter().for_each(AbortHandle::abort);
+        for (_, reply) in drain(&self.pending) {
+            let _ = reply.send(Err(error.clone())); // Err: nobody waits for it any more
+        }
+        error
     }
 
     /// Queues a request that the broker does not answer (Produce with acks=0); [`Connection::written`] waits until
@@ -359,7 +333,7 @@ impl Connection {
     /// Waits until the socket has taken `sent`.
     ///
     /// # Errors
-    /// The connection broke, or the broker took nothing within `limit`.
+    /// The connection broke, or the broker took nothing for `limit`.
     pub async fn written(&self, sent: Sent, limit: Duration) -> Result<()> {
         self.wait(sent, limit).await.map(drop)
     }
@@ -393,6 +367,9 @@ impl Connection {
     }
 }
 
+/// No byte moved for too long.
+struct Silent;
+
 fn api<R: Request>() -> ApiKey {
     // The schemas implement `Request` for keys of their own enum only.
     ApiKey::try_from(R::KEY).unwrap_or(ApiKey::ApiVersions)
@@ -400,93 +377,4 @@ fn api<R: Request>() -> ApiKey {
 
 fn unencodable<R: Request>(why: &dyn std::fmt::Display) -> Error {
     Error::Usage(format!("a request of {:?} cannot be encoded: {why}", api::<R>()))
-}
-
-fn drain(pending: &Pending) -> VecDeque<(i32, Reply)> {
-    std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-async fn write_requests(
-    mut socket: Writing,
-    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
-    pending: Pending,
-) -> std::io::Result<()> {
-    let mut small = BytesMut::new();
-    while let Some(request) = outgoing.recv().await {
-        let mut written = None;
-        if request.answered {
-            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.push_back((request.correlation, request.reply));
-        } else {
-            written = Some(request.reply);
-        }
-        for part in request.parts {
-            if part.len() < SMALL_PART {
-                small.extend_from_slice(&part);
-                continue;
-            }
-            socket.write_all(&small).await?;
-            small.clear();
-            socket.write_all(&part).await?;
-        }
-        if !small.is_empty() {
-            socket.write_all(&small).await?;
-            small.clear();
-        }
-        socket.flush().await?;
-        if let Some(written) = written {
-            let _ = written.send(Ok(Bytes::new())); // Err: nobody waits for it any more
-        }
-    }
-    Ok(())
-}
-
-/// Hands each answer to who waits for it; returns why that ended.
-async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Error {
-    let disconnected = |why| Error::Disconnected { node: node.clone(), why };
-    let mut socket = BufReader::with_capacity(16 << 10, socket);
-    let mut answers = 0;
-    loop {
-        let answer = match read_frame(&mut socket, MAX_ANSWER).await {
-            Ok(answer) => answer,
-            Err(Broken::HungUp)
-                if answers == 1 && !pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>
-            {
-                return disconnected(Disconnect::AfterApiVersions);
-            }
-            Err(Broken::HungUp) if answers == 0 => return disconnected(Disconnect::BeforeFirstAnswer),
-            Err(broken) => return explain(&broken, node),
-        };
-        let next = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some((correlation, reply)) = next else {
-            return disconnected(Disconnect::Unasked);
-        };
-        let got = answer.first_chunk().map(|id| i32::from_be_bytes(*id));
-        if got != Some(correlation) {
-            // Who waits for it shall hear why, like all others.
-            pending.lock().unwrap_or_else(PoisonError::into_inner).push_front((correlation, reply));
-            return disconnected(Disconnect::Unasked);
-        }
-        // Err: nobody waits for it any more.
-        let _ = reply.send(Ok(answer));
-        answers += 1;
-    }
-}
-
-/// Why a connection brought no answer.
-fn explain(broken: &Broken, node: &Node) -> Error {
-    let foreign = |found| Error::NotKafka { node: node.clone(), found };
-    let why = match broken {
-        Broken::HungUp => Disconnect::Closed,
-        Broken::MidFrame => Disconnect::MidFrame,
-        Broken::Length([b'H', b'T', b'T', b'P']) => return foreign(Foreign::Http),
-        Broken::Length([0x15, 3, _, _]) => return foreign(Foreign::Tls),
-        Broken::Length(len) => return foreign(Foreign::Length(u32::from_be_bytes(*len))),
-        Broken::Io(e) => match tls::explain(e) {
-            // With TLS 1.3 a broker refuses a client's certificate only now.
-            Some(why) => return Error::Security(format!("TLS with {node}: {why}")),
-            None => Disconnect::Receiving(describe_io(e)),
-        },
-    };
-    Error::Disconnected { node: node.clone(), why }
 }

@@ -1,49 +1,31 @@
 //! Sockets: pipelined connections to brokers, the thread they live on, and how long to wait before a retry.
 
+mod addresses;
 mod connection;
+mod dialer;
 mod frame;
 mod oauth;
 pub mod retry;
 mod sasl;
 mod scram;
+#[cfg(test)]
+mod tests;
 mod tls;
+mod transport;
 mod versions;
 
-pub use connection::{Connection, Frame, OldBroker, Opened};
+pub use connection::Connection;
+pub use dialer::{Dialer, OldBroker, Opened};
 pub use retry::{Backoff, Outage, Retry, backoff};
 pub use scram::Hash;
+pub use transport::Frame;
 
-use crate::engine::Options;
-use crate::engine::security::{Sasl, Security};
 use crate::error::{Error, Result};
 use crate::signal::{Stop, Until, Waker};
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-
-/// What all connections to a cluster share: how they are secured.
-#[derive(Debug, Default)]
-pub struct Secured {
-    tls: Option<Arc<rustls::ClientConfig>>,
-    tokens: Option<oauth::Tokens>,
-}
-
-impl Secured {
-    /// Prepares what `config` asks for.
-    ///
-    /// # Errors
-    /// A certificate or key is of no use.
-    pub fn prepare(options: &Options) -> Result<Self> {
-        let Security { tls, sasl } = &options.security;
-        let tokens = match sasl {
-            Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, options.request_timeout)?),
-            _ => None,
-        };
-        Ok(Self { tls: tls.as_ref().map(tls::prepare).transpose()?, tokens })
-    }
-}
 
 /// The network's own thread: sockets and timers run there, compression on its blocking pool.
 #[derive(Debug)]

@@ -128,6 +128,17 @@ impl Retry {
         self
     }
 
+    /// Ends at `deadline`.
+    pub fn until_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// When it ends.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Calls `attempt` until it succeeds.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::super::net::Retry;
 use super::queue::ProducerId;
 use crate::engine::{TransactionConfig, TransactionEnd};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
+use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
@@ -78,7 +79,7 @@ pub(super) async fn take(
         // Any broker gives one that belongs to no transaction.
         None => {
             let ask = || async {
-                let response = cluster.any().await?.request(&request).await?;
+                let (response, _) = cluster.ask_any(&request, i16::MAX).await?;
                 refusal(&response).map_or(Ok(response), Err)
             };
             retry.run(ask).await?
@@ -111,11 +112,15 @@ pub(super) async fn add_partitions(
         .with_v3_and_below_producer_epoch(producer.epoch)
         .with_v3_and_below_topics(topics.collect());
     let refusal = |response: &AddPartitionsToTxnResponse| {
-        let results = response.results_by_topic_v3_and_below.iter().flat_map(|t| &t.results_by_partition);
+        let failed = response.results_by_topic_v3_and_below.iter().flat_map(|topic| {
+            let of = |index| TopicPartition::new(topic.name.as_str(), index);
+            let failed = move |index, code| Some((error_code(code)?, of(index)));
+            topic.results_by_partition.iter().filter_map(move |p| failed(p.partition_index, p.partition_error_code))
+        });
         // Partitions that are fine fail with OPERATION_NOT_ATTEMPTED beside one that is not.
-        let mut codes: Vec<ResponseError> = results.filter_map(|p| error_code(p.partition_error_code)).collect();
-        codes.sort_by_key(|&code| code == ResponseError::OperationNotAttempted);
-        codes.first().map(|&code| Error::kafka(Action::AddPartitions, Subject::TransactionalId(id.to_owned()), code))
+        let (code, partition) = failed.min_by_key(|(code, _)| *code == ResponseError::OperationNotAttempted)?;
+        let subject = Subject::TransactionPartition { transactional_id: id.to_owned(), partition };
+        Some(Error::kafka(Action::AddPartitions, subject, code))
     };
     let retry = retry(cluster, deadline);
     cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_ADD_PARTITIONS, retry, refusal).await.map(drop)

@@ -1,0 +1,108 @@
+//! Which broker coordinates a group or a transaction, and requests to it.
+
+use super::{Cluster, Lane, text};
+use crate::engine::native::net::{Connection, Retry};
+use crate::error::{Action, Error, Result, Subject, error_code};
+use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use kafka_protocol::messages::{ApiKey, FindCoordinatorResponse};
+use kafka_protocol::protocol::Request;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// From v4 on FindCoordinator asks for several keys at once (KIP-699, Kafka 3.0); one is all that is needed.
+const LAST_FIND_ONE: i16 = 3;
+
+/// What has a coordinator; the numbers are FindCoordinator's key types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::engine::native) enum Coordinated {
+    Group = 0,
+    Transaction = 1,
+}
+
+impl Coordinated {
+    fn subject(self, key: &str) -> Subject {
+        match self {
+            Self::Group => Subject::Group(key.to_owned()),
+            Self::Transaction => Subject::TransactionalId(key.to_owned()),
+        }
+    }
+}
+
+impl Cluster {
+    /// The broker that coordinates a group or a transactional id; asked for once, until it is forgotten.
+    pub(in crate::engine::native) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<i32> {
+        if let Some(known) = self.state().coordinators.get(&(of, key.to_owned())) {
+            return Ok(*known);
+        }
+        let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(of as i8);
+        let ask = || async {
+            let (response, connection) = self.ask_any(&request, LAST_FIND_ONE).await?;
+            let Some(code) = error_code(response.error_code) else { return found(response, &connection) };
+            let detail = response.error_message.map(|text| text.to_string()).filter(|text| !text.is_empty());
+            Err(Error::Kafka { action: Action::FindCoordinator, subject: of.subject(key), code, detail })
+        };
+        let (id, address) = self.retry().run(ask).await?;
+        let mut state = self.state();
+        state.brokers.entry(id).or_insert(address);
+        state.coordinators.insert((of, key.to_owned()), id);
+        Ok(id)
+    }
+
+    /// The connection to that broker that is used for `lane`.
+    pub(in crate::engine::native) async fn coordinator_on(
+        &self,
+        of: Coordinated,
+        key: &str,
+        lane: Lane,
+    ) -> Result<Arc<Connection>> {
+        self.broker_on(self.coordinator(of, key).await?, lane).await
+    }
+
+    /// Has the coordinator looked up again, for it moved or does not answer.
+    pub(in crate::engine::native) fn forget_coordinator(&self, of: Coordinated, key: &str) {
+        self.state().coordinators.remove(&(of, key.to_owned()));
+    }
+
+    /// Asks the coordinator of `key`, in no newer version than `cap`, again while it moves or loads; `refusal` finds
+    /// the error in an answer.
+    ///
+    /// # Errors
+    /// One that no retry mends, or the last when `retry` ends.
+    pub(in crate::engine::native) async fn ask_coordinator<R: Request>(
+        &self,
+        of: Coordinated,
+        key: &str,
+        request: &R,
+        cap: i16,
+        retry: Retry,
+        refusal: impl Fn(&R::Response) -> Option<Error>,
+    ) -> Result<R::Response> {
+        let deadline = retry.deadline();
+        let ask = || async {
+            let answer = async {
+                let connection = self.coordinator_on(of, key, Lane::Main).await?;
+                let left = deadline.saturating_duration_since(Instant::now()).max(self.options.suspect_after());
+                let limit = self.options.request_timeout.min(left);
+                let response = connection.request_within(request, cap, limit).await?;
+                refusal(&response).map_or(Ok(response), Err)
+            };
+            answer.await.inspect_err(|error| {
+                if error.is_transient() {
+                    self.forget_coordinator(of, key);
+                }
+            })
+        };
+        retry.run(ask).await
+    }
+}
+
+/// The coordinator that an answer names, and its address.
+fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(i32, String)> {
+    let (id, host, port) = (response.node_id.0, response.host, response.port);
+    if id < 0 || host.is_empty() || !(1..=65535).contains(&port) {
+        let (node, api) = (connection.node().clone(), ApiKey::FindCoordinator);
+        let why = format!("broker {id} at {:?}, port {port}, cannot be the coordinator", host.as_str());
+        return Err(Error::Malformed { node, api, why });
+    }
+    Ok((id, format!("{host}:{port}")))
+}

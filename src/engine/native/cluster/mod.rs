@@ -1,0 +1,239 @@
+//! Who leads what: brokers, topics, leaders and coordinators, and a connection to each broker in use.
+//!
+//! This file holds the connections; [`metadata`] asks for topics and brokers, [`coordinators`] for coordinators,
+//! [`offsets`] for a partition's offsets, and [`asked`] holds answers against what was asked.
+
+mod asked;
+mod coordinators;
+mod metadata;
+mod offsets;
+mod suspects;
+
+pub(super) use asked::Asked;
+pub(super) use coordinators::Coordinated;
+pub(super) use metadata::{PartitionInfo, TopicAnswer, TopicInfo};
+
+use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
+use crate::engine::Options;
+use crate::error::{Error, Result};
+use crate::record::{BrokerId, Node};
+use kafka_protocol::messages::{GroupId, TopicName};
+use kafka_protocol::protocol::{Request, StrBytes};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::Mutex as AsyncMutex;
+
+/// So many brokers are asked in turn for what any of them can answer, before the answer is given up for now.
+const ASK_ANY: usize = 3;
+
+/// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
+/// fetch for records or a member for the others, holds up all that comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    Main,
+    Fetch,
+    Membership,
+}
+
+/// A connection in use or not yet made. The lock is held while connecting, so that it is made once.
+type Slot = Arc<AsyncMutex<Option<Arc<Connection>>>>;
+
+/// The cluster as it is known.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) options: Options,
+    dialer: Dialer,
+    state: Mutex<State>,
+    /// To the one of the bootstrap list that answered.
+    bootstrap: Slot,
+    /// Whether a broker was reached where metadata says it is.
+    advertised_reached: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `host:port` by broker id.
+    brokers: HashMap<i32, String>,
+    slots: HashMap<(i32, Lane), Slot>,
+    /// Of groups and transactional ids, as far as they were asked for.
+    coordinators: HashMap<(Coordinated, String), i32>,
+    /// Brokers whose names do not resolve, as far as that was reported.
+    unresolved: Vec<i32>,
+}
+
+/// What was found at the bootstrap addresses.
+pub(super) enum Found {
+    Modern(Arc<Cluster>),
+    Old(OldBroker),
+}
+
+impl Cluster {
+    /// Connects to the first of the bootstrap list that answers.
+    pub(super) async fn connect(options: Options) -> Result<Found> {
+        let dialer = Dialer::prepare(&options)?;
+        Ok(match bootstrap(&options, &dialer).await? {
+            Opened::Modern(connection) => {
+                let cluster = Arc::new(Self {
+                    options,
+                    dialer,
+                    state: Mutex::default(),
+                    bootstrap: Arc::new(AsyncMutex::new(Some(connection))),
+                    advertised_reached: AtomicBool::new(false),
+                });
+                tokio::spawn(suspects::watch(Arc::downgrade(&cluster), cluster.dialer.suspected().clone()));
+                Found::Modern(cluster)
+            }
+            Opened::Old(reason) => Found::Old(reason),
+        })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A broker as messages name it.
+    pub(super) fn node(&self, broker: i32) -> Node {
+        let address = self.state().brokers.get(&broker).map(|address| address.as_str().into());
+        Node { id: Some(BrokerId(broker)), address: address.unwrap_or_else(|| "".into()) }
+    }
+
+    /// Whether metadata lists a broker.
+    pub(super) fn knows(&self, id: i32) -> bool {
+        self.state().brokers.contains_key(&id)
+    }
+
+    /// The main connection to a broker, made if need be.
+    pub(super) async fn broker(&self, id: i32) -> Result<Arc<Connection>> {
+        self.broker_on(id, Lane::Main).await
+    }
+
+    /// The connection to a broker that is used for `lane`, made if need be.
+    pub(super) async fn broker_on(&self, id: i32, lane: Lane) -> Result<Arc<Connection>> {
+        let (slot, node) = {
+            let mut state = self.state();
+            let Some(address) = state.brokers.get(&id) else { return Err(Error::UnknownBroker(BrokerId(id))) };
+            let node = Node { id: Some(BrokerId(id)), address: address.as_str().into() };
+            (state.slots.entry((id, lane)).or_default().clone(), node)
+        };
+        let mut slot = slot.lock().await;
+        if let Some(open) = slot.as_ref().filter(|c| c.is_open()) {
+            return Ok(open.clone());
+        }
+        match self.dialer.open(&node, &self.options).await {
+            Ok(Opened::Modern(connection)) => {
+                self.advertised_reached.store(true, Ordering::Relaxed);
+                self.state().unresolved.retain(|broker| *broker != id);
+                Ok(slot.insert(connection).clone())
+            }
+            Ok(Opened::Old(old)) => Err(old.into()),
+            Err(Error::Unresolved { .. }) => Err(self.unresolved(id, &node)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A broker advertises a name that does not resolve: reported at once, each time this begins.
+    fn unresolved(&self, id: i32, node: &Node) -> Error {
+        let error = Error::AdvertisedListener {
+            broker: BrokerId(id),
+            address: node.address.to_string(),
+            bootstrap: self.options.brokers.join(","),
+            others_reached: self.advertised_reached.load(Ordering::Relaxed),
+        };
+        let mut state = self.state();
+        if error.is_transient() && !state.unresolved.contains(&id) {
+            state.unresolved.push(id);
+            tracing::warn!("{error}");
+        }
+        error
+    }
+
+    /// A connection to any broker that is not suspect: one that is open, else a known broker, else the bootstrap list.
+    pub(super) async fn any(&self) -> Result<Arc<Connection>> {
+        let is_well = |connection: &Arc<Connection>| connection.is_open() && !connection.is_suspect();
+        let (slots, known): (Vec<Slot>, Vec<i32>) = {
+            let state = self.state();
+            let main = state.slots.iter().filter(|((_, lane), _)| *lane == Lane::Main);
+            (main.map(|(_, slot)| slot.clone()).collect(), state.brokers.keys().copied().collect())
+        };
+        for slot in slots {
+            // A slot that is locked is being connected: not open now.
+            if let Ok(Some(open)) = slot.try_lock().map(|slot| slot.clone().filter(is_well)) {
+                return Ok(open);
+            }
+        }
+        let mut first = self.bootstrap.lock().await;
+        if let Some(open) = first.as_ref().filter(|open| is_well(open)) {
+            return Ok(open.clone());
+        }
+        for id in known {
+            if let Ok(connection) = self.broker(id).await
+                && is_well(&connection)
+            {
+                return Ok(connection);
+            }
+        }
+        match bootstrap(&self.options, &self.dialer).await? {
+            Opened::Modern(connection) => Ok(first.insert(connection).clone()),
+            Opened::Old(old) => Err(old.into()),
+        }
+    }
+
+    /// Asks a broker for what any of them can answer, in no newer version than `cap`; another one when it is silent.
+    /// Returns the answer and the connection that it came from.
+    pub(super) async fn ask_any<R: Request>(&self, request: &R, cap: i16) -> Result<(R::Response, Arc<Connection>)> {
+        let mut asked = 0;
+        loop {
+            let connection = self.any().await?;
+            asked += 1;
+            match connection.request_or_ask_elsewhere(request, cap).await {
+                Err(error @ Error::TimedOut { .. }) if asked < ASK_ANY => {
+                    tracing::info!(error_name = error.name(), %error, "asking another broker");
+                }
+                answer => return Ok((answer?, connection)),
+            }
+        }
+    }
+
+    /// Repeats a request for as long as a leader or coordinator may take to move.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::until(Instant::now() + self.options.retry_limit(), &self.options)
+    }
+}
+
+/// Text as the schemas want it.
+pub(super) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// A topic's name as the schemas want it.
+pub(super) fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+/// A group's id as the schemas want it.
+pub(super) fn group_id(id: &str) -> GroupId {
+    GroupId(text(id))
+}
+
+async fn bootstrap(options: &Options, dialer: &Dialer) -> Result<Opened> {
+    let mut failures = Vec::new();
+    let mut old = None;
+    for address in &options.brokers {
+        match dialer.open(&Node::bootstrap(address), options).await {
+            Ok(modern @ Opened::Modern(_)) => return Ok(modern),
+            Ok(Opened::Old(found)) => old = Some(found),
+            // The next would fail in the same way.
+            Err(error @ (Error::Security(_) | Error::Usage(_))) => return Err(error),
+            Err(error) => {
+                tracing::info!(error_name = error.name(), %error, "trying the next of the bootstrap brokers");
+                failures.push(error);
+            }
+        }
+    }
+    match old {
+        Some(found) => Ok(Opened::Old(found)),
+        None => Err(Error::NoBootstrap(failures)),
+    }
+}

@@ -1,0 +1,180 @@
+//! Opening connections: addresses, TLS, what the broker offers, SASL.
+
+use super::addresses::{Addresses, NoConnection};
+use super::connection::Connection;
+use super::transport::{Progress, Watched};
+use super::versions::Versions;
+use super::{oauth, sasl, tls};
+use crate::engine::Options;
+use crate::engine::security::{Sasl, Security};
+use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
+use crate::record::Node;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::protocol::StrBytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// How much of an authenticated session is used before another connection takes its place.
+const SESSION_USED: f32 = 0.8;
+
+/// What answered at an address.
+#[derive(Debug)]
+pub enum Opened {
+    /// A broker that takes record batches v2.
+    Modern(Arc<Connection>),
+    /// A broker, perhaps, but an older one.
+    Old(OldBroker),
+}
+
+/// A broker that seems to be older than Kafka 0.11.
+#[derive(Debug, Clone)]
+pub struct OldBroker {
+    node: Node,
+    found: Age,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Age {
+    /// Before Kafka 0.10.
+    ClosesOnApiVersions,
+    /// Kafka 0.10.
+    OldVersions,
+}
+
+impl From<OldBroker> for Error {
+    fn from(old: OldBroker) -> Self {
+        Self::OldBroker(old.to_string())
+    }
+}
+
+impl std::fmt::Display for OldBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.found {
+            Age::ClosesOnApiVersions => write!(f, "{} closed the connection on ApiVersions", self.node),
+            Age::OldVersions => write!(f, "{} does not offer Produce v3 and Fetch v4 (before Kafka 0.11)", self.node),
+        }
+    }
+}
+
+/// Opens connections to a cluster's brokers, and holds what they share.
+#[derive(Debug)]
+pub struct Dialer {
+    tls: Option<Arc<rustls::ClientConfig>>,
+    tokens: Option<oauth::Tokens>,
+    addresses: Addresses,
+    /// Told when a broker has been silent for too long.
+    suspected: Arc<Notify>,
+}
+
+impl Dialer {
+    /// Prepares what `options` asks for.
+    ///
+    /// # Errors
+    /// A certificate or key is of no use.
+    pub fn prepare(options: &Options) -> Result<Self> {
+        let Security { tls, sasl } = &options.security;
+        let tokens = match sasl {
+            Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, options.request_timeout)?),
+            _ => None,
+        };
+        let tls = tls.as_ref().map(tls::prepare).transpose()?;
+        Ok(Self { tls, tokens, addresses: Addresses::default(), suspected: Arc::default() })
+    }
+
+    /// Told whenever a broker has been silent for too long.
+    pub fn suspected(&self) -> &Arc<Notify> {
+        &self.suspected
+    }
+
+    /// Connects to `node` and asks what the broker offers. `self` was prepared from `options`.
+    ///
+    /// # Errors
+    /// Nobody is there, or what is there is not a broker.
+    pub async fn open(&self, node: &Node, options: &Options) -> Result<Opened> {
+        let opened = match self.connect(node, options).await {
+            Ok((connection, address)) => self.introduce(connection, address, options).await,
+            Err(error) => Err(error),
+        };
+        options.observer.connected(node.id, opened.is_ok());
+        opened
+    }
+
+    async fn connect(&self, node: &Node, options: &Options) -> Result<(Connection, SocketAddr)> {
+        let cannot = |why: String| Error::Unreachable { node: node.clone(), why };
+        let limit = options.connect_timeout;
+        let stream = tokio::time::timeout(limit, self.addresses.connect(&node.address)).await;
+        let (stream, address) = match stream.map_err(|_| cannot(format!("no connection within {limit:?}")))? {
+            Ok(connected) => connected,
+            Err(NoConnection::Unresolved(e)) => {
+                return Err(Error::Unresolved { node: node.clone(), why: describe_io(&e) });
+            }
+            Err(NoConnection::Failed(e)) => return Err(cannot(describe_io(&e))),
+        };
+        stream.set_nodelay(true).map_err(|e| cannot(describe_io(&e)))?;
+        let progress = Arc::new(Progress::new());
+        let (node, suspected) = (node.clone(), self.suspected.clone());
+        let connection = match &self.tls {
+            None => {
+                let (read, write) = tokio::io::split(Watched::new(stream, &progress));
+                Connection::over(Box::new(read), Box::new(write), progress, node, suspected, options)
+            }
+            Some(tls) => {
+                let shaken = tokio::time::timeout(limit, tls::connect(tls.clone(), stream, &node)).await;
+                let stream = shaken.map_err(|_| {
+                    self.addresses.demote(address);
+                    cannot(format!("no TLS handshake within {limit:?}"))
+                })??;
+                let (read, write) = tokio::io::split(Watched::new(stream, &progress));
+                Connection::over(Box::new(read), Box::new(write), progress, node, suspected, options)
+            }
+        };
+        tracing::debug!(broker = %connection.node(), %address, "connected");
+        Ok((connection, address))
+    }
+
+    /// Asks what the broker offers, and authenticates.
+    async fn introduce(&self, connection: Connection, address: SocketAddr, options: &Options) -> Result<Opened> {
+        let node = connection.node().clone();
+        // A broker older than the version asked for answers in version 0 that it is.
+        let mut version = 3;
+        loop {
+            let request = ApiVersionsRequest::default()
+                .with_client_software_name(StrBytes::from_static_str("kpipe"))
+                .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+            let answer = match connection.exchange(&request, version, options.suspect_after()).await {
+                Ok(answer) => answer,
+                Err(Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. }) => {
+                    return Ok(Opened::Old(OldBroker { node, found: Age::ClosesOnApiVersions }));
+                }
+                Err(error) => {
+                    if matches!(error, Error::TimedOut { .. }) {
+                        self.addresses.demote(address);
+                    }
+                    return Err(error);
+                }
+            };
+            match Versions::parse(answer, version) {
+                Err(Some(ResponseError::UnsupportedVersion)) if version > 0 => version = 0,
+                // Not even an error code of Kafka's.
+                Err(None | Some(ResponseError::Unknown(_))) => {
+                    return Err(Error::NotKafka { node, found: Foreign::FirstAnswer });
+                }
+                Err(Some(code)) => return Err(Error::kafka(Action::ApiVersions, Subject::Broker(node), code)),
+                Ok(versions) if versions.is_modern() => {
+                    connection.offers(versions);
+                    if let Some(sasl) = &options.security.sasl
+                        && let Some(lifetime) = sasl::authenticate(&connection, sasl, self.tokens.as_ref()).await?
+                    {
+                        connection.retire_at(Instant::now() + lifetime.mul_f32(SESSION_USED));
+                    }
+                    self.addresses.answered(address);
+                    return Ok(Opened::Modern(Arc::new(connection)));
+                }
+                Ok(_) => return Ok(Opened::Old(OldBroker { node, found: Age::OldVersions })),
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The two halves of a socket: one task writes requests as they come, one reads answers in their order.
+
+use super::frame::{Broken, read_frame};
+use super::tls;
+use crate::error::{Disconnect, Error, Foreign, Result, describe_io};
+use crate::record::Node;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
+use tokio::sync::{mpsc, oneshot};
+
+/// A longer answer is not believed: no fetch asks for as much.
+const MAX_ANSWER: usize = 256 << 20;
+/// Shorter parts of a frame are put together before they are written.
+const SMALL_PART: usize = 16 << 10;
+
+/// A request's parts, in order, after its header: big ones are written from where they are.
+pub type Frame = Vec<Bytes>;
+
+pub type Reading = Box<dyn AsyncRead + Send + Unpin>;
+pub type Writing = Box<dyn AsyncWrite + Send + Unpin>;
+pub type Reply = oneshot::Sender<Result<Bytes>>;
+pub type Pending = Arc<Mutex<VecDeque<(i32, Reply)>>>;
+
+pub struct Outgoing {
+    pub parts: Frame,
+    pub correlation: i32,
+    pub reply: Reply,
+    /// Whether the broker will answer; if not (acks=0), the reply is sent once the socket took the request.
+    pub answered: bool,
+}
+
+/// When bytes last moved on a socket, either way.
+#[derive(Debug)]
+pub struct Progress {
+    began: Instant,
+    /// Milliseconds since `began`.
+    last: AtomicU64,
+}
+
+impl Progress {
+    /// Begins now.
+    pub fn new() -> Self {
+        Self { began: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn moved(&self) {
+        self.last.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// When bytes last moved.
+    pub fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+}
+
+/// A half of a socket that notes its progress.
+pub struct Watched<S> {
+    socket: S,
+    progress: Arc<Progress>,
+}
+
+impl<S> Watched<S> {
+    /// Notes the progress of `socket`.
+    pub fn new(socket: S, progress: &Arc<Progress>) -> Self {
+        Self { socket, progress: progress.clone() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.progress.moved();
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, buf));
+        if written.as_ref().is_ok_and(|len| *len > 0) {
+            self.progress.moved();
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+/// Takes all requests that wait for an answer.
+pub fn drain(pending: &Pending) -> VecDeque<(i32, Reply)> {
+    std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Writes requests as they come, until the connection is dropped.
+pub async fn write_requests(
+    mut socket: Writing,
+    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
+    pending: Pending,
+) -> io::Result<()> {
+    let mut small = BytesMut::new();
+    while let Some(request) = outgoing.recv().await {
+        let mut written = None;
+        if request.answered {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.push_back((request.correlation, request.reply));
+        } else {
+            written = Some(request.reply);
+        }
+        for part in request.parts {
+            if part.len() < SMALL_PART {
+                small.extend_from_slice(&part);
+                continue;
+            }
+            socket.write_all(&small).await?;
+            small.clear();
+            socket.write_all(&part).await?;
+        }
+        if !small.is_empty() {
+            socket.write_all(&small).await?;
+            small.clear();
+        }
+        socket.flush().await?;
+        if let Some(written) = written {
+            let _ = written.send(Ok(Bytes::new())); // Err: nobody waits for it any more
+        }
+    }
+    Ok(())
+}
+
+/// Hands each answer to who waits for it; returns why that ended.
+pub async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Error {
+    let disconnected = |why| Error::Disconnected { node: node.clone(), why };
+    let mut socket = BufReader::with_capacity(16 << 10, socket);
+    let mut answers = 0;
+    loop {
+        let answer = match read_frame(&mut socket, MAX_ANSWER).await {
+            Ok(answer) => answer,
+            Err(Broken::HungUp)
+                if answers == 1 && !pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>
+            {
+                return disconnected(Disconnect::AfterApiVersions);
+            }
+            Err(Broken::HungUp) if answers == 0 => return disconnected(Disconnect::BeforeFirstAnswer),
+            Err(broken) => return explain(&broken, node),
+        };
+        let next = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some((correlation, reply)) = next else {
+            return disconnected(Disconnect::Unasked);
+        };
+        let got = answer.first_chunk().map(|id| i32::from_be_bytes(*id));
+        if got != Some(correlation) {
+            // Who waits for it shall hear why, like all others.
+            pending.lock().unwrap_or_else(PoisonError::into_inner).push_front((correlation, reply));
+            return disconnected(Disconnect::Unasked);
+        }
+        // Err: nobody waits for it any more.
+        let _ = reply.send(Ok(answer));
+        answers += 1;
+    }
+}
+
+/// Why a connection brought no answer.
+fn explain(broken: &Broken, node: &Node) -> Error {
+    let foreign = |found| Error::NotKafka { node: node.clone(), found };
+    let why = match broken {
+        Broken::HungUp => Disconnect::Closed,
+        Broken::MidFrame => Disconnect::MidFrame,
+        Broken::Length([b'H', b'T', b'T', b'P']) => return foreign(Foreign::Http),
+        Broken::Length([0x15, 3, _, _]) => return foreign(Foreign::Tls),
+        Broken::Length(len) => return foreign(Foreign::Length(u32::from_be_bytes(*len))),
+        Broken::Io(e) => match tls::explain(e) {
+            // With TLS 1.3 a broker refuses a client's certificate only now.
+            Some(why) => return Error::Security(format!("TLS with {node}: {why}")),
+            None => Disconnect::Receiving(describe_io(e)),
+        },
+    };
+    Error::Disconnected { node: node.clone(), why }
+}
