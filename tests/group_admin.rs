@@ -145,7 +145,7 @@ fn lag_is_watched_until_a_signal() {
 fn what_a_group_cannot_do_is_refused() {
     let kafka = shared(Kafka::Local);
     for (args, message) in [
-        (&["consume", "t", "--instance-id", "x"][..], "need a group: -g"),
+        (&["consume", "t", "--instance-id", "x"][..], "require a group (-g)"),
         (&["consume", "t", "-g", "g", "--assignor", "rang"], "did you mean range?"),
         (
             &["consume", "t", "-g", "g", "--group-protocol", "consumer", "--session-timeout", "9s"],
@@ -175,5 +175,5 @@ fn brokers_without_group_requests_are_named() {
     let old = kafka.try_kpipe(&["groups", "list"], b"");
     assert!(old.code == 2 && old.stderr.contains("--engine native can"), "{}", old.stderr);
     let old = kafka.try_kpipe(&["consume", "t", "-g", "g", "--instance-id", "x"], b"");
-    assert!(old.code == 2 && old.stderr.contains("cannot share a group"), "{}", old.stderr);
+    assert!(old.code == 2 && old.stderr.contains("does not support group membership"), "{}", old.stderr);
 }

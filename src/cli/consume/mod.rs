@@ -185,7 +185,7 @@ impl Consume {
         interval: Duration,
         format: impl Format,
     ) -> Result<(Result<()>, Result<()>)> {
-        let mut work = ConsumeRun {
+        let mut run = ConsumeRun {
             consumer,
             writer: Writer::stdout()?,
             format,
@@ -199,8 +199,8 @@ impl Consume {
             counted: 0,
         };
         context.metrics.ready(true);
-        let read = work.read();
-        let finished = work.finish();
+        let read = run.read();
+        let finished = run.finish();
         context.metrics.ready(false);
         Ok((read, finished))
     }

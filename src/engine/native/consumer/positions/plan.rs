@@ -5,6 +5,9 @@ use crate::record::BrokerId;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// Shares are no smaller, so that many partitions do not make each response a handful of records.
+const LEAST_SHARE: usize = 64 << 10;
+
 /// One fetch from one broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Plan {
@@ -76,15 +79,15 @@ impl Positions {
             let of = || partitions.iter().filter_map(|id| self.partitions.get(id));
             let active = of().filter(|partition| partition.had_records).count().max(1);
             let may_follow = !of().any(|p| matches!(p.replica, Replica::LeaderUntil(until) if until > now));
-            let share = partition.min(response / active).max(1);
+            let share = partition.min((response / active).max(LEAST_SHARE)).max(1);
             plans.push(Plan { request, broker, partitions, share, may_follow });
         }
         plans
     }
 
     /// The fetch is answered, or failed: the broker may be asked again, after `throttle` where that is set. Partitions
-    /// that still wait for it had nothing to tell. An answer without `use` that came at once is followed by a wait of
-    /// `wait(fruitless answers before)`.
+    /// that still wait for it had no records. An answer that came at once and brought nothing is followed by a pause of
+    /// `wait(number of such answers before it)`.
     pub(in super::super) fn answered(
         &mut self,
         plan: &Plan,

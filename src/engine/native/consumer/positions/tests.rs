@@ -6,7 +6,8 @@ use crate::error::{Action, Error};
 use kafka_protocol::error::ResponseError;
 use proptest::prelude::*;
 
-const RESPONSE: usize = 1000;
+const RESPONSE: usize = 1 << 20;
+const PARTITION: usize = 400 << 10;
 
 fn of(partition: i32) -> TopicPartition {
     TopicPartition::new("t", partition)
@@ -34,7 +35,7 @@ fn reading(positions: &mut Positions, partition: i32, leader: i32, offset: Offse
 }
 
 fn plans(positions: &mut Positions, now: Instant) -> Vec<(i32, Vec<AssignmentId>)> {
-    positions.plan(now, RESPONSE, 400).into_iter().map(|plan| (plan.broker.0, plan.partitions)).collect()
+    positions.plan(now, RESPONSE, PARTITION).into_iter().map(|plan| (plan.broker.0, plan.partitions)).collect()
 }
 
 fn answer(positions: &mut Positions, plan: &Plan, now: Instant) {
@@ -48,13 +49,13 @@ fn a_broker_gets_one_fetch_at_a_time_and_none_for_ended_partitions() {
     let a = reading(&mut positions, 0, 1, 0, now);
     reading(&mut positions, 1, 1, 9, now);
     let c = reading(&mut positions, 2, 2, 0, now);
-    let first = positions.plan(now, RESPONSE, 400);
+    let first = positions.plan(now, RESPONSE, PARTITION);
     assert_eq!(first.iter().map(|plan| &plan.partitions[..]).collect::<Vec<_>>(), [&[a][..], &[c][..]]);
     assert_eq!(plans(&mut positions, now), []);
     positions.fetched(a, Some(at(9)));
     positions.fetched(c, Some(at(4)));
     first.iter().for_each(|plan| answer(&mut positions, plan, now));
-    let second = positions.plan(now, RESPONSE, 400);
+    let second = positions.plan(now, RESPONSE, PARTITION);
     assert_eq!(second.iter().map(|plan| &plan.partitions[..]).collect::<Vec<_>>(), [&[c][..]]);
     positions.fetched(c, Some(at(9)));
     assert!(positions.ended());
@@ -66,7 +67,7 @@ fn a_failed_partition_waits_then_looks_for_its_leader() {
     let wait = Duration::from_millis(100);
     let mut positions = Positions::default();
     let id = reading(&mut positions, 0, 1, 0, now);
-    let plan = positions.plan(now, RESPONSE, 400).remove(0);
+    let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
     positions.failed(id, error(), now, wait);
     answer(&mut positions, &plan, now);
     assert!(!positions.needs_leaders(now));
@@ -91,7 +92,7 @@ fn a_topic_created_again_begins_again_whatever_its_epoch() {
         positions.set_leader(id, topic, BrokerId(1), epoch(leader_epoch), Start::Beginning)
     };
     assert_eq!(set(&mut positions, old, 7), LeaderChange::Taken);
-    let plan = positions.plan(now, RESPONSE, 400).remove(0);
+    let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
     assert_eq!(set(&mut positions, new, 0), LeaderChange::Recreated);
     assert!(positions.awaiting(id, plan.request).is_none(), "what was fetched of the old topic is not believed");
     let question = positions.questions(now).remove(0);
@@ -107,7 +108,7 @@ fn a_new_leader_is_followed_while_the_old_one_is_silent() {
     let now = Instant::now();
     let mut positions = Positions::default();
     let id = reading(&mut positions, 0, 1, 0, now);
-    let old = positions.plan(now, RESPONSE, 400).remove(0);
+    let old = positions.plan(now, RESPONSE, PARTITION).remove(0);
     positions.set_leader(id, Uuid::nil(), BrokerId(2), epoch(6), Start::Beginning);
     assert_eq!(plans(&mut positions, now), [(2, vec![id])]);
     assert!(positions.awaiting(id, old.request).is_none(), "the old leader is not believed any more");
@@ -131,10 +132,10 @@ fn a_follower_that_lacks_the_position_is_left_for_the_leader_and_the_position_st
     let mut positions = Positions::default();
     let id = reading(&mut positions, 0, 1, 5, now);
     positions.follow(id, BrokerId(3), now);
-    let plan = positions.plan(now, RESPONSE, 400).remove(0);
+    let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
     assert!(positions.back_to_leader(id, now));
     answer(&mut positions, &plan, now);
-    let plan = positions.plan(now, RESPONSE, 400).remove(0);
+    let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
     assert_eq!((plan.broker.0, plan.may_follow), (1, false), "the leader, which may not name the follower again");
     assert!(!positions.back_to_leader(id, now), "the leader itself says so");
     positions.check(id);
@@ -147,14 +148,17 @@ fn partitions_with_records_share_a_response_and_take_turns() {
     let now = Instant::now();
     let mut positions = Positions::default();
     let [a, b, c, d] = [0, 1, 2, 3].map(|partition| reading(&mut positions, partition, 1, 0, now));
-    let plan = positions.plan(now, RESPONSE, 400).remove(0);
-    assert_eq!((plan.share, &plan.partitions[..]), (250, &[a, b, c, d][..]));
+    let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
+    assert_eq!((plan.share, &plan.partitions[..]), (256 << 10, &[a, b, c, d][..]));
     positions.fetched(a, Some(at(1)));
     positions.fetched(b, Some(at(1)));
     answer(&mut positions, &plan, now);
-    let plan = positions.plan(now, RESPONSE, 400).remove(0);
+    let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
     assert_eq!(plan.partitions, [c, d, a, b], "those that brought nothing come first");
-    assert_eq!(plan.share, 400, "two of four have records: half of the response each, up to the partition's limit");
+    assert_eq!(
+        plan.share, PARTITION,
+        "two of four have records: half of the response each, up to the partition's limit"
+    );
 }
 
 #[test]
@@ -179,14 +183,14 @@ fn a_broker_that_answers_at_once_without_use_rests_longer_and_longer() {
     reading(&mut positions, 0, 1, 0, now);
     let mut at = now;
     for attempt in 0..4 {
-        let plan = positions.plan(at, RESPONSE, 400).remove(0);
+        let plan = positions.plan(at, RESPONSE, PARTITION).remove(0);
         let wait = |attempt| Duration::from_millis(100_u64 << attempt);
         positions.answered(&plan, true, at, Duration::ZERO, wait);
         assert_eq!(plans(&mut positions, at), []);
         assert_eq!(positions.next_due(at), Some(at + wait(attempt)));
         at += wait(attempt);
     }
-    let plan = positions.plan(at, RESPONSE, 400).remove(0);
+    let plan = positions.plan(at, RESPONSE, PARTITION).remove(0);
     positions.answered(&plan, false, at, Duration::ZERO, |_| Duration::ZERO);
     assert_eq!(plans(&mut positions, at).len(), 1);
 }
@@ -388,7 +392,7 @@ proptest! {
         let mut in_flight: Vec<Plan> = Vec::new();
         for (which, wait, what) in waits {
             now += Duration::from_millis(wait);
-            in_flight.extend(positions.plan(now, RESPONSE, 400));
+            in_flight.extend(positions.plan(now, RESPONSE, PARTITION));
             let asked: Vec<_> = in_flight.iter().flat_map(|plan| {
                 plan.partitions.iter().filter(|id| positions.awaiting(**id, plan.request).is_some())
             }).collect();
