@@ -79,7 +79,7 @@ fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
 
 /// Leaves only the named cipher suites.
 fn restrict(provider: &mut CryptoProvider, names: &[String]) -> Result<()> {
-    let all: Vec<String> = provider.cipher_suites.iter().map(|suite| iana_name(suite)).collect();
+    let all: Vec<String> = provider.cipher_suites.iter().map(iana_name).collect();
     provider.cipher_suites.retain(|suite| {
         let iana = iana_name(suite);
         names.iter().any(|name| *name == iana || *name == openssl_name(&iana))
