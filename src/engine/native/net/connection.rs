@@ -138,6 +138,11 @@ impl Connection {
         suspect_at.is_some_and(|at| self.progress.last() == at)
     }
 
+    /// When bytes last moved.
+    pub fn last_progress(&self) -> Instant {
+        self.progress.last()
+    }
+
     /// The broker.
     pub fn node(&self) -> &Node {
         &self.node
