@@ -19,14 +19,17 @@ use crate::error::{Error, Result};
 use crate::record::{BrokerId, Node};
 use kafka_protocol::messages::{GroupId, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
 
 /// So many brokers are asked in turn for what any of them can answer, before the answer is given up for now.
 const ASK_ANY: usize = 3;
+
+/// For so long a broker that was silent is asked after all others.
+const AVOID_SILENT: Duration = Duration::from_secs(30);
 
 /// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
 /// fetch for records or a member for the others, holds up all that comes after it.
@@ -61,10 +64,24 @@ struct State {
     coordinators: HashMap<(Coordinated, String), i32>,
     /// The leaders of each topic's partitions, as last heard.
     leaders: HashMap<Arc<str>, Vec<Option<i32>>>,
+    /// Addresses whose brokers went silent, and when: they are asked last.
+    silent: HashMap<Arc<str>, Instant>,
     /// When a partition was last heard to have moved away from a broker.
     left_at: HashMap<i32, Instant>,
     /// Brokers whose names do not resolve, as far as that was reported.
     unresolved: Vec<i32>,
+}
+
+impl State {
+    /// Adds addresses whose brokers are silent; returns all of them, and since when they are known to be.
+    fn note_silent(&mut self, addresses: impl Iterator<Item = Arc<str>>) -> HashMap<Arc<str>, Instant> {
+        let now = Instant::now();
+        self.silent.retain(|_, since| now.duration_since(*since) < AVOID_SILENT);
+        for address in addresses {
+            self.silent.entry(address).or_insert(now);
+        }
+        self.silent.clone()
+    }
 }
 
 /// What was found at the bootstrap addresses.
@@ -77,7 +94,7 @@ impl Cluster {
     /// Connects to the first of the bootstrap list that answers.
     pub(super) async fn connect(options: Options) -> Result<Found> {
         let dialer = Dialer::prepare(&options)?;
-        Ok(match bootstrap(&options, &dialer, &HashSet::new()).await? {
+        Ok(match bootstrap(&options, &dialer, &HashMap::new()).await? {
             Opened::Modern(connection) => {
                 let cluster = Arc::new(Self {
                     options,
@@ -128,7 +145,10 @@ impl Cluster {
         match self.dialer.open(&node, &self.options).await {
             Ok(Opened::Modern(connection)) => {
                 self.advertised_reached.store(true, Ordering::Relaxed);
-                self.state().unresolved.retain(|broker| *broker != id);
+                let mut state = self.state();
+                state.unresolved.retain(|broker| *broker != id);
+                state.silent.remove(&node.address);
+                drop(state);
                 Ok(slot.insert(connection).clone())
             }
             Ok(Opened::Old(old)) => Err(old.into()),
@@ -166,19 +186,22 @@ impl Cluster {
         let mut first = self.bootstrap.lock().await;
         // A broker that is silent on one connection is not asked on another.
         let all = connections.iter().map(|(_, connection)| connection).chain(first.as_ref());
-        let suspects: HashSet<Arc<str>> =
-            all.filter(|c| c.is_open() && c.is_suspect()).map(|c| c.node().address.clone()).collect();
+        let silent = all.filter(|c| c.is_open() && c.is_suspect()).map(|c| c.node().address.clone());
+        let silent = self.state().note_silent(silent);
+        let is_well = |connection: &&Arc<Connection>| {
+            let since = silent.get(&connection.node().address);
+            !connection.is_suspect() && since.is_none_or(|since| connection.last_progress() > *since)
+        };
         let mut main = connections.iter().filter(|(lane, _)| *lane == Lane::Main).map(|(_, connection)| connection);
-        let is_well = |connection: &&Arc<Connection>| !suspects.contains(&connection.node().address);
         if let Some(open) = main.find(is_well).or(first.as_ref().filter(|c| c.is_open()).filter(is_well)) {
             return Ok(open.clone());
         }
-        for (id, _) in known.iter().filter(|(_, address)| !suspects.contains(&**address)) {
+        for (id, _) in known.iter().filter(|(_, address)| !silent.contains_key(&**address)) {
             if let Ok(connection) = self.broker(*id).await {
                 return Ok(connection);
             }
         }
-        match bootstrap(&self.options, &self.dialer, &suspects).await? {
+        match bootstrap(&self.options, &self.dialer, &silent).await? {
             Opened::Modern(connection) => Ok(first.insert(connection).clone()),
             Opened::Old(old) => Err(old.into()),
         }
@@ -221,12 +244,12 @@ pub(super) fn group_id(id: &str) -> GroupId {
     GroupId(text(id))
 }
 
-/// Connects to the first of the bootstrap list that answers; those at the addresses of `suspects` are tried last.
-async fn bootstrap(options: &Options, dialer: &Dialer, suspects: &HashSet<Arc<str>>) -> Result<Opened> {
+/// Connects to the first of the bootstrap list that answers; those of `silent` are tried last.
+async fn bootstrap(options: &Options, dialer: &Dialer, silent: &HashMap<Arc<str>, Instant>) -> Result<Opened> {
     let mut failures = Vec::new();
     let mut old = None;
     let (last, first): (Vec<&String>, Vec<&String>) =
-        options.brokers.iter().partition(|address| suspects.contains(address.as_str()));
+        options.brokers.iter().partition(|address| silent.contains_key(address.as_str()));
     for address in first.into_iter().chain(last) {
         match dialer.open(&Node::bootstrap(address), options).await {
             Ok(modern @ Opened::Modern(_)) => return Ok(modern),

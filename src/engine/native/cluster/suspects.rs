@@ -22,6 +22,8 @@ pub(super) async fn watch(cluster: Weak<Cluster>, suspected: Arc<Notify>) {
             if suspects.is_empty() {
                 break;
             }
+            let addresses = suspects.iter().map(|(_, connection)| connection.node().address.clone());
+            cluster.state().note_silent(addresses);
             if let Err(error) = cluster.close_those_gone(&suspects).await {
                 tracing::info!(error_name = error.name(), %error, "cannot ask about a silent broker");
             }
