@@ -7,20 +7,26 @@
 //! - [`config`]: brokers, property files, `-X`, environment: one resolved configuration
 //! - [`input`]: bytes → records
 //! - [`output`]: records → bytes, and what of them was really written
+//! - [`codec`]: key and value bytes ⇄ JSON
 //! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
 //! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
 //! - [`metrics`]: what a run counts, and how that is shown
 //! - [`record`]: the one shape every room speaks
 //! - [`error`]: what a user sees, exit codes, hints
+//! - [`files`]: reading with a limit, creating privately
+//! - [`timespec`]: durations and points in time, as people write them
 //! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait
 
 pub mod cli;
+pub mod codec;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod input;
 pub mod local;
 pub mod metrics;
 pub mod output;
 pub mod record;
 pub mod signal;
+pub mod timespec;

@@ -40,12 +40,12 @@ fn a_refused_connection_is_named() {
 
 #[test]
 fn an_http_server_is_recognized() {
-    fails(&peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", true), "speaks HTTP");
+    fails(&peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", true), "is not a Kafka broker: it answered with HTTP");
 }
 
 #[test]
 fn a_tls_listener_is_recognized() {
-    fails(&peer(b"\x15\x03\x03\x00\x02\x02\x32", true), "speaks TLS");
+    fails(&peer(b"\x15\x03\x03\x00\x02\x02\x32", true), "this listener needs security.protocol=SSL");
 }
 
 #[test]
@@ -56,13 +56,13 @@ fn a_response_that_announces_two_gibibytes_is_refused() {
 
 #[test]
 fn a_truncated_response_is_named() {
-    fails(&peer(b"\x00\x00\x01\x00\x00\x00\x00\x01\x00", true), "closed the connection amid an answer");
+    fails(&peer(b"\x00\x00\x01\x00\x00\x00\x00\x01\x00", true), "closed the connection within an answer");
 }
 
 #[test]
 fn a_malformed_response_is_named() {
     fails(&peer(b"\x00\x00\x00\x0c\x00\x00\x00\x01rubbish!", false), "malformed");
-    fails(&peer(b"\x00\x00\x00\x0c\x00\x00\x00\x07rubbish!", false), "another request");
+    fails(&peer(b"\x00\x00\x00\x0c\x00\x00\x00\x07rubbish!", false), "sent an answer that no request belongs to");
     fails(&peer(b"\x00\x00\x00\x10\x00\x00\x00\x01\x00\x00\xff\xff\xff\xff\x0fxxxxx", false), "malformed");
 }
 

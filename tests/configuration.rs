@@ -100,7 +100,8 @@ fn a_secret_that_every_user_can_read_gets_a_warning() {
         kpipe(&["-F", &file.display().to_string(), "config", "show"], b"")
     };
     let open = show(0o644);
-    assert!(open.stderr.contains("holds sasl.password and every user can read it: chmod 600"), "{}", open.stderr);
+    assert!(open.stderr.contains("contains sasl.password and is readable by every user (chmod 600"), "{}", open.stderr);
     assert!(open.stdout.contains("***"), "{}", open.stdout);
+    assert!(show(0o640).stderr.contains("is readable by its group"), "{}", show(0o640).stderr);
     assert_eq!(show(0o600).stderr, "");
 }

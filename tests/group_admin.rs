@@ -151,7 +151,7 @@ fn what_a_group_cannot_do_is_refused() {
             &["consume", "t", "-g", "g", "--group-protocol", "consumer", "--session-timeout", "9s"],
             "consumer.session.timeout.ms",
         ),
-        (&["consume", "t", "-g", "g", "--group-protocol", "consumer"], "the brokers do not have it"),
+        (&["consume", "t", "-g", "g", "--group-protocol", "consumer"], "not supported by the brokers"),
         (&["consume", "t", "-g", "g", "--group-protocol", "classic", "--assignor", "uniform"], "cooperative-sticky"),
         (&["consume", "--regex", "("], "without closing"),
         (&["groups", "reset", "g", "--to", "beginning"], "--topic says what to set"),

@@ -254,7 +254,7 @@ fn a_member_whose_reader_stalls_leaves_and_joins_again_when_it_resumes() {
         reader.signal(libc::SIGTERM);
         let done = reader.ended();
         assert_eq!(done.code, 0, "{}", done.stderr);
-        assert!(done.stderr.contains("no record was taken for 1s: --max-poll-interval"), "{}", done.stderr);
+        assert!(done.stderr.contains("no record was taken for 1s"), "{}", done.stderr);
         assert!(done.stderr.contains("will be read again"), "{}", done.stderr);
     }
 }

@@ -8,13 +8,15 @@ use std::path::Path;
 
 /// The modules that the files of a module may use besides their own. The last rule that matches a file applies; `cli` has
 /// none, because it may use everything.
-const RULES: [(&str, &[&str]); 13] = [
+const RULES: [(&str, &[&str]); 15] = [
     ("record", &[]),
+    ("files", &[]),
+    ("timespec", &[]),
     ("signal", &["record", "error"]),
     // Errors name topic partitions.
     ("error", &["record"]),
-    ("input", &["record", "error"]),
-    ("output", &["record", "error"]),
+    ("input", &["record", "error", "codec"]),
+    ("output", &["record", "error", "codec", "files"]),
     ("registry", &["record", "error"]),
     ("codec", &["record", "error", "registry"]),
     ("filter", &["record", "error"]),
@@ -22,8 +24,8 @@ const RULES: [(&str, &[&str]); 13] = [
     ("engine", &["record", "error", "signal"]),
     ("engine::native::wire", &["record", "error"]),
     // It fills in what an engine is given.
-    ("config", &["record", "error", "engine::options", "engine::observer", "engine::security"]),
-    ("metrics", &["record", "error", "signal", "engine::observer"]),
+    ("config", &["record", "error", "files", "timespec", "engine"]),
+    ("metrics", &["record", "error", "signal", "files", "timespec", "engine::observer"]),
     ("local", &["record", "error", "signal", "engine::native::wire", "engine::native::net"]),
 ];
 
@@ -33,11 +35,10 @@ const CRATES: [(&str, &str); 1] = [("engine", "clap")];
 // ---- Today's exceptions. Both lists shrink to nothing: an entry that no code needs any more fails the test. ----
 
 /// The module of a rule, and what its files use against the rule.
-const EXCEPTIONS: &[(&str, &str)] = &[("engine", "clap"), ("metrics", "config")];
+const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// A parent module, and children of it that use each other.
 const CIRCLES: &[(&str, &[&str])] = &[
-    ("config", &["properties", "sources"]),
     ("engine", &["consumer", "native", "producer"]),
     ("engine::native::net", &["connection", "sasl"]),
     ("engine::native::wire", &["decode", "message_set"]),

@@ -1,8 +1,11 @@
 //! `kpipe local` answers like a real broker: the same requests to both, in every version, field by field.
 
+mod administration;
+mod both;
 mod groups;
 mod records;
 mod topics;
+mod transactions;
 
 use crate::support::{Kafka, Wire, fresh, require, shared, wait_until};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;

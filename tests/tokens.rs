@@ -11,7 +11,11 @@ fn token_command(secured: &Secured, more: &str) -> String {
 fn list(secured: &Secured, settings: &[&str]) -> crate::support::Done {
     let base = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=OAUTHBEARER"];
     let flags: Vec<&str> = base.iter().chain(settings).flat_map(|setting| ["-X", setting]).collect();
-    kpipe(&[&["-vvv", "-b", secured.address("oauth")], &flags[..], &["topics", "list", "-J"]].concat(), b"")
+    kpipe(
+        &[&["-vvv", "--allow-commands", "-b", secured.address("oauth")], &flags[..], &["topics", "list", "-J"]]
+            .concat(),
+        b"",
+    )
 }
 
 #[test]

@@ -26,7 +26,13 @@ pub(super) fn hint(error: &Error) -> Option<&'static str> {
         Error::Aborted(why) => return hint(why),
         Error::UnsupportedByKafkaCrate { .. } => "--engine native supports it, on Kafka 0.11 and newer",
         Error::OldBroker(_) => "the native engine needs Kafka 0.11 or newer; use --engine kafka",
-        Error::NoBootstrap(_) => "is Kafka running there? -b sets the address",
+        Error::NoBootstrap(failures) => match failures.iter().find_map(hint) {
+            Some(hint) => hint,
+            None if failures.iter().any(|failure| matches!(failure, Error::Unreachable { .. })) => {
+                "is Kafka running there? -b sets the address"
+            }
+            None => return None,
+        },
         Error::UnknownBroker(_) => "see `kpipe cluster brokers`",
         Error::NotKafka { found: Foreign::Tls, .. } => "this listener needs security.protocol=SSL or SASL_SSL",
         Error::Disconnected { why: Disconnect::AfterApiVersions, .. } => {

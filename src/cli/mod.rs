@@ -53,6 +53,9 @@ struct Global {
     /// Sets a property, under the Java client's or librdkafka's name; wins over -F
     #[arg(short = 'X', long = "property", global = true, value_name = "NAME=VALUE", action = ArgAction::Append)]
     properties: Vec<String>,
+    /// Run commands that properties refer to with ${command:LINE}, whoever set them
+    #[arg(long, global = true)]
+    allow_commands: bool,
     /// Which client speaks to the brokers: native for Kafka 0.11 and newer, kafka for older
     #[arg(long, global = true, value_enum, default_value_t)]
     engine: EngineArg,
@@ -244,6 +247,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         file: global.file.as_deref(),
         settings: &global.properties,
         brokers: global.brokers.as_deref(),
+        allow_commands: global.allow_commands,
     })?;
     if let Command::Config(config) = &command {
         return Ok(config.run(&properties)?);

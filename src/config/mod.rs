@@ -1,28 +1,42 @@
-//! Where settings come from: flags, `-X`, `-F FILE`, `config.toml`, the environment, defaults. Knows each property's
-//! name once.
+//! Configuration: properties from flags, `-X`, `-F FILE`, `config.toml` and the environment, resolved to an engine's
+//! options.
+//!
+//! Each property is declared once, in [`declarations`]. Calls `error`, `files`, `timespec` and the engine's option types.
 
+pub(crate) mod declarations;
+mod jaas;
+mod lines;
+mod profiles;
 mod properties;
+mod property;
+mod readers;
+mod references;
 mod security;
+mod security_values;
+mod shown;
 mod sources;
 mod stores;
+mod values;
+
+pub use crate::timespec::parse_duration;
+pub use jaas::jaas_options;
+pub use properties::{Properties, Sources, Value};
+pub use values::{
+    SERVER_ASSIGNORS, parse_acks, parse_assignor, parse_compression, parse_size, parse_start, with_level,
+};
 
 use crate::engine::{EngineChoice, Observer, Options};
 use crate::error::{Error, Result};
-pub use properties::{PROPERTIES, Properties, Sources, Value};
-pub use security::jaas_options;
+use declarations::*;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Where brokers are looked for when nobody says.
-pub const DEFAULT_BROKERS: &str = "localhost:9092";
-
-/// What `properties` tell an engine, and the defaults of what they do not.
+/// The options of an engine: what `properties` set, and the defaults of what they do not.
 ///
 /// # Errors
 /// A broker's address or a property is malformed.
 pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn Observer>) -> Result<Options> {
-    let listed = properties.text("bootstrap.servers").unwrap_or(DEFAULT_BROKERS);
+    let listed = properties.get(&BOOTSTRAP_SERVERS)?;
     let brokers = listed
         .split(',')
         .map(str::trim)
@@ -30,22 +44,23 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
         .map(with_port)
         .collect::<Result<Vec<_>>>()?;
     if brokers.is_empty() {
-        return Err(Error::Usage("no broker given: -b HOST:PORT".to_owned()));
+        return Err(Error::Usage("no broker given (use -b HOST:PORT)".to_owned()));
     }
     Ok(Options {
         brokers,
-        client_id: properties.text("client.id").unwrap_or("kpipe").to_owned(),
+        client_id: properties.get(&CLIENT_ID)?,
         engine,
-        connect_timeout: properties.millis("socket.connection.setup.timeout.ms")?.unwrap_or(Duration::from_secs(5)),
-        request_timeout: properties.millis("request.timeout.ms")?.unwrap_or(Duration::from_secs(30)),
-        retry_backoff: properties.millis("retry.backoff.ms")?.unwrap_or(Duration::from_millis(100)),
+        connect_timeout: properties.get(&CONNECTION_SETUP_TIMEOUT)?,
+        request_timeout: properties.get(&REQUEST_TIMEOUT)?,
+        retry_backoff: properties.get(&RETRY_BACKOFF)?,
         security: security::resolve(properties)?,
         observer,
     })
 }
 
-/// Where `config.toml` is looked for: `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`;
-/// and whether somebody named it.
+/// The path of `config.toml`: `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`;
+/// and whether
+/// the user named it.
 pub fn config_file() -> Option<(PathBuf, bool)> {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(named) = from("KPIPE_CONFIG") {
@@ -58,11 +73,12 @@ pub fn config_file() -> Option<(PathBuf, bool)> {
 /// What may stand before an address, as the brokers' own settings write it.
 const LISTENERS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
-/// `host` → `host:9092`; a port that is none is an error.
+/// `host` → `host:9092`.
 fn with_port(address: &str) -> Result<String> {
     let bare =
         address.split_once("://").filter(|(scheme, _)| LISTENERS.contains(scheme)).map_or(address, |(_, bare)| bare);
-    let wrong = |what: &str| Error::Usage(format!("-b {address}: {what}"));
+    let shown = shown::without_user_information(address);
+    let wrong = |what: &str| Error::Usage(format!("-b {shown}: {what}"));
     if bare.contains("://") {
         return Err(wrong("expected HOST:PORT"));
     }
@@ -73,44 +89,8 @@ fn with_port(address: &str) -> Result<String> {
     };
     match port.parse::<u16>() {
         Ok(port) if port > 0 && !host.is_empty() => Ok(format!("{host}:{port}")),
-        _ => Err(wrong("expected HOST:PORT, the port from 1 to 65535")),
+        _ => Err(wrong("expected HOST:PORT with a port from 1 to 65535")),
     }
-}
-
-/// A size in bytes: `1000000`, `64k`, `1M`, `1G` (powers of 1024).
-///
-/// # Errors
-/// It is none.
-pub fn parse_size(text: &str) -> std::result::Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..].to_ascii_lowercase()[..] {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err("expected a size like 1000000, 64k or 1M".to_owned()),
-    };
-    let number: usize = digits.parse().map_err(|_| "expected a size like 1000000, 64k or 1M".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
-}
-
-/// A duration: `500ms`, `5s`, `2m`, `1h30m`, `7d`, `1d12h`; a bare number is seconds, a day 24 hours.
-///
-/// # Errors
-/// It is none, or negative.
-pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|_| "out of range".to_owned());
-    }
-    let wrong = || "expected a duration like 500ms, 5s or 2m".to_owned();
-    // To jiff a day is as long as the calendar says.
-    if let Some((days, rest)) = text.split_once('d') {
-        let days = days.parse::<u32>().map_err(|_| wrong())?;
-        let rest = if rest.is_empty() { Duration::ZERO } else { parse_duration(rest)? };
-        return Duration::from_secs(u64::from(days) * 86_400).checked_add(rest).ok_or_else(wrong);
-    }
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(parsed).map_err(|_| wrong())
 }
 
 #[cfg(test)]
@@ -125,20 +105,5 @@ mod tests {
         for typed in ["a:b", "a:0", "a:70000", ":1", "http://a:1"] {
             assert!(with_port(typed).is_err(), "{typed}");
         }
-    }
-
-    #[test]
-    fn sizes_and_durations_read_as_people_write_them() {
-        assert_eq!(parse_size("64k"), Ok(65536));
-        assert!(parse_size("64x").is_err());
-        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
-        assert_eq!(parse_duration("1d12h"), Ok(Duration::from_secs(129_600)));
-        assert!(parse_duration("-1d").is_err() && parse_duration("d").is_err() && parse_duration("1dd").is_err());
-        assert!(
-            parse_duration("9d18446744073709551615s").is_err() && parse_duration("9d1.8446744073709550e19").is_err()
-        );
-        assert!(parse_duration("-5s").is_err());
     }
 }

@@ -1,99 +1,19 @@
-//! Properties: every name kpipe knows, once; and those that were set, each with where.
+//! The properties that were set: each with its value and where it was set.
 
+use super::declarations;
+use super::property::{Declared, Property, Visibility};
+use super::references::{Commands, is_reference, look_up};
 use super::sources::{self, Setting};
+use super::{profiles, shown};
 use crate::error::{Error, Result, did_you_mean};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::str::FromStr;
-use std::time::Duration;
 
-/// Every property kpipe knows: the Java client's name, then librdkafka's and other spellings of the same.
-pub const PROPERTIES: &[(&str, &[&str])] = &[
-    ("acks", &["request.required.acks"]),
-    ("auto.commit.interval.ms", &[]),
-    ("auto.offset.reset", &[]),
-    ("batch.size", &[]),
-    ("bootstrap.servers", &["metadata.broker.list"]),
-    ("buffer.memory", &[]),
-    ("client.id", &[]),
-    ("client.rack", &[]),
-    ("compression.level", &["compression.gzip.level", "compression.zstd.level"]),
-    ("compression.type", &["compression.codec"]),
-    ("delivery.timeout.ms", &["message.timeout.ms"]),
-    ("enable.idempotence", &[]),
-    ("fetch.max.bytes", &[]),
-    ("fetch.max.wait.ms", &["fetch.wait.max.ms"]),
-    ("fetch.min.bytes", &[]),
-    ("group.id", &[]),
-    ("group.instance.id", &[]),
-    ("group.protocol", &[]),
-    ("group.remote.assignor", &[]),
-    ("heartbeat.interval.ms", &[]),
-    ("https.ca.location", &[]),
-    ("isolation.level", &[]),
-    ("linger.ms", &["queue.buffering.max.ms"]),
-    ("max.in.flight.requests.per.connection", &["max.in.flight"]),
-    ("max.partition.fetch.bytes", &["fetch.message.max.bytes"]),
-    ("max.poll.interval.ms", &[]),
-    ("max.request.size", &["message.max.bytes"]),
-    ("metadata.max.age.ms", &["topic.metadata.refresh.interval.ms"]),
-    ("partition.assignment.strategy", &[]),
-    ("partitioner", &[]),
-    ("request.timeout.ms", &["socket.timeout.ms"]),
-    ("retry.backoff.ms", &[]),
-    ("sasl.jaas.config", &[]),
-    ("sasl.mechanism", &["sasl.mechanisms"]),
-    ("sasl.oauthbearer.client.id", &["sasl.oauthbearer.client.credentials.client.id"]),
-    ("sasl.oauthbearer.client.secret", &["sasl.oauthbearer.client.credentials.client.secret"]),
-    ("sasl.oauthbearer.extensions", &[]),
-    ("sasl.oauthbearer.scope", &[]),
-    ("sasl.oauthbearer.token", &[]),
-    ("sasl.oauthbearer.token.endpoint.url", &[]),
-    ("sasl.password", &[]),
-    ("sasl.username", &[]),
-    ("security.protocol", &[]),
-    ("session.timeout.ms", &[]),
-    ("socket.connection.setup.timeout.ms", &[]),
-    ("ssl.certificate.location", &[]),
-    ("ssl.endpoint.identification.algorithm", &[]),
-    ("ssl.key.location", &[]),
-    ("ssl.key.password", &[]),
-    ("ssl.keystore.certificate.chain", &["ssl.certificate.pem"]),
-    ("ssl.keystore.key", &["ssl.key.pem"]),
-    ("ssl.keystore.location", &[]),
-    ("ssl.keystore.password", &[]),
-    ("ssl.keystore.type", &[]),
-    ("ssl.truststore.certificates", &["ssl.ca.pem"]),
-    ("ssl.truststore.location", &["ssl.ca.location"]),
-    ("ssl.truststore.password", &[]),
-    ("ssl.truststore.type", &[]),
-    ("transaction.timeout.ms", &[]),
-    ("transactional.id", &[]),
-];
-
-/// Properties whose values are never shown.
-const SECRETS: [&str; 8] = [
-    "sasl.jaas.config",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.token",
-    "sasl.password",
-    "ssl.key.password",
-    "ssl.keystore.key",
-    "ssl.keystore.password",
-    "ssl.truststore.password",
-];
-
-/// A token may change while kpipe runs: it is looked up for each connection.
-const LATE: &str = "sasl.oauthbearer.token";
-
-/// What other clients know and kpipe has no use for, a name a line: a file that they can use is no error here.
-const WITHOUT_EFFECT: &str = include_str!("without_effect.txt");
-
-/// Where properties may come from, each weaker than the next: a profile of `config.toml` that nobody asked for on
-/// the command line, `KPIPE_*` in the environment, a profile that somebody asked for, a file, and settings.
+/// Where properties may come from, from the weakest: a profile of `config.toml` that nobody asked for on the command
+/// line, `KPIPE_*` in the environment, a profile that the command line names, a file, and settings.
 #[derive(Debug, Default)]
 pub struct Sources<'a> {
-    /// `config.toml`, and whether somebody named it.
+    /// `config.toml`, and whether the user named it.
     pub config: Option<(&'a Path, bool)>,
     /// The names and values of environment variables.
     pub environment: Vec<(String, String)>,
@@ -101,24 +21,27 @@ pub struct Sources<'a> {
     pub profile: Option<&'a str>,
     /// The topic whose own settings of the profile count.
     pub topic: Option<&'a str>,
-    /// A file of the Java client's or librdkafka's properties.
+    /// A properties file of the Java client or librdkafka.
     pub file: Option<&'a Path>,
     /// `NAME=VALUE`, from the command line.
     pub settings: &'a [String],
     /// Brokers from the command line.
     pub brokers: Option<&'a str>,
+    /// Whether commands that any source refers to are run.
+    pub allow_commands: bool,
 }
 
 /// A value and where it was set.
 #[derive(Clone)]
 pub struct Value {
-    /// Its text, as set.
+    /// The text, as it was set.
     pub text: String,
-    /// Where.
+    /// Where it was set, as messages begin.
     pub origin: String,
+    commands: Commands,
 }
 
-/// Properties by the Java client's name; of each the values that were set, the one that counts last.
+/// The properties that were set, by the Java client's name. Of the values of each, the last one counts.
 #[derive(Clone, Default)]
 pub struct Properties {
     values: BTreeMap<&'static str, Vec<Value>>,
@@ -126,70 +49,76 @@ pub struct Properties {
 
 impl std::fmt::Debug for Properties {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.values.keys().map(|name| (name, self.shown(name)))).finish()
+        f.debug_map().entries(self.list().map(|(name, values)| (name, values[0].text.clone()))).finish()
     }
 }
 
 impl Properties {
-    /// Reads all `sources`; what refers to a file, the environment or a command is not looked up yet.
+    /// Reads all `sources` and checks each value that is not a reference.
     ///
     /// # Errors
-    /// A source cannot be read, a line is malformed, or a name is unknown.
+    /// A source cannot be read, a line is malformed, a name is unknown, or a value is not of the property's type.
     pub fn collect(sources: &Sources<'_>) -> Result<Self> {
         let mut properties = Self::default();
         let from_environment = sources.environment.iter().find(|(name, _)| name == "KPIPE_PROFILE");
         let profile = sources.profile.or(from_environment.map(|(_, value)| value.as_str()));
-        let profile = sources::profile(sources.config, profile, sources.topic)?;
+        let profile = profiles::read(sources.config, profile, sources.topic)?;
         let environment = sources::environment(&sources.environment);
-        // What is typed is stronger than what stands in the environment.
+        // What is typed overrides the environment.
         let (first, second) = match sources.profile {
             None => (profile, environment),
             Some(_) => (environment, profile),
         };
         let file = sources.file.map(sources::file).transpose()?.unwrap_or_default();
         let settings = sources::settings(sources.settings)?;
-        for setting in first.into_iter().chain(second).chain(file).chain(settings) {
+        let brokers = sources.brokers.map(|brokers| Setting {
+            name: "bootstrap.servers".to_owned(),
+            value: brokers.to_owned(),
+            origin: "-b".to_owned(),
+            commands: Commands::Refused,
+        });
+        for mut setting in first.into_iter().chain(second).chain(file).chain(settings).chain(brokers) {
+            if sources.allow_commands {
+                setting.commands = Commands::Allowed;
+            }
             properties.set(setting)?;
-        }
-        if let Some(brokers) = sources.brokers {
-            let (name, value) = ("bootstrap.servers".to_owned(), brokers.to_owned());
-            properties.set(Setting { name, value, origin: "-b".to_owned() })?;
         }
         Ok(properties)
     }
 
-    /// The same with all references looked up.
+    /// The same with all references looked up and checked.
     ///
     /// # Errors
-    /// One leads nowhere.
+    /// A reference leads nowhere, or to a value that is not of the property's type.
     pub fn looked_up(mut self) -> Result<Self> {
         for (name, values) in &mut self.values {
-            let Some(last) = values.last_mut().filter(|_| *name != LATE) else { continue };
-            last.text =
-                sources::look_up(&last.text).map_err(|why| Error::Usage(format!("{} {name}: {why}", last.origin)))?;
+            // A token may change while kpipe runs: it is looked up for each connection.
+            let Some(last) = values.last_mut().filter(|_| *name != declarations::SASL_OAUTHBEARER_TOKEN.name) else {
+                continue;
+            };
+            last.text = look_up(&last.text, last.commands)
+                .map_err(|why| Error::Usage(format!("{} {name}: {why}", last.origin)))?;
+            check(name, last)?;
         }
         Ok(self)
     }
 
-    fn set(&mut self, Setting { name: typed, value, origin }: Setting) -> Result<()> {
+    fn set(&mut self, Setting { name: typed, value, origin, commands }: Setting) -> Result<()> {
         // kcat's way to say that it is a topic's.
         let bare = typed.strip_prefix("topic.").unwrap_or(&typed);
-        let known = |wanted: &str| {
-            PROPERTIES
-                .iter()
-                .find(|(name, aliases)| *name == wanted || aliases.contains(&wanted))
-                .map(|(name, _)| *name)
-        };
-        let Some(name) = known(&typed).or_else(|| known(bare)) else {
-            if WITHOUT_EFFECT.lines().any(|name| name == typed || name == bare) {
-                tracing::info!(property = typed, origin, "the property has no effect on kpipe");
+        let Some(declared) = declarations::named(&typed).or_else(|| declarations::named(bare)) else {
+            if declarations::is_without_effect(&typed) || declarations::is_without_effect(bare) {
+                tracing::info!(property = typed, origin, "property ignored: kpipe does not use it");
                 return Ok(());
             }
-            let names = PROPERTIES.iter().flat_map(|(name, aliases)| std::iter::once(name).chain(*aliases));
-            let hint = did_you_mean(&typed, names.copied());
+            let hint = did_you_mean(&typed, declarations::names());
             return Err(Error::Usage(format!("{origin} {typed}: unknown property{hint}")));
         };
-        self.values.entry(name).or_default().push(Value { text: value, origin });
+        let value = Value { text: value, origin, commands };
+        if !value.text.contains("${") {
+            check(declared.name(), &value)?;
+        }
+        self.values.entry(declared.name()).or_default().push(value);
         Ok(())
     }
 
@@ -197,69 +126,53 @@ impl Properties {
         self.values.get(name)?.last()
     }
 
-    /// The property's text, when it was set.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.value(name).map(|value| value.text.as_str())
+    /// The value of a property: its default, or `None`, where it is not set.
+    ///
+    /// # Errors
+    /// The value is not of the property's type; the error names where it was set.
+    pub fn get<K: Declared>(&self, property: &Property<K>) -> Result<K::Output> {
+        let text = self.value(property.name).map(|value| value.text.as_str());
+        property.kind.read(text).map_err(|why| self.malformed(property, &why))
     }
 
-    /// What may be shown of the property.
-    fn shown(&self, name: &str) -> &str {
-        self.value(name).map_or("", |value| masked(name, &value.text))
+    /// The value of a flag, else of the property that means the same.
+    ///
+    /// # Errors
+    /// As [`Properties::get`], or the flag's value is out of the property's range.
+    pub fn resolve<K: Declared>(&self, flag: Option<K::Value>, property: &Property<K>) -> Result<K::Output> {
+        match flag {
+            None => self.get(property),
+            Some(value) => property.kind.accept(value).map_err(|why| {
+                let flag = property.flag.unwrap_or(property.name);
+                Error::Usage(format!("{flag}: {why}"))
+            }),
+        }
     }
 
-    /// All that was set, by name: what counts comes first, then what it overrides; secrets are masked.
+    /// Whether the property was set.
+    pub fn is_set<K>(&self, property: &Property<K>) -> bool {
+        self.values.contains_key(property.name)
+    }
+
+    /// A function that looks up what the property refers to, as it is at each call.
+    pub(super) fn late<K>(&self, property: &Property<K>) -> Option<impl Fn() -> Result<String, String> + use<K>> {
+        let Value { text, commands, .. } = self.value(property.name)?.clone();
+        Some(move || look_up(&text, commands))
+    }
+
+    /// All that was set, by name: of each property the value that counts, then those it overrides; secrets are masked.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, Vec<Value>)> {
-        let shown = |name: &str, value: &Value| Value {
-            text: masked(name, &value.text).to_owned(),
-            origin: value.origin.clone(),
-        };
-        self.values.iter().map(move |(name, values)| (*name, values.iter().rev().map(|v| shown(name, v)).collect()))
+        let masked = |name: &str, value: &Value| Value { text: masked(name, &value.text), ..value.clone() };
+        self.values.iter().map(move |(name, values)| (*name, values.iter().rev().map(|v| masked(name, v)).collect()))
     }
 
-    /// What `parse` makes of the property, when it was set.
-    ///
-    /// # Errors
-    /// What it says, with the property and where it was set.
-    pub fn parsed<T, E: std::fmt::Display>(
-        &self,
-        name: &str,
-        parse: impl Fn(&str) -> std::result::Result<T, E>,
-    ) -> Result<Option<T>> {
-        let Some(value) = self.text(name) else { return Ok(None) };
-        parse(value).map(Some).map_err(|e| self.malformed(name, &e.to_string()))
-    }
-
-    /// What to say of a value that cannot be; a secret one is not repeated.
-    pub fn malformed(&self, name: &str, why: &str) -> Error {
-        let origin = self.value(name).map_or("", |value| &value.origin);
-        Error::Usage(format!("{origin} {name}={}: {why}", self.shown(name)))
-    }
-
-    /// The property as a `T`, when it was set.
-    ///
-    /// # Errors
-    /// It is no `T`; the error names where it was set.
-    pub fn get<T: FromStr>(&self, name: &str) -> Result<Option<T>>
-    where
-        T::Err: std::fmt::Display,
-    {
-        self.parsed(name, str::parse)
-    }
-
-    /// The property as a size in bytes, when it was set.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn size(&self, name: &str) -> Result<Option<usize>> {
-        self.parsed(name, super::parse_size)
-    }
-
-    /// The property in milliseconds, when it was set.
-    ///
-    /// # Errors
-    /// It is no whole number.
-    pub fn millis(&self, name: &str) -> Result<Option<Duration>> {
-        Ok(self.get(name)?.map(Duration::from_millis))
+    /// The error for a value that is not usable; a secret is not repeated.
+    pub fn malformed<K>(&self, property: &Property<K>, why: &str) -> Error {
+        match self.value(property.name) {
+            Some(value) if property.visibility == Visibility::Public => wrong(property.name, value, why),
+            Some(value) => wrong(property.name, &Value { text: "***".to_owned(), ..value.clone() }, why),
+            None => Error::Usage(format!("{}: {why}", property.name)),
+        }
     }
 
     /// Properties as `-X` sets them, for tests.
@@ -270,26 +183,34 @@ impl Properties {
     }
 }
 
-/// A secret's place may be seen, the secret not.
-fn masked<'a>(name: &str, text: &'a str) -> &'a str {
-    if SECRETS.contains(&name) && !sources::is_reference(text) { "***" } else { text }
+/// Checks that the value is of the property's type.
+fn check(name: &str, value: &Value) -> Result<()> {
+    let checked = declarations::named(name).map_or(Ok(()), |declared| declared.check(&value.text));
+    checked.map_err(|why| wrong(name, &Value { text: masked(name, &value.text), ..value.clone() }, &why))
 }
 
-/// Whether the property that is set to `text` gives a secret away to who reads the file.
-pub(super) fn is_secret(name: &str, text: &str) -> bool {
-    let aliases = PROPERTIES.iter().find(|(known, aliases)| *known == name || aliases.contains(&name));
-    let referred = sources::is_reference(text) || text.contains("assword=\"${");
-    aliases.is_some_and(|(known, _)| SECRETS.contains(known)) && !referred
+fn wrong(name: &str, value: &Value, why: &str) -> Error {
+    Error::Usage(format!("{} {name}={}: {why}", value.origin, shown::without_user_information(&value.text)))
+}
+
+/// What may be shown of a value. Where a secret is may be seen, the secret not.
+fn masked(name: &str, text: &str) -> String {
+    let secret = declarations::named(name).is_none_or(|declared| declared.is_secret());
+    if secret && !is_reference(text) { "***".to_owned() } else { shown::without_user_information(text) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::declarations::*;
+    use crate::engine::{Acks, Codec};
+    use std::time::Duration;
 
     #[test]
     fn both_spellings_mean_the_same_property() {
-        assert_eq!(Properties::of(&["metadata.broker.list=a:1"]).unwrap().text("bootstrap.servers"), Some("a:1"));
-        assert_eq!(Properties::of(&["topic.acks=1"]).unwrap().text("acks"), Some("1"));
+        let set = |setting: &str| Properties::of(&[setting]).unwrap();
+        assert_eq!(set("metadata.broker.list=a:1").get(&BOOTSTRAP_SERVERS).unwrap(), "a:1");
+        assert_eq!(set("topic.acks=1").get(&ACKS).unwrap(), Acks::Leader);
         let error = Properties::of(&["bootstrap.server=a"]).unwrap_err().to_string();
         assert!(error.contains("did you mean bootstrap.servers?"), "{error}");
         assert!(Properties::of(&["key.deserializer=org.apache.kafka.common.serialization.StringDeserializer"]).is_ok());
@@ -326,20 +247,75 @@ mod tests {
         assert_eq!(id(&sources), "typed from -X");
         sources.profile = None;
         let all = Properties::collect(&sources).unwrap();
-        assert_eq!(
-            (all.text("acks"), all.text("linger.ms"), all.text("compression.type")),
-            (Some("1"), Some("5"), Some("zstd"))
-        );
+        assert_eq!(all.get(&ACKS).unwrap(), Acks::Leader);
+        assert_eq!(all.get(&LINGER).unwrap(), Duration::from_millis(5));
+        assert_eq!(all.get(&COMPRESSION_TYPE).unwrap().codec, Codec::Zstd);
         assert_eq!(all.list().find(|(name, _)| *name == "client.id").unwrap().1.len(), 4, "with what is overridden");
         sources.topic = None;
-        assert_eq!(Properties::collect(&sources).unwrap().text("compression.type"), None);
+        assert!(!Properties::collect(&sources).unwrap().is_set(&COMPRESSION_TYPE));
     }
 
     #[test]
+    fn a_value_that_nobody_reads_is_checked_where_it_was_set() {
+        let error = |setting: &str| Properties::of(&[setting]).unwrap_err().to_string();
+        assert_eq!(
+            error("fetch.min.bytes=nonsense"),
+            "-X fetch.min.bytes=nonsense: expected a size like 1000000, 64k or 1M"
+        );
+        assert_eq!(error("session.timeout.ms=0"), "-X session.timeout.ms=0: expected 1 to 2147483647 ms");
+        assert!(error("linger.ms=99999999999999999999").contains("-X linger.ms="));
+        let dir = tempfile::tempdir().unwrap();
+        let (file, value) = (dir.path().join("client.properties"), dir.path().join("value"));
+        std::fs::write(&value, "soon\n").unwrap();
+        std::fs::write(&file, format!("acks=all\nlinger.ms=${{file:{}}}\n", value.display())).unwrap();
+        let collected = Properties::collect(&Sources { file: Some(&file), ..Sources::default() }).unwrap();
+        let error = collected.looked_up().unwrap_err().to_string();
+        assert!(error.contains("client.properties, line 2: linger.ms=soon: expected a number of milli"), "{error}");
+    }
+
+    #[test]
+    fn a_flag_overrides_its_property_and_has_the_same_range() {
+        let set = Properties::of(&["linger.ms=5"]).unwrap();
+        assert_eq!(set.resolve(None, &LINGER).unwrap(), Duration::from_millis(5));
+        assert_eq!(set.resolve(Some(Duration::ZERO), &LINGER).unwrap(), Duration::ZERO);
+        let error = set.resolve(Some(Duration::from_secs(1 << 40)), &LINGER).unwrap_err().to_string();
+        assert_eq!(error, "--linger: expected 0 to 2147483647 ms");
+        assert_eq!(set.get(&DELIVERY_TIMEOUT).unwrap(), Duration::from_secs(120), "the default");
+        assert_eq!(set.get(&SESSION_TIMEOUT).unwrap(), None);
+    }
+
+    /// Each property gets a value that would be noticed wherever it is shown.
+    #[test]
     fn no_secret_is_shown() {
-        let set = Properties::of(&["sasl.password=hunter2", "sasl.mechanism=x"]).unwrap();
-        let listed: Vec<String> = set.list().map(|(name, v)| format!("{name}={}", v[0].text)).collect();
-        assert_eq!(listed, ["sasl.mechanism=x", "sasl.password=***"]);
-        assert!(!format!("{set:?}{}", set.malformed("sasl.password", "no")).contains("hunter2"));
+        const MARKER: &str = "hunter2hunter2";
+        let mut secrets = 0;
+        for declared in declarations::all() {
+            let value = if declared.is_secret() { MARKER.to_owned() } else { format!("https://me:{MARKER}@host/") };
+            for name in std::iter::once(declared.name()).chain(declared.aliases().iter().copied()) {
+                let said = match Properties::of(&[&format!("{name}={value}")]) {
+                    Err(error) => format!("{error} {error:?}"),
+                    Ok(set) => {
+                        let listed: Vec<String> = set.list().map(|(_, values)| values[0].text.clone()).collect();
+                        let resolved = crate::config::security::resolve(&set);
+                        format!("{set:?} {listed:?} {resolved:?}")
+                    }
+                };
+                assert!(!said.contains(MARKER), "{name}: {said}");
+            }
+            secrets += usize::from(declared.is_secret());
+        }
+        assert!(secrets >= 10);
+        let set = Properties::of(&["sasl.password=x"]).unwrap();
+        assert_eq!(set.list().map(|(_, v)| v[0].text.clone()).collect::<Vec<_>>(), ["***"]);
+    }
+
+    #[test]
+    fn commands_need_the_permission_of_the_command_line() {
+        let settings = ["client.id=${command:echo me}".to_owned()];
+        let mut sources = Sources { settings: &settings, ..Sources::default() };
+        let found = |sources: &Sources<'_>| Properties::collect(sources).unwrap().looked_up();
+        assert!(found(&sources).unwrap_err().to_string().contains("--allow-commands"));
+        sources.allow_commands = true;
+        assert_eq!(found(&sources).unwrap().get(&CLIENT_ID).unwrap(), "me");
     }
 }

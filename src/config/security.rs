@@ -1,157 +1,140 @@
-//! How a cluster is secured, as the Java client's and librdkafka's properties say it.
+//! How a cluster is secured, as the Java client's and librdkafka's properties have it.
 
-use super::Properties;
-use super::sources::look_up;
-use super::stores;
-use crate::engine::security::{Bearer, Mechanism, Oidc, Sasl, Secret, Security, Tls, Token, TokenSource};
+use super::declarations::*;
+use super::property::{Declared, Property};
+use super::security_values::{MECHANISMS, SaslMechanism, SecurityProtocol};
+use super::{Properties, stores};
+use crate::engine::security::{Bearer, Oidc, Sasl, Secret, Security, Tls, Token, TokenSource};
 use crate::error::{Error, Result};
+use crate::files;
+use std::path::Path;
 
 /// What `properties` ask for.
 ///
 /// # Errors
-/// A value is none of those it can have, a file cannot be read, or something is missing.
+/// A value is not one of those it can have, a file cannot be read, or something is missing.
 pub(super) fn resolve(properties: &Properties) -> Result<Security> {
-    let protocol = properties.text("security.protocol").unwrap_or("PLAINTEXT").to_ascii_uppercase();
-    let (tls, sasl) = match protocol.as_str() {
-        "PLAINTEXT" => (false, false),
-        "SSL" => (true, false),
-        "SASL_PLAINTEXT" => (false, true),
-        "SASL_SSL" => (true, true),
-        _ => {
-            return Err(
-                properties.malformed("security.protocol", "expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
-            );
-        }
+    let protocol = match properties.get(&SECURITY_PROTOCOL)? {
+        Some(protocol) => protocol,
+        None => derived(properties)?,
     };
     Ok(Security {
-        tls: if tls { Some(resolve_tls(properties)?) } else { None },
-        sasl: if sasl { Some(resolve_sasl(properties)?) } else { None },
+        tls: if protocol.tls { Some(resolve_tls(properties)?) } else { None },
+        sasl: if protocol.sasl { Some(resolve_sasl(properties)?) } else { None },
     })
 }
 
-fn resolve_tls(properties: &Properties) -> Result<Tls> {
-    let algorithm = properties.text("ssl.endpoint.identification.algorithm").unwrap_or("https");
-    let check_name = match algorithm.to_ascii_lowercase().as_str() {
-        "https" => true,
-        "" | "none" => false,
-        _ => {
-            let expected = "expected https, or nothing for no check of the broker's name";
-            return Err(properties.malformed("ssl.endpoint.identification.algorithm", expected));
-        }
+/// What the listener requires, from what else is set: no setting that protects may have no effect.
+fn derived(properties: &Properties) -> Result<SecurityProtocol> {
+    let set = |prefix: &str| properties.list().map(|(name, _)| name).find(|name| name.starts_with(prefix));
+    let (sasl, ssl) = (set("sasl."), set("ssl."));
+    let tls = properties.is_set(&SSL_TRUSTSTORE_LOCATION)
+        || properties.is_set(&SSL_TRUSTSTORE_CERTIFICATES)
+        || stores::names_identity(properties);
+    let needed = |name: &str, values: &str| {
+        Err(Error::Usage(format!("{name} is set, but security.protocol is not (set security.protocol={values})")))
     };
-    Ok(Tls { authorities: stores::authorities(properties)?, identity: stores::identity(properties)?, check_name })
+    match (sasl, ssl) {
+        (None, None) => Ok(SecurityProtocol { tls: false, sasl: false }),
+        (sasl, Some(_)) if tls => Ok(SecurityProtocol { tls, sasl: sasl.is_some() }),
+        (None, Some(name)) => needed(name, "SSL, or PLAINTEXT for a listener without TLS"),
+        (Some(name), _) => needed(name, "SASL_SSL, or SASL_PLAINTEXT for a listener without TLS"),
+    }
 }
 
-/// What `sasl.mechanism` may be.
-const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER";
+fn resolve_tls(properties: &Properties) -> Result<Tls> {
+    Ok(Tls {
+        authorities: stores::authorities(properties)?,
+        identity: stores::identity(properties)?,
+        check_name: properties.get(&SSL_ENDPOINT_IDENTIFICATION_ALGORITHM)?,
+    })
+}
+
+/// The options of `sasl.jaas.config`, with the properties that mean the same.
+struct Credentials<'a> {
+    properties: &'a Properties,
+    mechanism: SaslMechanism,
+    jaas: Vec<(String, String)>,
+}
+
+impl Credentials<'_> {
+    fn either<K: Declared<Output = Option<String>>>(
+        &self,
+        name: &str,
+        property: &Property<K>,
+    ) -> Result<Option<String>> {
+        match self.jaas.iter().find(|(key, _)| key == name) {
+            Some((_, value)) => Ok(Some(value.clone())),
+            None => self.properties.get(property),
+        }
+    }
+
+    fn needed<K: Declared<Output = Option<String>>>(&self, name: &str, property: &Property<K>) -> Result<String> {
+        self.either(name, property)?.ok_or_else(|| {
+            let (mechanism, property) = (self.mechanism.name(), property.name);
+            Error::Usage(format!("sasl.mechanism={mechanism} requires {property}, or {name} in sasl.jaas.config"))
+        })
+    }
+}
 
 fn resolve_sasl(properties: &Properties) -> Result<Sasl> {
-    let named = properties
-        .text("sasl.mechanism")
-        .ok_or_else(|| Error::Usage(format!("security.protocol=SASL_… needs sasl.mechanism: one of {MECHANISMS}")))?;
-    let jaas = match properties.text("sasl.jaas.config") {
-        Some(text) => jaas_options(text).ok_or_else(|| {
-            properties.malformed("sasl.jaas.config", "expected CLASS required username=\"…\" password=\"…\";")
-        })?,
-        None => Vec::new(),
-    };
-    let option = |name: &str| jaas.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-    let either = |name: &str, property: &str| option(name).or_else(|| properties.text(property).map(str::to_owned));
-    let needed = |name: &str, property: &str| {
-        either(name, property).ok_or_else(|| {
-            Error::Usage(format!("sasl.mechanism={named} needs {property}, or {name} in sasl.jaas.config"))
-        })
-    };
-    if named == "OAUTHBEARER" {
-        let endpoint = properties.text("sasl.oauthbearer.token.endpoint.url");
-        let token = match (properties.text("sasl.oauthbearer.token"), endpoint) {
-            (Some(text), _) => supplied(text.to_owned()),
-            // The Java client's way to name a file.
-            (None, Some(file)) if file.starts_with("file:") => {
-                let path = file.trim_start_matches("file:");
-                let path = path.strip_prefix("//").unwrap_or(path);
-                supplied(format!("${{file:{path}}}"))
-            }
-            (None, Some(url)) => Token::Oidc(Oidc {
-                endpoint: url.to_owned(),
-                client_id: needed("clientId", "sasl.oauthbearer.client.id")?,
-                client_secret: Secret::from(needed("clientSecret", "sasl.oauthbearer.client.secret")?),
-                scope: either("scope", "sasl.oauthbearer.scope"),
-                authorities: stores::pem_file(properties, "https.ca.location")?,
-            }),
-            (None, None) => {
-                return Err(Error::Usage(
-                        "sasl.mechanism=OAUTHBEARER needs sasl.oauthbearer.token (${file:PATH} and ${command:LINE} are looked up for each connection) or sasl.oauthbearer.token.endpoint.url".to_owned(),
-                    ));
-            }
-        };
-        let listed = properties.parsed("sasl.oauthbearer.extensions", parse_extensions)?.unwrap_or_default();
-        let in_jaas =
-            jaas.iter().filter_map(|(key, value)| Some((key.strip_prefix("extension_")?.to_owned(), value.clone())));
-        return Ok(Sasl::Bearer(Bearer { token, extensions: in_jaas.chain(listed).collect() }));
+    let mechanism = properties.get(&SASL_MECHANISM)?.ok_or_else(|| {
+        Error::Usage(format!("security.protocol=SASL_… requires sasl.mechanism, one of {MECHANISMS}"))
+    })?;
+    let jaas = properties.get(&SASL_JAAS_CONFIG)?.unwrap_or_default();
+    let credentials = Credentials { properties, mechanism, jaas };
+    match mechanism {
+        SaslMechanism::OauthBearer => resolve_bearer(&credentials).map(Sasl::Bearer),
+        SaslMechanism::Password(mechanism) => Ok(Sasl::Password {
+            mechanism,
+            username: credentials.needed("username", &SASL_USERNAME)?,
+            password: Secret::from(credentials.needed("password", &SASL_PASSWORD)?),
+        }),
     }
-    let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
-    let mechanism = all
-        .into_iter()
-        .find(|mechanism| mechanism.name() == named)
-        .ok_or_else(|| properties.malformed("sasl.mechanism", &format!("kpipe has {MECHANISMS}")))?;
-    let username = needed("username", "sasl.username")?;
-    Ok(Sasl::Password { mechanism, username, password: Secret::from(needed("password", "sasl.password")?) })
 }
 
-/// A token, or a reference to one.
-fn supplied(text: String) -> Token {
-    Token::Supplied(TokenSource::new(move || look_up(&text)))
-}
-
-/// `name=value,…`, as librdkafka has them.
-fn parse_extensions(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
-    let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
-    text.split(',').map(|each| pair(each).ok_or_else(|| "expected name=value,…".to_owned())).collect()
-}
-
-/// The options of a JAAS login module: `CLASS required name="value" …;`. `None` is malformed.
-pub fn jaas_options(text: &str) -> Option<Vec<(String, String)>> {
-    let mut rest = text.trim().strip_suffix(';')?.trim();
-    rest = rest.split_once(char::is_whitespace)?.1.trim_start(); // the class
-    rest = rest.split_once(char::is_whitespace).map_or("", |(_flag, options)| options.trim_start());
-    let mut options = Vec::new();
-    while !rest.is_empty() {
-        let (name, after) = rest.split_once('=')?;
-        let after = after.trim_start();
-        let (value, end) = match after.strip_prefix('"') {
-            Some(quoted) => quoted_value(quoted)?,
-            None => {
-                let end = after.find(char::is_whitespace).unwrap_or(after.len());
-                (after[..end].to_owned(), &after[end..])
-            }
-        };
-        options.push((name.trim().to_owned(), value));
-        rest = end.trim_start();
-    }
-    Some(options)
-}
-
-/// Up to the closing quote; a backslash takes the next character as it is.
-fn quoted_value(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &text[at + 1..])),
-            '\\' => value.push(chars.next()?.1),
-            c => value.push(c),
+fn resolve_bearer(credentials: &Credentials<'_>) -> Result<Bearer> {
+    let properties = credentials.properties;
+    let endpoint = properties.get(&SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL)?;
+    let token = match (properties.late(&SASL_OAUTHBEARER_TOKEN), endpoint) {
+        (Some(token), _) => Token::Supplied(TokenSource::new(token)),
+        // The Java client's way to name a file.
+        (None, Some(file)) if file.starts_with("file:") => {
+            let path = file.trim_start_matches("file:");
+            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+            Token::Supplied(TokenSource::new(move || {
+                let bytes = files::read(Path::new(&path), files::SETTINGS_LIMIT);
+                let bytes = bytes.map_err(|e| format!("{path}: {}", crate::error::describe_io(&e)))?;
+                let text = String::from_utf8(bytes).map_err(|_| format!("{path}: not UTF-8"))?;
+                Ok(text.lines().next().unwrap_or_default().to_owned())
+            }))
         }
-    }
-    None
+        (None, Some(endpoint)) => Token::Oidc(Oidc {
+            endpoint,
+            client_id: credentials.needed("clientId", &SASL_OAUTHBEARER_CLIENT_ID)?,
+            client_secret: Secret::from(credentials.needed("clientSecret", &SASL_OAUTHBEARER_CLIENT_SECRET)?),
+            scope: credentials.either("scope", &SASL_OAUTHBEARER_SCOPE)?,
+            authorities: stores::pem_file(properties, &HTTPS_CA_LOCATION)?,
+        }),
+        (None, None) => {
+            return Err(Error::Usage(
+                "sasl.mechanism=OAUTHBEARER requires sasl.oauthbearer.token (${file:PATH} and ${command:LINE} are looked up for each connection) or sasl.oauthbearer.token.endpoint.url".to_owned(),
+            ));
+        }
+    };
+    let listed = properties.get(&SASL_OAUTHBEARER_EXTENSIONS)?.unwrap_or_default();
+    let in_jaas = credentials.jaas.iter();
+    let in_jaas = in_jaas.filter_map(|(key, value)| Some((key.strip_prefix("extension_")?.to_owned(), value.clone())));
+    Ok(Bearer { token, extensions: in_jaas.chain(listed).collect() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::security::Mechanism;
 
     fn resolve(settings: &[&str]) -> Result<Security> {
-        super::resolve(&Properties::of(settings).unwrap())
+        super::resolve(&Properties::of(settings)?)
     }
 
     fn password(settings: &[&str]) -> (Mechanism, String, String) {
@@ -183,7 +166,6 @@ mod tests {
             Some(Sasl::Bearer(bearer)) => bearer,
             other => panic!("{other:?}"),
         };
-        assert_eq!(jaas_options("x.OAuthBearerLoginModule required;"), Some(Vec::new()));
         let url = "sasl.oauthbearer.token.endpoint.url=https://login/token";
         let jaas = r#"sasl.jaas.config=x.OAuthBearerLoginModule required clientId="me" clientSecret="s3" scope="kafka" extension_pool="p";"#;
         let java = bearer(&[url, jaas]);
@@ -212,21 +194,21 @@ mod tests {
     fn what_is_missing_or_wrong_is_named() {
         for (settings, says) in [
             (&["security.protocol=TLS"][..], "expected PLAINTEXT, SSL"),
-            (&["security.protocol=SASL_SSL"], "needs sasl.mechanism"),
-            (&["security.protocol=SASL_SSL", "sasl.mechanism=GSSAPI"], "kpipe has PLAIN"),
-            (&["security.protocol=SASL_SSL", "sasl.mechanism=PLAIN"], "needs sasl.username"),
+            (&["security.protocol=SASL_SSL"], "requires sasl.mechanism"),
+            (&["security.protocol=SASL_SSL", "sasl.mechanism=GSSAPI"], "supported mechanisms are PLAIN"),
+            (&["security.protocol=SASL_SSL", "sasl.mechanism=PLAIN"], "requires sasl.username"),
             (&["security.protocol=SASL_SSL", "sasl.mechanism=PLAIN", "sasl.jaas.config=x"], "expected CLASS required"),
             (&["security.protocol=SSL", "ssl.truststore.location=/none"], "No such file"),
-            (&["security.protocol=SASL_SSL", "sasl.mechanism=OAUTHBEARER"], "needs sasl.oauthbearer.token"),
+            (&["security.protocol=SASL_SSL", "sasl.mechanism=OAUTHBEARER"], "requires sasl.oauthbearer.token"),
             (
                 &[
                     "security.protocol=SASL_SSL",
                     "sasl.mechanism=OAUTHBEARER",
                     "sasl.oauthbearer.token.endpoint.url=http://x",
                 ],
-                "needs sasl.oauthbearer.client.id",
+                "requires sasl.oauthbearer.client.id",
             ),
-            (&["security.protocol=SSL", "ssl.keystore.key=x"], "a client key needs its certificate"),
+            (&["security.protocol=SSL", "ssl.keystore.key=x"], "a client key requires its certificate"),
             (&["security.protocol=SSL", "ssl.endpoint.identification.algorithm=x"], "expected https"),
         ] {
             let error = resolve(settings).unwrap_err().to_string();

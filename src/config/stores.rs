@@ -1,8 +1,12 @@
 //! Certificates and keys: PEM, inline or in files, and PKCS#12 stores, which Java's are since Java 9.
 
 use super::Properties;
+use super::declarations::*;
+use super::property::{Property, Text};
+use super::readers::warn_of_readers;
 use crate::engine::security::{Identity, Secret};
 use crate::error::{Error, Result, describe_io};
+use crate::files;
 use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::pki_types::pem::PemObject;
@@ -10,13 +14,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The CAs to trust, when `properties` name any.
+/// The CAs to trust, if `properties` name any.
 pub(super) fn authorities(properties: &Properties) -> Result<Option<Vec<CertificateDer<'static>>>> {
-    if let Some(inline) = properties.text("ssl.truststore.certificates") {
-        return certificates(properties, "ssl.truststore.certificates", inline.as_bytes()).map(Some);
+    if let Some(inline) = properties.get(&SSL_TRUSTSTORE_CERTIFICATES)? {
+        return certificates(properties, &SSL_TRUSTSTORE_CERTIFICATES, inline.as_bytes()).map(Some);
     }
-    let name = "ssl.truststore.location";
-    let Some(store) = Store::open(properties, name, "ssl.truststore.type", "ssl.truststore.password")? else {
+    let name = &SSL_TRUSTSTORE_LOCATION;
+    let Some(store) = Store::open(properties, name, &SSL_TRUSTSTORE_TYPE, &SSL_TRUSTSTORE_PASSWORD)? else {
         return Ok(None);
     };
     match store {
@@ -31,23 +35,34 @@ pub(super) fn authorities(properties: &Properties) -> Result<Option<Vec<Certific
     }
 }
 
-/// The CAs of a PEM file that `name` names, when it does.
-pub(super) fn pem_file(properties: &Properties, name: &str) -> Result<Option<Vec<CertificateDer<'static>>>> {
-    let Some(path) = properties.text(name) else { return Ok(None) };
-    certificates(properties, name, &read(properties, name, path)?).map(Some)
+/// The CAs in the PEM file that the property names, if it is set.
+pub(super) fn pem_file(properties: &Properties, name: &Property<Text>) -> Result<Option<Vec<CertificateDer<'static>>>> {
+    let Some(path) = properties.get(name)? else { return Ok(None) };
+    certificates(properties, name, &read(properties, name, &path)?).map(Some)
 }
 
-/// Who the client is, when `properties` say.
+/// Whether `properties` name a certificate of the client.
+pub(super) fn names_identity(properties: &Properties) -> bool {
+    let all = [&SSL_KEYSTORE_CERTIFICATE_CHAIN, &SSL_CERTIFICATE_LOCATION, &SSL_KEYSTORE_LOCATION];
+    all.into_iter().any(|name| properties.is_set(name))
+}
+
+/// PEM text, and the property that it comes from.
+type Pem = (&'static Property<Text>, Vec<u8>);
+
+/// PEM text in the property `inline`, else in the file that `file` names.
+fn pem(properties: &Properties, inline: &'static Property<Text>, file: &'static Property<Text>) -> Result<Option<Pem>> {
+    Ok(match (properties.get(inline)?, properties.get(file)?) {
+        (Some(text), _) => Some((inline, text.into_bytes())),
+        (None, Some(path)) => Some((file, read(properties, file, &path)?)),
+        (None, None) => None,
+    })
+}
+
+/// The client's certificate and key, if `properties` name any.
 pub(super) fn identity(properties: &Properties) -> Result<Option<Identity>> {
-    let (chain, key) = ("ssl.keystore.certificate.chain", "ssl.keystore.key");
-    let inline = |name: &'static str, file: &'static str| -> Result<Option<(&'static str, Vec<u8>)>> {
-        Ok(match (properties.text(name), properties.text(file)) {
-            (Some(inline), _) => Some((name, inline.as_bytes().to_vec())),
-            (None, Some(path)) => Some((file, read(properties, file, path)?)),
-            (None, None) => None,
-        })
-    };
-    let (chain, key) = (inline(chain, "ssl.certificate.location")?, inline(key, "ssl.key.location")?);
+    let chain = pem(properties, &SSL_KEYSTORE_CERTIFICATE_CHAIN, &SSL_CERTIFICATE_LOCATION)?;
+    let key = pem(properties, &SSL_KEYSTORE_KEY, &SSL_KEY_LOCATION)?;
     match (chain, key) {
         (Some((chain_from, chain)), key) => {
             // One file may have both.
@@ -56,23 +71,23 @@ pub(super) fn identity(properties: &Properties) -> Result<Option<Identity>> {
             Ok(Some(Identity { chain, key: private_key(properties, key_from, &key)? }))
         }
         (None, Some(_)) => Err(Error::Usage(
-            "a client key needs its certificate: ssl.keystore.certificate.chain or ssl.certificate.location".to_owned(),
+            "a client key requires its certificate (set ssl.keystore.certificate.chain or ssl.certificate.location)"
+                .to_owned(),
         )),
         (None, None) => key_store(properties),
     }
 }
 
 fn key_store(properties: &Properties) -> Result<Option<Identity>> {
-    let name = "ssl.keystore.location";
-    match Store::open(properties, name, "ssl.keystore.type", "ssl.keystore.password")? {
+    let name = &SSL_KEYSTORE_LOCATION;
+    match Store::open(properties, name, &SSL_KEYSTORE_TYPE, &SSL_KEYSTORE_PASSWORD)? {
         None => Ok(None),
         Some(Store::Pem(bytes)) => {
             let chain = certificates(properties, name, &bytes)?;
             Ok(Some(Identity { chain, key: private_key(properties, name, &bytes)? }))
         }
         Some(Store::Pkcs12(store)) => {
-            let found =
-                store.private_key_chain().ok_or_else(|| properties.malformed(name, "it holds no private key"))?;
+            let found = store.private_key_chain().ok_or_else(|| properties.malformed(name, "no private key found"))?;
             let chain = found.1.certs().iter().map(der).collect();
             let key = PrivatePkcs8KeyDer::from(found.1.key().as_der().to_vec());
             Ok(Some(Identity { chain, key: Arc::new(key.into()) }))
@@ -84,32 +99,39 @@ fn der(certificate: &p12_keystore::Certificate) -> CertificateDer<'static> {
     certificate.as_der().to_vec().into()
 }
 
-fn read(properties: &Properties, name: &str, path: &str) -> Result<Vec<u8>> {
-    std::fs::read(Path::new(path)).map_err(|e| properties.malformed(name, &describe_io(&e)))
+fn read(properties: &Properties, name: &Property<Text>, path: &str) -> Result<Vec<u8>> {
+    let (bytes, metadata) = files::read_with_metadata(Path::new(path), files::SETTINGS_LIMIT)
+        .map_err(|e| properties.malformed(name, &describe_io(&e)))?;
+    let has = |what: &[u8]| memchr::memmem::find(&bytes, what).is_some();
+    // An encrypted key needs its password, too.
+    if has(b"PRIVATE KEY-----") && !has(b"ENCRYPTED") {
+        warn_of_readers(Path::new(path), "a private key", &metadata);
+    }
+    Ok(bytes)
 }
 
-fn certificates(properties: &Properties, name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(properties: &Properties, name: &Property<Text>, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(properties.malformed(name, "no certificate in it (PEM)")),
+        Ok(found) if found.is_empty() => Err(properties.malformed(name, "no certificate found (expected PEM)")),
         found => found.map_err(|e| properties.malformed(name, &e.to_string())),
     }
 }
 
-fn private_key(properties: &Properties, name: &str, pem: &[u8]) -> Result<Arc<PrivateKeyDer<'static>>> {
+fn private_key(properties: &Properties, name: &Property<Text>, pem: &[u8]) -> Result<Arc<PrivateKeyDer<'static>>> {
     let wrong = |why: &str| properties.malformed(name, why);
     let text = String::from_utf8_lossy(pem);
     if text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(wrong(
-            "the key is encrypted in OpenSSL's old way; as PKCS#8 kpipe reads it: openssl pkcs8 -topk8 -in key.pem -out new.pem",
+            "the key uses OpenSSL's legacy encryption (convert it: openssl pkcs8 -topk8 -in key.pem -out new.pem)",
         ));
     }
     let Some(begin) = text.find("-----BEGIN ENCRYPTED PRIVATE KEY-----") else {
         let key = PrivateKeyDer::from_pem_slice(pem);
-        return key.map(Arc::new).map_err(|_| wrong("no private key in it (PEM)"));
+        return key.map(Arc::new).map_err(|_| wrong("no private key found (expected PEM)"));
     };
-    let Some(password) = properties.text("ssl.key.password") else {
-        return Err(wrong("the key is encrypted: ssl.key.password"));
+    let Some(password) = properties.get(&SSL_KEY_PASSWORD)? else {
+        return Err(wrong("the key is encrypted (set ssl.key.password)"));
     };
     const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
     let end = text[begin..].find(END).map_or(text.len(), |at| begin + at + END.len());
@@ -128,27 +150,33 @@ enum Store {
 }
 
 impl Store {
-    /// Opens the file that `name` names, when it does. Its type is what its first bytes say.
-    fn open(properties: &Properties, name: &str, kind: &str, password: &str) -> Result<Option<Self>> {
-        let Some(path) = properties.text(name) else { return Ok(None) };
-        let bytes = read(properties, name, path)?;
+    /// Opens the file that `name` names, if it is set. Its type is what its first bytes say.
+    fn open(
+        properties: &Properties,
+        name: &Property<Text>,
+        kind: &Property<Text>,
+        password: &Property<Text>,
+    ) -> Result<Option<Self>> {
+        let Some(path) = properties.get(name)? else { return Ok(None) };
+        let bytes = read(properties, name, &path)?;
+        let wrong = |why: &str| Err(properties.malformed(name, why));
         match bytes[..] {
-            [0xfe, 0xed, 0xfe, 0xed, ..] => Err(properties.malformed(
-                name,
-                &format!("a store of the old type JKS, which kpipe does not read; as PKCS#12 it does: keytool -importkeystore -srckeystore {path} -destkeystore {path}.p12 -deststoretype PKCS12"),
+            [0xfe, 0xed, 0xfe, 0xed, ..] => wrong(&format!(
+                "JKS stores are not supported (convert it: keytool -importkeystore -srckeystore {path} -destkeystore {path}.p12 -deststoretype PKCS12)"
             )),
             [0x30, 0x80..=0x84, ..] => {
-                let Some(secret) = properties.text(password) else {
-                    return Err(properties.malformed(name, &format!("a PKCS#12 store, which needs {password}")));
+                let Some(secret) = properties.get(password)? else {
+                    return wrong(&format!("the PKCS#12 store requires {}", password.name));
                 };
                 let secret = Secret::from(secret);
                 let store = KeyStore::from_pkcs12(&bytes, secret.reveal(), Pkcs12ImportPolicy::Relaxed);
-                store.map(|store| Some(Self::Pkcs12(store))).map_err(|e| {
-                    properties.malformed(name, &format!("the PKCS#12 store cannot be read ({e}): is {password} right?"))
+                store.map(|store| Some(Self::Pkcs12(store))).or_else(|e| {
+                    let password = password.name;
+                    wrong(&format!("the PKCS#12 store cannot be read ({e}): is {password} right?"))
                 })
             }
-            _ if properties.text(kind).is_some_and(|kind| !kind.eq_ignore_ascii_case("PEM")) => {
-                Err(properties.malformed(name, &format!("neither a PKCS#12 nor a JKS store, though {kind} says so")))
+            _ if properties.get(kind)?.is_some_and(|kind| !kind.eq_ignore_ascii_case("PEM")) => {
+                wrong(&format!("not a PKCS#12 or JKS store, although {} is set to that", kind.name))
             }
             _ => Ok(Some(Self::Pem(bytes))),
         }

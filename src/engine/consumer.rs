@@ -120,6 +120,8 @@ pub struct ConsumerConfig {
     pub fetch_bytes: usize,
     /// How long a broker may hold a fetch when there is nothing.
     pub fetch_wait: Duration,
+    /// Bytes that a broker waits for, for as long as that.
+    pub fetch_min_bytes: usize,
 }
 
 /// Positions by topic and partition.

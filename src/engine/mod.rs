@@ -76,9 +76,12 @@ impl Engine {
                     tracing::info!(engine = "native", "the brokers offer modern Produce and Fetch");
                     Ok(Self::Native(client))
                 }
-                native::Found::Old(reason) => {
-                    tracing::info!(engine = "kafka", "{reason}");
-                    kafka()
+                native::Found::Old(old) => {
+                    tracing::info!(engine = "kafka", "{old}");
+                    kafka().map_err(|error| match error {
+                        Error::KafkaCrate(text) => Error::KafkaCrate(format!("{text} ({old})")),
+                        other => other,
+                    })
                 }
             },
         }

@@ -1,9 +1,8 @@
 //! JSON lines → records: the objects that `consume` writes, read back exactly.
 
 use super::{BadLine, Read};
+use crate::codec::{Base64, Codec, Text};
 use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -25,7 +24,7 @@ const FIELDS: &[&str] = &[
 /// What holds for every line.
 #[derive(Debug, Default)]
 pub struct JsonOptions {
-    /// Whether fields that are none of the object's are passed over.
+    /// Whether fields that are not the object's are ignored.
     pub ignore_unknown: bool,
     /// Headers of every record, after its own.
     pub extra_headers: HeaderBuf,
@@ -42,7 +41,7 @@ pub struct JsonReader {
     fields: Fields,
 }
 
-/// What one line said; the memory is used again for the next.
+/// The fields of one line; the memory is used again for the next.
 #[derive(Debug, Default)]
 struct Fields {
     topic: Option<String>,
@@ -138,16 +137,16 @@ impl<'de> Visitor<'de> for Object<'_> {
                 "timestamp" => fields.timestamp = map.next_value()?,
                 "offset" => drop(map.next_value::<i64>()?),
                 "timestamp_type" => drop(map.next_value::<&str>()?),
-                "key" => text(&mut map, &mut fields.key, "key")?,
-                "key_base64" => binary(&mut map, &mut fields.key, "key_base64")?,
-                "value" => text(&mut map, &mut fields.value, "value")?,
-                "value_base64" => binary(&mut map, &mut fields.value, "value_base64")?,
+                "key" => coded(&mut map, &mut fields.key, "key", &Text)?,
+                "key_base64" => coded(&mut map, &mut fields.key, "key_base64", &Base64)?,
+                "value" => coded(&mut map, &mut fields.value, "value", &Text)?,
+                "value_base64" => coded(&mut map, &mut fields.value, "value_base64", &Base64)?,
                 "headers" => map.next_value_seed(HeaderList(&mut fields.headers))?,
                 _ if self.ignore_unknown => drop(map.next_value::<IgnoredAny>()?),
                 unknown => {
                     let hint = crate::error::did_you_mean(unknown, FIELDS.iter().copied());
                     return Err(A::Error::custom(format!(
-                        "unknown field {unknown:?}{hint} (--ignore-unknown passes over it)"
+                        "unknown field {unknown:?}{hint} (use --ignore-unknown to ignore it)"
                     )));
                 }
             }
@@ -156,25 +155,20 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// A string is its text, null is null, any other JSON is its own text.
-fn text<'de, A: MapAccess<'de>>(map: &mut A, into: &mut Bytes, name: &str) -> Result<(), A::Error> {
+/// Reads a key or value by its codec; null is null.
+fn coded<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    into: &mut Bytes,
+    name: &str,
+    codec: &impl Codec,
+) -> Result<(), A::Error> {
     let raw = map.next_value::<&'de RawValue>()?.get();
     take(into, name)?;
-    match raw.as_bytes().first() {
-        Some(b'"') => {
-            let text: std::borrow::Cow<'_, str> = serde_json::from_str(raw).map_err(A::Error::custom)?;
-            into.bytes.extend_from_slice(text.as_bytes());
-        }
-        Some(b'n') => into.null = true,
-        _ => into.bytes.extend_from_slice(raw.as_bytes()),
+    if raw == "null" {
+        into.null = true;
+        return Ok(());
     }
-    Ok(())
-}
-
-fn binary<'de, A: MapAccess<'de>>(map: &mut A, into: &mut Bytes, name: &str) -> Result<(), A::Error> {
-    let coded: std::borrow::Cow<'de, str> = map.next_value()?;
-    take(into, name)?;
-    STANDARD.decode_vec(&*coded, &mut into.bytes).map_err(|e| A::Error::custom(format!("{name}: {e}")))
+    codec.decode(raw, &mut into.bytes).map_err(|e| A::Error::custom(format!("{name}: {e}")))
 }
 
 fn take<E: serde::de::Error>(into: &mut Bytes, name: &str) -> Result<(), E> {
@@ -229,10 +223,10 @@ impl<'de> Visitor<'de> for OneHeader<'_> {
         let mut value = Bytes::default();
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match &*name {
-                "key" => text(&mut map, &mut key, "key")?,
-                "key_base64" => binary(&mut map, &mut key, "key_base64")?,
-                "value" => text(&mut map, &mut value, "value")?,
-                "value_base64" => binary(&mut map, &mut value, "value_base64")?,
+                "key" => coded(&mut map, &mut key, "key", &Text)?,
+                "key_base64" => coded(&mut map, &mut key, "key_base64", &Base64)?,
+                "value" => coded(&mut map, &mut value, "value", &Text)?,
+                "value_base64" => coded(&mut map, &mut value, "value_base64", &Base64)?,
                 unknown => return Err(A::Error::custom(format!("unknown field {unknown:?} in a header"))),
             }
         }

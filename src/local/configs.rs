@@ -1,12 +1,13 @@
-//! Topic configs: all are kept and shown; `max.message.bytes` and `message.timestamp.type` have an effect.
+//! Topic configs: all are kept and shown; `max.message.bytes`, `message.timestamp.type`, `retention.ms` and
+//! `retention.bytes` have an effect.
 
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeMap;
 
-/// Why a request about topics was refused, and the words that Kafka adds.
+/// Why a request was refused, and Kafka's message.
 pub(super) type Refused = (E, String);
 
-/// What a value has to be; the numbers are DescribeConfigs' types.
+/// The type of a value; the numbers are DescribeConfigs' types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Boolean = 1,
@@ -17,7 +18,7 @@ pub(super) enum Kind {
     List = 7,
 }
 
-/// A topic config of Kafka 4.4: its name, its default, what it has to be.
+/// A topic config of Kafka 4.4: its name, default and type.
 pub(super) const CONFIGS: [(&str, &str, Kind); 37] = [
     ("cleanup.policy", "delete", Kind::List),
     ("compression.gzip.level", "-1", Kind::Int),
@@ -85,13 +86,28 @@ pub(super) fn check(configs: &BTreeMap<String, String>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The largest batch that a topic takes.
+/// The largest batch that a topic accepts.
 pub(super) fn max_message_bytes(configs: &BTreeMap<String, String>) -> usize {
     const DEFAULT: usize = 1_048_588;
     configs.get("max.message.bytes").and_then(|value| value.parse().ok()).unwrap_or(DEFAULT)
 }
 
-/// Whether a record's time is when the broker got it.
+/// Whether records get the broker's time.
 pub(super) fn append_time(configs: &BTreeMap<String, String>) -> bool {
     configs.get("message.timestamp.type").is_some_and(|value| value == "LogAppendTime")
+}
+
+/// What the configs take in memory.
+pub(super) fn bytes(configs: &BTreeMap<String, String>) -> usize {
+    configs.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
+/// How long records are kept, where the topic says so, in milliseconds.
+pub(super) fn retention_ms(configs: &BTreeMap<String, String>) -> Option<i64> {
+    configs.get("retention.ms").and_then(|value| value.parse().ok()).filter(|millis| *millis >= 0)
+}
+
+/// How many bytes of a partition are kept, where the topic says so.
+pub(super) fn retention_bytes(configs: &BTreeMap<String, String>) -> Option<usize> {
+    configs.get("retention.bytes").and_then(|value| value.parse().ok())
 }

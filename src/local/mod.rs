@@ -1,52 +1,53 @@
-//! `kpipe local`: a Kafka cluster in memory, for trials and tests. It keeps nothing.
+//! `kpipe local`: an in-memory Kafka cluster for trials and tests. Nothing is stored.
 //!
-//! One file a request family, over a [`cluster`] that does no I/O: logs that store batches as they came, and groups
-//! that are state machines. Transactions, KIP-848 groups, security and replication are not offered, and not listed.
+//! [`server`] takes requests off sockets, [`requests`] has a file a request family, over a [`cluster`] that does no I/O:
+//! logs that store batches as they came, and groups that are state machines. [`faults`] has them go wrong, [`limits`]
+//! bounds them. Calls `engine::native` for batches and the network thread, and knows no command. Transactions, KIP-848
+//! groups, security and replication are not offered, and not listed.
 
-mod call;
 mod cluster;
 mod configs;
 mod faults;
-mod fetch;
+mod frames;
 mod group;
-mod groups;
+mod limits;
 mod log;
-mod offsets;
-mod produce;
+mod requests;
 mod server;
-mod topics;
+mod transactions;
 
 pub use faults::{Fault, Faults, Times};
-pub use server::OFFERED;
+pub use requests::OFFERED;
 
 use crate::engine::native::Network;
 use crate::error::{Error, Result, describe_io};
-use crate::record::PartitionId;
+use crate::record::{BrokerId, PartitionId};
 use crate::signal::{Stop, Until};
-use call::{HOST, Shared};
 use cluster::{Cluster, NewTopic};
+use frames::Room;
 use kafka_protocol::error::ResponseError;
+use requests::call::{HOST, Shared};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// What the cluster is started with.
+/// How a cluster is started.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many brokers; at least 1.
+    /// Number of brokers; at least 1.
     pub brokers: u16,
     /// Broker N listens on this port + N - 1; 0 takes free ones.
     pub port: u16,
-    /// Topics to begin with, and their partitions.
+    /// Topics to create, with their partitions.
     pub topics: Vec<(String, i32)>,
-    /// Bytes of records held in all; beyond, the oldest batches go.
+    /// Maximum size of all records; beyond it the oldest batches are deleted. Groups may take a quarter as much, at least
+    /// 1 MB.
     pub retain_bytes: usize,
 }
 
-/// Connections that wait to be taken, a broker.
+/// Connections that wait to be accepted, for each broker.
 const BACKLOG: u32 = 1024;
 
 /// A running cluster; ends when dropped.
@@ -54,17 +55,18 @@ const BACKLOG: u32 = 1024;
 pub struct Local {
     network: Network,
     shared: Arc<Shared>,
+    room: Room,
     /// The task of each broker that is up, its listener and connections with it.
-    running: Mutex<HashMap<i32, JoinHandle<()>>>,
+    running: Mutex<HashMap<BrokerId, JoinHandle<()>>>,
     /// The port of each that is down.
-    kept: Mutex<HashMap<i32, TcpSocket>>,
+    reserved: Mutex<HashMap<BrokerId, TcpSocket>>,
 }
 
 impl Local {
     /// Starts the cluster; it accepts connections when this returns.
     ///
     /// # Errors
-    /// A port is taken, or a topic cannot be made.
+    /// A port is taken, or a topic cannot be created.
     pub fn start(options: &Options, stop: &Stop) -> Result<Self> {
         let network = Network::start(stop)?;
         let listeners = network.run(Until::FirstSignal, async {
@@ -85,22 +87,19 @@ impl Local {
                 .create(name, &new, false)
                 .map_err(|(error, why)| Error::Usage(format!("--topic {name}:{partitions}: {why} ({error:?})")))?;
         }
-        let shared = Arc::new(Shared {
-            cluster: Mutex::new(cluster),
-            appended: Notify::new(),
-            deadlines: Notify::new(),
-            faults: Faults::default(),
-        });
+        let shared = Arc::new(Shared::new(cluster));
         network.handle().spawn(server::keep_time(shared.clone()));
-        let local = Self { network, shared, running: Mutex::default(), kept: Mutex::default() };
+        let local =
+            Self { network, shared, room: Room::default(), running: Mutex::default(), reserved: Mutex::default() };
         for (index, listener) in listeners.into_iter().enumerate() {
-            local.serve(index as i32 + 1, listener);
+            local.serve(BrokerId(index as i32 + 1), listener);
         }
         Ok(local)
     }
 
-    fn serve(&self, broker: i32, listener: TcpListener) {
-        let task = self.network.handle().spawn(server::accept(self.shared.clone(), broker, listener));
+    fn serve(&self, broker: BrokerId, listener: TcpListener) {
+        let task =
+            self.network.handle().spawn(server::accept(self.shared.clone(), self.room.clone(), broker, listener));
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, task);
     }
 
@@ -126,7 +125,7 @@ impl Local {
     /// Has another broker lead a partition, under a new leader epoch; false when there is no such partition, or the
     /// broker is down.
     pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
-        self.change(|cluster| cluster.move_leader(topic, partition, Some(broker)))
+        self.change(|cluster| cluster.move_leader(topic, partition, Some(BrokerId(broker))))
     }
 
     /// Leaves a partition without a leader until [`Local::move_leader`]; false when there is no such partition.
@@ -152,6 +151,12 @@ impl Local {
         })
     }
 
+    /// Compacts a topic at once, whatever its `cleanup.policy`: batches without a record that is the last of its key go;
+    /// false when there is none.
+    pub fn compact(&self, topic: &str) -> bool {
+        self.change(|cluster| cluster.compact(topic))
+    }
+
     /// Deletes a topic and creates it again at once: the same partitions and configs, another topic ID, leader epoch 0,
     /// no records; false when there is none.
     pub fn recreate_topic(&self, topic: &str) -> bool {
@@ -166,47 +171,49 @@ impl Local {
 
     /// Has another broker coordinate a group.
     pub fn move_coordinator(&self, group: &str, broker: i32) {
-        self.shared.cluster().move_coordinator(group, broker);
+        self.shared.cluster().move_coordinator(group, BrokerId(broker));
     }
 
     /// Kills a broker: its connections break, others lead what it led.
     pub fn crash(&self, broker: i32) {
+        let broker = BrokerId(broker);
         let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
         if let Some(task) = task {
             task.abort();
             // Err: it was aborted, as it should be. Its port is free when this returns.
             let _ = self.network.handle().block_on(task);
-            self.keep_port(broker);
+            self.reserve_port(broker);
         }
         self.change(|cluster| cluster.set_up(broker, false));
     }
 
-    /// Keeps the port of a broker that is down from others; nobody listens there.
-    fn keep_port(&self, broker: i32) {
-        let kept = || {
+    /// Keeps others from the port of a broker that is down, without listening on it.
+    fn reserve_port(&self, broker: BrokerId) {
+        let reserve = || {
             let socket = TcpSocket::new_v4()?;
             socket.set_reuseaddr(true)?;
             socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port(broker))))?;
             Ok::<_, std::io::Error>(socket)
         };
-        match kept() {
-            Ok(socket) => drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, socket)),
-            Err(e) => tracing::info!(broker, error = describe_io(&e), "its port may be taken by others"),
+        match reserve() {
+            Ok(socket) => drop(self.reserved.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, socket)),
+            Err(e) => tracing::info!(%broker, error = describe_io(&e), "others may take its port"),
         }
     }
 
-    fn port(&self, broker: i32) -> u16 {
+    fn port(&self, broker: BrokerId) -> u16 {
         self.shared.cluster().broker(broker).map_or(0, |broker| broker.port)
     }
 
     /// Starts a broker that crashed, at its old address.
     ///
     /// # Errors
-    /// The port was taken meanwhile.
+    /// The port has been taken meanwhile.
     pub fn restart(&self, broker: i32) -> Result<()> {
+        let broker = BrokerId(broker);
         let port = self.port(broker);
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
-        let listener = match kept {
+        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
+        let listener = match reserved {
             Some(socket) => {
                 self.network.run(Until::SecondSignal, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?
             }

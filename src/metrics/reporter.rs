@@ -3,9 +3,9 @@
 use super::expose::{Server, write_file};
 use super::stats::Before;
 use super::{Messages, Metrics, progress};
-use crate::config::parse_duration;
 use crate::error::Result;
 use crate::signal::Stop;
+use crate::timespec::parse_duration;
 use clap::Args;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;

@@ -1,14 +1,14 @@
 //! Records that could not be delivered, appended to a file in the JSON that `produce --input json` reads back.
 
-use super::Encoding;
 use super::json::JsonWriter;
+use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::record::{HeaderBuf, Headers, PartitionId, RecordRef, TimestampType};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The header that says why.
+/// The header with the error.
 const ERROR_HEADER: &[u8] = b"kpipe-error";
 
 /// The file of records that could not be delivered.
@@ -22,12 +22,12 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Opens `path` for appending; makes it when it is not there.
+    /// Opens `path` for appending. A new file is readable by its owner only: dead letters are records.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, or `path` is a symbolic link.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(path);
+        let file = crate::files::append_private(path);
         Ok(Self {
             path: path.to_owned(),
             file: file.map_err(|e| Error::io(path.display(), &e))?,
@@ -54,12 +54,12 @@ impl DeadLetters {
         self.json.begin(topic, partition, TimestampType::Create, true);
         self.line.clear();
         // It has no offset.
-        self.json.write(&mut self.line, &RecordRef { offset: -1, headers: self.headers.as_headers(), ..*record });
+        self.json.write(&mut self.line, &RecordRef { offset: -1, headers: self.headers.as_headers(), ..*record })?;
         self.line.push(b'\n');
         self.file.write_all(&self.line).map_err(|e| Error::io(self.path.display(), &e))
     }
 
-    /// Appends a line of the input that is no record, as a value.
+    /// Appends a line of the input that is not a record, as a value.
     ///
     /// # Errors
     /// As [`DeadLetters::record`].

@@ -144,6 +144,10 @@ impl Running {
     }
 
     /// Sends a signal.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: i32) {
         send_signal(self.child.id() as i32, signal);
     }

@@ -1,21 +1,17 @@
 //! What `consume` takes about its group.
 
 use crate::cli::named::named_with;
-use crate::config::{Properties, parse_duration};
+use crate::config::declarations::*;
+use crate::config::{Properties, SERVER_ASSIGNORS, parse_assignor, parse_duration};
 use crate::engine::{Assignor, GroupConfig, GroupProtocol, Named};
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Error, Result};
 use clap::Args;
 use std::time::Duration;
 
-/// As the Java client.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
-const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
-/// Shorter than the Java client's, so that others soon take over what a member leaves.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// As the Java client's.
+const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
 /// Records that may be written and not committed while the coordinator is out of reach, with --commit batch.
 const MAX_COMMIT_LEAD: u64 = 1_000_000;
-/// What the coordinator has instead of assignors (KIP-848).
-const SERVER_ASSIGNORS: [&str; 2] = ["uniform", "range"];
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Group")]
@@ -50,23 +46,6 @@ fn describe_protocol(protocol: GroupProtocol) -> &'static str {
     }
 }
 
-/// A name of an assignor, also by its class in the Java client.
-fn parse_assignor(text: &str) -> Result<String, String> {
-    let class = text.rsplit('.').next().unwrap_or(text);
-    let name = match class {
-        "RangeAssignor" => "range",
-        "RoundRobinAssignor" => "roundrobin",
-        "StickyAssignor" => "sticky",
-        "CooperativeStickyAssignor" => "cooperative-sticky",
-        _ => text.trim(),
-    };
-    if Assignor::named(name).is_some() || SERVER_ASSIGNORS.contains(&name) {
-        return Ok(name.to_owned());
-    }
-    let hint = did_you_mean(name, ["cooperative-sticky", "range", "roundrobin", "sticky", "uniform"]);
-    Err(format!("expected cooperative-sticky, range, roundrobin, sticky or uniform{hint}"))
-}
-
 impl Group {
     /// Whether a flag was given that only a member has a use for.
     pub(super) fn asks_for_membership(&self) -> bool {
@@ -78,7 +57,7 @@ impl Group {
 
     /// The group, if one is named. `assigned`: partitions were named, so that nobody has to share them out.
     pub(super) fn config(&self, properties: &Properties, assigned: bool) -> Result<Option<GroupConfig>> {
-        let Some(id) = self.group.clone().or_else(|| properties.text("group.id").map(str::to_owned)) else {
+        let Some(id) = properties.resolve(self.group.clone(), &GROUP_ID)? else {
             if self.asks_for_membership() {
                 return Err(Error::Usage(
                     "--group-protocol, --instance-id, --session-timeout and --assignor need a group: -g".to_owned(),
@@ -86,20 +65,14 @@ impl Group {
             }
             return Ok(None);
         };
-        let parse_protocol =
-            |text: &str| GroupProtocol::named(&text.to_lowercase()).ok_or("expected auto, classic or consumer");
-        let protocol = self.group_protocol.or(properties.parsed("group.protocol", parse_protocol)?).unwrap_or_default();
-        let split = |text: &str| text.split(',').map(|name| parse_assignor(name.trim())).collect::<Result<Vec<_>, _>>();
-        let assignors = match &self.assignor {
-            Some(names) => Some(names.clone()),
-            None => properties.parsed("partition.assignment.strategy", split)?,
-        };
-        let session = self.session_timeout.or(properties.millis("session.timeout.ms")?);
+        let protocol = properties.resolve(self.group_protocol, &GROUP_PROTOCOL)?;
+        let assignors = properties.resolve(self.assignor.clone(), &PARTITION_ASSIGNMENT_STRATEGY)?;
+        let session = properties.resolve(self.session_timeout, &SESSION_TIMEOUT)?;
         let server = assignors.as_ref().and_then(|names| match &names[..] {
             [one] if SERVER_ASSIGNORS.contains(&one.as_str()) => Some(one.clone()),
             _ => None,
         });
-        let server = server.or_else(|| properties.text("group.remote.assignor").map(str::to_owned));
+        let server = properties.resolve(server, &GROUP_REMOTE_ASSIGNOR)?;
         let classic: Vec<Assignor> = match &assignors {
             Some(names) => names.iter().filter_map(|name| Assignor::named(name)).collect(),
             None => vec![Assignor::CooperativeSticky, Assignor::Range, Assignor::RoundRobin],
@@ -129,22 +102,17 @@ impl Group {
             }
             _ => {}
         }
-        let text =
-            |flag: &Option<String>, name: &str| flag.clone().or_else(|| properties.text(name).map(str::to_owned));
-        let session_timeout = session.unwrap_or(SESSION_TIMEOUT);
-        let heartbeat = properties.millis("heartbeat.interval.ms")?.unwrap_or(HEARTBEAT_INTERVAL);
+        let session_timeout = session.unwrap_or(SESSION_TIMEOUT_DEFAULT);
+        let heartbeat = properties.get(&HEARTBEAT_INTERVAL)?;
         Ok(Some(GroupConfig {
             id,
             standalone: assigned,
             protocol,
             classic_only_flag,
-            instance_id: text(&self.instance_id, "group.instance.id"),
+            instance_id: properties.resolve(self.instance_id.clone(), &GROUP_INSTANCE_ID)?,
             session_timeout,
             heartbeat_interval: heartbeat.min(session_timeout / 3),
-            max_poll_interval: self
-                .max_poll_interval
-                .or(properties.millis("max.poll.interval.ms")?)
-                .unwrap_or(MAX_POLL_INTERVAL),
+            max_poll_interval: properties.resolve(self.max_poll_interval, &MAX_POLL_INTERVAL)?,
             max_commit_lead: MAX_COMMIT_LEAD,
             // "uniform" alone leaves nothing for a group that turns out to be classic but the defaults.
             assignors: if classic.is_empty() { vec![Assignor::CooperativeSticky, Assignor::Range] } else { classic },

@@ -5,19 +5,19 @@ mod run;
 
 use super::Context;
 use super::produce::{Bytes, parse_delimiter};
-use crate::config::parse_duration;
-use crate::engine::{ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
+use crate::codec::Encoding;
+use crate::config::declarations::*;
+use crate::config::{parse_duration, parse_start};
+use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
-use crate::output::{Encoding, Format, Writer};
+use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
 use crate::record::PartitionId;
+pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
 use run::ConsumeRun;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant, SystemTime};
-
-/// How often to look for new topics and partitions.
-const REFRESH: Duration = Duration::from_secs(10);
+use std::time::{Duration, Instant};
 
 /// Writes each record as a line of JSON, from the end of the topic on, or with -g from where the group is.
 #[derive(Debug, Args)]
@@ -107,45 +107,18 @@ enum IsolationArg {
     ReadUncommitted,
 }
 
+impl From<IsolationArg> for Isolation {
+    fn from(typed: IsolationArg) -> Self {
+        match typed {
+            IsolationArg::ReadCommitted => Self::Committed,
+            IsolationArg::ReadUncommitted => Self::Uncommitted,
+        }
+    }
+}
+
 /// Reads `--regex`: as a whole name.
 fn parse_pattern(text: &str) -> Result<regex_lite::Regex, String> {
     regex_lite::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
-}
-
-/// Reads `-o`.
-fn parse_start(text: &str) -> Result<Start, String> {
-    let expected = "expected beginning, end, stored, N, -N or @TIME";
-    match text {
-        "beginning" | "earliest" | "smallest" => return Ok(Start::Beginning),
-        "end" | "latest" | "largest" => return Ok(Start::End),
-        "stored" => return Ok(Start::Stored),
-        _ => {}
-    }
-    if let Some(time) = text.strip_prefix('@') {
-        return parse_time(time).map(Start::Time);
-    }
-    if let Some(count) = text.strip_prefix('-') {
-        return count.parse().map(Start::Last).map_err(|_| expected.to_owned());
-    }
-    let known = ["beginning", "end", "stored"];
-    let hint = crate::error::did_you_mean(text, known);
-    text.parse::<i64>().map(Start::At).map_err(|_| format!("{expected}{hint}"))
-}
-
-/// RFC 3339, milliseconds since 1970, or a duration before now.
-pub(super) fn parse_time(text: &str) -> Result<i64, String> {
-    if let Some(ago) = text.strip_prefix('-') {
-        let ago = crate::config::parse_duration(ago)?;
-        let then = SystemTime::now().checked_sub(ago).and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
-        return then.map(|since| since.as_millis() as i64).ok_or_else(|| "before 1970".to_owned());
-    }
-    if let Ok(millis) = text.parse::<i64>() {
-        return Ok(millis);
-    }
-    let timestamp: Result<jiff::Timestamp, _> = text.parse();
-    timestamp
-        .map(|t| t.as_millisecond())
-        .map_err(|_| "expected a time like 2026-01-31T12:00:00Z, 1795418062647 or -15m".to_owned())
 }
 
 impl Consume {
@@ -167,7 +140,7 @@ impl Consume {
             group.max_commit_lead = 0;
         }
         let properties = &context.properties;
-        let interval = self.commit_interval.or(properties.millis("auto.commit.interval.ms")?);
+        let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -176,31 +149,15 @@ impl Consume {
         if engine.name() == "kafka" {
             self.check_for_crate(config.group.as_ref())?;
         }
-        let interval = interval.unwrap_or(Duration::from_secs(1));
         let consumer = engine.consume(config)?;
-        let format = match self.output {
-            Output::Json => Format::json(self.key_as, self.value_as),
-            Output::Value => Format::Value,
-            Output::None => Format::None,
+        let (value, delimiter) = (self.value_as, &self.delimiter.0);
+        let (read, finished) = match self.output {
+            Output::Json => {
+                self.consume(context, consumer, commit, interval, JsonFormat::new(self.key_as, value, delimiter))?
+            }
+            Output::Value => self.consume(context, consumer, commit, interval, ValueFormat::new(delimiter))?,
+            Output::None => self.consume(context, consumer, commit, interval, Discard)?,
         };
-        let mut work = ConsumeRun {
-            consumer,
-            writer: Writer::stdout()?,
-            format,
-            delimiter: &self.delimiter.0,
-            left: self.count.unwrap_or(u64::MAX),
-            commit,
-            interval,
-            commit_at: Instant::now() + interval,
-            committed: Offsets::new(),
-            rest: None,
-            metrics: metrics.clone(),
-            counted: 0,
-        };
-        metrics.ready(true);
-        let read = work.read();
-        let finished = work.finish();
-        metrics.ready(false);
         drop(reporter);
         match (read, finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
@@ -213,6 +170,35 @@ impl Consume {
             (Err(error), Err(more)) if error.to_string() == more.to_string() => Err(error.into()),
             (Err(error), Err(more)) => Err(anyhow::Error::new(error).context(more.to_string())),
         }
+    }
+
+    /// Consumes to the end asked for. Returns how reading ended, and how the last commit did.
+    fn consume(
+        &self,
+        context: &Context,
+        consumer: Box<dyn Consumer>,
+        commit: Commit,
+        interval: Duration,
+        format: impl Format,
+    ) -> Result<(Result<()>, Result<()>)> {
+        let mut work = ConsumeRun {
+            consumer,
+            writer: Writer::stdout()?,
+            format,
+            left: self.count.unwrap_or(u64::MAX),
+            commit,
+            interval,
+            commit_at: Instant::now() + interval,
+            committed: Offsets::new(),
+            rest: None,
+            metrics: context.metrics.clone(),
+            counted: 0,
+        };
+        context.metrics.ready(true);
+        let read = work.read();
+        let finished = work.finish();
+        context.metrics.ready(false);
+        Ok((read, finished))
     }
 
     /// Refuses what the `kafka` crate cannot do.
@@ -240,7 +226,7 @@ impl Consume {
     fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
         let properties = &context.properties;
         let group = self.group.config(properties, self.partitions.is_some())?;
-        let asked = self.offset.or(properties.parsed("auto.offset.reset", parse_start)?);
+        let asked = properties.resolve(self.offset, &AUTO_OFFSET_RESET)?;
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
                 return Err(Error::Usage("-o stored needs a group: -g".to_owned()));
@@ -250,15 +236,7 @@ impl Consume {
             (Some(_), Some(Start::Stored) | None) => (Start::Stored, Start::Beginning),
             (Some(_), Some(fallback)) => (Start::Stored, fallback),
         };
-        let level =
-            |text: &str| IsolationArg::from_str(text, false).map_err(|_| "expected read_committed or read_uncommitted");
-        let isolation = match self.isolation.or(properties.parsed("isolation.level", level)?) {
-            Some(IsolationArg::ReadUncommitted) => Isolation::Uncommitted,
-            Some(IsolationArg::ReadCommitted) | None => Isolation::Committed,
-        };
-        let size = |name, default| -> Result<usize> {
-            Ok(properties.size(name)?.map_or(default, |size| size.clamp(1, 1 << 30)))
-        };
+        let isolation = properties.resolve(self.isolation.map(Isolation::from), &ISOLATION_LEVEL)?;
         let subscription = match &self.regex {
             Some(pattern) => Subscription::Pattern(pattern.clone()),
             None => {
@@ -270,8 +248,8 @@ impl Consume {
         };
         Ok(ConsumerConfig {
             subscription,
-            rack: self.rack.clone().or_else(|| properties.text("client.rack").map(str::to_owned)),
-            refresh: properties.millis("metadata.max.age.ms")?.unwrap_or(REFRESH),
+            rack: properties.resolve(self.rack.clone(), &CLIENT_RACK)?,
+            refresh: properties.get(&METADATA_MAX_AGE)?,
             partitions: self.partitions.clone().map(|mut partitions| {
                 partitions.sort_unstable();
                 partitions.dedup();
@@ -282,26 +260,10 @@ impl Consume {
             stop_at_end: self.exit_at_end,
             group,
             isolation,
-            fetch_ahead: size("fetch.max.bytes", 16 << 20)?,
-            fetch_bytes: size("max.partition.fetch.bytes", 4 << 20)?,
-            fetch_wait: properties.millis("fetch.max.wait.ms")?.unwrap_or(Duration::from_millis(500)),
+            fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),
+            fetch_bytes: properties.get(&MAX_PARTITION_FETCH_BYTES)?.clamp(1, 1 << 30),
+            fetch_wait: properties.get(&FETCH_MAX_WAIT)?,
+            fetch_min_bytes: properties.get(&FETCH_MIN_BYTES)?,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn starts_are_read_as_people_write_them() {
-        assert_eq!(parse_start("beginning"), Ok(Start::Beginning));
-        assert_eq!(parse_start("42"), Ok(Start::At(42)));
-        assert_eq!(parse_start("-10"), Ok(Start::Last(10)));
-        assert_eq!(parse_start("@1795418062647"), Ok(Start::Time(1_795_418_062_647)));
-        assert_eq!(parse_start("@1970-01-01T00:00:01Z"), Ok(Start::Time(1000)));
-        assert!(matches!(parse_start("@-15m"), Ok(Start::Time(t)) if t > 1_700_000_000_000));
-        assert!(parse_start("begining").unwrap_err().contains("did you mean beginning?"));
-        assert!(parse_start("@yesterday").is_err() && parse_start("-x").is_err());
     }
 }

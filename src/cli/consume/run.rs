@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 /// What waits for no deadline waits this long.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
-pub(super) struct ConsumeRun<'a> {
+pub(super) struct ConsumeRun<F> {
     pub(super) consumer: Box<dyn Consumer>,
     pub(super) writer: Writer,
-    pub(super) format: Format,
-    pub(super) delimiter: &'a [u8],
+    pub(super) format: F,
     /// Records still to be written.
     pub(super) left: u64,
     pub(super) commit: Commit,
@@ -30,7 +29,7 @@ pub(super) struct ConsumeRun<'a> {
     pub(super) counted: u64,
 }
 
-impl ConsumeRun<'_> {
+impl<F: Format> ConsumeRun<F> {
     /// Reads to the end asked for, or a signal.
     pub(super) fn read(&mut self) -> Result<()> {
         while self.left > 0 {
@@ -68,7 +67,7 @@ impl ConsumeRun<'_> {
     fn write(&mut self, mut batch: Batch) -> Result<()> {
         let at = self.writer.index(&batch.topic, batch.partition);
         let leader_epoch = LeaderEpoch::from_wire(batch.leader_epoch);
-        self.format.begin(&batch);
+        self.format.begin(&batch)?;
         let mut stopped = None;
         let left = self.left;
         for record in batch.records() {
@@ -77,7 +76,9 @@ impl ConsumeRun<'_> {
                 offset: e.base_offset,
                 why: "malformed record".to_owned(),
             })?;
-            self.format.write(self.writer.buffer(), &record, self.delimiter);
+            let buffer = self.writer.buffer();
+            let start = buffer.len();
+            self.format.write(buffer, &record).inspect_err(|_| buffer.truncate(start))?;
             let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;

@@ -11,11 +11,12 @@ mod transaction;
 
 use super::Context;
 use super::named::named_with;
-use crate::config::{parse_duration, parse_size};
+use crate::config::declarations::*;
+use crate::config::{parse_acks, parse_compression, parse_duration, parse_size, with_level};
 use crate::engine::{
-    Acks, Codec, Compression, Partitioner, Producer, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
+    Acks, Compression, Partitioner, Producer, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
 };
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Error, Result};
 use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{DeadLetters, Writer};
@@ -192,15 +193,6 @@ pub(super) fn parse_delimiter(text: &str) -> Result<Bytes, String> {
     if out.is_empty() { Err("an empty delimiter".to_owned()) } else { Ok(Bytes(out)) }
 }
 
-fn parse_acks(text: &str) -> Result<Acks, String> {
-    match text {
-        "0" => Ok(Acks::None),
-        "1" => Ok(Acks::Leader),
-        "all" | "-1" => Ok(Acks::All),
-        _ => Err("expected 0, 1 or all".to_owned()),
-    }
-}
-
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "expected records a second".to_owned())?;
     if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("expected more than 0".to_owned()) }
@@ -224,40 +216,13 @@ fn describe_partitioner(partitioner: Partitioner) -> &'static str {
     }
 }
 
-/// librdkafka's names; what it does with keyless records, kpipe does always.
-fn parse_partitioner(text: &str) -> Result<Partitioner, String> {
-    Ok(match text {
-        "murmur2" | "murmur2_random" => Partitioner::Murmur2,
-        "consistent" | "consistent_random" => Partitioner::Crc32,
-        "fnv1a" | "fnv1a_random" => Partitioner::Fnv1a,
-        "random" => Partitioner::Random,
-        _ => return Err("expected murmur2_random, consistent_random, fnv1a_random or random".to_owned()),
-    })
-}
-
-fn parse_compression(text: &str) -> Result<Compression, String> {
-    let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
-    let index = Codec::NAMES.iter().position(|known| *known == name);
-    let codec = index
-        .and_then(|index| Codec::from_attributes(index as i16))
-        .ok_or_else(|| format!("expected one of {}{}", Codec::NAMES.join(", "), did_you_mean(name, Codec::NAMES)))?;
-    let Some(level) = level else { return Ok(Compression { codec, level: None }) };
-    let levels = codec.levels().ok_or_else(|| format!("{name} has no levels"))?;
-    match level.parse() {
-        Ok(level) if levels.contains(&level) => Ok(Compression { codec, level: Some(level) }),
-        _ => Err(format!("{name} has levels {} to {}", levels.start(), levels.end())),
-    }
-}
-
 impl Produce {
     pub(super) fn only_topic(&self) -> Option<&str> {
         (self.topic != "-").then_some(&self.topic)
     }
 
     pub(super) fn run(&mut self, context: &Context) -> anyhow::Result<u8> {
-        if self.transactional_id.is_none() {
-            self.transactional_id = context.properties.text("transactional.id").map(str::to_owned);
-        }
+        self.transactional_id = context.properties.resolve(self.transactional_id.take(), &TRANSACTIONAL_ID)?;
         let config = self.producer_config(context)?;
         let sources = match &self.files[..] {
             [] => vec![Source::Stdin],
@@ -265,9 +230,7 @@ impl Produce {
         };
         let reader = self.reader()?;
         let mut context = context.clone();
-        if let Some(limit) = self.request_timeout {
-            context.options.request_timeout = limit;
-        }
+        context.options.request_timeout = context.properties.resolve(self.request_timeout, &REQUEST_TIMEOUT)?;
         let context = &context;
         let metrics = &context.metrics;
         metrics.expect(crate::input::size(&sources).unwrap_or_default());
@@ -324,14 +287,16 @@ impl Produce {
         let compression = match self.compression {
             Some(compression) => compression,
             None => {
-                let compression = properties.parsed("compression.type", parse_compression)?.unwrap_or_default();
-                let name = compression.codec.name();
-                let with_level = |level: &str| parse_compression(&format!("{name}:{level}"));
-                properties.parsed("compression.level", with_level)?.unwrap_or(compression)
+                let compression = properties.get(&COMPRESSION_TYPE)?;
+                match properties.get(&COMPRESSION_LEVEL)? {
+                    Some(level) => with_level(compression.codec, level)
+                        .map_err(|why| properties.malformed(&COMPRESSION_LEVEL, &why))?,
+                    None => compression,
+                }
             }
         };
-        let acks = self.acks.or(properties.parsed("acks", parse_acks)?).unwrap_or_default();
-        let idempotent = self.idempotent.or(properties.get("enable.idempotence")?);
+        let acks = properties.resolve(self.acks, &ACKS)?;
+        let idempotent = properties.resolve(self.idempotent, &ENABLE_IDEMPOTENCE)?;
         if self.transactional_id.is_some() {
             let needs = [
                 (acks != Acks::All, "--acks all"),
@@ -348,12 +313,8 @@ impl Produce {
                 "--idempotent true needs --acks all: no other broker could tell a repeat".to_owned(),
             ));
         }
-        let size = |flag: Option<usize>, name, default| -> Result<usize> {
-            Ok(flag.or(properties.size(name)?).unwrap_or(default))
-        };
-        let linger = self.linger.or(properties.millis("linger.ms")?).unwrap_or_default();
-        let delivery_timeout =
-            self.timeout.or(properties.millis("delivery.timeout.ms")?).unwrap_or(Duration::from_secs(120));
+        let linger = properties.resolve(self.linger, &LINGER)?;
+        let delivery_timeout = properties.resolve(self.timeout, &DELIVERY_TIMEOUT)?;
         if linger > delivery_timeout {
             return Err(Error::Usage(
                 "--linger is longer than --timeout: every record would fail before it is sent".to_owned(),
@@ -362,28 +323,22 @@ impl Produce {
         if self.topic == "-" && self.input != Input::Json {
             return Err(Error::Usage("TOPIC - takes each record's own topic: it needs --input json".to_owned()));
         }
-        let transaction_timeout = self.transaction_timeout.or(properties.millis("transaction.timeout.ms")?);
+        let transaction_timeout = properties.resolve(self.transaction_timeout, &TRANSACTION_TIMEOUT)?;
         Ok(ProducerConfig {
             acks,
             idempotent: idempotent.unwrap_or(acks == Acks::All),
             compression,
-            batch_size: size(self.batch_size, "batch.size", 1_000_000)?.clamp(1, 1 << 30),
+            batch_size: properties.resolve(self.batch_size, &BATCH_SIZE)?.clamp(1, 1 << 30),
             linger,
             delivery_timeout,
-            metadata_max_age: properties.millis("metadata.max.age.ms")?.unwrap_or(Duration::from_secs(300)),
-            max_in_flight: match self.max_in_flight {
-                Some(count) => usize::from(count),
-                None => properties.get("max.in.flight.requests.per.connection")?.unwrap_or(5).clamp(1, 5),
-            },
-            buffer_memory: size(self.buffer_memory, "buffer.memory", 64 << 20)?,
-            max_record_size: size(self.max_record_size, "max.request.size", 64 << 20)?,
-            partitioner: self.partitioner.or(properties.parsed("partitioner", parse_partitioner)?).unwrap_or_default(),
+            metadata_max_age: properties.get(&METADATA_MAX_AGE)?,
+            max_in_flight: properties.resolve(self.max_in_flight.map(usize::from), &MAX_IN_FLIGHT)?.min(5),
+            buffer_memory: properties.resolve(self.buffer_memory, &BUFFER_MEMORY)?,
+            max_record_size: properties.resolve(self.max_record_size, &MAX_REQUEST_SIZE)?,
+            partitioner: properties.resolve(self.partitioner, &PARTITIONER)?,
             stop_on_failure: self.on_error == OnError::Stop,
             keep_failed: self.dead_letter.is_some(),
-            transaction: self
-                .transactional_id
-                .clone()
-                .map(|id| TransactionConfig { id, timeout: transaction_timeout.unwrap_or(Duration::from_secs(60)) }),
+            transaction: self.transactional_id.clone().map(|id| TransactionConfig { id, timeout: transaction_timeout }),
             create_topics: self.create_topic,
             topics: if self.topic == "-" { Vec::new() } else { vec![self.topic.clone()] },
         })
@@ -450,13 +405,5 @@ mod tests {
         assert_eq!(parse_delimiter("\\0").unwrap().0, [0]);
         assert_eq!(parse_delimiter("--\\t\\x41").unwrap().0, b"--\tA");
         assert!(parse_delimiter("\\q").is_err() && parse_delimiter("").is_err() && parse_delimiter("\\x4").is_err());
-    }
-
-    #[test]
-    fn codecs_are_read_with_their_levels() {
-        assert_eq!(parse_compression("zstd:3"), Ok(Compression { codec: Codec::Zstd, level: Some(3) }));
-        assert!(parse_compression("zstd:99").unwrap_err().contains("1 to 22"));
-        assert!(parse_compression("gzpi").unwrap_err().contains("did you mean gzip?"));
-        assert!(parse_compression("lz4:3").unwrap_err().contains("no levels"));
     }
 }

@@ -15,7 +15,7 @@ pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
 pub use group::Assignor;
 pub use net::Hash;
-pub(crate) use net::{Network, read_frame, sleep_until};
+pub(crate) use net::{Network, sleep_until};
 pub use producer::{NativeProducer, Wake};
 
 use crate::engine::Options;

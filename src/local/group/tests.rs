@@ -1,4 +1,5 @@
 use super::*;
+use kafka_protocol::error::ResponseError as E;
 use proptest::prelude::*;
 
 const SESSION: Duration = Duration::from_secs(10);

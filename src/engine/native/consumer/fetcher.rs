@@ -308,7 +308,7 @@ impl Fetcher {
         FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(self.config.fetch_wait.as_millis() as i32)
-            .with_min_bytes(1)
+            .with_min_bytes(self.config.fetch_min_bytes as i32)
             .with_max_bytes(self.config.fetch_bytes as i32)
             .with_isolation_level(i8::from(self.config.isolation == Isolation::Committed))
             .with_session_epoch(-1) // no fetch session (KIP-227)

@@ -153,8 +153,8 @@ impl NativeConsumer {
                     Ok(())
                 };
                 match self.client.network.run(Until::FirstSignal, caught_up) {
-                    Ok(()) if committer.is_ahead() => return Ok(Event::Timeout),
-                    Ok(()) => continue,
+                    // The command may have the rest of a batch to write.
+                    Ok(()) => return Ok(Event::Timeout),
                     Err(Error::Stopped) => return Ok(Event::Stopped),
                     Err(error) => return Err(error),
                 }

@@ -2,10 +2,9 @@
 //! away.
 
 use super::super::cluster::{Cluster, Coordinated};
-use super::super::net::sleep_until;
+use super::super::net::{Outage, sleep_until};
 use super::commits::{Commits, Reaction};
 use super::offsets::{self, By};
-use super::outage::Outage;
 use super::ownership::{AssignmentNumber, Ownership, Written};
 use super::{Command, Member};
 use crate::engine::{CommitMode, GroupConfig, Offsets};
@@ -170,18 +169,17 @@ impl Task {
             let instance = self.instance_id.as_deref();
             let by = identity.as_ref().map(|(id, generation)| By { id, instance, generation: *generation });
             let answers = offsets::commit_once(&self.cluster, &self.group, by, &offsets).await;
-            if let Err(error) = &answers {
-                tracing::info!(group = self.group, error_name = error.name(), %error, "the commit failed");
-                self.cluster.options.observer.commit_failed(error);
+            match &answers {
+                Ok(_) => drop(self.outage.ended()),
+                Err(error) => {
+                    self.outage.failed(error);
+                    self.cluster.options.observer.commit_failed(error);
+                }
             }
             let mut reaction = Reaction::default();
             let now = Instant::now();
             self.commits.send_modify(|commits| {
                 reaction = commits.answered(answers, identity.is_some(), now);
-                match commits.failing() {
-                    Some((_, error)) => self.outage.failed(&self.group, "committing offsets", error, now),
-                    None => self.outage.succeeded(&self.group, "committing offsets", now),
-                }
             });
             self.react(reaction);
         }

@@ -1,7 +1,7 @@
 //! What both group protocols have in common: the events of a membership, and their effects. The state machines know
 //! no sockets and no clock.
 
-use super::super::net::backoff;
+use super::super::net::Backoff;
 use super::assignors::Subscriber;
 use crate::error::Error;
 use crate::record::TopicPartition;
@@ -135,8 +135,7 @@ pub(super) trait Membership: Send {
 /// How soon something is repeated that did not lead anywhere.
 #[derive(Debug)]
 pub(super) struct Pace {
-    first: Duration,
-    failures: u32,
+    backoff: Backoff,
     repeats: u32,
 }
 
@@ -145,14 +144,12 @@ impl Pace {
     const AT_ONCE: u32 = 5;
 
     pub(super) fn new(first: Duration) -> Self {
-        Self { first: first.max(Duration::from_millis(1)), failures: 0, repeats: 0 }
+        Self { backoff: Backoff::new(first), repeats: 0 }
     }
 
-    /// The wait before a failed request is repeated: longer each time, and 20 % more or less, so that the members of a
-    /// group do not all return at once.
+    /// The wait before a failed request is repeated: longer each time.
     pub(super) fn backoff(&mut self) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        backoff(self.first, self.failures - 1).mul_f64(0.8 + 0.4 * fastrand::f64())
+        self.backoff.next_wait()
     }
 
     /// The wait before a request that an answer asks for, like a new join: none at first, then as for a failure.
@@ -163,7 +160,8 @@ impl Pace {
 
     /// Something was achieved.
     pub(super) fn reset(&mut self) {
-        (self.failures, self.repeats) = (0, 0);
+        self.backoff.reset();
+        self.repeats = 0;
     }
 }
 

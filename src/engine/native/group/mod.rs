@@ -12,7 +12,6 @@ mod kip848;
 mod membership;
 pub(super) mod messages;
 pub(super) mod offsets;
-mod outage;
 mod ownership;
 mod requests;
 mod task;

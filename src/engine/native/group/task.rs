@@ -1,13 +1,12 @@
 //! The task of a membership: performs the machine's effects, and brings it events.
 
 use super::membership::{Effect, Event, Membership, PartitionCounts};
-use super::outage::Outage;
 use super::ownership::Ownership;
 use super::requests::Requests;
 use super::{Activity, Change, Command};
 use crate::engine::Subscription;
 use crate::engine::native::cluster::Coordinated;
-use crate::engine::native::net::sleep_until;
+use crate::engine::native::net::{Outage, sleep_until};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,7 +101,7 @@ impl Task {
     async fn handle(&mut self, event: Event, in_flight: &mut JoinSet<Option<Event>>) -> Result<(), Ended> {
         match &event {
             Event::Synced(Ok(_)) | Event::Heartbeat(Ok(_)) => {
-                self.outage.succeeded(&self.requests.config.id, "membership", Instant::now());
+                self.outage.ended();
             }
             Event::Released => self.ownership.send_modify(Ownership::released),
             Event::Topics(counts) => self.report_deleted(counts),
@@ -152,9 +151,8 @@ impl Task {
                 requests.leave(in_flight, member_id);
             }
             Effect::Retry(error) => {
-                tracing::info!(group = requests.config.id, error_name = error.name(), %error, "retrying");
                 requests.cluster.options.observer.retried(&error);
-                self.outage.failed(&requests.config.id, "membership", &error, Instant::now());
+                self.outage.failed(&error);
             }
             Effect::Assign(partitions) => {
                 let number = self.change(|ownership| ownership.assigned(&partitions));

@@ -16,7 +16,6 @@ mod versions;
 
 pub use connection::Connection;
 pub use dialer::{Dialer, OldBroker, Opened};
-pub use frame::read_frame;
 pub use retry::{Backoff, Outage, Retry, backoff};
 pub use scram::Hash;
 pub use transport::Frame;

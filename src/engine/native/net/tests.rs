@@ -1,6 +1,7 @@
 //! Connections to scripted brokers that are slow, silent or gone.
 
-use super::{Connection, Dialer, Opened, read_frame};
+use super::frame::read_frame;
+use super::{Connection, Dialer, Opened};
 use crate::engine::security::Security;
 use crate::engine::{EngineChoice, Options};
 use crate::error::Error;

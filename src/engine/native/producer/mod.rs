@@ -292,12 +292,18 @@ impl NativeProducer {
         self.note(feedback.map_err(|_| Error::TaskEnded("the sending task"))?)
     }
 
+    /// Has keyless records of a topic go to another partition.
+    fn move_sticky(&mut self, topic: usize) {
+        let Topic { sticky, available, .. } = &mut self.topics[topic];
+        *sticky = partitioner::next_sticky(Some(*sticky), available);
+    }
+
     /// Waits until the buffer has room for a record of `size` bytes of a partition.
     fn make_room(&mut self, topic: usize, partition: usize, size: usize) -> Result<()> {
         loop {
             let is_full = self.outstanding + self.open + self.held + size > self.config.buffer_memory;
             let is_queued = self.topics[topic].partitions[partition].unanswered >= MAX_QUEUED;
-            if !is_queued && !(is_full && self.outstanding > 0) {
+            if !(is_queued || is_full && self.outstanding > 0) {
                 return Ok(());
             }
             self.wait()?;
@@ -385,6 +391,9 @@ impl Producer for NativeProducer {
         accumulator.appended += 1;
         self.appended += 1;
         if accumulator.builder.len() >= self.config.batch_size {
+            if keyless {
+                self.move_sticky(index);
+            }
             self.seal(index, chosen)?;
         }
         Ok(self.topics[index].partitions[chosen].slot)

@@ -1,0 +1,95 @@
+//! Text: a JSON string where the bytes are UTF-8, else base64. Written by hand, because every record passes here.
+
+use super::{Base64, Codec, open_name, string};
+use crate::error::Result;
+
+/// UTF-8 text.
+#[derive(Debug, Clone, Copy)]
+pub struct Text;
+
+impl Codec for Text {
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>, field: &str, bytes: &[u8]) -> Result<()> {
+        if is_plain(bytes) {
+            open_name(out, field);
+            out.extend_from_slice(b"\":\"");
+            out.extend_from_slice(bytes);
+            out.push(b'"');
+            return Ok(());
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                open_name(out, field);
+                out.extend_from_slice(b"\":");
+                write_string(out, text);
+                Ok(())
+            }
+            Err(_) => Base64.encode(out, field, bytes),
+        }
+    }
+
+    /// A string is its text; any other JSON is its own text.
+    fn decode(&self, json: &str, out: &mut Vec<u8>) -> Result<(), String> {
+        if json.starts_with('"') {
+            out.extend_from_slice(string(json)?.as_bytes());
+        } else {
+            out.extend_from_slice(json.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Whether all bytes are ASCII that JSON takes as it stands. Without a branch for each byte, so that it is vectorized.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let special = |byte: u8| !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\');
+    let (chunks, rest) = bytes.as_chunks::<32>();
+    chunks.iter().all(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)))
+        && !rest.iter().fold(false, |any, &byte| any | special(byte))
+}
+
+/// Appends `text` as a JSON string. What a terminal or a JavaScript parser would take for more than a character is
+/// escaped too: DEL, C1 controls, U+2028 and U+2029.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut plain_from = 0;
+    for (index, &byte) in bytes.iter().enumerate() {
+        let (escape, len): (&[u8], usize) = match byte {
+            b'"' => (b"\\\"", 1),
+            b'\\' => (b"\\\\", 1),
+            b'\n' => (b"\\n", 1),
+            b'\r' => (b"\\r", 1),
+            b'\t' => (b"\\t", 1),
+            0..0x20 => (&escaped(byte), 1),
+            _ => match unsafe_at(bytes, index) {
+                Some((escape, len)) => (&{ escape }, len),
+                None => continue,
+            },
+        };
+        out.extend_from_slice(&bytes[plain_from..index]);
+        out.extend_from_slice(escape);
+        plain_from = index + len;
+    }
+    out.extend_from_slice(&bytes[plain_from..]);
+    out.push(b'"');
+}
+
+/// The escape of the character at `index` and its length in bytes, if it is not one that JSON itself forbids, but still
+/// one not to be shown.
+#[inline]
+pub(super) fn unsafe_at(bytes: &[u8], index: usize) -> Option<([u8; 6], usize)> {
+    match (bytes[index], bytes.get(index + 1), bytes.get(index + 2)) {
+        (0x7f, ..) => Some((*b"\\u007f", 1)),
+        (0xc2, Some(&low @ 0x80..=0x9f), _) => Some((escaped(low), 2)),
+        (0xe2, Some(0x80), Some(0xa8)) => Some((*b"\\u2028", 3)),
+        (0xe2, Some(0x80), Some(0xa9)) => Some((*b"\\u2029", 3)),
+        _ => None,
+    }
+}
+
+/// `\u00XX`.
+fn escaped(code: u8) -> [u8; 6] {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    [b'\\', b'u', b'0', b'0', digit(code >> 4), digit(code & 15)]
+}

@@ -1,0 +1,189 @@
+//! One request as its handler sees it, and what all of them share: the cluster behind its lock, decoding, encoding.
+
+use crate::engine::native::wire::message;
+use crate::local::cluster::Cluster;
+use crate::local::faults::Faults;
+use crate::local::group::{Answer, Group, Waiter};
+use crate::local::limits::MOST_FETCHED_IN_ALL;
+use crate::record::BrokerId;
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+
+/// Where brokers listen.
+pub(in crate::local) const HOST: &str = "127.0.0.1";
+pub(in crate::local) const CLUSTER_ID: &str = "kpipe-local-cluster-00";
+/// Text in the schemas' type.
+pub(in crate::local) fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(in crate::local) struct Shared {
+    pub(in crate::local) cluster: Mutex<Cluster>,
+    /// New records were appended, or a leader has moved.
+    pub(in crate::local) appended: Notify,
+    /// A group may be due earlier than it was.
+    pub(in crate::local) deadlines: Notify,
+    pub(in crate::local) faults: Faults,
+    /// Bytes that answers to fetches may still take.
+    pub(in crate::local) fetched: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(in crate::local) fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster: Mutex::new(cluster),
+            appended: Notify::new(),
+            deadlines: Notify::new(),
+            faults: Faults::default(),
+            fetched: Arc::new(Semaphore::new(MOST_FETCHED_IN_ALL)),
+        }
+    }
+
+    pub(in crate::local) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// WriteTxnMarkers is between brokers, which do not throttle each other.
+impl Throttled for kafka_protocol::messages::WriteTxnMarkersResponse {
+    fn throttle(&mut self, _millis: i32) {}
+}
+
+/// One request: its broker, its client, its version.
+#[derive(Debug)]
+pub(in crate::local) struct Call {
+    pub(in crate::local) shared: Arc<Shared>,
+    pub(in crate::local) broker: BrokerId,
+    pub(in crate::local) version: i16,
+    pub(in crate::local) correlation: i32,
+    pub(in crate::local) client_id: String,
+    /// As Kafka shows it: `/127.0.0.1`.
+    pub(in crate::local) host: String,
+    /// The injected error that answers it.
+    pub(in crate::local) refusal: Option<E>,
+    /// The throttle time that its answer carries.
+    pub(in crate::local) throttle: Duration,
+}
+
+/// An answer that can carry a throttle time.
+pub(in crate::local) trait Throttled {
+    /// Sets the throttle time, in milliseconds.
+    fn throttle(&mut self, millis: i32);
+}
+
+macro_rules! throttled {
+    ($($response:ident)*) => {$(
+        impl Throttled for kafka_protocol::messages::$response {
+            fn throttle(&mut self, millis: i32) {
+                self.throttle_time_ms = millis;
+            }
+        }
+    )*};
+}
+
+throttled! {
+    AddOffsetsToTxnResponse AddPartitionsToTxnResponse DeleteGroupsResponse DeleteRecordsResponse DescribeClusterResponse
+    DescribeLogDirsResponse DescribeProducersResponse DescribeTransactionsResponse EndTxnResponse
+    IncrementalAlterConfigsResponse ListTransactionsResponse OffsetDeleteResponse OffsetForLeaderEpochResponse
+    TxnOffsetCommitResponse
+    ApiVersionsResponse CreatePartitionsResponse CreateTopicsResponse DeleteTopicsResponse DescribeConfigsResponse
+    DescribeGroupsResponse FetchResponse FindCoordinatorResponse HeartbeatResponse InitProducerIdResponse
+    JoinGroupResponse LeaveGroupResponse ListGroupsResponse ListOffsetsResponse MetadataResponse OffsetCommitResponse
+    OffsetFetchResponse ProduceResponse SyncGroupResponse
+}
+
+/// Why a connection is closed.
+pub(in crate::local) type Closed = String;
+
+impl Call {
+    pub(in crate::local) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.shared.cluster()
+    }
+
+    /// Whether this broker answers for `group`.
+    pub(in crate::local) fn coordinates(&self, group: &str) -> Result<(), E> {
+        self.coordinates_in(&self.cluster(), group)
+    }
+
+    /// [`Call::coordinates`] for a caller that has locked the cluster.
+    pub(in crate::local) fn coordinates_in(&self, cluster: &Cluster, group: &str) -> Result<(), E> {
+        match self.refusal {
+            Some(error) => Err(error),
+            None if group.is_empty() => Err(E::InvalidGroupId),
+            None if cluster.coordinator(group) == Some(self.broker) => Ok(()),
+            None => Err(E::NotCoordinator),
+        }
+    }
+
+    /// Asks a group, which may take `bytes` more for it, and waits for the answer; `None` when the server ends first.
+    pub(in crate::local) async fn ask_group(
+        &self,
+        group: &str,
+        bytes: usize,
+        ask: impl FnOnce(&mut Group, Waiter, Instant) -> Vec<Answer>,
+    ) -> Result<Option<Answer>, E> {
+        let answer = {
+            let mut cluster = self.cluster();
+            cluster.group_with_room(group, bytes)?;
+            let (waiter, answer) = cluster.wait();
+            let answers = match cluster.groups.get_mut(group) {
+                Some(group) => ask(group, waiter, Instant::now()),
+                None => Vec::new(),
+            };
+            cluster.deliver(answers);
+            answer
+        };
+        self.shared.deadlines.notify_one();
+        Ok(answer.await.ok())
+    }
+
+    pub(in crate::local) fn decode<R: Request>(&self, mut body: Bytes) -> Result<R, Closed> {
+        let flexible = R::header_version(self.version) >= 2;
+        message::decode(&mut body, self.version, flexible).map_err(|e| format!("a malformed request: {e}"))
+    }
+
+    /// Encodes an answer as a whole frame.
+    pub(in crate::local) fn encode<R: Request<Response: Throttled>>(
+        &self,
+        mut response: R::Response,
+    ) -> Result<Bytes, Closed> {
+        if !self.throttle.is_zero() {
+            response.throttle(i32::try_from(self.throttle.as_millis()).unwrap_or(i32::MAX));
+        }
+        let failed = |e| format!("an answer that cannot be encoded: {e}");
+        let size = response.compute_size(self.version).map_err(|e| failed(e.to_string()))?;
+        let mut frame = BytesMut::with_capacity(size + 16);
+        frame.put_i32(0);
+        let header = ResponseHeader::default().with_correlation_id(self.correlation);
+        header.encode(&mut frame, R::Response::header_version(self.version)).map_err(|e| failed(e.to_string()))?;
+        response.encode(&mut frame, self.version).map_err(|e| failed(e.to_string()))?;
+        let len = (frame.len() - 4) as i32;
+        frame[..4].copy_from_slice(&len.to_be_bytes());
+        Ok(frame.freeze())
+    }
+
+    pub(in crate::local) fn reply<R: Request<Response: Throttled>>(
+        &self,
+        body: Bytes,
+        handle: impl FnOnce(&Self, R) -> R::Response,
+    ) -> Result<Bytes, Closed> {
+        let response = handle(self, self.decode(body)?);
+        self.encode::<R>(response)
+    }
+}
+
+/// Leaves out what stands earlier in a list: an answer grows with the request, not with its repetitions.
+pub(in crate::local) fn distinct<T, K: std::hash::Hash + Eq>(
+    items: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> impl Iterator<Item = T> {
+    let mut seen = std::collections::HashSet::new();
+    items.into_iter().filter(move |item| seen.insert(key(item)))
+}

@@ -1,0 +1,133 @@
+//! Produce.
+
+use super::call::{Call, Closed, HOST};
+use crate::local::cluster::{Cluster, Enlist, UNKNOWN_TOPIC};
+use crate::local::frames::check_produce;
+use crate::local::log;
+use crate::record::TopicPartition;
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::messages::produce_request::PartitionProduceData;
+use kafka_protocol::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+/// zstd came with Produce v7 (KIP-110).
+const FIRST_ZSTD: i16 = 7;
+/// TRANSACTION_ABORTABLE came with Produce v11, partitions that their first records add to the transaction with v12
+/// (KIP-890).
+const FIRST_ABORTABLE: i16 = 11;
+const FIRST_IMPLICIT: i16 = 12;
+
+/// The answer's frame; empty with acks=0.
+pub(super) fn answer(call: &Call, body: Bytes) -> Result<Bytes, Closed> {
+    check_produce(&body, call.version)?;
+    let request: ProduceRequest = call.decode(body)?;
+    let answered = request.acks != 0;
+    let response = produce(call, request);
+    if answered {
+        return call.encode::<ProduceRequest>(response);
+    }
+    // A client that waits for no answer learns of a failure by losing the connection.
+    let failed = response.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
+    if failed { Err("a produce with acks=0 failed".to_owned()) } else { Ok(Bytes::new()) }
+}
+
+fn produce(call: &Call, request: ProduceRequest) -> ProduceResponse {
+    let mut cluster = call.cluster();
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        let mut answer = TopicProduceResponse::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
+        for data in topic.partition_data {
+            let id = request.transactional_id.as_ref().map(|id| id.as_str());
+            answer.partition_responses.push(append(call, &mut cluster, id, &topic.name, topic.topic_id, &data));
+        }
+        responses.push(answer);
+    }
+    // A client that must go to another leader learns where that is.
+    let moved =
+        responses.iter().flat_map(|topic| &topic.partition_responses).any(|p| p.current_leader.leader_id.0 >= 0);
+    let endpoints = cluster.brokers.iter().filter(|broker| moved && broker.up).map(|broker| {
+        let endpoint = NodeEndpoint::default().with_node_id(BrokerId(broker.id.0));
+        endpoint.with_host(StrBytes::from_static_str(HOST)).with_port(i32::from(broker.port))
+    });
+    let answer = ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect());
+    drop(cluster);
+    call.shared.appended.notify_waiters();
+    call.shared.deadlines.notify_one(); // a transaction may have begun
+    answer
+}
+
+/// Has the records of a transaction take part in it, before they are appended.
+fn enlist(
+    call: &Call,
+    cluster: &mut Cluster,
+    transactional_id: Option<&str>,
+    name: &str,
+    id: Uuid,
+    data: &PartitionProduceData,
+) -> Result<(), E> {
+    let Some(stamp) = data.records.as_ref().and_then(log::transactional_stamp) else { return Ok(()) };
+    let transactional_id = transactional_id.ok_or(E::TransactionalIdAuthorizationFailed)?;
+    cluster.led(name, id, data.index, call.broker)?;
+    let of = TopicPartition::new(cluster.topic(name, id)?.0, data.index);
+    let how = if call.version >= FIRST_IMPLICIT { Enlist::Implicit } else { Enlist::Added };
+    cluster.enlist(transactional_id, stamp, of, how).map_err(|error| match error {
+        E::ProducerFenced => E::InvalidProducerEpoch,
+        E::TransactionAbortable if call.version < FIRST_ABORTABLE => E::InvalidTxnState,
+        error => error,
+    })
+}
+
+fn append(
+    call: &Call,
+    cluster: &mut Cluster,
+    transactional_id: Option<&str>,
+    name: &str,
+    id: Uuid,
+    data: &PartitionProduceData,
+) -> PartitionProduceResponse {
+    let answer = PartitionProduceResponse::default().with_index(data.index);
+    let records = data.records.clone().unwrap_or_default();
+    let codec = records.get(22).map(|attributes| attributes & 0b111);
+    let appended = match call.refusal {
+        Some(error) => Err(error),
+        None if codec == Some(4) && call.version < FIRST_ZSTD => Err(E::UnsupportedCompressionType),
+        None => enlist(call, cluster, transactional_id, name, id, data)
+            .and_then(|()| cluster.append(name, id, data.index, call.broker, &records)),
+    };
+    match appended {
+        Ok((appended, start)) => answer
+            .with_base_offset(appended.base)
+            .with_log_append_time_ms(appended.append_time.unwrap_or(-1))
+            .with_log_start_offset(start),
+        Err(error) => {
+            // Kafka adds the log start offset when the log itself refused.
+            let from_log = match error {
+                E::OutOfOrderSequenceNumber | E::InvalidProducerEpoch | E::InvalidTxnState => true,
+                E::InvalidRecord => !records.is_empty(),
+                _ => false,
+            };
+            let led = cluster.led(name, id, data.index, call.broker).ok().filter(|_| from_log);
+            let answer = answer.with_base_offset(-1).with_log_append_time_ms(-1);
+            let answer = answer.with_log_start_offset(led.map_or(-1, |led| led.log.start()));
+            let answer = answer.with_error_code(error.code());
+            match (error, cluster.topic(name, id)) {
+                (E::NotLeaderOrFollower, Ok((_, topic))) => {
+                    let partition = &topic.partitions[data.index as usize];
+                    let leader = LeaderIdAndEpoch::default()
+                        .with_leader_id(BrokerId(partition.leader.map_or(-1, |id| id.0)))
+                        .with_leader_epoch(partition.leader_epoch);
+                    answer.with_current_leader(leader)
+                }
+                (E::UnknownTopicOrPartition, _) => {
+                    answer.with_error_message(Some(StrBytes::from_static_str(UNKNOWN_TOPIC)))
+                }
+                _ => answer,
+            }
+        }
+    }
+}
