@@ -93,7 +93,7 @@ pub(super) struct Produce {
     /// A record not acknowledged after this has failed [default: 120s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// A broker that does not answer a request within this is asked again [default: 5s]
+    /// How long a broker may be silent before a request is retried [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
     /// Requests that may await their answer at a broker, 1 to 5 [default: 5]
