@@ -38,12 +38,8 @@ const CRATES: [(&str, &str); 1] = [("engine", "clap")];
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// A parent module, and children of it that use each other.
-const CIRCLES: &[(&str, &[&str])] = &[
-    ("engine", &["consumer", "native", "producer"]),
-    ("engine::native::net", &["connection", "sasl"]),
-    ("engine::native::wire", &["decode", "message_set"]),
-    ("output", &["format", "json"]),
-];
+const CIRCLES: &[(&str, &[&str])] =
+    &[("engine", &["consumer", "native", "producer"]), ("engine::native::wire", &["decode", "message_set"])];
 
 // ---- End of the exceptions. ----
 
