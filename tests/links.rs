@@ -19,7 +19,8 @@ fn a_slow_link_is_slow_and_nothing_else() {
     let limit = ["-X", "request.timeout.ms=4000"];
     let produced = kafka.kpipe(&[&["produce", "slow"], &limit[..]].concat(), lines.as_bytes());
     assert!(!produced.stderr.contains("retrying"), "{}", produced.stderr);
-    let read = kafka.kpipe(&[&["consume", "slow", "-e", "--output", "value"], &limit[..]].concat(), b"");
+    let read =
+        kafka.kpipe(&[&["consume", "slow", "-o", "beginning", "-e", "--output", "value"], &limit[..]].concat(), b"");
     assert!(!read.stderr.contains("retrying"), "{}", read.stderr);
     let mut read: Vec<&str> = read.stdout.lines().collect();
     read.sort_unstable();
