@@ -2,6 +2,7 @@
 //!
 //! Nothing here is touched a record: only batches, requests and flushes are counted.
 
+mod counters;
 mod expose;
 mod progress;
 mod reporter;
@@ -10,27 +11,19 @@ mod stats;
 pub use progress::Messages;
 pub use reporter::{Observe, Reporter};
 
+use counters::{Consumed, GroupLags, Produced, Registering, Requests};
+
 use crate::engine::Observer;
 use crate::error::Error;
 use crate::record::{BrokerId, Offset, TopicPartition};
 use kafka_protocol::messages::ApiKey;
-use prometheus::core::Collector;
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
-use std::cell::RefCell;
+use prometheus::{Registry, TextEncoder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// With more partitions than this their lags are shown as one sum a topic, so that nobody's Prometheus drowns.
 const MAX_PARTITION_SERIES: usize = 10_000;
-/// Upper bounds of the buckets of request latencies, in seconds: each is half as long again as the one before.
-const FIRST_BUCKET: f64 = 0.000_5;
-const BUCKET_FACTOR: f64 = 1.5;
-const BUCKETS: usize = 28;
-
 /// How far a reader is in a partition.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
@@ -63,26 +56,10 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     names: BTreeSet<String>,
-    connections: IntCounterVec,
-    requests: HistogramVec,
-    retries: IntCounterVec,
-    records_delivered: IntCounter,
-    batches_delivered: IntCounter,
-    records_failed: IntCounterVec,
-    batch_bytes: IntCounterVec,
-    records_consumed: IntCounter,
-    bytes_written: IntCounter,
-    batches_consumed: IntCounter,
-    lag: IntGaugeVec,
-    assigned: IntGauge,
-    rebalances: IntCounter,
-    commits: IntCounter,
-    commit_failures: IntCounterVec,
-    input_bytes: IntCounter,
-    group_lag: IntGaugeVec,
-    group_lag_seconds: GaugeVec,
-    scraped: Gauge,
-    scrape_errors: IntCounterVec,
+    requests: Requests,
+    produced: Produced,
+    consumed: Consumed,
+    group_lags: GroupLags,
     progress: Mutex<BTreeMap<TopicPartition, Progress>>,
     /// Whether a cluster was reached and the command is at work.
     ready: std::sync::atomic::AtomicBool,
@@ -90,92 +67,14 @@ struct Inner {
     expected: std::sync::atomic::AtomicU64,
 }
 
-/// A name that is no metric's, or is one twice, would be a mistake here: the same one in every run.
-fn made<T>(metric: prometheus::Result<T>) -> T {
-    metric.unwrap_or_else(|e| unreachable!("{e}"))
-}
-
-/// A registry that is being filled, and the names in it, whether they have values yet or not.
-#[derive(Default)]
-struct Registering {
-    registry: Registry,
-    names: RefCell<BTreeSet<String>>,
-}
-
-impl Registering {
-    fn add<M: Collector + Clone + 'static>(&self, metric: M) -> M {
-        self.names.borrow_mut().extend(metric.desc().iter().map(|desc| desc.fq_name.clone()));
-        made(self.registry.register(Box::new(metric.clone())));
-        metric
-    }
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         let registry = Registering::default();
-        let counter = |name: &str, help: &str| registry.add(made(IntCounter::new(name, help)));
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            registry.add(made(IntCounterVec::new(Opts::new(name, help), labels)))
-        };
-        let buckets = made(prometheus::exponential_buckets(FIRST_BUCKET, BUCKET_FACTOR, BUCKETS));
-        let latency = HistogramOpts::new(
-            "kpipe_request_duration_seconds",
-            "From sending a request to its answer; a fetch waits for records as long as fetch.max.wait.ms",
-        );
-        let lags = |name: &str, help: &str, labels: &[&str]| {
-            registry.add(made(IntGaugeVec::new(Opts::new(name, help), labels)))
-        };
         Self(Arc::new(Inner {
-            connections: counters("kpipe_connections_total", "Connections tried, by outcome", &["broker", "outcome"]),
-            requests: registry.add(made(HistogramVec::new(latency.buckets(buckets), &["broker", "api"]))),
-            retries: counters("kpipe_retries_total", "Requests and batches tried again, by error", &["error"]),
-            records_delivered: counter("kpipe_produced_records_total", "Records that brokers acknowledged"),
-            batches_delivered: counter("kpipe_produced_batches_total", "Record batches that brokers acknowledged"),
-            records_failed: counters(
-                "kpipe_produce_failed_records_total",
-                "Records not delivered, by error",
-                &["error"],
-            ),
-            batch_bytes: counters(
-                "kpipe_produce_batch_bytes_total",
-                "Bytes of record batches before and after compression",
-                &["state"],
-            ),
-            records_consumed: counter("kpipe_consumed_records_total", "Records handed to the output"),
-            bytes_written: counter("kpipe_output_bytes_total", "Bytes that stdout took"),
-            batches_consumed: counter("kpipe_consumed_batches_total", "Record batches handed to the output"),
-            lag: lags(
-                "kpipe_consumer_lag_records",
-                "Records between what was handed to the output and the partition's end",
-                &["topic", "partition"],
-            ),
-            assigned: registry
-                .add(made(IntGauge::new("kpipe_assigned_partitions", "Partitions that the group gave to this member"))),
-            rebalances: counter("kpipe_rebalances_total", "Times that the group gave or took partitions"),
-            commits: counter("kpipe_commits_total", "Commits that the group's coordinator took"),
-            commit_failures: counters("kpipe_commit_failures_total", "Commits that failed, by error", &["error"]),
-            input_bytes: counter("kpipe_input_bytes_total", "Bytes of input that were read"),
-            group_lag: lags(
-                "kpipe_group_lag_records",
-                "Records that a group is behind (groups lag --all --metrics)",
-                &["group", "topic", "partition"],
-            ),
-            group_lag_seconds: registry.add(made(GaugeVec::new(
-                Opts::new(
-                    "kpipe_group_lag_seconds",
-                    "How long ago the partition ended where the group is now, as far as it was watched",
-                ),
-                &["group", "topic", "partition"],
-            ))),
-            scraped: registry.add(made(Gauge::new(
-                "kpipe_group_lag_updated_timestamp_seconds",
-                "When the groups' lags were last looked up",
-            ))),
-            scrape_errors: counters(
-                "kpipe_group_lag_errors_total",
-                "Look-ups of lags that failed, by error",
-                &["error"],
-            ),
+            requests: Requests::register(&registry),
+            produced: Produced::register(&registry),
+            consumed: Consumed::register(&registry),
+            group_lags: GroupLags::register(&registry),
             progress: Mutex::default(),
             ready: false.into(),
             expected: 0.into(),
@@ -193,24 +92,24 @@ fn label(broker: Option<BrokerId>) -> String {
 impl Observer for Metrics {
     fn connected(&self, broker: Option<BrokerId>, reached: bool) {
         let outcome = if reached { "opened" } else { "failed" };
-        self.0.connections.with_label_values(&[label(broker).as_str(), outcome]).inc();
+        self.0.requests.connections.with_label_values(&[label(broker).as_str(), outcome]).inc();
     }
 
     fn answered(&self, broker: Option<BrokerId>, api: ApiKey, after: Duration) {
         let labels = [label(broker), format!("{api:?}")];
-        self.0.requests.with_label_values(&labels).observe(after.as_secs_f64());
+        self.0.requests.durations.with_label_values(&labels).observe(after.as_secs_f64());
     }
 
     fn retried(&self, error: &Error) {
-        self.0.retries.with_label_values(&[error.name()]).inc();
+        self.0.requests.retries.with_label_values(&[error.name()]).inc();
     }
 
     fn batch_filled(&self, bytes: usize) {
-        self.0.batch_bytes.with_label_values(&["raw"]).inc_by(bytes as u64);
+        self.0.produced.batch_bytes.with_label_values(&["raw"]).inc_by(bytes as u64);
     }
 
     fn batch_ready(&self, bytes: usize) {
-        self.0.batch_bytes.with_label_values(&["compressed"]).inc_by(bytes as u64);
+        self.0.produced.batch_bytes.with_label_values(&["compressed"]).inc_by(bytes as u64);
     }
 
     fn fetched(&self, of: &TopicPartition, position: Offset, high_watermark: Offset) {
@@ -221,25 +120,25 @@ impl Observer for Metrics {
     }
 
     fn commit_failed(&self, error: &Error) {
-        self.0.commit_failures.with_label_values(&[error.name()]).inc();
+        self.0.consumed.commit_failures.with_label_values(&[error.name()]).inc();
     }
 }
 
 impl Metrics {
     /// A batch was acknowledged.
     pub fn delivered(&self, records: u64) {
-        self.0.records_delivered.inc_by(records);
-        self.0.batches_delivered.inc();
+        self.0.produced.records.inc_by(records);
+        self.0.produced.batches.inc();
     }
 
     /// Records were not delivered.
     pub fn failed(&self, records: u64, error: &Error) {
-        self.0.records_failed.with_label_values(&[error.name()]).inc_by(records);
+        self.0.produced.failed.with_label_values(&[error.name()]).inc_by(records);
     }
 
     /// So much of the input was read.
     pub fn read(&self, bytes: usize) {
-        self.0.input_bytes.inc_by(bytes as u64);
+        self.0.produced.input_bytes.inc_by(bytes as u64);
     }
 
     /// The input has so many bytes, all in all.
@@ -249,32 +148,32 @@ impl Metrics {
 
     /// Records of a batch were handed to the output, which goes on at `position`.
     pub fn consumed(&self, of: &TopicPartition, records: u64, position: i64) {
-        self.0.records_consumed.inc_by(records);
-        self.0.batches_consumed.inc();
+        self.0.consumed.records.inc_by(records);
+        self.0.consumed.batches.inc();
         self.progress().entry(of.clone()).or_default().position = Some(position);
     }
 
     /// Reading of these begins, or goes on, for a member of a group.
     pub fn assigned(&self, count: usize) {
-        self.0.rebalances.inc();
-        self.0.assigned.add(count as i64);
+        self.0.consumed.rebalances.inc();
+        self.0.consumed.assigned.add(count as i64);
     }
 
     /// Others read these from now on.
     pub fn revoked(&self, places: &[TopicPartition]) {
-        self.0.rebalances.inc();
-        self.0.assigned.sub(places.len() as i64);
+        self.0.consumed.rebalances.inc();
+        self.0.consumed.assigned.sub(places.len() as i64);
         self.progress().retain(|place, _| !places.contains(place));
     }
 
     /// stdout took so many bytes.
     pub fn written(&self, bytes: u64) {
-        self.0.bytes_written.inc_by(bytes);
+        self.0.consumed.bytes.inc_by(bytes);
     }
 
     /// The coordinator took a commit.
     pub fn committed(&self) {
-        self.0.commits.inc();
+        self.0.consumed.commits.inc();
     }
 
     /// The cluster is reached and the command at work, or not any more.
@@ -288,24 +187,24 @@ impl Metrics {
 
     /// The lags of all groups, as they are now; those of before are forgotten.
     pub fn group_lags(&self, lags: &[GroupLag]) {
-        self.0.group_lag.reset();
-        self.0.group_lag_seconds.reset();
+        self.0.group_lags.records.reset();
+        self.0.group_lags.seconds.reset();
         let sum = lags.len() > MAX_PARTITION_SERIES;
         for lag in lags {
             let partition = if sum { "all".to_owned() } else { lag.partition.to_string() };
             let labels = [lag.group.as_str(), &lag.topic, &partition];
-            self.0.group_lag.with_label_values(&labels).add(lag.records);
+            self.0.group_lags.records.with_label_values(&labels).add(lag.records);
             if let Some(seconds) = lag.seconds {
-                let longest = self.0.group_lag_seconds.with_label_values(&labels);
+                let longest = self.0.group_lags.seconds.with_label_values(&labels);
                 longest.set(longest.get().max(seconds));
             }
         }
-        self.0.scraped.set(crate::record::now() as f64 / 1_000.0);
+        self.0.group_lags.scraped.set(crate::record::now() as f64 / 1_000.0);
     }
 
     /// The groups' lags could not be looked up.
     pub fn group_lags_failed(&self, error: &Error) {
-        self.0.scrape_errors.with_label_values(&[error.name()]).inc();
+        self.0.group_lags.errors.with_label_values(&[error.name()]).inc();
     }
 
     fn progress(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Progress>> {
@@ -322,11 +221,11 @@ impl Metrics {
     /// All of it as Prometheus' text format has it.
     pub fn text(&self) -> String {
         let lags = self.lags();
-        self.0.lag.reset();
+        self.0.consumed.lag.reset();
         let sum = lags.len() > MAX_PARTITION_SERIES;
         for (TopicPartition { topic, partition }, lag) in lags {
             let partition = if sum { "all".to_owned() } else { partition.to_string() };
-            self.0.lag.with_label_values(&[&*topic, &partition]).add(lag);
+            self.0.consumed.lag.with_label_values(&[&*topic, &partition]).add(lag);
         }
         TextEncoder::new().encode_to_string(&self.0.registry.gather()).unwrap_or_default()
     }

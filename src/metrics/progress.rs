@@ -63,10 +63,10 @@ impl Line {
     pub(super) fn draw(&mut self) {
         let now = Instant::now();
         let inner = &*self.metrics.0;
-        let consumes = inner.records_consumed.get() > 0;
-        let records = inner.records_delivered.get() + inner.records_consumed.get();
-        let read = inner.input_bytes.get();
-        let bytes = read + inner.bytes_written.get();
+        let consumes = inner.consumed.records.get() > 0;
+        let records = inner.produced.records.get() + inner.consumed.records.get();
+        let read = inner.produced.input_bytes.get();
+        let bytes = read + inner.consumed.bytes.get();
         self.samples.push_back((now, records, bytes));
         while self.samples.front().is_some_and(|(at, ..)| now - *at > WINDOW) && self.samples.len() > 2 {
             self.samples.pop_front();

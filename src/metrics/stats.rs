@@ -19,19 +19,19 @@ impl Metrics {
     pub(super) fn stats(&self, before: &mut Before, elapsed: Duration, running: Duration) -> Value {
         let inner = &*self.0;
         let now = Before {
-            delivered: inner.records_delivered.get(),
-            consumed: inner.records_consumed.get(),
-            bytes: inner.input_bytes.get() + inner.bytes_written.get(),
+            delivered: inner.produced.records.get(),
+            consumed: inner.consumed.records.get(),
+            bytes: inner.produced.input_bytes.get() + inner.consumed.bytes.get(),
         };
         let rate = |now: u64, before: u64| (((now - before) as f64) / elapsed.as_secs_f64().max(0.001)).round();
         let (raw, packed) = (self.batch_bytes("raw"), self.batch_bytes("compressed"));
-        let failures: u64 = counts(&inner.records_failed).values().filter_map(Value::as_u64).sum();
+        let failures: u64 = counts(&inner.produced.failed).values().filter_map(Value::as_u64).sum();
         let produced = json!({
             "records": now.delivered,
             "records_per_s": rate(now.delivered, before.delivered),
-            "batches": inner.batches_delivered.get(),
+            "batches": inner.produced.batches.get(),
             "failed": failures,
-            "errors": counts(&inner.records_failed),
+            "errors": counts(&inner.produced.failed),
             "batch_bytes": raw,
             "sent_bytes": packed,
             "compression_ratio": (packed > 0).then(|| round(raw as f64 / packed as f64)),
@@ -41,13 +41,13 @@ impl Metrics {
         let consumed = json!({
             "records": now.consumed,
             "records_per_s": rate(now.consumed, before.consumed),
-            "batches": inner.batches_consumed.get(),
+            "batches": inner.consumed.batches.get(),
             "lag_total": lags.iter().map(|(_, lag)| lag).sum::<i64>(),
             "lag": lag,
-            "assigned": inner.assigned.get(),
-            "rebalances": inner.rebalances.get(),
-            "commits": inner.commits.get(),
-            "commit_failures": counts(&inner.commit_failures),
+            "assigned": inner.consumed.assigned.get(),
+            "rebalances": inner.consumed.rebalances.get(),
+            "commits": inner.consumed.commits.get(),
+            "commit_failures": counts(&inner.consumed.commit_failures),
         });
         let line = json!({
             "stats": "kpipe",
@@ -56,7 +56,7 @@ impl Metrics {
             "bytes_per_s": rate(now.bytes, before.bytes),
             "produced": produced,
             "consumed": consumed,
-            "retries": counts(&inner.retries),
+            "retries": counts(&inner.requests.retries),
             "latency_ms": self.latencies(),
         });
         *before = now;
@@ -64,13 +64,13 @@ impl Metrics {
     }
 
     fn batch_bytes(&self, state: &str) -> u64 {
-        self.0.batch_bytes.with_label_values(&[state]).get()
+        self.0.produced.batch_bytes.with_label_values(&[state]).get()
     }
 
     /// p50 and p99 of each broker's requests, by API, in milliseconds: within a bucket's width.
     fn latencies(&self) -> Value {
         let mut brokers: Map<String, Value> = Map::new();
-        for family in self.0.requests.collect() {
+        for family in self.0.requests.durations.collect() {
             for metric in family.get_metric() {
                 let label = |name: &str| {
                     let found = metric.get_label().iter().find(|label| label.name() == name);

@@ -12,6 +12,8 @@ pub struct Proxy {
     cut_requests_after: AtomicI64,
     /// The same for bytes from the broker.
     cut_answers_after: AtomicI64,
+    /// The bytes forwarded a second in each direction of each connection; no limit if 0.
+    rate: AtomicUsize,
     /// Nothing is forwarded while set.
     stalled: Mutex<bool>,
     moves: Condvar,
@@ -52,6 +54,10 @@ impl Proxy {
         let mut chunk = [0; 16384];
         while let Ok(len @ 1..) = from.read(&mut chunk) {
             drop(self.moves.wait_while(self.stalled.lock().unwrap(), |stalled| *stalled).unwrap());
+            match self.rate.load(Ordering::Relaxed) {
+                0 => {}
+                rate => std::thread::sleep(std::time::Duration::from_secs_f64(len as f64 / rate as f64)),
+            }
             let left = limit(self).load(Ordering::Relaxed);
             if left >= 0 && left < len as i64 {
                 let _ = to.write_all(&chunk[..left as usize]);
@@ -78,6 +84,11 @@ impl Proxy {
     /// Cuts a connection after this many more bytes of responses.
     pub fn cut_answers_after(&self, bytes: i64) {
         self.cut_answers_after.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Forwards so many bytes a second in each direction of each connection from now on; no limit if 0.
+    pub fn limit_rate(&self, bytes_per_second: usize) {
+        self.rate.store(bytes_per_second, Ordering::Relaxed);
     }
 
     /// Stops or resumes forwarding.

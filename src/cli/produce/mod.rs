@@ -91,7 +91,7 @@ pub(super) struct Produce {
     /// Fail a record that is not acknowledged within this time [default: 120s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// Retry a request when nothing arrives from the broker within this time [default: 30s]
+    /// How long a broker may be silent before a request is retried [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
     /// Maximum unanswered requests per broker, 1 to 5 [default: 5]

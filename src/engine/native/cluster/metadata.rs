@@ -82,7 +82,20 @@ impl Cluster {
         let (response, connection) = self.ask_any(&request, i16::MAX).await?;
         let topics = read_topics(names, &response, &connection)?;
         self.learn_brokers(&response);
+        self.learn_leaders(&topics);
         Ok(topics)
+    }
+
+    fn learn_leaders(&self, topics: &[TopicAnswer]) {
+        let mut state = self.state();
+        for info in topics.iter().filter_map(|(_, topic)| topic.as_ref().ok()) {
+            let leaders: Vec<Option<i32>> = info.partitions.iter().map(|partition| partition.leader).collect();
+            let before = state.leaders.insert(info.name.clone(), leaders.clone()).unwrap_or_default();
+            let moved = before.into_iter().zip(leaders).filter(|(before, leader)| before != leader);
+            for (left, _) in moved {
+                state.left_at.extend(left.map(|broker| (broker, Instant::now())));
+            }
+        }
     }
 
     pub(super) fn learn_brokers(&self, response: &MetadataResponse) {

@@ -22,11 +22,14 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
 
 /// So many brokers are asked in turn for what any of them can answer, before the answer is given up for now.
 const ASK_ANY: usize = 3;
+
+/// For so long a broker that was silent is asked after all others.
+const AVOID_SILENT: Duration = Duration::from_secs(30);
 
 /// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
 /// fetch for records or a member for the others, holds up all that comes after it.
@@ -59,8 +62,26 @@ struct State {
     slots: HashMap<(i32, Lane), Slot>,
     /// Of groups and transactional ids, as far as they were asked for.
     coordinators: HashMap<(Coordinated, String), i32>,
+    /// The leaders of each topic's partitions, as last heard.
+    leaders: HashMap<Arc<str>, Vec<Option<i32>>>,
+    /// Addresses whose brokers went silent, and when: they are asked last.
+    silent: HashMap<Arc<str>, Instant>,
+    /// When a partition was last heard to have moved away from a broker.
+    left_at: HashMap<i32, Instant>,
     /// Brokers whose names do not resolve, as far as that was reported.
     unresolved: Vec<i32>,
+}
+
+impl State {
+    /// Adds addresses whose brokers are silent; returns all of them, and since when they are known to be.
+    fn note_silent(&mut self, addresses: impl Iterator<Item = Arc<str>>) -> HashMap<Arc<str>, Instant> {
+        let now = Instant::now();
+        self.silent.retain(|_, since| now.duration_since(*since) < AVOID_SILENT);
+        for address in addresses {
+            self.silent.entry(address).or_insert(now);
+        }
+        self.silent.clone()
+    }
 }
 
 /// What was found at the bootstrap addresses.
@@ -73,7 +94,7 @@ impl Cluster {
     /// Connects to the first of the bootstrap list that answers.
     pub(super) async fn connect(options: Options) -> Result<Found> {
         let dialer = Dialer::prepare(&options)?;
-        Ok(match bootstrap(&options, &dialer).await? {
+        Ok(match bootstrap(&options, &dialer, &HashMap::new()).await? {
             Opened::Modern(connection) => {
                 let cluster = Arc::new(Self {
                     options,
@@ -124,7 +145,10 @@ impl Cluster {
         match self.dialer.open(&node, &self.options).await {
             Ok(Opened::Modern(connection)) => {
                 self.advertised_reached.store(true, Ordering::Relaxed);
-                self.state().unresolved.retain(|broker| *broker != id);
+                let mut state = self.state();
+                state.unresolved.retain(|broker| *broker != id);
+                state.silent.remove(&node.address);
+                drop(state);
                 Ok(slot.insert(connection).clone())
             }
             Ok(Opened::Old(old)) => Err(old.into()),
@@ -151,30 +175,33 @@ impl Cluster {
 
     /// A connection to any broker that is not suspect: one that is open, else a known broker, else the bootstrap list.
     pub(super) async fn any(&self) -> Result<Arc<Connection>> {
-        let is_well = |connection: &Arc<Connection>| connection.is_open() && !connection.is_suspect();
-        let (slots, known): (Vec<Slot>, Vec<i32>) = {
+        let (slots, known): (Vec<(Lane, Slot)>, Vec<(i32, String)>) = {
             let state = self.state();
-            let main = state.slots.iter().filter(|((_, lane), _)| *lane == Lane::Main);
-            (main.map(|(_, slot)| slot.clone()).collect(), state.brokers.keys().copied().collect())
+            let slots = state.slots.iter().map(|((_, lane), slot)| (*lane, slot.clone()));
+            (slots.collect(), state.brokers.iter().map(|(id, address)| (*id, address.clone())).collect())
         };
-        for slot in slots {
-            // A slot that is locked is being connected: not open now.
-            if let Ok(Some(open)) = slot.try_lock().map(|slot| slot.clone().filter(is_well)) {
-                return Ok(open);
-            }
-        }
+        // A slot that is locked is being connected: not open now.
+        let open = |slot: &Slot| slot.try_lock().ok().and_then(|slot| slot.clone()).filter(|c| c.is_open());
+        let connections: Vec<_> = slots.iter().filter_map(|(lane, slot)| Some((*lane, open(slot)?))).collect();
         let mut first = self.bootstrap.lock().await;
-        if let Some(open) = first.as_ref().filter(|open| is_well(open)) {
+        // A broker that is silent on one connection is not asked on another.
+        let all = connections.iter().map(|(_, connection)| connection).chain(first.as_ref());
+        let silent = all.filter(|c| c.is_open() && c.is_suspect()).map(|c| c.node().address.clone());
+        let silent = self.state().note_silent(silent);
+        let is_well = |connection: &&Arc<Connection>| {
+            let since = silent.get(&connection.node().address);
+            !connection.is_suspect() && since.is_none_or(|since| connection.last_progress() > *since)
+        };
+        let mut main = connections.iter().filter(|(lane, _)| *lane == Lane::Main).map(|(_, connection)| connection);
+        if let Some(open) = main.find(is_well).or(first.as_ref().filter(|c| c.is_open()).filter(is_well)) {
             return Ok(open.clone());
         }
-        for id in known {
-            if let Ok(connection) = self.broker(id).await
-                && is_well(&connection)
-            {
+        for (id, _) in known.iter().filter(|(_, address)| !silent.contains_key(&**address)) {
+            if let Ok(connection) = self.broker(*id).await {
                 return Ok(connection);
             }
         }
-        match bootstrap(&self.options, &self.dialer).await? {
+        match bootstrap(&self.options, &self.dialer, &silent).await? {
             Opened::Modern(connection) => Ok(first.insert(connection).clone()),
             Opened::Old(old) => Err(old.into()),
         }
@@ -217,10 +244,13 @@ pub(super) fn group_id(id: &str) -> GroupId {
     GroupId(text(id))
 }
 
-async fn bootstrap(options: &Options, dialer: &Dialer) -> Result<Opened> {
+/// Connects to the first of the bootstrap list that answers; those of `silent` are tried last.
+async fn bootstrap(options: &Options, dialer: &Dialer, silent: &HashMap<Arc<str>, Instant>) -> Result<Opened> {
     let mut failures = Vec::new();
     let mut old = None;
-    for address in &options.brokers {
+    let (last, first): (Vec<&String>, Vec<&String>) =
+        options.brokers.iter().partition(|address| silent.contains_key(address.as_str()));
+    for address in first.into_iter().chain(last) {
         match dialer.open(&Node::bootstrap(address), options).await {
             Ok(modern @ Opened::Modern(_)) => return Ok(modern),
             Ok(Opened::Old(found)) => old = Some(found),

@@ -1,10 +1,11 @@
-//! Brokers that went silent: when the others say that one has left the cluster, its connections are closed, so that
-//! what waits there fails at once and follows the leaders that moved.
+//! Brokers that went silent. The others are asked for the leaders: when partitions have moved away from a silent broker,
+//! or it has left the cluster, its connections are closed, so that what waits there fails at once and follows.
 
 use super::{Cluster, Slot};
 use crate::engine::native::net::{Backoff, Connection};
-use crate::error::Error;
-use std::collections::HashSet;
+use crate::error::{Error, Result};
+use crate::record::BrokerId;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
@@ -21,20 +22,14 @@ pub(super) async fn watch(cluster: Weak<Cluster>, suspected: Arc<Notify>) {
             if suspects.is_empty() {
                 break;
             }
-            match cluster.listed_brokers().await {
-                Ok(listed) => close_those_gone(&suspects, &listed),
-                Err(error) => tracing::info!(error_name = error.name(), %error, "cannot ask about a silent broker"),
+            let addresses = suspects.iter().map(|(_, connection)| connection.node().address.clone());
+            cluster.state().note_silent(addresses);
+            if let Err(error) = cluster.close_those_gone(&suspects).await {
+                tracing::info!(error_name = error.name(), %error, "cannot ask about a silent broker");
             }
             drop(cluster);
             tokio::time::sleep(backoff.next_wait()).await;
         }
-    }
-}
-
-fn close_those_gone(suspects: &[(i32, Arc<Connection>)], listed: &HashSet<i32>) {
-    for (id, connection) in suspects.iter().filter(|(id, _)| !listed.contains(id)) {
-        tracing::info!(broker = id, "the silent broker has left the cluster");
-        connection.close(Error::UnknownBroker(crate::record::BrokerId(*id)));
     }
 }
 
@@ -48,9 +43,26 @@ impl Cluster {
         slots.into_iter().filter_map(|(broker, slot)| Some((broker, open(&slot).filter(suspect)?))).collect()
     }
 
-    /// The brokers that the cluster has now, as one that is not suspect lists them; none when it lists nobody.
-    async fn listed_brokers(&self) -> crate::error::Result<HashSet<i32>> {
-        let response = self.nodes().await?;
-        Ok(response.brokers.iter().map(|broker| broker.node_id.0).collect())
+    /// Asks the other brokers, and closes the connections that nobody should wait on any more.
+    async fn close_those_gone(&self, suspects: &[(i32, Arc<Connection>)]) -> Result<()> {
+        let listed: HashSet<i32> = self.nodes().await?.brokers.iter().map(|broker| broker.node_id.0).collect();
+        let led = |leaders: &[Option<i32>]| leaders.iter().flatten().any(|id| suspects.iter().any(|(of, _)| of == id));
+        let topics: BTreeSet<Arc<str>> = {
+            let state = self.state();
+            state.leaders.iter().filter(|(_, leaders)| led(leaders)).map(|(topic, _)| topic.clone()).collect()
+        };
+        let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        if !topics.is_empty() {
+            self.metadata(Some(&topics), false).await?;
+        }
+        for (id, connection) in suspects {
+            let left_at = self.state().left_at.get(id).copied();
+            let has_left = left_at.is_some_and(|at| at > connection.last_progress());
+            if has_left || !listed.contains(id) {
+                tracing::info!(broker = id, "leaders have moved away from the silent broker");
+                connection.close(Error::UnknownBroker(BrokerId(*id)));
+            }
+        }
+        Ok(())
     }
 }

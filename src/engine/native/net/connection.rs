@@ -2,7 +2,7 @@
 
 use super::super::wire::message;
 use super::transport::{
-    Frame, Outgoing, Pending, Progress, Reading, Reply, Writing, drain, read_answers, write_requests,
+    Frame, Outgoing, Pending, Progress, Reading, Reply, Writing, drain, longest_answer, read_answers, write_requests,
 };
 use super::versions::Versions;
 use crate::engine::{Observer, Options};
@@ -75,9 +75,9 @@ impl Connection {
             move |error: Error| {
                 tracing::debug!(broker = %node, %error, "connection closed");
                 let error = closed.get_or_init(|| error).clone();
-                for (_, reply) in drain(&pending) {
+                for awaited in drain(&pending) {
                     // Err: nobody waits for it any more.
-                    let _ = reply.send(Err(error.clone()));
+                    let _ = awaited.reply.send(Err(error.clone()));
                 }
             }
         };
@@ -136,6 +136,11 @@ impl Connection {
     pub fn is_suspect(&self) -> bool {
         let suspect_at = self.suspect_at.lock().unwrap_or_else(PoisonError::into_inner);
         suspect_at.is_some_and(|at| self.progress.last() == at)
+    }
+
+    /// When bytes last moved.
+    pub fn last_progress(&self) -> Instant {
+        self.progress.last()
     }
 
     /// The broker.
@@ -313,8 +318,8 @@ impl Connection {
     pub fn close(&self, error: Error) -> Error {
         let error = self.closed.get_or_init(|| error).clone();
         self.tasks.iter().for_each(AbortHandle::abort);
-        for (_, reply) in drain(&self.pending) {
-            let _ = reply.send(Err(error.clone())); // Err: nobody waits for it any more
+        for awaited in drain(&self.pending) {
+            let _ = awaited.reply.send(Err(error.clone())); // Err: nobody waits for it any more
         }
         error
     }
@@ -357,7 +362,9 @@ impl Connection {
         let mut parts = body;
         parts.insert(0, head.freeze());
         tracing::trace!(broker = %self.node, key = R::KEY, version, correlation, bytes = len, "request");
-        self.requests.send(Outgoing { parts, correlation, reply, answered }).map_err(|_| self.why_closed())?;
+        self.requests
+            .send(Outgoing { parts, correlation, reply, longest: longest_answer(R::KEY), answered })
+            .map_err(|_| self.why_closed())?;
         Ok(correlation)
     }
 

@@ -20,11 +20,11 @@ pub enum Broken {
     Io(io::Error),
 }
 
-/// Reads a frame of up to `longest` bytes.
+/// Reads a frame of up to as many bytes as `longest` returns once its length is there.
 ///
 /// # Errors
 /// See [`Broken`].
-pub async fn read_frame(socket: &mut (impl AsyncRead + Unpin), longest: usize) -> Result<Bytes, Broken> {
+pub async fn read_frame(socket: &mut (impl AsyncRead + Unpin), longest: impl Fn() -> usize) -> Result<Bytes, Broken> {
     let mut head = [0; 4];
     let mut have = 0;
     while have < head.len() {
@@ -37,7 +37,7 @@ pub async fn read_frame(socket: &mut (impl AsyncRead + Unpin), longest: usize) -
             Err(e) => return Err(Broken::Io(e)),
         }
     }
-    let Some(len) = usize::try_from(i32::from_be_bytes(head)).ok().filter(|len| *len <= longest) else {
+    let Some(len) = usize::try_from(i32::from_be_bytes(head)).ok().filter(|len| *len <= longest()) else {
         return Err(Broken::Length(head));
     };
     let mut frame = BytesMut::with_capacity(len.min(FIRST_ALLOCATION));

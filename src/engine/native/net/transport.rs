@@ -5,6 +5,7 @@ use super::tls;
 use crate::error::{Disconnect, Error, Foreign, Result, describe_io};
 use crate::record::Node;
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -15,8 +16,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 
-/// A longer answer is not believed: no fetch asks for as much.
-const MAX_ANSWER: usize = 256 << 20;
+/// A longer answer to Fetch is not believed: no fetch asks for as much.
+const LONGEST_FETCHED: usize = 256 << 20;
+/// A longer answer to another request is not believed: it would describe more than a million partitions.
+const LONGEST_ANSWER: usize = 64 << 20;
 /// Shorter parts of a frame are put together before they are written.
 const SMALL_PART: usize = 16 << 10;
 
@@ -26,12 +29,27 @@ pub type Frame = Vec<Bytes>;
 pub type Reading = Box<dyn AsyncRead + Send + Unpin>;
 pub type Writing = Box<dyn AsyncWrite + Send + Unpin>;
 pub type Reply = oneshot::Sender<Result<Bytes>>;
-pub type Pending = Arc<Mutex<VecDeque<(i32, Reply)>>>;
+pub type Pending = Arc<Mutex<VecDeque<Awaited>>>;
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub struct Awaited {
+    pub correlation: i32,
+    pub reply: Reply,
+    /// How many bytes of answer are believed.
+    pub longest: usize,
+}
+
+/// How many bytes of an answer to a request of `key` are believed.
+pub fn longest_answer(key: i16) -> usize {
+    if key == ApiKey::Fetch as i16 { LONGEST_FETCHED } else { LONGEST_ANSWER }
+}
 
 pub struct Outgoing {
     pub parts: Frame,
     pub correlation: i32,
     pub reply: Reply,
+    pub longest: usize,
     /// Whether the broker will answer; if not (acks=0), the reply is sent once the socket took the request.
     pub answered: bool,
 }
@@ -103,7 +121,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 }
 
 /// Takes all requests that wait for an answer.
-pub fn drain(pending: &Pending) -> VecDeque<(i32, Reply)> {
+pub fn drain(pending: &Pending) -> VecDeque<Awaited> {
     std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -118,7 +136,8 @@ pub async fn write_requests(
         let mut written = None;
         if request.answered {
             let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.push_back((request.correlation, request.reply));
+            let Outgoing { correlation, reply, longest, .. } = request;
+            pending.push_back(Awaited { correlation, reply, longest });
         } else {
             written = Some(request.reply);
         }
@@ -148,8 +167,12 @@ pub async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Err
     let disconnected = |why| Error::Disconnected { node: node.clone(), why };
     let mut socket = BufReader::with_capacity(16 << 10, socket);
     let mut answers = 0;
+    let longest = || {
+        let pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.front().map_or(LONGEST_ANSWER, |next| next.longest)
+    };
     loop {
-        let answer = match read_frame(&mut socket, MAX_ANSWER).await {
+        let answer = match read_frame(&mut socket, longest).await {
             Ok(answer) => answer,
             Err(Broken::HungUp)
                 if answers == 1 && !pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>
@@ -160,13 +183,13 @@ pub async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Err
             Err(broken) => return explain(&broken, node),
         };
         let next = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some((correlation, reply)) = next else {
+        let Some(Awaited { correlation, reply, longest }) = next else {
             return disconnected(Disconnect::Unasked);
         };
         let got = answer.first_chunk().map(|id| i32::from_be_bytes(*id));
         if got != Some(correlation) {
             // Who waits for it shall hear why, like all others.
-            pending.lock().unwrap_or_else(PoisonError::into_inner).push_front((correlation, reply));
+            pending.lock().unwrap_or_else(PoisonError::into_inner).push_front(Awaited { correlation, reply, longest });
             return disconnected(Disconnect::Unasked);
         }
         // Err: nobody waits for it any more.
