@@ -4,9 +4,10 @@
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kpipe::codec::Encoding;
 use kpipe::engine::native::wire::{BatchBuilder, Codec, Compression, Decoder, Isolation, ProducerStamp, batches};
 use kpipe::input::{LineReader, Splitter};
-use kpipe::output::{Encoding, Format};
+use kpipe::output::{Format, JsonFormat};
 use kpipe::record::Batch;
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -90,14 +91,14 @@ fn record_path(c: &mut Criterion) {
     }
     let batches = decoded(encoded(&input, Compression::default()));
     group.bench_function("write JSON", |b| {
-        let mut format = Format::json(Encoding::Text, Encoding::Text);
+        let mut format = JsonFormat::new(Encoding::Text, Encoding::Text, b"\n");
         let mut out = Vec::new();
         b.iter(|| {
             out.clear();
             for batch in &batches {
-                format.begin(batch);
+                let _ = format.begin(batch); // JSON takes every record
                 for record in batch.records().flatten() {
-                    format.write(&mut out, &record, b"\n");
+                    let _ = format.write(&mut out, &record);
                 }
             }
             out.len()

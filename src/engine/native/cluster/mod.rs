@@ -175,10 +175,11 @@ impl Cluster {
 
     /// A connection to any broker that is not suspect: one that is open, else a known broker, else the bootstrap list.
     pub(super) async fn any(&self) -> Result<Arc<Connection>> {
-        let (slots, known): (Vec<(Lane, Slot)>, Vec<(i32, String)>) = {
+        let (slots, known) = {
             let state = self.state();
-            let slots = state.slots.iter().map(|((_, lane), slot)| (*lane, slot.clone()));
-            (slots.collect(), state.brokers.iter().map(|(id, address)| (*id, address.clone())).collect())
+            let slots: Vec<(Lane, Slot)> = state.slots.iter().map(|((_, lane), slot)| (*lane, slot.clone())).collect();
+            let known: Vec<(i32, String)> = state.brokers.iter().map(|(id, address)| (*id, address.clone())).collect();
+            (slots, known)
         };
         // A slot that is locked is being connected: not open now.
         let open = |slot: &Slot| slot.try_lock().ok().and_then(|slot| slot.clone()).filter(|c| c.is_open());
