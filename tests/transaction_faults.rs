@@ -134,7 +134,7 @@ fn two_signals_amid_a_commit_abort_nothing() {
     loser.losses.store(usize::MAX, Ordering::SeqCst);
     let path = file.path().to_str().unwrap();
     let running = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, path, "--transactional-id", &topic]);
-    wait_until("the commit", || loser.versions(ApiKey::EndTxn).len() > 0);
+    wait_until("the commit", || !loser.versions(ApiKey::EndTxn).is_empty());
     running.signal(libc::SIGINT);
     let before = loser.versions(ApiKey::EndTxn).len();
     wait_until("further attempts", || loser.versions(ApiKey::EndTxn).len() > before + 1);
