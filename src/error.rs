@@ -333,7 +333,7 @@ impl Error {
     /// The exit code that tells a script what kind of failure this is.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } => EXIT_USAGE,
+            Self::Usage(_) | Self::UnsupportedByKafkaCrate { .. } | Self::OldBroker(_) => EXIT_USAGE,
             Self::ReaderGone => EXIT_OK,
             _ => EXIT_FAILED,
         }

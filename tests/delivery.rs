@@ -183,7 +183,7 @@ fn a_denied_idempotent_write_names_the_acl_and_the_flag() {
         done.code == 1 && stderr.contains("AUTHORIZATION_FAILED")
     });
     assert!(stderr.contains("CLUSTER_AUTHORIZATION_FAILED"), "{stderr}");
-    assert!(stderr.contains("IDEMPOTENT_WRITE; --idempotent false"), "{stderr}");
+    assert!(stderr.contains("IDEMPOTENT_WRITE; use --idempotent false"), "{stderr}");
 }
 
 #[test]

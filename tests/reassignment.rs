@@ -38,7 +38,7 @@ fn spread_over_three(kafka: &Cluster, topic: &str) -> (String, String) {
     let replicas: Vec<Value> = json_lines(&plan).iter().map(|step| step["replicas"].clone()).collect();
     assert!(replicas.iter().any(|ids| ids.as_array().unwrap().contains(&json!(3))), "{plan}");
     let dry_run = reassign(kafka, &["execute", "-", "--dry-run"], &plan);
-    assert!(dry_run.stdout.is_empty() && dry_run.stderr.contains("would move"), "{}", dry_run.stderr);
+    assert!(dry_run.stderr.contains("would move"), "{}", dry_run.stderr);
     let undo = reassign(kafka, &["execute", "-", "--yes"], &plan).stdout;
     assert_eq!(reassign(kafka, &["progress", "--wait", "30s", "-J"], "").stdout, "");
     (plan, undo)
@@ -136,6 +136,9 @@ fn health_names_a_partition_whose_only_broker_is_dead() {
     kafka.kpipe(&["topics", "create", &alone, "--assignment", "3"], b"");
     send_signal(kafka.pid(3), libc::SIGKILL);
     wait_until("the reason", || health(&kafka).1.contains(&"offline-partitions".to_owned()));
-    let offline = listed(&kafka, &["topics", "describe", "--offline"]);
+    // The listing lacks the offsets of that partition, so it fails.
+    let incomplete = kafka.try_kpipe(&["topics", "describe", "--offline", "-J"], b"");
+    assert_eq!(incomplete.code, 1, "{}", incomplete.stderr);
+    let offline = json_lines(&incomplete.stdout);
     assert!(offline.iter().any(|topic| topic["topic"] == alone.as_str()), "{offline:?}");
 }

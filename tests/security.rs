@@ -82,31 +82,31 @@ fn mismatches(secured: &Secured) -> Vec<(String, Vec<String>, &'static str)> {
         ]
     };
     vec![
-        (ssl.clone(), Vec::new(), "speaks TLS: this listener needs security.protocol=SSL"),
+        (ssl.clone(), Vec::new(), "this listener needs security.protocol=SSL"),
         (plain.clone(), tls(&[&ca]), "a listener without TLS does that"),
-        (sasl_ssl.clone(), tls(&[]), "of a CA that is not trusted here"),
+        (sasl_ssl.clone(), tls(&[]), "was issued by an untrusted CA"),
         (
             sasl_ssl.replace("127.0.0.1", "localhost"),
             login("SASL_SSL", "SCRAM-SHA-512", "bob", "bob-secret"),
             "not valid for name \"localhost\"",
         ),
-        (ssl, tls(&[&ca]), "the broker wants a client certificate"),
+        (ssl, tls(&[&ca]), "the broker requires a client certificate"),
         (
             sasl_ssl,
             login("SASL_SSL", "SCRAM-SHA-512", "bob", "wrong-secret"),
-            "refuses user bob: SASL_AUTHENTICATION_FAILED",
+            "rejected user bob: SASL_AUTHENTICATION_FAILED",
         ),
         (
             sasl.clone(),
             login("SASL_PLAINTEXT", "PLAIN", "alice", "wrong-secret"),
-            "refuses user alice: SASL_AUTHENTICATION_FAILED",
+            "rejected user alice: SASL_AUTHENTICATION_FAILED",
         ),
         (
             sasl,
             login("SASL_PLAINTEXT", "SCRAM-SHA-256", "bob", "bob-secret"),
-            "does not take SASL SCRAM-SHA-256 (UNSUPPORTED_SASL_MECHANISM); it takes PLAIN, SCRAM-SHA-512",
+            "does not support SASL SCRAM-SHA-256 (UNSUPPORTED_SASL_MECHANISM); it supports PLAIN, SCRAM-SHA-512",
         ),
-        (plain, login("SASL_PLAINTEXT", "PLAIN", "alice", "alice-secret"), "wants no SASL on this listener"),
+        (plain, login("SASL_PLAINTEXT", "PLAIN", "alice", "alice-secret"), "does not accept SASL on this listener"),
     ]
 }
 
@@ -131,7 +131,7 @@ fn a_listener_that_closes_the_connection_is_retried_and_named() {
     let sasl = secured()[0].address("sasl_plaintext");
     let done = kpipe(&["-b", sasl, "-X", "request.timeout.ms=1000", "produce", "t"], b"x\n");
     assert_eq!(done.code, 1);
-    assert!(done.stderr.contains("a listener that wants SASL does that"), "{}", done.stderr);
+    assert!(done.stderr.contains("a listener that requires SASL does that"), "{}", done.stderr);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn a_bad_token_is_named() {
         (old.as_str(), "the OAUTHBEARER token expired 6"),
         (
             "sasl.oauthbearer.token=a.b.c",
-            "refuses the token: SASL_AUTHENTICATION_FAILED: {\"status\":\"invalid_token\"}",
+            "rejected the token: SASL_AUTHENTICATION_FAILED: {\"status\":\"invalid_token\"}",
         ),
         ("sasl.oauthbearer.token=${file:/none}", "/none: No such file"),
         ("sasl.oauthbearer.token=${command:exit 7}", "failed (exit status: 7)"),
@@ -125,7 +125,7 @@ fn an_openid_provider_is_configured_with_the_names_of_java_or_librdkafka() {
         let wrong = java.replace("client-secret", "wrong-secret");
         let refused = list(secured, &[&url, &ca, &wrong]);
         assert!(
-            refused.stderr.contains("401 Unauthorized: invalid_client, no such client (check the client's id"),
+            refused.stderr.contains("401 Unauthorized: invalid_client, no such client (check the client's ID"),
             "{}",
             refused.stderr
         );

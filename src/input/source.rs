@@ -34,7 +34,7 @@ impl Source {
 
     fn open(&self) -> io::Result<File> {
         match self {
-            Self::Stdin if crate::stdio::is_stdin_closed() => Err(io::Error::other("is closed")),
+            Self::Stdin if crate::stdio::is_stdin_closed() => Err(io::Error::other("closed")),
             // A File of its own, because std's Stdin copies through a buffer.
             Self::Stdin => Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?)),
             Self::File(path) => File::open(path),

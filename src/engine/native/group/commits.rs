@@ -20,6 +20,8 @@ pub(super) type Answers = BTreeMap<TopicPartition, Option<E>>;
 pub(super) struct Reaction {
     /// Look the coordinator up again.
     pub(super) forget_coordinator: bool,
+    /// Have the membership ask for its epoch.
+    pub(super) is_rebalance: bool,
     /// Partitions that were refused for a reason of their own, for the first time.
     pub(super) refused: Vec<(TopicPartition, E)>,
 }
@@ -115,6 +117,7 @@ impl Commits {
             }
             Err(error) if is_coordinators(&error) || (as_member && is_rebalance(&error)) => {
                 reaction.forget_coordinator = is_coordinators(&error);
+                reaction.is_rebalance = is_rebalance(&error);
                 for (of, at) in sent {
                     self.pending.entry(of).or_insert(at); // what was handed over meanwhile is newer
                 }

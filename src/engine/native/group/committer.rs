@@ -189,6 +189,11 @@ impl Task {
         if reaction.forget_coordinator {
             self.cluster.forget_coordinator(Coordinated::Group, &self.group);
         }
+        if reaction.is_rebalance
+            && let Some((_, commands)) = &self.member
+        {
+            let _ = commands.send(Command::CommitRefused); // Err: the membership has ended
+        }
         for (partition, code) in reaction.refused {
             if code == E::UnknownTopicOrPartition
                 && let Some((_, commands)) = &self.member

@@ -227,6 +227,11 @@ impl Membership for Kip848 {
                 vec![Effect::Leave(self.member_id.clone()), Effect::Lose(lost, stalled)]
             }
             (Event::Resumed, Phase::Out) if !self.topics.is_empty() => self.join(now),
+            (Event::CommitRefused, Phase::Member | Phase::Releasing) => {
+                // The next heartbeat brings the epoch that commits need: the coordinator's interval is too long for that.
+                self.heartbeat_at = self.heartbeat_at.min(now + self.pace.repeat());
+                self.heartbeat_if_due(now)
+            }
             (Event::Due, Phase::Member | Phase::Releasing) => self.heartbeat_if_due(now),
             _ => Vec::new(),
         }

@@ -46,6 +46,8 @@ pub(super) enum Event {
     Heartbeat(Result<HeartbeatAnswer, Error>),
     /// The command has released the partitions that it was told to.
     Released,
+    /// A commit was refused, because the group rebalances or the member's epoch has changed.
+    CommitRefused,
     /// The command takes no records any more.
     Stalled,
     /// It does again.

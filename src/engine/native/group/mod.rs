@@ -58,6 +58,8 @@ pub(super) enum Change {
 enum Command {
     Released,
     LookForTopics,
+    /// A commit was refused, for the group rebalances.
+    CommitRefused,
     Leave(oneshot::Sender<()>),
 }
 

@@ -80,6 +80,7 @@ impl Task {
                 biased;
                 order = orders.recv() => match order {
                     Some(Command::Released) => Some(Event::Released),
+                    Some(Command::CommitRefused) => Some(Event::CommitRefused),
                     Some(Command::LookForTopics) => {
                         self.look_for_topics(&mut in_flight);
                         None
