@@ -133,7 +133,7 @@ fn mistakes_in_an_acl_are_named() {
     for (args, stdin, message) in [
         (&["create", "--principal", "alice", "--topic", "t", "--operation", "read"][..], "", "expected User:alice"),
         (&["create", "--principal", "User:a", "--topic", "t"], "", "requires --operation"),
-        (&["create", "--principal", "User:a", "--operation", "read"], "", "needs a resource"),
+        (&["create", "--principal", "User:a", "--operation", "read"], "", "requires a resource"),
         (&["create", "--input", "-"], "{\"resource_type\":\"topic\"}\n", "stdin, line 1, byte 25: missing field"),
         (&["delete", "--yes"], "", "no ACLs selected"),
     ] {
