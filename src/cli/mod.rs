@@ -251,19 +251,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         _ => {}
     }
     logging::start(&global)?;
-    let named = config_file();
-    let properties = Properties::collect(&Sources {
-        config: named.as_ref().map(|(path, named)| (path.as_path(), *named)),
-        environment: std::env::vars_os()
-            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-            .collect(),
-        profile: global.profile.as_deref(),
-        topic: command.topic(),
-        file: global.file.as_deref(),
-        settings: &global.properties,
-        brokers: global.brokers.as_deref(),
-        allow_commands: global.allow_commands,
-    })?;
+    let properties = properties(&global, command.topic())?;
     if let Command::Config(config) = &command {
         return Ok(config.run(&properties)?);
     }
@@ -284,9 +272,10 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Config(_) | Command::Completions { .. } | Command::Man => return Ok(EXIT_OK),
     };
     match done {
-        // A signal before the work had begun: a reader has nothing to finish, the others did not do what was asked.
+        // A signal before the work had begun: a reader has nothing to finish, the others did not do what was asked. A
+        // second signal may have kept a reader from committing.
         Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped)) => {
-            Ok(if reads_only { EXIT_OK } else { context.stop.exit_code() })
+            Ok(if reads_only && context.stop.signals() < 2 { EXIT_OK } else { context.stop.exit_code() })
         }
         Err(failure) => {
             let advice = failure.downcast_ref().and_then(|error| command.advice(error, &context.options.security));
@@ -294,6 +283,23 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Ok(code) => Ok(code),
     }
+}
+
+/// The properties of all sources; `topic` has settings of its own in a profile.
+fn properties(global: &Global, topic: Option<&str>) -> Result<Properties> {
+    let named = config_file();
+    Properties::collect(&Sources {
+        config: named.as_ref().map(|(path, named)| (path.as_path(), *named)),
+        environment: std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect(),
+        profile: global.profile.as_deref(),
+        topic,
+        file: global.file.as_deref(),
+        settings: &global.properties,
+        brokers: global.brokers.as_deref(),
+        allow_commands: global.allow_commands,
+    })
 }
 
 #[cfg(test)]
