@@ -1,7 +1,8 @@
 //! The parsers of the configuration: JAAS lines, JSON Web Tokens, sizes and durations.
 #![no_main]
 
-use kpipe::config::{Claims, jaas_options, parse_duration, parse_size};
+use kpipe::config::{jaas_options, parse_duration, parse_size};
+use kpipe::engine::security::Claims;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
