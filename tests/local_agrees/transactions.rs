@@ -321,6 +321,9 @@ fn offsets_are_committed_with_a_transaction_alike() {
         wait_until("the coordinator", || {
             run.both.real.wire.ask(&find, 4).coordinators.iter().all(|found| found.error_code == 0)
         });
+        // The coordinator is known before it has loaded the group.
+        let offsets = OffsetFetchRequest::default().with_group_id(text(&group).into()).with_topics(Some(Vec::new()));
+        run.both.settle(5, |_| offsets.clone(), |answer| answer.error_code);
         run.init("first", |request, _| request);
         for committed in [false, true] {
             commit_offsets(&mut run, &group, committed);
