@@ -28,7 +28,7 @@ pub struct Observe {
     /// Writes the same as a file for node_exporter, every 10 s and at the end
     #[arg(long, value_name = "PATH")]
     pub metrics_file: Option<PathBuf>,
-    /// Shows progress also where stderr is no terminal, a line a second; --progress=false never does
+    /// Show progress even if stderr is not a terminal, one line per second; --progress=false never shows it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub progress: Option<bool>,
 }

@@ -1,11 +1,12 @@
 //! `kpipe groups describe`.
 
 use super::lag::lag_json;
-use super::{counted, report_incomplete};
+use super::report_incomplete;
 use crate::cli::listing::{or_dash, print, print_lines, right_align, table};
 use crate::engine::{DescribedGroup, GroupMember, NativeAdmin, Progress};
 use crate::error::{EXIT_OK, Result};
 use crate::record::TopicPartition;
+use crate::text::counted;
 use crate::text::escaped;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -62,7 +63,7 @@ impl Described<'_> {
     fn summary(&self) -> String {
         let DescribedGroup { group, state, kind, assignor, coordinator, members } = self.group;
         let assignor = if assignor.is_empty() { String::new() } else { format!(", assignor {assignor}") };
-        let members = counted(members.len(), "member");
+        let members = counted(members.len() as u64, "member");
         format!("{group}: {state}, {members}, {kind}{assignor}, coordinator broker {coordinator}")
     }
 

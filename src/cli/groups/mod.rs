@@ -10,6 +10,7 @@ use super::listing::{or_dash, print, print_lines, say, table};
 use super::places::{Places, parse_places};
 use crate::engine::{NativeAdmin, Operation, ResourceType};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::text::counted;
 use clap::{Args, Subcommand};
 use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
 use std::path::PathBuf;
@@ -168,17 +169,12 @@ fn delete(context: &Context, admin: &NativeAdmin, groups: &[String], guard: &Gua
 
 fn delete_offsets(context: &Context, admin: &NativeAdmin, group: &str, topics: &[Places], guard: &Guard) -> Result<()> {
     let partitions = named(admin, topics)?;
-    let what = format!("{} of group {group}", counted(partitions.len(), "offset"));
+    let what = format!("{} of group {group}", counted(partitions.len() as u64, "offset"));
     if guard.allows(context, "groups delete-offsets", "delete", &what)? {
         admin.delete_offsets(group, &partitions)?;
         say(context, &format!("deleted {what}"));
     }
     Ok(())
-}
-
-/// `1 offset`, `2 offsets`.
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Reports what a listing could not find out; the exit code.

@@ -1,6 +1,5 @@
 //! Sets a group's offsets: a request becomes a plan, which is printed, and carried out with --execute.
 
-use super::counted;
 use crate::cli::Context;
 use crate::cli::consume::parse_time;
 use crate::cli::listing::{or_dash, print, print_lines, read_json_lines, right_align, say, table};
@@ -8,6 +7,7 @@ use crate::cli::places::{self, Places};
 use crate::engine::{Bounds, NativeAdmin, Offsets, Start};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{LeaderEpoch, Offset, PartitionId, Position, TopicPartition};
+use crate::text::counted;
 use kafka_protocol::error::ResponseError;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -179,7 +179,7 @@ pub(super) fn carry_out(
     for (group, steps) in plans {
         let offsets: Offsets = steps.iter().map(|step| (step.of.clone(), step.to)).collect();
         admin.set_committed(group, &offsets)?;
-        say(context, &format!("set {} of group {group}", counted(offsets.len(), "offset")));
+        say(context, &format!("set {} of group {group}", counted(offsets.len() as u64, "offset")));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::metrics::Metrics;
 use crate::output::{DeadLetters, Writer, write_receipts};
 use crate::record::{RecordRef, Timestamp};
+use crate::text::counted;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,11 +19,6 @@ macro_rules! note {
     }};
 }
 pub(super) use note;
-
-/// `1 batch`, `2 batches`.
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
 
 /// Why records failed, and whether they may be written all the same.
 fn reason(failure: &Failure) -> String {
@@ -144,7 +140,7 @@ impl Report {
             match (&mut self.ledger, &receipt.outcome) {
                 (Some(ledger), _) => ledger.answered(&receipt),
                 (None, Err(failure)) => {
-                    note!("not delivered: {}: {}", counted(receipt.records, "record", "records"), reason(failure));
+                    note!("not delivered: {}: {}", counted(receipt.records, "record"), reason(failure));
                 }
                 (None, Ok(_)) => {}
             }
@@ -250,8 +246,8 @@ impl Report {
                     format!("; {failed} failed{}{}", if failures.is_empty() { "" } else { ": " }, failures.join(", "))
                 }
             };
-            let delivered = counted(self.delivered, "record", "records");
-            let (batches, bytes) = (counted(self.batches, "batch", "batches"), counted(self.bytes, "byte", "bytes"));
+            let delivered = counted(self.delivered, "record");
+            let (batches, bytes) = (counted(self.batches, "batch"), counted(self.bytes, "byte"));
             note!("{delivered} delivered in {batches}, {bytes}, {seconds:.2} s{failures}");
         }
         Ok(())
@@ -269,8 +265,9 @@ impl Report {
             0 if leading == 0 => {}
             0 => note!("{delivered}"),
             n => note!(
-                "{delivered}; {} possibly written: resuming may duplicate them",
-                counted(n, "later record is", "later records are")
+                "{delivered}; {} {} possibly written: resuming may duplicate them",
+                counted(n, "later record"),
+                if n == 1 { "is" } else { "are" }
             ),
         }
     }

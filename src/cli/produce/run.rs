@@ -2,13 +2,14 @@
 
 use super::delivery::Delivery;
 use super::refusals::{Bad, InputPosition};
-use super::report::{counted, note};
+use super::report::note;
 use crate::cli::Context;
 use crate::cli::denied;
 use crate::engine::Operation;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::input::{Inbox, Message, Reader, Splitter};
 use crate::metrics::Reporter;
+use crate::text::counted;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -62,7 +63,7 @@ impl ProduceRun<'_> {
                 let Delivery { producer, report, .. } = &self.delivery;
                 let open = producer.unacknowledged();
                 if open > 0 {
-                    let records = counted(open, "record", "records");
+                    let records = counted(open, "record");
                     let leading = report.leading().map(|n| format!("; the first {n} are delivered"));
                     note!("stopped with {records} unacknowledged, possibly written{}", leading.unwrap_or_default());
                 }
