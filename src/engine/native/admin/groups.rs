@@ -1,11 +1,12 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
 use super::NativeAdmin;
-use crate::engine::native::cluster::{Cluster, Coordinated, group_id, topic_name};
+use crate::engine::native::cluster::{Cluster, Coordinated, answer_to, answers_to, group_id, topic_name};
 use crate::engine::native::group::{messages, offsets};
+use crate::engine::native::net::Connection;
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, OffsetAt, Offsets, Progress,
-    Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, OffsetAt, Offsets,
+    Progress, Start,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, partitions_by_topic};
@@ -13,7 +14,7 @@ use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
     ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest,
-    OffsetDeleteRequest, OffsetDeleteResponse,
+    ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -106,8 +107,8 @@ impl NativeAdmin {
     pub fn bounds(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
         self.run(async {
             let mut all = HashMap::new();
-            for (leader, partitions) in self.cluster().by_leader(partitions).await? {
-                all.extend(bounds(self.cluster(), leader, &partitions).await?);
+            for partitions in self.cluster().by_leader(partitions).await?.into_values() {
+                all.extend(bounds(self.cluster(), &partitions).await?);
             }
             Ok(all)
         })
@@ -127,14 +128,14 @@ impl NativeAdmin {
     /// It does not exist, or it has members.
     pub fn delete_group(&self, group: &str) -> Result<()> {
         let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
-        let refusal = |response: &<DeleteGroupsRequest as Request>::Response| {
-            let code = error_code(response.results.first()?.error_code)?;
-            Some(Error::kafka(Action::DeleteGroup, Subject::group_named(group), code))
+        let read = |response: <DeleteGroupsRequest as Request>::Response, connection: &Connection| {
+            let codes = response.results.into_iter().map(|result| (result.group_id.to_string(), result.error_code));
+            let code = answer_to(connection, ApiKey::DeleteGroups, group.to_owned(), codes)?;
+            refused(Action::DeleteGroup, Subject::group_named(group), code)
         };
         let cluster = self.cluster();
         let retry = cluster.retry();
-        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
-        self.run(deleted).map(drop)
+        self.run(cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read))
     }
 
     /// Deletes the group's offsets of `partitions`.
@@ -149,22 +150,21 @@ impl NativeAdmin {
                 .with_partitions(partitions.into_iter().map(entry).collect())
         });
         let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
-        let refusal = |response: &OffsetDeleteResponse| {
-            let failed = |subject, code| Some(Error::kafka(Action::DeleteOffsets, subject, error_code(code)?));
-            failed(Subject::group_named(group), response.error_code).or_else(|| {
-                response.topics.iter().find_map(|topic| {
-                    topic.partitions.iter().find_map(|partition| {
-                        let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                        let subject = Subject::GroupPartition { group: group.to_owned(), partition: of };
-                        failed(subject, partition.error_code)
-                    })
-                })
-            })
+        let read = |response: OffsetDeleteResponse, connection: &Connection| {
+            refused(Action::DeleteOffsets, Subject::group_named(group), response.error_code)?;
+            let codes = response.topics.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
+            });
+            let asked = partitions.iter().cloned();
+            for (partition, code) in answers_to(connection, ApiKey::OffsetDelete, asked, codes)? {
+                refused(Action::DeleteOffsets, Subject::GroupPartition { group: group.to_owned(), partition }, code)?;
+            }
+            Ok(())
         };
         let cluster = self.cluster();
         let retry = cluster.retry();
-        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
-        self.run(deleted).map(drop)
+        self.run(cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read))
     }
 }
 
@@ -172,18 +172,11 @@ impl Cluster {
     async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
         let mut groups = Vec::new();
         for broker in self.brokers().await? {
-            let mut retry = self.retry();
-            let response = loop {
-                let answer = async { self.broker(broker).await?.request(&ListGroupsRequest::default()).await };
-                let error = match answer.await {
-                    Ok(response) => match error_code(response.error_code) {
-                        None => break response,
-                        Some(code) => Error::kafka(Action::ListGroups, Subject::Broker(self.node(broker)), code),
-                    },
-                    Err(error) => error,
-                };
-                retry.after(error).await?;
+            let read = |response: ListGroupsResponse, _: &Connection| {
+                refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
+                Ok(response)
             };
+            let response = self.ask_broker(broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
             let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
             groups.extend(response.groups.iter().map(|group| ListedGroup {
                 group: group.group_id.to_string(),
@@ -211,14 +204,18 @@ impl Cluster {
             return Ok(None);
         }
         let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
-        let foreign = [E::GroupIdNotFound, E::UnsupportedVersion];
-        let refusal = |response: &<ConsumerGroupDescribeRequest as Request>::Response| {
-            let code = error_code(response.groups.first()?.error_code).filter(|code| !foreign.contains(code))?;
-            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        let read = |response: <ConsumerGroupDescribeRequest as Request>::Response, connection: &Connection| {
+            let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
+            let found = answer_to(connection, ApiKey::ConsumerGroupDescribe, group.to_owned(), groups)?;
+            match error_code(found.error_code) {
+                None => Ok(Some(found)),
+                Some(E::GroupIdNotFound | E::UnsupportedVersion) => Ok(None),
+                Some(code) => Err(Error::kafka(Action::LookUp, Subject::group_named(group), code)),
+            }
         };
         let retry = self.retry();
-        let response = self.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await?;
-        let Some(found) = response.groups.into_iter().find(|group| group.error_code == 0) else { return Ok(None) };
+        let found = self.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read).await?;
+        let Some(found) = found else { return Ok(None) };
         let members = found.members.into_iter().map(|member| GroupMember {
             member_id: member.member_id.to_string(),
             instance_id: member.instance_id.map(|id| id.to_string()),
@@ -246,16 +243,17 @@ impl Cluster {
 
     async fn describe_classic(&self, group: &str) -> Result<DescribedGroup> {
         let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-        let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
-            let code = error_code(response.groups.first()?.error_code)?;
-            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        let read = |response: <DescribeGroupsRequest as Request>::Response, connection: &Connection| {
+            let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
+            let found = answer_to(connection, ApiKey::DescribeGroups, group.to_owned(), groups)?;
+            refused(Action::LookUp, Subject::group_named(group), found.error_code)?;
+            Ok(found)
         };
         // Up to version 5 a group that does not exist is a dead one.
-        let response = self.ask_coordinator(Coordinated::Group, group, &request, 5, self.retry(), refusal).await?;
-        let found = response.groups.into_iter().find(|group| group.group_state.as_str() != "Dead");
-        let Some(found) = found else {
+        let found = self.ask_coordinator(Coordinated::Group, group, &request, 5, self.retry(), read).await?;
+        if found.group_state.as_str() == "Dead" {
             return Err(Error::kafka(Action::LookUp, Subject::group_named(group), E::GroupIdNotFound));
-        };
+        }
         let members = found.members.into_iter().map(|member| GroupMember {
             member_id: member.member_id.to_string(),
             instance_id: member.group_instance_id.map(|id| id.to_string()),
@@ -273,6 +271,11 @@ impl Cluster {
             members: members.collect(),
         })
     }
+}
+
+/// The error of a message's code.
+fn refused(action: Action, subject: Subject, code: i16) -> Result<()> {
+    error_code(code).map_or(Ok(()), |code| Err(Error::kafka(action, subject, code)))
 }
 
 /// Partitions of each group, with what it has committed.
@@ -359,7 +362,7 @@ async fn available_bounds(
         asking.spawn(async move {
             let limit = cluster.options.request_timeout;
             let timed_out = || Error::Unreachable { node: cluster.node(leader), why: "no response in time".to_owned() };
-            let answer = tokio::time::timeout(limit, bounds(&cluster, leader, &partitions)).await;
+            let answer = tokio::time::timeout(limit, bounds(&cluster, &partitions)).await;
             (partitions, answer.unwrap_or_else(|_| Err(timed_out())))
         });
     }
@@ -376,39 +379,8 @@ async fn available_bounds(
     Ok((found, errors))
 }
 
-/// First offset and end offset of each of the `partitions` of a leader.
-async fn bounds(
-    cluster: &Cluster,
-    leader: i32,
-    partitions: &[TopicPartition],
-) -> Result<HashMap<TopicPartition, Bounds>> {
-    let (first, end) = cluster.bounds(partitions, false).await?;
-    let both = |of: &TopicPartition| {
-        let bounds = consistent(of, first.get(of).copied(), end.get(of).copied());
-        let malformed = |why| Error::Malformed { node: cluster.node(leader), api: ApiKey::ListOffsets, why };
-        Ok((of.clone(), bounds.map_err(malformed)?))
-    };
-    partitions.iter().map(both).collect()
-}
-
-/// The bounds, if a partition can have them.
-fn consistent(of: &TopicPartition, first: Option<Offset>, end: Option<Offset>) -> std::result::Result<Bounds, String> {
-    match (first, end) {
-        (Some(first), Some(end)) if 0 <= first && first <= end => Ok(Bounds { first, end }),
-        (Some(first), Some(end)) => Err(format!("{of} begins at {first} and ends at {end}")),
-        _ => Err(format!("it does not contain {of}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_that_contradict_each_other_are_refused() {
-        let of = TopicPartition::new("t", 0);
-        assert_eq!(consistent(&of, Some(3), Some(3)), Ok(Bounds { first: 3, end: 3 }));
-        assert_eq!(consistent(&of, Some(9), Some(3)), Err("t/0 begins at 9 and ends at 3".to_owned()));
-        assert!(consistent(&of, Some(-1), Some(3)).is_err() && consistent(&of, Some(1), None).is_err());
-    }
+/// First offset and end offset of each of `partitions`.
+async fn bounds(cluster: &Cluster, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
+    let found = cluster.bounds_of_each(partitions, Isolation::Uncommitted, cluster.options.retry_limit()).await;
+    found.into_iter().map(|(of, bounds)| Ok((of, bounds?))).collect()
 }

@@ -66,25 +66,6 @@ impl Cluster {
         found.into_iter().map(|(of, offset)| Ok((of, offset?.unwrap_or(-1)))).collect()
     }
 
-    /// The bounds of all partitions, by [`Cluster::bounds_of_each`].
-    ///
-    /// # Errors
-    /// That of any partition.
-    pub(in crate::engine::native) async fn bounds(
-        &self,
-        partitions: &[TopicPartition],
-        committed: bool,
-    ) -> Result<(OffsetsBy, OffsetsBy)> {
-        let isolation = if committed { Isolation::Committed } else { Isolation::Uncommitted };
-        let (mut first, mut next) = (OffsetsBy::new(), OffsetsBy::new());
-        for (of, bounds) in self.bounds_of_each(partitions, isolation, self.options.retry_limit()).await {
-            let bounds = bounds?;
-            first.insert(of.clone(), bounds.first);
-            next.insert(of, bounds.end);
-        }
-        Ok((first, next))
-    }
-
     /// As many offsets of each partition as `ats` has.
     async fn offsets(
         &self,

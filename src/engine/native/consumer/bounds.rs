@@ -1,6 +1,6 @@
 //! Which offsets a partition holds, as its leader has it. Every partition is answered for itself.
 
-use super::super::cluster::{Cluster, topic_name};
+use super::super::cluster::{Asked, Cluster, topic_name};
 use crate::engine::{Isolation, OffsetAt};
 use crate::error::{Action, Error, Result, error_code};
 use crate::record::{BrokerId, LeaderEpoch, Offset, TopicPartition, partitions_by_topic};
@@ -88,23 +88,25 @@ pub(super) async fn list(
         .with_isolation_level(i8::from(isolation == Isolation::Committed))
         .with_timeout_ms(cluster.options.request_timeout.as_millis() as i32)
         .with_topics(topics.collect());
-    let response = cluster.broker(leader.0).await?.request(&request).await?;
+    let connection = cluster.broker(leader.0).await?;
+    let response = connection.request(&request).await?;
+    let mut asked = Asked::new(&connection, ApiKey::ListOffsets, partitions.iter().cloned());
     let mut answered = HashMap::new();
     for topic in response.topics {
         let name: Arc<str> = topic.name.as_str().into();
         for partition in topic.partitions {
             let of = TopicPartition::new(name.clone(), partition.partition_index);
+            asked.answered(&of)?;
             let listed = match error_code(partition.error_code) {
+                None if partition.offset < -1 => {
+                    Err(asked.malformed(format_args!("{of} has offset {}", partition.offset)))
+                }
                 None => Ok((partition.offset, LeaderEpoch::from_wire(partition.leader_epoch))),
                 Some(code) => Err(Error::kafka(Action::LookUp, &of, code)),
             };
             answered.insert(of, listed);
         }
     }
-    let lacks = |of: &TopicPartition| Error::Malformed {
-        node: cluster.node(leader.0),
-        api: ApiKey::ListOffsets,
-        why: format!("it lacks {of}"),
-    };
-    Ok(partitions.iter().map(|of| (of.clone(), answered.remove(of).unwrap_or_else(|| Err(lacks(of))))).collect())
+    answered.extend(asked.missing().into_iter().map(|(of, error)| (of, Err(error))));
+    Ok(answered)
 }
