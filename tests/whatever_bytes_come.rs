@@ -168,8 +168,8 @@ fn misbehaves(run: &Run, requests: u64) -> Option<String> {
         Some(format!("it sent {requests} requests in {:?}", run.took))
     } else if lines > MOST_LINES {
         Some(format!("it wrote {lines} lines"))
-    } else if run.code == 1 && run.stderr.is_empty() {
-        Some("it failed without a word".to_owned())
+    } else if (run.code == 1 || run.obeyed.is_some()) && run.stderr.is_empty() {
+        Some("it failed, or waited, without a word".to_owned())
     } else {
         None
     }
@@ -284,7 +284,7 @@ impl Worker {
             Judge::Lists => None,
             Judge::Reads => compare(&run.stdout, &all, is_complete, !changes.iter().any(|change| may_double(change))),
             Judge::ReadsInGroup => {
-                let lies = ["OffsetFetch", "JoinGroup", "SyncGroup", "GroupHeartbeat"];
+                let lies = ["OffsetFetch", "JoinGroup", "SyncGroup", "ConsumerGroupHeartbeat"];
                 let is_misled = changes.iter().any(|change| lies.iter().any(|lie| change.starts_with(lie)));
                 compare(&run.stdout, &all, is_complete && !is_misled, changes.is_empty())
             }

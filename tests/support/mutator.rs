@@ -20,6 +20,8 @@ pub struct Mutator {
     share: f64,
     left: Mutex<u32>,
     only: Option<ApiKey>,
+    /// Decides every change anew, so that all answers to a request are changed in the same way.
+    stubborn: Option<u64>,
     requests: AtomicU64,
     changes: Mutex<Vec<String>>,
     has_ended: AtomicBool,
@@ -40,9 +42,10 @@ impl Mutator {
         let mutator = Arc::new(Self {
             port: listener.local_addr().unwrap().port(),
             broker: broker.to_owned(),
-            share: [0.1, 0.3, 0.6, 1.0][random.usize(..4)],
-            left: Mutex::new([1, 1, 2, 5, 20, u32::MAX][random.usize(..6)]),
+            share: [0.2, 0.5, 1.0, 1.0][random.usize(..4)],
+            left: Mutex::new(if seed % 5 == 0 { u32::MAX } else { [1, 2, 3, 8, 30, u32::MAX][random.usize(..6)] }),
             only: random.choice(apis).copied().filter(|_| seed % 4 > 0),
+            stubborn: (seed % 5 == 0).then_some(seed),
             random: Mutex::new(random),
             requests: AtomicU64::new(0),
             changes: Mutex::default(),
@@ -133,7 +136,8 @@ impl Mutator {
     }
 
     fn send_changed(&self, to: &mut TcpStream, of: Asked, frame: &Bytes) -> std::io::Result<()> {
-        let mut random = self.random.lock().unwrap().fork();
+        let stubborn = self.stubborn.map(fastrand::Rng::with_seed);
+        let mut random = stubborn.unwrap_or_else(|| self.random.lock().unwrap().fork());
         if random.u8(..10) < 7
             && let Some(mut answer) = decode(of, frame)
             && let Some(what) = schemas::mutate(answer.fields(), &mut random)
