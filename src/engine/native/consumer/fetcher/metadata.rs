@@ -4,7 +4,7 @@ use super::super::positions::{AssignmentId, LeaderChange};
 use super::{Ended, Event, Fetcher, Start, Subscription, TopicAnswer};
 use crate::engine::native::cluster::{PartitionInfo, TopicInfo};
 use crate::error::{Action, Error, ErrorCode, Result};
-use crate::record::{BrokerId, PartitionId, TopicPartition};
+use crate::record::{PartitionId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Fetcher {
     /// Takes what metadata tells of a partition; whether its topic was created again.
     fn take_leader(&mut self, id: AssignmentId, of: &TopicPartition, topic: &TopicInfo) -> Result<bool, Ended> {
         let info = partition(topic, of.partition);
-        let leader = info.and_then(|info| Some((BrokerId(info.leader?), info.leader_epoch)));
+        let leader = info.and_then(|info| Some((info.leader?, info.leader_epoch)));
         let change = match leader {
             Some((leader, epoch)) => self.positions.set_leader(id, topic.id, leader, epoch, self.restart()),
             None => LeaderChange::Stale,

@@ -3,7 +3,7 @@
 use super::{Event, Feedback, Sender, Slot};
 use crate::engine::native::cluster::TopicAnswer;
 use crate::error::{Action, Error};
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,8 +22,15 @@ impl Sender {
                     topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
                 let leader = found.and_then(|(_, partition)| partition.leader);
                 if slot.leader.is_some() && slot.leader != leader {
-                    let (topic, partition, before) = (&*slot.topic, slot.partition, slot.leader);
-                    tracing::info!(topic, partition, before, leader, "the leader changed");
+                    let (topic, partition) = (&*slot.topic, slot.partition);
+                    let id = |broker: Option<BrokerId>| broker.map(|id| id.0);
+                    tracing::info!(
+                        topic,
+                        partition,
+                        before = id(slot.leader),
+                        leader = id(leader),
+                        "the leader changed"
+                    );
                 }
                 slot.leader = leader;
                 slot.available[slot.partition as usize].store(slot.leader.is_some(), Ordering::Relaxed);
