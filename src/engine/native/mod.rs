@@ -13,7 +13,6 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::Assignor;
 pub use net::Hash;
 pub(crate) use net::{Network, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
