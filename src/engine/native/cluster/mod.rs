@@ -9,7 +9,7 @@ mod metadata;
 mod offsets;
 mod suspects;
 
-pub(super) use asked::Asked;
+pub(super) use asked::{Asked, answer_to, answers_in_order, answers_to};
 pub(super) use coordinators::Coordinated;
 pub(super) use metadata::{PartitionInfo, TopicAnswer, TopicInfo};
 pub(super) use offsets::Listed;
@@ -224,6 +224,21 @@ impl Cluster {
                 answer => return Ok((answer?, connection)),
             }
         }
+    }
+
+    /// Asks a broker for what no other can answer, again while that may help; `read` takes the answer apart.
+    pub(super) async fn ask_broker<R: Request, T>(
+        &self,
+        id: BrokerId,
+        request: &R,
+        cap: i16,
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
+        let ask = || async {
+            let connection = self.broker(id).await?;
+            read(connection.request_capped(request, cap).await?, &connection)
+        };
+        self.retry().run(ask).await
     }
 
     /// Repeats a request for as long as a leader or coordinator may take to move.
