@@ -31,7 +31,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn alive(&self) -> Result<Vec<BrokerId>> {
-        self.run(async { Ok(self.cluster().brokers().await?.into_iter().map(BrokerId).collect()) })
+        self.run(self.cluster().brokers())
     }
 
     /// The id of the node that decides now, perhaps none of the brokers; `None` where that may not be seen.
@@ -211,7 +211,7 @@ impl Cluster {
         for &broker in brokers {
             let request = DescribeLogDirsRequest::default().with_topics(None);
             let answer = self.known_broker(broker).await?.request(&request).await?;
-            let subject = Subject::Broker(self.node(broker.0));
+            let subject = Subject::Broker(self.node(broker));
             refusal(Action::DescribeLogDirs, subject.clone(), answer.error_code, None)?;
             if answer.results.is_empty() {
                 // What brokers answer whoever may not see them.

@@ -1,19 +1,20 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
 use super::NativeAdmin;
-use crate::engine::native::cluster::{Cluster, Coordinated, group_id, topic_name};
+use super::partitions::PATIENCE;
+use crate::engine::native::cluster::{Cluster, Coordinated, TopicInfo, group_id, topic_name};
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, OffsetAt, Offsets, Progress,
-    Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, OffsetAt, Offsets,
+    Progress, Start,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{BrokerId, Offset, TopicPartition, partitions_by_topic};
+use crate::record::{Offset, PartitionId, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
-    ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest,
-    OffsetDeleteRequest, OffsetDeleteResponse,
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetDeleteRequest,
+    OffsetDeleteResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -83,19 +84,21 @@ impl NativeAdmin {
     pub fn offsets(&self, partitions: &[TopicPartition], to: Start) -> Result<HashMap<TopicPartition, Offset>> {
         let cluster = self.cluster();
         self.run(async {
-            Ok(match to {
-                Start::Beginning => cluster.list_offsets(partitions, OffsetAt::Earliest, false).await?,
-                Start::Time(time) => {
-                    let mut found = cluster.list_offsets(partitions, OffsetAt::Time(time), false).await?;
-                    // -1: no record is so late, so the end is meant.
-                    let end = cluster.list_offsets(partitions, OffsetAt::Latest, false).await?;
-                    for (of, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
-                        *offset = end.get(of).copied().unwrap_or(0);
-                    }
-                    found
-                }
-                _ => cluster.list_offsets(partitions, OffsetAt::Latest, false).await?,
-            })
+            let list = async |at| {
+                let offsets = cluster.offset_of_each(partitions, at, Isolation::Uncommitted, PATIENCE).await;
+                offsets.into_iter().map(|(of, offset)| Ok((of, offset?))).collect::<Result<HashMap<_, _>>>()
+            };
+            let found = match to {
+                Start::Beginning => list(OffsetAt::Earliest).await?,
+                Start::Time(time) => list(OffsetAt::Time(time)).await?,
+                _ => HashMap::new(),
+            };
+            // Where no record is so late, the end is meant.
+            let or_end = |(of, end): (TopicPartition, Option<Offset>)| {
+                let offset = found.get(&of).copied().flatten().or(end).unwrap_or_default();
+                (of, offset)
+            };
+            Ok(list(OffsetAt::Latest).await?.into_iter().map(or_end).collect())
         })
     }
 
@@ -105,11 +108,8 @@ impl NativeAdmin {
     /// A partition does not exist or has no leader, or a broker's answers contradict each other.
     pub fn bounds(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
         self.run(async {
-            let mut all = HashMap::new();
-            for (leader, partitions) in self.cluster().by_leader(partitions).await? {
-                all.extend(bounds(self.cluster(), leader, &partitions).await?);
-            }
-            Ok(all)
+            let bounds = self.cluster().bounds_of_each(partitions, Isolation::Uncommitted, PATIENCE).await;
+            bounds.into_iter().map(|(of, bounds)| Ok((of, bounds?))).collect()
         })
     }
 
@@ -239,7 +239,7 @@ impl Cluster {
             state: found.group_state.to_string(),
             kind: "consumer",
             assignor: found.assignor_name.to_string(),
-            coordinator: BrokerId(coordinator),
+            coordinator,
             members: members.collect(),
         }))
     }
@@ -269,7 +269,7 @@ impl Cluster {
             state: found.group_state.to_string(),
             kind: "classic",
             assignor: found.protocol_data.to_string(),
-            coordinator: BrokerId(self.coordinator(Coordinated::Group, group).await?),
+            coordinator: self.coordinator(Coordinated::Group, group).await?,
             members: members.collect(),
         })
     }
@@ -319,8 +319,7 @@ async fn progress(cluster: &Arc<Cluster>, committed: Committed, mut incomplete: 
     Ok(GroupsProgress { groups, incomplete })
 }
 
-/// The bounds of those of `partitions` that exist, `None` where they cannot be had now; and why, in one error for each
-/// broker and one for the partitions without a leader.
+/// The bounds of those of `partitions` that exist, `None` where they cannot be had now; and why, each reason once.
 async fn available_bounds(
     cluster: &Arc<Cluster>,
     partitions: BTreeSet<TopicPartition>,
@@ -339,76 +338,22 @@ async fn available_bounds(
         }
     };
     let topics: HashMap<String, _> = topics.into_iter().filter_map(|(name, topic)| Some((name, topic.ok()?))).collect();
-    let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
-    for of in partitions {
-        let info = topics.get(&*of.topic).and_then(|topic| topic.partitions.get(of.partition as usize));
-        match info.map(|info| info.leader) {
-            None => {}
-            Some(Some(leader)) => by_leader.entry(leader).or_default().push(of),
-            Some(None) => {
-                if errors.is_empty() {
-                    errors.push(Error::kafka(Action::LookUp, of.clone(), E::LeaderNotAvailable));
-                }
-                found.insert(of, None);
-            }
-        }
-    }
-    let mut asking = JoinSet::new();
-    for (leader, partitions) in by_leader {
-        let cluster = cluster.clone();
-        asking.spawn(async move {
-            let limit = cluster.options.request_timeout;
-            let timed_out = || Error::Unreachable { node: cluster.node(leader), why: "no response in time".to_owned() };
-            let answer = tokio::time::timeout(limit, bounds(&cluster, leader, &partitions)).await;
-            (partitions, answer.unwrap_or_else(|_| Err(timed_out())))
-        });
-    }
-    while let Some(answer) = asking.join_next().await {
-        let Ok((partitions, bounds)) = answer else { return Err(Error::TaskEnded("asking for offsets")) };
-        match bounds {
-            Ok(bounds) => found.extend(bounds.into_iter().map(|(of, bounds)| (of, Some(bounds)))),
-            Err(error) => {
+    let exists = |of: &TopicPartition| {
+        let topic: Option<&TopicInfo> = topics.get(&*of.topic);
+        topic.is_some_and(|topic| (0..topic.partitions.len() as PartitionId).contains(&of.partition))
+    };
+    let partitions: Vec<TopicPartition> = partitions.into_iter().filter(exists).collect();
+    for (of, bounds) in cluster.bounds_of_each(&partitions, Isolation::Uncommitted, PATIENCE).await {
+        let bounds = bounds.map_err(|error| {
+            let is_same = |other: &Error| match error.code() {
+                Some(code) => other.code() == Some(code),
+                None => other.to_string() == error.to_string(),
+            };
+            if !errors.iter().any(is_same) {
                 errors.push(error);
-                found.extend(partitions.into_iter().map(|of| (of, None)));
             }
-        }
+        });
+        found.insert(of, bounds.ok());
     }
     Ok((found, errors))
-}
-
-/// First offset and end offset of each of the `partitions` of a leader.
-async fn bounds(
-    cluster: &Cluster,
-    leader: i32,
-    partitions: &[TopicPartition],
-) -> Result<HashMap<TopicPartition, Bounds>> {
-    let (first, end) = cluster.bounds(partitions, false).await?;
-    let both = |of: &TopicPartition| {
-        let bounds = consistent(of, first.get(of).copied(), end.get(of).copied());
-        let malformed = |why| Error::Malformed { node: cluster.node(leader), api: ApiKey::ListOffsets, why };
-        Ok((of.clone(), bounds.map_err(malformed)?))
-    };
-    partitions.iter().map(both).collect()
-}
-
-/// The bounds, if a partition can have them.
-fn consistent(of: &TopicPartition, first: Option<Offset>, end: Option<Offset>) -> std::result::Result<Bounds, String> {
-    match (first, end) {
-        (Some(first), Some(end)) if 0 <= first && first <= end => Ok(Bounds { first, end }),
-        (Some(first), Some(end)) => Err(format!("{of} begins at {first} and ends at {end}")),
-        _ => Err(format!("it does not contain {of}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_that_contradict_each_other_are_refused() {
-        let of = TopicPartition::new("t", 0);
-        assert_eq!(consistent(&of, Some(3), Some(3)), Ok(Bounds { first: 3, end: 3 }));
-        assert_eq!(consistent(&of, Some(9), Some(3)), Err("t/0 begins at 9 and ends at 3".to_owned()));
-        assert!(consistent(&of, Some(-1), Some(3)).is_err() && consistent(&of, Some(1), None).is_err());
-    }
 }

@@ -64,17 +64,17 @@ impl Cluster {
             return Ok(any);
         }
         match self.nodes().await?.controller_id.0 {
-            id if id >= 0 => self.broker(id).await,
+            id if id >= 0 => self.broker(BrokerId(id)).await,
             _ => self.any().await,
         }
     }
 
     /// A connection to a broker that the user named.
     async fn known_broker(&self, id: BrokerId) -> Result<Arc<Connection>> {
-        if !self.knows(id.0) && !self.brokers().await?.contains(&id.0) {
+        if !self.knows(id) && !self.brokers().await?.contains(&id) {
             return Err(Error::UnknownBroker(id));
         }
-        self.broker(id.0).await
+        self.broker(id).await
     }
 
     /// Asks the controller, and the next one when it moved meanwhile.

@@ -4,7 +4,7 @@ use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{Coordinated, Lane, text, topic_name};
 use crate::engine::{ListedTransaction, OpenTransaction, Transaction};
 use crate::error::{Action, Result, Subject};
-use crate::record::{BrokerId, TopicPartition};
+use crate::record::TopicPartition;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
@@ -59,7 +59,7 @@ impl Cluster {
                 transactional_id: state.transactional_id.to_string(),
                 state: state.transaction_state.to_string(),
                 producer_id: state.producer_id.0,
-                coordinator: BrokerId(broker),
+                coordinator: broker,
             }));
         }
         found.sort();

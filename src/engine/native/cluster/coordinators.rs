@@ -3,6 +3,7 @@
 use super::{Cluster, Lane, text};
 use crate::engine::native::net::{Connection, Retry};
 use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::record::BrokerId;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::{ApiKey, FindCoordinatorResponse};
 use kafka_protocol::protocol::Request;
@@ -30,7 +31,7 @@ impl Coordinated {
 
 impl Cluster {
     /// The broker that coordinates a group or a transactional id; asked for once, until it is forgotten.
-    pub(in crate::engine::native) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<i32> {
+    pub(in crate::engine::native) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<BrokerId> {
         if let Some(known) = self.state().coordinators.get(&(of, key.to_owned())) {
             return Ok(*known);
         }
@@ -98,12 +99,12 @@ impl Cluster {
 }
 
 /// The coordinator that an answer names, and its address.
-fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(i32, String)> {
+fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(BrokerId, String)> {
     let (id, host, port) = (response.node_id.0, response.host, response.port);
     if id < 0 || host.is_empty() || !(1..=65535).contains(&port) {
         let (node, api) = (connection.node().clone(), ApiKey::FindCoordinator);
         let why = format!("broker {id} at {:?}, port {port}, cannot be the coordinator", host.as_str());
         return Err(Error::Malformed { node, api, why });
     }
-    Ok((id, format!("{host}:{port}")))
+    Ok((BrokerId(id), format!("{host}:{port}")))
 }

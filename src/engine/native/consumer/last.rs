@@ -79,11 +79,11 @@ async fn last_visible(
         }
         let data = response.responses.into_iter().flat_map(|topic| topic.partitions).next();
         let data = data.ok_or_else(|| Error::Malformed {
-            node: cluster.node(leader.0),
+            node: cluster.node(leader),
             api: ApiKey::Fetch,
             why: format!("it lacks {}", target.of),
         })?;
-        let fetched = match meaning(&target, &cluster.node(leader.0), config.isolation, data) {
+        let fetched = match meaning(&target, &cluster.node(leader), config.isolation, data) {
             Meaning::Fetched(fetched) => fetched,
             Meaning::Retry(error) | Meaning::Fatal(error) => return Err(error),
             // Asked again, with the bounds as they are then.

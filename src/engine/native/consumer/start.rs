@@ -89,17 +89,20 @@ async fn begin_all(
     }
     let mut at_time = HashMap::new();
     for (time, partitions) in times {
-        at_time.extend(bounds::list(cluster, leader, &partitions, OffsetAt::Time(time), config.isolation).await?);
+        let connection = cluster.broker(leader).await?;
+        let at = OffsetAt::Time(time);
+        at_time.extend(cluster.list_offsets(&connection, &partitions, at, config.isolation).await?);
     }
     // Asked last, so that what was found before lies within.
     let mut all = bounds::ask(cluster, leader, &of(&|_| true), config.isolation).await?;
     let mut begins = HashMap::new();
     for (target, start) in asked {
         let Some(bounds) = all.remove(&target.of) else { continue };
-        let at_time = at_time.remove(&target.of).map(|found| found.map(|(offset, _)| offset)).transpose();
+        let at_time = at_time.remove(&target.of).transpose();
         let begin = match (bounds, at_time) {
             (Err(error), _) | (_, Err(error)) => Err(error),
             (Ok(bounds), Ok(at_time)) => {
+                let at_time = at_time.flatten().map(|listed| listed.offset);
                 let known = Known { bounds, committed: committed.remove(&target.of), at_time };
                 begin_one(cluster, config, leader, target, *start, known).await
             }
@@ -140,10 +143,8 @@ async fn begin_one(
         Start::End => bounds.reachable,
         Start::At(offset) => at(config, &target.of, offset, &bounds)?,
         Start::Last(count) => last::find(cluster, config, leader, target, count, &bounds).await?,
-        // -1: no record is as late.
-        Start::Time(_) => {
-            known.at_time.filter(|&offset| offset >= 0).unwrap_or(bounds.reachable).clamp(bounds.first, bounds.end)
-        }
+        // Where no record is as late, the end is meant.
+        Start::Time(_) => known.at_time.unwrap_or(bounds.reachable).clamp(bounds.first, bounds.end),
     };
     Ok(Begin { position: Position { offset, leader_epoch: None }, until })
 }

@@ -4,7 +4,7 @@ use super::super::positions::{AssignmentId, Leader, LeaderChange, Source};
 use super::{Ended, Event, Fetcher, Start, Subscription, TopicAnswer};
 use crate::engine::native::cluster::{Described, PartitionInfo, TopicInfo};
 use crate::error::{Action, Error, ErrorCode, Result};
-use crate::record::{BrokerId, PartitionId, TopicPartition};
+use crate::record::{PartitionId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl Fetcher {
     ) -> Result<bool, Ended> {
         let info = partition(topic, of.partition);
         let leader = info.and_then(|info| {
-            let (leader, epoch) = (BrokerId(info.leader?), info.leader_epoch);
+            let (leader, epoch) = (info.leader?, info.leader_epoch);
             Some(Leader { leader, epoch, topic_id: topic.id })
         });
         let change = leader.map(|leader| self.positions.set_leader(id, leader, source, self.restart()));

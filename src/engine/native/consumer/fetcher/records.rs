@@ -31,7 +31,7 @@ impl Fetcher {
             Ok(response) => match error_code(response.error_code) {
                 None => response,
                 Some(code) => {
-                    let subject = Subject::Broker(self.cluster.node(plan.broker.0));
+                    let subject = Subject::Broker(self.cluster.node(plan.broker));
                     return self.on_refused(plan, Error::kafka(Action::Fetch, subject, code));
                 }
             },
@@ -94,7 +94,7 @@ impl Fetcher {
     ) -> Result<bool, Ended> {
         let Some(target) = self.positions.target(id).cloned() else { return Ok(true) };
         let now = Instant::now();
-        let node = self.cluster.node(plan.broker.0);
+        let node = self.cluster.node(plan.broker);
         match meaning(&target, &node, self.config.isolation, data) {
             Meaning::Fetched(fetched) => {
                 if let Some(lasted) = self.positions.fetched(id, fetched.next) {
@@ -110,8 +110,7 @@ impl Fetcher {
             }
             Meaning::Follow(broker) => {
                 self.positions.fetched(id, None);
-                let (partition, broker_id) = (target.of.to_string(), broker.0);
-                tracing::info!(partition, broker = broker_id, "reading from the nearest replica");
+                tracing::info!(partition = %target.of, %broker, "reading from the nearest replica");
                 self.positions.follow(id, broker, now);
             }
             Meaning::OutOfRange => self.on_out_of_range(id, &target, now),

@@ -6,7 +6,7 @@ use crate::engine::native::producer::queue::{Answer, BadRecord, Done, Refusal};
 use crate::engine::native::wire::view;
 use crate::engine::{Failure, Receipt};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ApiKey, ProduceResponse};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 impl Sender {
     pub(super) fn answered(
         &mut self,
-        broker: i32,
+        broker: BrokerId,
         sent: Vec<(usize, u64)>,
         response: Result<Option<ProduceResponse>>,
         now: Instant,

@@ -3,7 +3,7 @@
 use super::{Event, Feedback, Sender, Slot};
 use crate::engine::native::cluster::TopicAnswer;
 use crate::error::{Action, Error};
-use crate::record::{LeaderEpoch, TopicPartition};
+use crate::record::{BrokerId, LeaderEpoch, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,8 +34,15 @@ impl Sender {
                 }
                 let leader = found.and_then(|(_, partition)| partition.leader);
                 if slot.leader.is_some() && slot.leader != leader {
-                    let (topic, partition, before) = (&*slot.topic, slot.partition, slot.leader);
-                    tracing::info!(topic, partition, before, leader, "the leader changed");
+                    let (topic, partition) = (&*slot.topic, slot.partition);
+                    let id = |broker: Option<BrokerId>| broker.map(|id| id.0);
+                    tracing::info!(
+                        topic,
+                        partition,
+                        before = id(slot.leader),
+                        leader = id(leader),
+                        "the leader changed"
+                    );
                 }
                 slot.leader = leader;
                 slot.available[slot.partition as usize].store(slot.leader.is_some(), Ordering::Relaxed);
