@@ -62,6 +62,7 @@ impl Cluster {
     /// Has the coordinator looked up again, for it moved or does not answer.
     pub(in crate::engine::native) fn forget_coordinator(&self, of: Coordinated, key: &str) {
         self.state().coordinators.remove(&(of, key.to_owned()));
+        self.ask_next();
     }
 
     /// Asks the coordinator of `key`, in no newer version than `cap`, again while it moves or loads; `read` takes the

@@ -28,6 +28,16 @@ pub(in crate::engine::native) struct TopicInfo {
     pub(in crate::engine::native) partitions: Vec<PartitionInfo>,
 }
 
+/// An answer to Metadata.
+#[derive(Debug)]
+pub(in crate::engine::native) struct Described {
+    pub(in crate::engine::native) topics: Vec<TopicAnswer>,
+    /// The address of the broker that answered.
+    pub(in crate::engine::native) by: Arc<str>,
+    /// Whether it lists no other broker.
+    pub(in crate::engine::native) is_alone: bool,
+}
+
 /// A topic's name, and what metadata answers for it.
 pub(in crate::engine::native) type TopicAnswer = (String, std::result::Result<TopicInfo, ResponseError>);
 
@@ -76,6 +86,23 @@ impl Cluster {
         names: Option<&[&str]>,
         create: bool,
     ) -> Result<Vec<TopicAnswer>> {
+        Ok(self.described(names, create).await?.topics)
+    }
+
+    /// Topics as another broker describes them than the one that was asked last.
+    ///
+    /// # Errors
+    /// No broker answers, or not what was asked.
+    pub(in crate::engine::native) async fn refreshed(&self, names: Option<&[&str]>) -> Result<Described> {
+        self.ask_next();
+        self.described(names, false).await
+    }
+
+    /// [`Cluster::metadata`] with where it comes from.
+    ///
+    /// # Errors
+    /// As there.
+    pub(in crate::engine::native) async fn described(&self, names: Option<&[&str]>, create: bool) -> Result<Described> {
         let names: Option<BTreeSet<&str>> = names.map(|names| names.iter().copied().collect());
         let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
         let request = MetadataRequest::default()
@@ -86,7 +113,7 @@ impl Cluster {
         let topics = read_topics(names, &response, &connection)?;
         self.learn_brokers(&response);
         self.learn_leaders(&topics);
-        Ok(topics)
+        Ok(Described { topics, by: connection.node().address.clone(), is_alone: response.brokers.len() < 2 })
     }
 
     fn learn_leaders(&self, topics: &[TopicAnswer]) {

@@ -11,7 +11,7 @@ mod suspects;
 
 pub(super) use asked::{Asked, answer_to, answers_in_order, answers_to};
 pub(super) use coordinators::Coordinated;
-pub(super) use metadata::{PartitionInfo, TopicAnswer, TopicInfo};
+pub(super) use metadata::{Described, PartitionInfo, TopicAnswer, TopicInfo};
 pub(super) use offsets::Listed;
 
 use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
@@ -71,11 +71,13 @@ struct State {
     left_at: HashMap<BrokerId, Instant>,
     /// Brokers whose names do not resolve, as far as that was reported.
     unresolved: Vec<BrokerId>,
+    /// The broker to ask for what any of them can answer; `None` for the one that answered first.
+    asked: Option<BrokerId>,
 }
 
 impl State {
     /// Adds addresses whose brokers are silent; returns all of them, and since when they are known to be.
-    fn note_silent(&mut self, addresses: impl Iterator<Item = Arc<str>>) -> HashMap<Arc<str>, Instant> {
+    fn note_silent(&mut self, addresses: impl IntoIterator<Item = Arc<str>>) -> HashMap<Arc<str>, Instant> {
         let now = Instant::now();
         self.silent.retain(|_, since| now.duration_since(*since) < AVOID_SILENT);
         for address in addresses {
@@ -154,7 +156,12 @@ impl Cluster {
             }
             Ok(Opened::Old(old)) => Err(old.into()),
             Err(Error::Unresolved { .. }) => Err(self.unresolved(id, &node)),
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.is_connection() {
+                    self.state().note_silent([node.address]);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -174,8 +181,32 @@ impl Cluster {
         error
     }
 
-    /// A connection to any broker that is not suspect: one that is open, else a known broker, else the bootstrap list.
+    /// Has another broker asked from now on for what any of them can answer: one that is cut off from the others does
+    /// not learn of what changes.
+    pub(super) fn ask_next(&self) {
+        let bootstrap = self.bootstrap.try_lock().ok().and_then(|slot| Some(slot.as_ref()?.node().address.clone()));
+        let mut state = self.state();
+        let silent = state.note_silent([]);
+        let by_address =
+            || state.brokers.iter().find(|(_, address)| bootstrap.as_deref() == Some(address)).map(|(id, _)| *id);
+        let last = state.asked.or_else(by_address);
+        let mut well: Vec<BrokerId> =
+            state.brokers.iter().filter(|(_, at)| !silent.contains_key(&***at)).map(|(id, _)| *id).collect();
+        well.sort_unstable();
+        let next = well.iter().find(|id| last.is_none_or(|last| **id > last)).or(well.first());
+        state.asked = next.copied();
+    }
+
+    /// A connection to any broker that is not suspect: the one whose turn it is, else one that is open, else a known
+    /// broker, else the bootstrap list.
     pub(super) async fn any(&self) -> Result<Arc<Connection>> {
+        let asked = self.state().asked;
+        if let Some(id) = asked
+            && let Ok(connection) = self.broker(id).await
+            && !connection.is_suspect()
+        {
+            return Ok(connection);
+        }
         let (slots, known) = {
             let state = self.state();
             let slots: Vec<(Lane, Slot)> = state.slots.iter().map(|((_, lane), slot)| (*lane, slot.clone())).collect();

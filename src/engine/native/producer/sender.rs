@@ -14,7 +14,7 @@ use super::request::{self, Entry};
 use super::{Wake, cost};
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
 use crate::error::{Error, Result};
-use crate::record::{BrokerId, PartitionId};
+use crate::record::{BrokerId, LeaderEpoch, PartitionId};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use metadata::pending;
@@ -77,6 +77,7 @@ struct Slot {
     topic_id: Uuid,
     partition: PartitionId,
     leader: Option<BrokerId>,
+    leader_epoch: Option<LeaderEpoch>,
     /// The topic's flags: whether each partition has a leader.
     available: Arc<[AtomicBool]>,
     queue: Queue,
@@ -260,6 +261,7 @@ impl Sender {
                 topic_id: info.id,
                 partition: index as PartitionId,
                 leader: partition.leader,
+                leader_epoch: partition.leader_epoch,
                 available: available.clone(),
                 queue: Queue::new(self.config.transaction.is_some()),
                 sizes: BTreeMap::new(),
@@ -342,9 +344,22 @@ impl Sender {
                 entry.link = None;
                 entry.retry_at = Some(now + backoff(self.cluster.options.retry_backoff, entry.failures));
                 entry.failures += 1;
-                self.trouble.failed(pending(&self.slots, |slot| slot.leader == Some(broker)), &error);
+                let waiting: Vec<usize> = pending(&self.slots, |slot| slot.leader == Some(broker)).collect();
                 self.refresh_soon(now);
+                if error.is_transient() {
+                    self.trouble.failed(waiting, &error);
+                } else {
+                    self.refuse(waiting, &error);
+                }
             }
+        }
+    }
+
+    /// Gives up what waits for a broker that cannot be reached, where no retry mends that.
+    fn refuse(&mut self, slots: Vec<usize>, error: &Error) {
+        for slot in slots {
+            let done = self.slots[slot].queue.abandon(error);
+            self.finish(slot, done);
         }
     }
 
