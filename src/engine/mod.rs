@@ -22,7 +22,7 @@ pub use admin::{
     QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
-    CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+    CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
 };
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
