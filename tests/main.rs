@@ -33,6 +33,7 @@ mod old_formats;
 mod outages;
 mod positions;
 mod produce_faults;
+mod ranges;
 mod reading_faults;
 mod reassignment;
 mod reference;

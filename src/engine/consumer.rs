@@ -49,6 +49,19 @@ pub enum Start {
     Time(Timestamp),
 }
 
+/// Where reading a partition ends, exclusively.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The end offset at startup.
+    AtStartup,
+    /// An offset.
+    At(Offset),
+    /// The last so many visible records of the partition, which are not read.
+    Last(u64),
+    /// The first record with this timestamp or a later one.
+    Time(Timestamp),
+}
+
 /// Which topics are read.
 #[derive(Debug, Clone)]
 pub enum Subscription {
@@ -130,7 +143,9 @@ pub struct ConsumerConfig {
     pub start: Start,
     /// Where it begins in a partition without a committed offset.
     pub fallback: Start,
-    /// Whether each partition ends at the end offset that it had at the start.
+    /// Where reading ends; `None` is never.
+    pub end: Option<End>,
+    /// Whether each partition ends at the end offset that it had at the start, if it does not end before.
     pub stop_at_end: bool,
     /// The group whose offsets are read and committed.
     pub group: Option<GroupConfig>,

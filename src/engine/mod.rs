@@ -23,7 +23,8 @@ pub use admin::{
     QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
-    Assignor, CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+    Assignor, CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start,
+    Subscription,
 };
 use kafka_protocol::error::ResponseError;
 pub use names::Named;

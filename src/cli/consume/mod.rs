@@ -1,13 +1,14 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
 mod group;
+mod range;
 mod run;
 
 use super::Context;
 use super::produce::{Bytes, parse_delimiter};
 use crate::codec::Encoding;
 use crate::config::declarations::*;
-use crate::config::{parse_duration, parse_start};
+use crate::config::parse_duration;
 use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
@@ -15,7 +16,7 @@ use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
-use run::ConsumeRun;
+use run::{ConsumeRun, Idle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -36,21 +37,14 @@ pub(super) struct Consume {
     /// Consume all topics whose full name matches, including topics created later
     #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
     regex: Option<regex_lite::Regex>,
-    /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME
-    /// [default: end; with -g stored, else beginning]
-    ///
-    /// TIME is RFC 3339 (2026-01-31T12:00:00Z), milliseconds since 1970, or relative to now (-15m).
-    #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_start)]
-    offset: Option<Start>,
+    #[command(flatten)]
+    range: range::RangeArgs,
     /// Consume only these partitions
     #[arg(short, long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(PartitionId).range(0..))]
     partitions: Option<Vec<PartitionId>>,
     /// Exit after COUNT records
     #[arg(short, long)]
     count: Option<u64>,
-    /// Exit after reaching the end offsets seen at startup
-    #[arg(short, long)]
-    exit_at_end: bool,
     /// When to commit offsets [default: batch with -g]
     #[arg(long, value_enum)]
     commit: Option<Commit>,
@@ -134,7 +128,8 @@ impl Consume {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let mut config = self.consumer_config(context)?;
+        let bounds = self.range.bounds()?;
+        let mut config = self.consumer_config(context, &bounds)?;
         let commit = match (self.commit, &config.group) {
             (None | Some(Commit::None), None) => Commit::None,
             (Some(_), None) => return Err(Error::Usage("--commit requires a group (-g)".to_owned()).into()),
@@ -154,13 +149,14 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;
+        let idle = bounds.idle_timeout.map(Idle::new);
         let (value, delimiter) = (self.value_as, &self.delimiter.0);
         let (read, finished) = match self.output {
             Output::Json => {
-                self.consume(context, consumer, commit, interval, JsonFormat::new(self.key_as, value, delimiter))?
+                self.consume(context, consumer, commit, interval, idle, JsonFormat::new(self.key_as, value, delimiter))?
             }
-            Output::Value => self.consume(context, consumer, commit, interval, ValueFormat::new(delimiter))?,
-            Output::None => self.consume(context, consumer, commit, interval, Discard)?,
+            Output::Value => self.consume(context, consumer, commit, interval, idle, ValueFormat::new(delimiter))?,
+            Output::None => self.consume(context, consumer, commit, interval, idle, Discard)?,
         };
         drop(reporter);
         match (read, finished) {
@@ -183,6 +179,7 @@ impl Consume {
         consumer: Box<dyn Consumer>,
         commit: Commit,
         interval: Duration,
+        idle: Option<Idle>,
         format: impl Format,
     ) -> Result<(Result<()>, Result<()>)> {
         let mut run = ConsumeRun {
@@ -195,6 +192,7 @@ impl Consume {
             commit_at: Instant::now() + interval,
             committed: Offsets::new(),
             rest: None,
+            idle,
             metrics: context.metrics.clone(),
             counted: 0,
         };
@@ -227,14 +225,15 @@ impl Consume {
         Ok(())
     }
 
-    fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
+    fn consumer_config(&self, context: &Context, bounds: &range::Bounds) -> Result<ConsumerConfig> {
         let properties = &context.properties;
         let group = self.group.config(properties, self.partitions.is_some())?;
-        let asked = properties.resolve(self.offset, &AUTO_OFFSET_RESET)?;
+        let asked = properties.resolve(bounds.start, &AUTO_OFFSET_RESET)?;
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
                 return Err(Error::Usage("-o stored requires a group (-g)".to_owned()));
             }
+            (None, None) if bounds.end.is_some() => (Start::Beginning, Start::End),
             (None, asked) => (asked.unwrap_or(Start::End), Start::End),
             // With a group, -o says where to begin in partitions that it has not read yet.
             (Some(_), Some(Start::Stored) | None) => (Start::Stored, Start::Beginning),
@@ -261,7 +260,8 @@ impl Consume {
             }),
             start,
             fallback,
-            stop_at_end: self.exit_at_end,
+            end: bounds.end,
+            stop_at_end: bounds.stop_at_end,
             group,
             isolation,
             fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),

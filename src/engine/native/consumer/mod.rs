@@ -9,6 +9,7 @@ mod fetch;
 mod fetcher;
 mod last;
 mod positions;
+mod scan;
 mod start;
 
 use super::Client;
