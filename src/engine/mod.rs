@@ -17,9 +17,9 @@ use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
 pub use admin::{
     Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
-    Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, LogDir, NewTopic,
-    OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission, Progress, Quorum, QuorumReplica,
-    QuorumRole, Reassignment, ResourceType, Topic, Transaction,
+    Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, Listing, LogDir,
+    NewTopic, OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission, Progress, Quorum,
+    QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
     CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,

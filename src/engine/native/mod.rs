@@ -15,7 +15,7 @@ pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
 pub use group::Assignor;
 pub use net::Hash;
-pub(crate) use net::{Network, sleep_until};
+pub(crate) use net::{Network, Outage, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};
 

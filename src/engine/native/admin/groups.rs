@@ -1,15 +1,15 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
-use super::NativeAdmin;
 use super::partitions::PATIENCE;
-use crate::engine::native::cluster::{Cluster, Coordinated, TopicInfo, group_id, topic_name};
+use super::{NativeAdmin, refusal};
+use crate::engine::native::cluster::{Cluster, Coordinated, TopicInfo, group_id, join_all, topic_name};
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, OffsetAt, Offsets,
-    Progress, Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, OffsetAt,
+    Offsets, Progress, Start,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{Offset, PartitionId, TopicPartition, partitions_by_topic};
+use crate::record::{BrokerId, Offset, PartitionId, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
@@ -19,6 +19,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::task::JoinSet;
 
 /// How many groups are asked for at a time.
@@ -28,8 +29,8 @@ impl NativeAdmin {
     /// All groups, by ID.
     ///
     /// # Errors
-    /// A broker did not answer: its groups would be missing.
-    pub fn groups(&self) -> Result<Vec<ListedGroup>> {
+    /// No broker answered.
+    pub fn groups(&self) -> Result<Listing<ListedGroup>> {
         self.run(self.cluster().list_groups())
     }
 
@@ -169,32 +170,32 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
-        let mut groups = Vec::new();
-        for broker in self.brokers().await? {
-            let mut retry = self.retry();
-            let response = loop {
-                let answer = async { self.broker(broker).await?.request(&ListGroupsRequest::default()).await };
-                let error = match answer.await {
-                    Ok(response) => match error_code(response.error_code) {
-                        None => break response,
-                        Some(code) => Error::kafka(Action::ListGroups, Subject::Broker(self.node(broker)), code),
-                    },
-                    Err(error) => error,
-                };
-                retry.after(error).await?;
-            };
-            let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
-            groups.extend(response.groups.iter().map(|group| ListedGroup {
-                group: group.group_id.to_string(),
-                state: known(&group.group_state),
-                kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
-                protocol: group.protocol_type.to_string(),
-            }));
-        }
-        groups.sort_by(|a, b| a.group.cmp(&b.group));
-        groups.dedup();
+    async fn list_groups(&self) -> Result<Listing<ListedGroup>> {
+        let asked = self.brokers().await?.into_iter().map(|broker| self.list_groups_of(broker));
+        let mut groups = Listing::of_all(join_all(asked.collect()).await)?;
+        groups.found.sort_by(|a, b| a.group.cmp(&b.group));
+        groups.found.dedup();
         Ok(groups)
+    }
+
+    /// The groups that `broker` coordinates.
+    async fn list_groups_of(&self, broker: BrokerId) -> Result<Vec<ListedGroup>> {
+        let limit = self.options.suspect_after();
+        let ask = || async {
+            let request = ListGroupsRequest::default();
+            let response = self.broker(broker).await?.request_within(&request, i16::MAX, limit).await?;
+            refusal(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code, None)?;
+            Ok(response)
+        };
+        let response = self.retry().until_deadline(Instant::now() + PATIENCE).run(ask).await?;
+        let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
+        let listed = response.groups.iter().map(|group| ListedGroup {
+            group: group.group_id.to_string(),
+            state: known(&group.group_state),
+            kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
+            protocol: group.protocol_type.to_string(),
+        });
+        Ok(listed.collect())
     }
 
     async fn describe_group(&self, group: &str) -> Result<DescribedGroup> {
@@ -280,9 +281,10 @@ type Committed = BTreeMap<String, BTreeMap<TopicPartition, Option<CommittedOffse
 
 /// What all groups have committed, and why some could not be asked.
 async fn committed_by_all(cluster: &Arc<Cluster>) -> Result<(Committed, Vec<Error>)> {
-    let (mut committed, mut incomplete) = (Committed::new(), Vec::new());
+    let mut committed = Committed::new();
     let mut asking = JoinSet::new();
-    let mut left = cluster.list_groups().await?.into_iter();
+    let Listing { found, mut incomplete } = cluster.list_groups().await?;
+    let mut left = found.into_iter();
     loop {
         while asking.len() < ASKED_AT_A_TIME
             && let Some(group) = left.next()

@@ -12,7 +12,7 @@ mod suspects;
 pub(super) use asked::Asked;
 pub(super) use coordinators::Coordinated;
 pub(super) use metadata::{Described, PartitionInfo, TopicAnswer, TopicInfo};
-pub(super) use offsets::Listed;
+pub(super) use offsets::{Listed, join_all};
 
 use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
 use crate::engine::Options;
