@@ -9,10 +9,12 @@ mod names;
 pub mod native;
 mod observer;
 mod options;
+mod pattern;
 mod producer;
 pub mod security;
 
 use crate::error::{Action, Error, Result, Subject};
+pub use crate::record::{Codec, Compression, Isolation};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
 pub use admin::{
@@ -22,14 +24,14 @@ pub use admin::{
     QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
-    CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+    Assignor, CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
 };
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
-pub use native::wire::{Codec, Compression, Isolation};
-pub use native::{Assignor, Hash, NativeAdmin, Wake};
+pub use native::{Hash, NativeAdmin, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
+pub use pattern::Pattern;
 pub use producer::{
     Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
 };

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod command;
+mod peer;
 mod proxy;
 mod require;
 mod secured;
@@ -10,6 +11,7 @@ mod wire;
 
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
+pub use peer::{Request, peer};
 pub use proxy::Proxy;
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};

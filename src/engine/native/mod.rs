@@ -13,7 +13,7 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::Assignor;
+pub(in crate::engine) use net::Backoff;
 pub use net::Hash;
 pub(crate) use net::{Network, Outage, sleep_until};
 pub(in crate::engine) use producer::precedes_append;

@@ -1,9 +1,12 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
+use super::NativeAdmin;
 use super::partitions::PATIENCE;
-use super::{NativeAdmin, refusal};
-use crate::engine::native::cluster::{Cluster, Coordinated, TopicInfo, group_id, join_all, topic_name};
+use crate::engine::native::cluster::{
+    Cluster, Coordinated, TopicInfo, answer_to, answers_to, group_id, join_all, topic_name,
+};
 use crate::engine::native::group::{messages, offsets};
+use crate::engine::native::net::Connection;
 use crate::engine::{
     Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, OffsetAt,
     Offsets, Progress, Start,
@@ -13,13 +16,12 @@ use crate::record::{BrokerId, Offset, PartitionId, TopicPartition, partitions_by
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetDeleteRequest,
-    OffsetDeleteResponse,
+    ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest,
+    ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::task::JoinSet;
 
 /// How many groups are asked for at a time.
@@ -128,14 +130,14 @@ impl NativeAdmin {
     /// It does not exist, or it has members.
     pub fn delete_group(&self, group: &str) -> Result<()> {
         let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
-        let refusal = |response: &<DeleteGroupsRequest as Request>::Response| {
-            let code = error_code(response.results.first()?.error_code)?;
-            Some(Error::kafka(Action::DeleteGroup, Subject::group_named(group), code))
+        let read = |response: <DeleteGroupsRequest as Request>::Response, connection: &Connection| {
+            let codes = response.results.into_iter().map(|result| (result.group_id.to_string(), result.error_code));
+            let code = answer_to(connection, ApiKey::DeleteGroups, group.to_owned(), codes)?;
+            refused(Action::DeleteGroup, Subject::group_named(group), code)
         };
         let cluster = self.cluster();
         let retry = cluster.retry();
-        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
-        self.run(deleted).map(drop)
+        self.run(cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read))
     }
 
     /// Deletes the group's offsets of `partitions`.
@@ -150,22 +152,21 @@ impl NativeAdmin {
                 .with_partitions(partitions.into_iter().map(entry).collect())
         });
         let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
-        let refusal = |response: &OffsetDeleteResponse| {
-            let failed = |subject, code| Some(Error::kafka(Action::DeleteOffsets, subject, error_code(code)?));
-            failed(Subject::group_named(group), response.error_code).or_else(|| {
-                response.topics.iter().find_map(|topic| {
-                    topic.partitions.iter().find_map(|partition| {
-                        let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                        let subject = Subject::GroupPartition { group: group.to_owned(), partition: of };
-                        failed(subject, partition.error_code)
-                    })
-                })
-            })
+        let read = |response: OffsetDeleteResponse, connection: &Connection| {
+            refused(Action::DeleteOffsets, Subject::group_named(group), response.error_code)?;
+            let codes = response.topics.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
+            });
+            let asked = partitions.iter().cloned();
+            for (partition, code) in answers_to(connection, ApiKey::OffsetDelete, asked, codes)? {
+                refused(Action::DeleteOffsets, Subject::GroupPartition { group: group.to_owned(), partition }, code)?;
+            }
+            Ok(())
         };
         let cluster = self.cluster();
         let retry = cluster.retry();
-        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
-        self.run(deleted).map(drop)
+        self.run(cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read))
     }
 }
 
@@ -180,14 +181,11 @@ impl Cluster {
 
     /// The groups that `broker` coordinates.
     async fn list_groups_of(&self, broker: BrokerId) -> Result<Vec<ListedGroup>> {
-        let limit = self.options.suspect_after();
-        let ask = || async {
-            let request = ListGroupsRequest::default();
-            let response = self.broker(broker).await?.request_within(&request, i16::MAX, limit).await?;
-            refusal(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code, None)?;
+        let read = |response: ListGroupsResponse, _: &Connection| {
+            refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
             Ok(response)
         };
-        let response = self.retry().until_deadline(Instant::now() + PATIENCE).run(ask).await?;
+        let response = self.ask_broker_for(PATIENCE, broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
         let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
         let listed = response.groups.iter().map(|group| ListedGroup {
             group: group.group_id.to_string(),
@@ -212,14 +210,18 @@ impl Cluster {
             return Ok(None);
         }
         let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
-        let foreign = [E::GroupIdNotFound, E::UnsupportedVersion];
-        let refusal = |response: &<ConsumerGroupDescribeRequest as Request>::Response| {
-            let code = error_code(response.groups.first()?.error_code).filter(|code| !foreign.contains(code))?;
-            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        let read = |response: <ConsumerGroupDescribeRequest as Request>::Response, connection: &Connection| {
+            let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
+            let found = answer_to(connection, ApiKey::ConsumerGroupDescribe, group.to_owned(), groups)?;
+            match error_code(found.error_code) {
+                None => Ok(Some(found)),
+                Some(E::GroupIdNotFound | E::UnsupportedVersion) => Ok(None),
+                Some(code) => Err(Error::kafka(Action::LookUp, Subject::group_named(group), code)),
+            }
         };
         let retry = self.retry();
-        let response = self.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await?;
-        let Some(found) = response.groups.into_iter().find(|group| group.error_code == 0) else { return Ok(None) };
+        let found = self.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read).await?;
+        let Some(found) = found else { return Ok(None) };
         let members = found.members.into_iter().map(|member| GroupMember {
             member_id: member.member_id.to_string(),
             instance_id: member.instance_id.map(|id| id.to_string()),
@@ -247,16 +249,17 @@ impl Cluster {
 
     async fn describe_classic(&self, group: &str) -> Result<DescribedGroup> {
         let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-        let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
-            let code = error_code(response.groups.first()?.error_code)?;
-            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        let read = |response: <DescribeGroupsRequest as Request>::Response, connection: &Connection| {
+            let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
+            let found = answer_to(connection, ApiKey::DescribeGroups, group.to_owned(), groups)?;
+            refused(Action::LookUp, Subject::group_named(group), found.error_code)?;
+            Ok(found)
         };
         // Up to version 5 a group that does not exist is a dead one.
-        let response = self.ask_coordinator(Coordinated::Group, group, &request, 5, self.retry(), refusal).await?;
-        let found = response.groups.into_iter().find(|group| group.group_state.as_str() != "Dead");
-        let Some(found) = found else {
+        let found = self.ask_coordinator(Coordinated::Group, group, &request, 5, self.retry(), read).await?;
+        if found.group_state.as_str() == "Dead" {
             return Err(Error::kafka(Action::LookUp, Subject::group_named(group), E::GroupIdNotFound));
-        };
+        }
         let members = found.members.into_iter().map(|member| GroupMember {
             member_id: member.member_id.to_string(),
             instance_id: member.group_instance_id.map(|id| id.to_string()),
@@ -274,6 +277,11 @@ impl Cluster {
             members: members.collect(),
         })
     }
+}
+
+/// The error of a message's code.
+fn refused(action: Action, subject: Subject, code: i16) -> Result<()> {
+    error_code(code).map_or(Ok(()), |code| Err(Error::kafka(action, subject, code)))
 }
 
 /// Partitions of each group, with what it has committed.

@@ -2,7 +2,8 @@
 
 use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{Asked, Coordinated, Lane, join_all, text, topic_name};
+use crate::engine::native::cluster::{Coordinated, answer_to, answers_to, join_all, text, topic_name};
+use crate::engine::native::net::Connection;
 use crate::engine::{ListedTransaction, Listing, OpenTransaction, Transaction};
 use crate::error::{Action, Result, Subject};
 use crate::record::{BrokerId, TopicPartition, partitions_by_topic};
@@ -11,10 +12,9 @@ use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::describe_producers_response::PartitionResponse;
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
-    DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest, ProducerId, TransactionalId,
-    WriteTxnMarkersRequest,
+    DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    ListTransactionsRequest, ListTransactionsResponse, ProducerId, TransactionalId, WriteTxnMarkersRequest,
 };
-use std::time::Instant;
 
 impl NativeAdmin {
     /// All transactions that coordinators know, by id.
@@ -60,14 +60,12 @@ impl Cluster {
 
     /// The transactions that `broker` coordinates.
     async fn transactions_of(&self, broker: BrokerId) -> Result<Vec<ListedTransaction>> {
-        let (request, limit) = (ListTransactionsRequest::default(), self.options.suspect_after());
-        let ask = || async {
-            // Later versions filter by what is not asked for here.
-            let answer = self.broker(broker).await?.request_within(&request, 0, limit).await?;
+        let read = |answer: ListTransactionsResponse, _: &Connection| {
             refusal(Action::ListTransactions, Subject::Broker(self.node(broker)), answer.error_code, None)?;
             Ok(answer)
         };
-        let answer = self.retry().until_deadline(Instant::now() + PATIENCE).run(ask).await?;
+        // Later versions filter by what is not asked for here.
+        let answer = self.ask_broker_for(PATIENCE, broker, &ListTransactionsRequest::default(), 0, read).await?;
         let listed = answer.transaction_states.iter().map(|state| ListedTransaction {
             transactional_id: state.transactional_id.to_string(),
             state: state.transaction_state.to_string(),
@@ -80,16 +78,13 @@ impl Cluster {
     async fn transaction(&self, id: &str) -> Result<Transaction> {
         let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text(id))]);
         let subject = Subject::TransactionalId(id.to_owned());
-        let refused = |answer: &kafka_protocol::messages::DescribeTransactionsResponse| {
-            let code = answer.transaction_states.first().map_or(0, |state| state.error_code);
-            refusal(Action::LookUp, subject.clone(), code, None).err()
+        let read = |answer: DescribeTransactionsResponse, connection: &Connection| {
+            let states = answer.transaction_states.into_iter().map(|state| (state.transactional_id.to_string(), state));
+            let state = answer_to(connection, ApiKey::DescribeTransactions, id.to_owned(), states)?;
+            refusal(Action::LookUp, subject.clone(), state.error_code, None)?;
+            Ok(state)
         };
-        let answer =
-            self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), refused).await?;
-        let Some(state) = answer.transaction_states.into_iter().next() else {
-            let coordinator = self.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
-            return Err(super::incomplete(&coordinator, ApiKey::DescribeTransactions));
-        };
+        let state = self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), read).await?;
         let partitions = state.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|partition| TopicPartition::new(topic.topic.as_str(), *partition).to_string())
         });
@@ -123,19 +118,15 @@ impl Cluster {
             TopicRequest::default().with_name(topic_name(&name)).with_partition_indexes(partitions)
         });
         let request = DescribeProducersRequest::default().with_topics(topics.collect());
-        let connection = self.broker(leader).await?;
-        let answer = connection.request_within(&request, i16::MAX, self.options.suspect_after()).await?;
-        let mut asked = Asked::new(&connection, ApiKey::DescribeProducers, places.iter().cloned());
-        let mut found = Vec::new();
-        for topic in answer.topics {
-            for partition in topic.partitions {
-                let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                asked.answered(&of)?;
-                found.push(open_in(of, &partition));
-            }
-        }
-        found.extend(asked.missing().into_iter().map(|(_, error)| Err(error)));
-        Ok(found)
+        let read = |answer: DescribeProducersResponse, connection: &Connection| {
+            let answers = answer.topics.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
+            });
+            answers_to(connection, ApiKey::DescribeProducers, places.iter().cloned(), answers)
+        };
+        let answers = self.ask_broker_for(PATIENCE, leader, &request, i16::MAX, read).await?;
+        Ok(answers.iter().map(|(of, partition)| open_in(of, partition)).collect())
     }
 
     async fn abort(&self, open: &OpenTransaction) -> Result<()> {
@@ -152,19 +143,23 @@ impl Cluster {
             .with_topics(vec![topic]);
         let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
         for leader in self.by_leader(std::slice::from_ref(&of)).await?.into_keys() {
-            let answer = self.broker(leader).await?.request(&request).await?;
-            let partitions = answer.markers.iter().flat_map(|m| &m.topics).flat_map(|t| &t.partitions);
-            partitions
-                .into_iter()
-                .try_for_each(|partition| refusal(Action::AbortHanging, &of, partition.error_code, None))?;
+            let connection = self.broker(leader).await?;
+            let answer = connection.request(&request).await?;
+            let topics = answer.markers.into_iter().flat_map(|marker| marker.topics);
+            let codes = topics.flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
+            });
+            let code = answer_to(&connection, ApiKey::WriteTxnMarkers, of.clone(), codes)?;
+            refusal(Action::AbortHanging, &of, code, None)?;
         }
         Ok(())
     }
 }
 
 /// The open transactions of one partition.
-fn open_in(of: TopicPartition, partition: &PartitionResponse) -> Result<Vec<OpenTransaction>> {
-    refusal(Action::DescribeProducers, of.clone(), partition.error_code, partition.error_message.as_ref())?;
+fn open_in(of: &TopicPartition, partition: &PartitionResponse) -> Result<Vec<OpenTransaction>> {
+    refusal(Action::DescribeProducers, of, partition.error_code, partition.error_message.as_ref())?;
     let open = partition.active_producers.iter().filter(|producer| producer.current_txn_start_offset >= 0);
     let open = open.map(|producer| OpenTransaction {
         topic: of.topic.to_string(),

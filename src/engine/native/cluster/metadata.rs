@@ -60,6 +60,7 @@ impl Cluster {
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
         let ask = || async {
             let (response, connection) = self.ask_any(&request, i16::MAX).await?;
+            check_brokers(&response, &connection)?;
             self.learn_brokers(&response);
             // Without any it has just started, and its controller has not told it anything yet.
             let none = response.brokers.is_empty();
@@ -108,6 +109,7 @@ impl Cluster {
             .with_topics(names.as_ref().map(|names| names.iter().map(topic).collect()))
             .with_allow_auto_topic_creation(create);
         let (response, connection) = self.ask_any(&request, i16::MAX).await?;
+        check_brokers(&response, &connection)?;
         let topics = read_topics(names, &response, &connection)?;
         self.learn_brokers(&response);
         self.learn_leaders(&topics);
@@ -220,6 +222,19 @@ pub(super) fn leader(of: &TopicPartition, topic: Option<&TopicInfo>) -> Result<B
     let info = usize::try_from(of.partition).ok().and_then(|index| partitions.get(index));
     let info = info.ok_or_else(|| no_such_partition(of, partitions.len()))?;
     info.leader.ok_or_else(|| Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable))
+}
+
+/// Checks that brokers have ids of their own, and addresses.
+fn check_brokers(response: &MetadataResponse, connection: &Connection) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for broker in &response.brokers {
+        let (id, host, port) = (broker.node_id.0, broker.host.as_str(), broker.port);
+        if id < 0 || host.is_empty() || !(1..=65535).contains(&port) || !ids.insert(id) {
+            let why = format!("broker {id} at {host:?}, port {port}, cannot be or is twice");
+            return Err(connection.malformed::<MetadataRequest>(&why));
+        }
+    }
+    Ok(())
 }
 
 /// The topics of an answer, held against the `names` that were asked for.

@@ -412,7 +412,13 @@ impl Sender {
             true => i16::MAX,
             false => request::LAST_BY_NAME,
         };
-        let Ok(version) = connection.version::<ProduceRequest>(newest) else { return false };
+        let version = match connection.version::<ProduceRequest>(newest) {
+            Ok(version) => version,
+            Err(error) => {
+                self.abandon(error);
+                return false;
+            }
+        };
         let transactional = self.config.transaction.is_some();
         let mut batches: Vec<(usize, Sealed, ProducerStamp)> = Vec::new();
         let mut sent = Vec::new();
