@@ -1,6 +1,6 @@
 //! The consumer's configuration, operations and events.
 
-use super::Named;
+use super::{Named, Pattern};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Isolation, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ pub enum Subscription {
     /// Topics by name.
     Topics(Vec<String>),
     /// All topics whose full name matches, including those created later.
-    Pattern(regex_lite::Regex),
+    Pattern(Pattern),
 }
 
 impl Subscription {

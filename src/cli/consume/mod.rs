@@ -9,7 +9,9 @@ use super::produce::{Bytes, parse_delimiter};
 use crate::codec::Encoding;
 use crate::config::declarations::*;
 use crate::config::parse_duration;
-use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
+use crate::engine::{
+    Consumer, ConsumerConfig, Isolation, Offsets, Pattern, Start, Subscription, unsupported_by_kafka_crate,
+};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
@@ -35,8 +37,8 @@ pub(super) struct Consume {
     #[arg(required_unless_present = "regex")]
     topics: Vec<String>,
     /// Consume all topics whose full name matches, including topics created later
-    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
-    regex: Option<regex_lite::Regex>,
+    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = Pattern::parse)]
+    regex: Option<Pattern>,
     #[command(flatten)]
     range: range::RangeArgs,
     /// Consume only these partitions
@@ -112,11 +114,6 @@ impl From<IsolationArg> for Isolation {
             IsolationArg::ReadUncommitted => Self::Uncommitted,
         }
     }
-}
-
-/// Reads `--regex`: as a whole name.
-fn parse_pattern(text: &str) -> Result<regex_lite::Regex, String> {
-    regex_lite::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
 }
 
 impl Consume {
