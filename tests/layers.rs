@@ -18,7 +18,7 @@ const RULES: [(&str, &[&str]); 17] = [
     // Errors name topic partitions.
     ("error", &["record"]),
     ("input", &["record", "error", "codec", "stdio"]),
-    ("output", &["record", "error", "codec", "files"]),
+    ("output", &["record", "error", "codec", "files", "text"]),
     ("registry", &["record", "error"]),
     ("codec", &["record", "error", "registry"]),
     ("filter", &["record", "error"]),

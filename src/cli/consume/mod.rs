@@ -181,7 +181,7 @@ impl Consume {
     ) -> Result<(Result<()>, Result<()>)> {
         let mut run = ConsumeRun {
             consumer,
-            writer: Writer::stdout()?,
+            writer: Writer::stdout_for(&format)?,
             format,
             left: self.count.unwrap_or(u64::MAX),
             commit,
