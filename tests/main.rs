@@ -54,4 +54,5 @@ mod topics;
 mod transaction_faults;
 mod transactions;
 mod visible_text;
+mod whatever_bytes_come;
 mod where_to_begin;
