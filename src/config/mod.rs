@@ -22,7 +22,8 @@ pub use crate::timespec::parse_duration;
 pub use jaas::jaas_options;
 pub use properties::{Properties, Sources, Value};
 pub use values::{
-    SERVER_ASSIGNORS, parse_acks, parse_assignor, parse_compression, parse_size, parse_start, with_level,
+    SERVER_ASSIGNORS, TerminalOutput, parse_acks, parse_assignor, parse_compression, parse_size, parse_start,
+    with_level,
 };
 
 use crate::engine::{EngineChoice, Observer, Options};
