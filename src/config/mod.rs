@@ -24,7 +24,9 @@ pub use jaas::jaas_options;
 pub use properties::{Properties, Sources, Value};
 pub use range::{Range, parse_end, parse_range};
 pub(crate) use readers::without_core_dumps;
-pub use values::{SERVER_ASSIGNORS, parse_acks, parse_assignor, parse_compression, parse_size, with_level};
+pub use values::{
+    SERVER_ASSIGNORS, TerminalOutput, parse_acks, parse_assignor, parse_compression, parse_size, with_level,
+};
 
 use crate::engine::{EngineChoice, Observer, Options};
 use crate::error::{Error, Result};

@@ -1,12 +1,11 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
+mod format;
 mod group;
 mod range;
 mod run;
 
 use super::Context;
-use super::produce::{Bytes, parse_delimiter};
-use crate::codec::Encoding;
 use crate::config::declarations::*;
 use crate::config::parse_duration;
 use crate::engine::{
@@ -14,10 +13,11 @@ use crate::engine::{
 };
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
-use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
+use crate::output::{Format, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
+use format::{Chosen, FormatArgs};
 use run::{ConsumeRun, Idle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
     kpipe consume demo -o beginning -e\n  \
     kpipe consume orders -o -10 -e | jq .value\n  \
     kpipe consume orders -o @-15m --output value\n  \
+    kpipe consume orders -o beginning -e -f '%k\\t%s{.total}\\n'\n  \
     kpipe consume jobs -g workers --commit each --output value")]
 pub(super) struct Consume {
     /// Topics to consume
@@ -56,18 +57,8 @@ pub(super) struct Consume {
     /// Read from the nearest replica, by the brokers' broker.rack
     #[arg(long)]
     rack: Option<String>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-    /// Encoding of values in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    value_as: Encoding,
-    /// Encoding of keys in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    key_as: Encoding,
-    /// Output record delimiter; accepts \n \t \r \0 \xHH
-    #[arg(short = 'D', long, value_name = "DELIM", value_parser = parse_delimiter, default_value = "\\n")]
-    delimiter: Bytes,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
@@ -84,17 +75,6 @@ enum Commit {
     /// Every --commit-interval and on exit
     Batch,
     /// Never
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Output {
-    /// One JSON object per record
-    #[default]
-    Json,
-    /// The value only
-    Value,
-    /// Nothing
     None,
 }
 
@@ -137,6 +117,7 @@ impl Consume {
         }
         let properties = &context.properties;
         let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
+        let format = self.format.choose(properties)?;
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -147,13 +128,15 @@ impl Consume {
         }
         let consumer = engine.consume(config)?;
         let idle = bounds.idle_timeout.map(Idle::new);
-        let (value, delimiter) = (self.value_as, &self.delimiter.0);
-        let (read, finished) = match self.output {
-            Output::Json => {
-                self.consume(context, consumer, commit, interval, idle, JsonFormat::new(self.key_as, value, delimiter))?
-            }
-            Output::Value => self.consume(context, consumer, commit, interval, idle, ValueFormat::new(delimiter))?,
-            Output::None => self.consume(context, consumer, commit, interval, idle, Discard)?,
+        let (read, finished) = match format {
+            Chosen::Json(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Value(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Template(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Csv(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Length(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Files(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Pretty(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::None(format) => self.consume(context, consumer, commit, interval, idle, format)?,
         };
         drop(reporter);
         match (read, finished) {
@@ -193,6 +176,7 @@ impl Consume {
             metrics: context.metrics.clone(),
             counted: 0,
         };
+        run.format.head(run.writer.buffer());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
