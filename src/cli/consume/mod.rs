@@ -1,21 +1,24 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
+mod format;
 mod group;
+mod range;
 mod run;
 
 use super::Context;
-use super::produce::{Bytes, parse_delimiter};
-use crate::codec::Encoding;
 use crate::config::declarations::*;
-use crate::config::{parse_duration, parse_start};
-use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
+use crate::config::parse_duration;
+use crate::engine::{
+    Consumer, ConsumerConfig, Isolation, Offsets, Pattern, Start, Subscription, unsupported_by_kafka_crate,
+};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
-use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
+use crate::output::{Format, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
-use run::ConsumeRun;
+use format::{Chosen, FormatArgs};
+use run::{ConsumeRun, Idle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -28,29 +31,23 @@ use std::time::{Duration, Instant};
     kpipe consume demo -o beginning -e\n  \
     kpipe consume orders -o -10 -e | jq .value\n  \
     kpipe consume orders -o @-15m --output value\n  \
+    kpipe consume orders -o beginning -e -f '%k\\t%s{.total}\\n'\n  \
     kpipe consume jobs -g workers --commit each --output value")]
 pub(super) struct Consume {
     /// Topics to consume
     #[arg(required_unless_present = "regex")]
     topics: Vec<String>,
     /// Consume all topics whose full name matches, including topics created later
-    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
-    regex: Option<regex_lite::Regex>,
-    /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME
-    /// [default: end; with -g stored, else beginning]
-    ///
-    /// TIME is RFC 3339 (2026-01-31T12:00:00Z), milliseconds since 1970, or relative to now (-15m).
-    #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_start)]
-    offset: Option<Start>,
+    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = Pattern::parse)]
+    regex: Option<Pattern>,
+    #[command(flatten)]
+    range: range::RangeArgs,
     /// Consume only these partitions
     #[arg(short, long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(PartitionId).range(0..))]
     partitions: Option<Vec<PartitionId>>,
     /// Exit after COUNT records
     #[arg(short, long)]
     count: Option<u64>,
-    /// Exit after reaching the end offsets seen at startup
-    #[arg(short, long)]
-    exit_at_end: bool,
     /// When to commit offsets [default: batch with -g]
     #[arg(long, value_enum)]
     commit: Option<Commit>,
@@ -60,18 +57,8 @@ pub(super) struct Consume {
     /// Read from the nearest replica, by the brokers' broker.rack
     #[arg(long)]
     rack: Option<String>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-    /// Encoding of values in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    value_as: Encoding,
-    /// Encoding of keys in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    key_as: Encoding,
-    /// Output record delimiter; accepts \n \t \r \0 \xHH
-    #[arg(short = 'D', long, value_name = "DELIM", value_parser = parse_delimiter, default_value = "\\n")]
-    delimiter: Bytes,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
@@ -88,17 +75,6 @@ enum Commit {
     /// Every --commit-interval and on exit
     Batch,
     /// Never
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Output {
-    /// One JSON object per record
-    #[default]
-    Json,
-    /// The value only
-    Value,
-    /// Nothing
     None,
 }
 
@@ -120,11 +96,6 @@ impl From<IsolationArg> for Isolation {
     }
 }
 
-/// Reads `--regex`: as a whole name.
-fn parse_pattern(text: &str) -> Result<regex_lite::Regex, String> {
-    regex_lite::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
-}
-
 impl Consume {
     pub(super) fn only_topic(&self) -> Option<&str> {
         match &self.topics[..] {
@@ -134,7 +105,8 @@ impl Consume {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let mut config = self.consumer_config(context)?;
+        let bounds = self.range.bounds()?;
+        let mut config = self.consumer_config(context, &bounds)?;
         let commit = match (self.commit, &config.group) {
             (None | Some(Commit::None), None) => Commit::None,
             (Some(_), None) => return Err(Error::Usage("--commit requires a group (-g)".to_owned()).into()),
@@ -145,6 +117,7 @@ impl Consume {
         }
         let properties = &context.properties;
         let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
+        let format = self.format.choose(properties)?;
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -154,13 +127,16 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;
-        let (value, delimiter) = (self.value_as, &self.delimiter.0);
-        let (read, finished) = match self.output {
-            Output::Json => {
-                self.consume(context, consumer, commit, interval, JsonFormat::new(self.key_as, value, delimiter))?
-            }
-            Output::Value => self.consume(context, consumer, commit, interval, ValueFormat::new(delimiter))?,
-            Output::None => self.consume(context, consumer, commit, interval, Discard)?,
+        let idle = bounds.idle_timeout.map(Idle::new);
+        let (read, finished) = match format {
+            Chosen::Json(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Value(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Template(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Csv(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Length(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Files(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Pretty(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::None(format) => self.consume(context, consumer, commit, interval, idle, format)?,
         };
         drop(reporter);
         match (read, finished) {
@@ -183,11 +159,12 @@ impl Consume {
         consumer: Box<dyn Consumer>,
         commit: Commit,
         interval: Duration,
+        idle: Option<Idle>,
         format: impl Format,
     ) -> Result<(Result<()>, Result<()>)> {
         let mut run = ConsumeRun {
             consumer,
-            writer: Writer::stdout()?,
+            writer: Writer::stdout_for(&format)?,
             format,
             left: self.count.unwrap_or(u64::MAX),
             commit,
@@ -195,9 +172,11 @@ impl Consume {
             commit_at: Instant::now() + interval,
             committed: Offsets::new(),
             rest: None,
+            idle,
             metrics: context.metrics.clone(),
             counted: 0,
         };
+        run.format.head(run.writer.buffer());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
@@ -227,14 +206,15 @@ impl Consume {
         Ok(())
     }
 
-    fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
+    fn consumer_config(&self, context: &Context, bounds: &range::Bounds) -> Result<ConsumerConfig> {
         let properties = &context.properties;
         let group = self.group.config(properties, self.partitions.is_some())?;
-        let asked = properties.resolve(self.offset, &AUTO_OFFSET_RESET)?;
+        let asked = properties.resolve(bounds.start, &AUTO_OFFSET_RESET)?;
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
                 return Err(Error::Usage("-o stored requires a group (-g)".to_owned()));
             }
+            (None, None) if bounds.end.is_some() => (Start::Beginning, Start::End),
             (None, asked) => (asked.unwrap_or(Start::End), Start::End),
             // With a group, -o says where to begin in partitions that it has not read yet.
             (Some(_), Some(Start::Stored) | None) => (Start::Stored, Start::Beginning),
@@ -261,7 +241,8 @@ impl Consume {
             }),
             start,
             fallback,
-            stop_at_end: self.exit_at_end,
+            end: bounds.end,
+            stop_at_end: bounds.stop_at_end,
             group,
             isolation,
             fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),

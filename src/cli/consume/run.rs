@@ -24,9 +24,22 @@ pub(super) struct ConsumeRun<F> {
     pub(super) committed: Offsets,
     /// What is left of a batch whose writing stopped for an event about partitions.
     pub(super) rest: Option<Batch>,
+    pub(super) idle: Option<Idle>,
     pub(super) metrics: Metrics,
     /// Bytes of output that were counted.
     pub(super) counted: u64,
+}
+
+/// Ends reading when no record has arrived for a while.
+pub(super) struct Idle {
+    timeout: Duration,
+    ends_at: Instant,
+}
+
+impl Idle {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, ends_at: Instant::now() + timeout }
+    }
 }
 
 impl<F: Format> ConsumeRun<F> {
@@ -41,15 +54,26 @@ impl<F: Format> ConsumeRun<F> {
                 _ => now + READER_CHECK,
             };
             let deadline = deadline.min(now + READER_CHECK);
+            let deadline = self.idle.as_ref().map_or(deadline, |idle| deadline.min(idle.ends_at));
             if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
             } else {
                 match self.consumer.next(deadline)? {
-                    Event::Batch(batch) => self.write(batch)?,
+                    Event::Batch(batch) => {
+                        let has_records = batch.count > 0;
+                        self.write(batch)?;
+                        // From when they are written: a stalled output is not silence.
+                        if let Some(idle) = self.idle.as_mut().filter(|_| has_records) {
+                            idle.ends_at = Instant::now() + idle.timeout;
+                        }
+                    }
                     Event::End | Event::Stopped => return Ok(()),
                     Event::Timeout => {
                         self.writer.flush()?;
                         self.count_output();
+                        if self.idle.as_ref().is_some_and(|idle| Instant::now() >= idle.ends_at) {
+                            return Ok(());
+                        }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),
                     Event::Revoking(places) => self.on_revoked(&places)?,

@@ -33,7 +33,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn alive(&self) -> Result<Vec<BrokerId>> {
-        self.run(async { Ok(self.cluster().brokers().await?.into_iter().map(BrokerId).collect()) })
+        self.run(self.cluster().brokers())
     }
 
     /// The id of the node that decides now, perhaps none of the brokers; `None` where that may not be seen.
@@ -216,12 +216,12 @@ impl Cluster {
         for &broker in brokers {
             let request = DescribeLogDirsRequest::default().with_topics(None);
             self.require_known(broker).await?;
-            let subject = Subject::Broker(self.node(broker.0));
+            let subject = Subject::Broker(self.node(broker));
             let read = |answer: DescribeLogDirsResponse, _: &Connection| {
                 refusal(Action::DescribeLogDirs, subject.clone(), answer.error_code, None)?;
                 Ok(answer)
             };
-            let answer = self.ask_broker(broker.0, &request, i16::MAX, read).await?;
+            let answer = self.ask_broker(broker, &request, i16::MAX, read).await?;
             if answer.results.is_empty() {
                 // What brokers answer whoever may not see them.
                 return Err(Error::kafka(Action::DescribeLogDirs, subject, ResponseError::ClusterAuthorizationFailed));

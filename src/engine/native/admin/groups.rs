@@ -1,15 +1,18 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
 use super::NativeAdmin;
-use crate::engine::native::cluster::{Cluster, Coordinated, answer_to, answers_to, group_id, topic_name};
+use super::partitions::PATIENCE;
+use crate::engine::native::cluster::{
+    Cluster, Coordinated, TopicInfo, answer_to, answers_to, group_id, join_all, topic_name,
+};
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::native::net::Connection;
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, OffsetAt, Offsets,
-    Progress, Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, OffsetAt,
+    Offsets, Progress, Start,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{BrokerId, Offset, TopicPartition, partitions_by_topic};
+use crate::record::{BrokerId, Offset, PartitionId, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
@@ -28,8 +31,8 @@ impl NativeAdmin {
     /// All groups, by ID.
     ///
     /// # Errors
-    /// A broker did not answer: its groups would be missing.
-    pub fn groups(&self) -> Result<Vec<ListedGroup>> {
+    /// No broker answered.
+    pub fn groups(&self) -> Result<Listing<ListedGroup>> {
         self.run(self.cluster().list_groups())
     }
 
@@ -84,19 +87,21 @@ impl NativeAdmin {
     pub fn offsets(&self, partitions: &[TopicPartition], to: Start) -> Result<HashMap<TopicPartition, Offset>> {
         let cluster = self.cluster();
         self.run(async {
-            Ok(match to {
-                Start::Beginning => cluster.list_offsets(partitions, OffsetAt::Earliest, false).await?,
-                Start::Time(time) => {
-                    let mut found = cluster.list_offsets(partitions, OffsetAt::Time(time), false).await?;
-                    // -1: no record is so late, so the end is meant.
-                    let end = cluster.list_offsets(partitions, OffsetAt::Latest, false).await?;
-                    for (of, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
-                        *offset = end.get(of).copied().unwrap_or(0);
-                    }
-                    found
-                }
-                _ => cluster.list_offsets(partitions, OffsetAt::Latest, false).await?,
-            })
+            let list = async |at| {
+                let offsets = cluster.offset_of_each(partitions, at, Isolation::Uncommitted, PATIENCE).await;
+                offsets.into_iter().map(|(of, offset)| Ok((of, offset?))).collect::<Result<HashMap<_, _>>>()
+            };
+            let found = match to {
+                Start::Beginning => list(OffsetAt::Earliest).await?,
+                Start::Time(time) => list(OffsetAt::Time(time)).await?,
+                _ => HashMap::new(),
+            };
+            // Where no record is so late, the end is meant.
+            let or_end = |(of, end): (TopicPartition, Option<Offset>)| {
+                let offset = found.get(&of).copied().flatten().or(end).unwrap_or_default();
+                (of, offset)
+            };
+            Ok(list(OffsetAt::Latest).await?.into_iter().map(or_end).collect())
         })
     }
 
@@ -106,11 +111,8 @@ impl NativeAdmin {
     /// A partition does not exist or has no leader, or a broker's answers contradict each other.
     pub fn bounds(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
         self.run(async {
-            let mut all = HashMap::new();
-            for partitions in self.cluster().by_leader(partitions).await?.into_values() {
-                all.extend(bounds(self.cluster(), &partitions).await?);
-            }
-            Ok(all)
+            let bounds = self.cluster().bounds_of_each(partitions, Isolation::Uncommitted, PATIENCE).await;
+            bounds.into_iter().map(|(of, bounds)| Ok((of, bounds?))).collect()
         })
     }
 
@@ -169,25 +171,29 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
-        let mut groups = Vec::new();
-        for broker in self.brokers().await? {
-            let read = |response: ListGroupsResponse, _: &Connection| {
-                refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
-                Ok(response)
-            };
-            let response = self.ask_broker(broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
-            let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
-            groups.extend(response.groups.iter().map(|group| ListedGroup {
-                group: group.group_id.to_string(),
-                state: known(&group.group_state),
-                kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
-                protocol: group.protocol_type.to_string(),
-            }));
-        }
-        groups.sort_by(|a, b| a.group.cmp(&b.group));
-        groups.dedup();
+    async fn list_groups(&self) -> Result<Listing<ListedGroup>> {
+        let asked = self.brokers().await?.into_iter().map(|broker| self.list_groups_of(broker));
+        let mut groups = Listing::of_all(join_all(asked.collect()).await)?;
+        groups.found.sort_by(|a, b| a.group.cmp(&b.group));
+        groups.found.dedup();
         Ok(groups)
+    }
+
+    /// The groups that `broker` coordinates.
+    async fn list_groups_of(&self, broker: BrokerId) -> Result<Vec<ListedGroup>> {
+        let read = |response: ListGroupsResponse, _: &Connection| {
+            refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
+            Ok(response)
+        };
+        let response = self.ask_broker_for(PATIENCE, broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
+        let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
+        let listed = response.groups.iter().map(|group| ListedGroup {
+            group: group.group_id.to_string(),
+            state: known(&group.group_state),
+            kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
+            protocol: group.protocol_type.to_string(),
+        });
+        Ok(listed.collect())
     }
 
     async fn describe_group(&self, group: &str) -> Result<DescribedGroup> {
@@ -236,7 +242,7 @@ impl Cluster {
             state: found.group_state.to_string(),
             kind: "consumer",
             assignor: found.assignor_name.to_string(),
-            coordinator: BrokerId(coordinator),
+            coordinator,
             members: members.collect(),
         }))
     }
@@ -267,7 +273,7 @@ impl Cluster {
             state: found.group_state.to_string(),
             kind: "classic",
             assignor: found.protocol_data.to_string(),
-            coordinator: BrokerId(self.coordinator(Coordinated::Group, group).await?),
+            coordinator: self.coordinator(Coordinated::Group, group).await?,
             members: members.collect(),
         })
     }
@@ -283,9 +289,10 @@ type Committed = BTreeMap<String, BTreeMap<TopicPartition, Option<CommittedOffse
 
 /// What all groups have committed, and why some could not be asked.
 async fn committed_by_all(cluster: &Arc<Cluster>) -> Result<(Committed, Vec<Error>)> {
-    let (mut committed, mut incomplete) = (Committed::new(), Vec::new());
+    let mut committed = Committed::new();
     let mut asking = JoinSet::new();
-    let mut left = cluster.list_groups().await?.into_iter();
+    let Listing { found, mut incomplete } = cluster.list_groups().await?;
+    let mut left = found.into_iter();
     loop {
         while asking.len() < ASKED_AT_A_TIME
             && let Some(group) = left.next()
@@ -322,8 +329,7 @@ async fn progress(cluster: &Arc<Cluster>, committed: Committed, mut incomplete: 
     Ok(GroupsProgress { groups, incomplete })
 }
 
-/// The bounds of those of `partitions` that exist, `None` where they cannot be had now; and why, in one error for each
-/// broker and one for the partitions without a leader.
+/// The bounds of those of `partitions` that exist, `None` where they cannot be had now; and why, each reason once.
 async fn available_bounds(
     cluster: &Arc<Cluster>,
     partitions: BTreeSet<TopicPartition>,
@@ -342,45 +348,22 @@ async fn available_bounds(
         }
     };
     let topics: HashMap<String, _> = topics.into_iter().filter_map(|(name, topic)| Some((name, topic.ok()?))).collect();
-    let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
-    for of in partitions {
-        let info = topics.get(&*of.topic).and_then(|topic| topic.partitions.get(of.partition as usize));
-        match info.map(|info| info.leader) {
-            None => {}
-            Some(Some(leader)) => by_leader.entry(leader).or_default().push(of),
-            Some(None) => {
-                if errors.is_empty() {
-                    errors.push(Error::kafka(Action::LookUp, of.clone(), E::LeaderNotAvailable));
-                }
-                found.insert(of, None);
-            }
-        }
-    }
-    let mut asking = JoinSet::new();
-    for (leader, partitions) in by_leader {
-        let cluster = cluster.clone();
-        asking.spawn(async move {
-            let limit = cluster.options.request_timeout;
-            let timed_out = || Error::Unreachable { node: cluster.node(leader), why: "no response in time".to_owned() };
-            let answer = tokio::time::timeout(limit, bounds(&cluster, &partitions)).await;
-            (partitions, answer.unwrap_or_else(|_| Err(timed_out())))
-        });
-    }
-    while let Some(answer) = asking.join_next().await {
-        let Ok((partitions, bounds)) = answer else { return Err(Error::TaskEnded("asking for offsets")) };
-        match bounds {
-            Ok(bounds) => found.extend(bounds.into_iter().map(|(of, bounds)| (of, Some(bounds)))),
-            Err(error) => {
+    let exists = |of: &TopicPartition| {
+        let topic: Option<&TopicInfo> = topics.get(&*of.topic);
+        topic.is_some_and(|topic| (0..topic.partitions.len() as PartitionId).contains(&of.partition))
+    };
+    let partitions: Vec<TopicPartition> = partitions.into_iter().filter(exists).collect();
+    for (of, bounds) in cluster.bounds_of_each(&partitions, Isolation::Uncommitted, PATIENCE).await {
+        let bounds = bounds.map_err(|error| {
+            let is_same = |other: &Error| match error.code() {
+                Some(code) => other.code() == Some(code),
+                None => other.to_string() == error.to_string(),
+            };
+            if !errors.iter().any(is_same) {
                 errors.push(error);
-                found.extend(partitions.into_iter().map(|of| (of, None)));
             }
-        }
+        });
+        found.insert(of, bounds.ok());
     }
     Ok((found, errors))
-}
-
-/// First offset and end offset of each of `partitions`.
-async fn bounds(cluster: &Cluster, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
-    let found = cluster.bounds_of_each(partitions, Isolation::Uncommitted, cluster.options.retry_limit()).await;
-    found.into_iter().map(|(of, bounds)| Ok((of, bounds?))).collect()
 }

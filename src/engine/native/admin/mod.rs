@@ -64,7 +64,7 @@ impl Cluster {
             return Ok(any);
         }
         match self.nodes().await?.controller_id.0 {
-            id if id >= 0 => self.broker(id).await,
+            id if id >= 0 => self.broker(BrokerId(id)).await,
             _ => self.any().await,
         }
     }
@@ -72,12 +72,12 @@ impl Cluster {
     /// A connection to a broker that the user named.
     async fn known_broker(&self, id: BrokerId) -> Result<Arc<Connection>> {
         self.require_known(id).await?;
-        self.broker(id.0).await
+        self.broker(id).await
     }
 
     /// Checks that the cluster has a broker that the user named.
     async fn require_known(&self, id: BrokerId) -> Result<()> {
-        let is_known = self.knows(id.0) || self.brokers().await?.contains(&id.0);
+        let is_known = self.knows(id) || self.brokers().await?.contains(&id);
         if is_known { Ok(()) } else { Err(Error::UnknownBroker(id)) }
     }
 

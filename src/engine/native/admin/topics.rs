@@ -156,12 +156,11 @@ impl Cluster {
 }
 
 fn topic(info: TopicInfo) -> Topic {
-    let ids = |ids: Vec<i32>| Some(ids.into_iter().map(BrokerId).collect());
     let partition = |(index, info): (usize, PartitionInfo)| Partition {
         partition: index as PartitionId,
-        leader: info.leader.map(BrokerId),
-        replicas: ids(info.replicas),
-        in_sync_replicas: ids(info.in_sync),
+        leader: info.leader,
+        replicas: Some(info.replicas),
+        in_sync_replicas: Some(info.in_sync),
         first_offset: None,
         next_offset: None,
     };

@@ -3,6 +3,7 @@
 use super::{Cluster, Lane, text};
 use crate::engine::native::net::{Connection, Retry};
 use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::record::BrokerId;
 use kafka_protocol::messages::FindCoordinatorResponse;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::protocol::Request;
@@ -30,7 +31,7 @@ impl Coordinated {
 
 impl Cluster {
     /// The broker that coordinates a group or a transactional id; asked for once, until it is forgotten.
-    pub(in crate::engine::native) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<i32> {
+    pub(in crate::engine::native) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<BrokerId> {
         if let Some(known) = self.state().coordinators.get(&(of, key.to_owned())) {
             return Ok(*known);
         }
@@ -61,6 +62,7 @@ impl Cluster {
     /// Has the coordinator looked up again, for it moved or does not answer.
     pub(in crate::engine::native) fn forget_coordinator(&self, of: Coordinated, key: &str) {
         self.state().coordinators.remove(&(of, key.to_owned()));
+        self.ask_next();
     }
 
     /// Asks the coordinator of `key`, in no newer version than `cap`, again while it moves or loads; `read` takes the
@@ -96,11 +98,11 @@ impl Cluster {
 }
 
 /// The coordinator that an answer names, and its address.
-fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(i32, String)> {
+fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(BrokerId, String)> {
     let (id, host, port) = (response.node_id.0, response.host, response.port);
     if id < 0 || host.is_empty() || !(1..=65535).contains(&port) {
         let why = format!("broker {id} at {:?}, port {port}, cannot be the coordinator", host.as_str());
         return Err(connection.malformed::<FindCoordinatorRequest>(&why));
     }
-    Ok((id, format!("{host}:{port}")))
+    Ok((BrokerId(id), format!("{host}:{port}")))
 }

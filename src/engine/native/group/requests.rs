@@ -2,10 +2,10 @@
 
 use super::super::cluster::{Cluster, Coordinated, Lane, answer_to, group_id, text, topic_name};
 use super::super::net::Connection;
-use super::assignors::{Assignor, Subscriber};
+use super::assignors::Subscriber;
 use super::membership::{Content, Event, HeartbeatAnswer, Joined, PartitionCounts};
 use super::messages;
-use crate::engine::{GroupConfig, Named, Subscription};
+use crate::engine::{Assignor, GroupConfig, Named, Subscription};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::TopicPartition;
 use bytes::Bytes;

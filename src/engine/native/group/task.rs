@@ -225,6 +225,7 @@ impl Task {
 
     fn look_for_topics(&mut self, in_flight: &mut JoinSet<Option<Event>>) {
         self.refresh_at = Instant::now() + self.refresh;
+        self.requests.cluster.ask_next();
         self.requests.look_for_topics(in_flight, self.subscription.clone());
     }
 

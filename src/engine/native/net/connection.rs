@@ -76,7 +76,7 @@ impl Connection {
                 tracing::debug!(broker = %node, %error, "connection closed");
                 let error = closed.get_or_init(|| error).clone();
                 for awaited in drain(&pending) {
-                    // Err: nobody waits for it any more.
+                    // Err: the caller no longer waits for it.
                     let _ = awaited.reply.send(Err(error.clone()));
                 }
             }
@@ -324,7 +324,7 @@ impl Connection {
         let error = self.closed.get_or_init(|| error).clone();
         self.tasks.iter().for_each(AbortHandle::abort);
         for awaited in drain(&self.pending) {
-            let _ = awaited.reply.send(Err(error.clone())); // Err: nobody waits for it any more
+            let _ = awaited.reply.send(Err(error.clone())); // Err: the caller no longer waits for it
         }
         error
     }

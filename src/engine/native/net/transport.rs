@@ -193,7 +193,7 @@ pub async fn write_requests(
         }
         socket.flush().await?;
         if let Some(written) = written {
-            let _ = written.send(Ok(Bytes::new())); // Err: nobody waits for it any more
+            let _ = written.send(Ok(Bytes::new())); // Err: the caller no longer waits for it
         }
     }
     Ok(())
@@ -229,7 +229,7 @@ pub async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Err
             pending.lock().unwrap_or_else(PoisonError::into_inner).push_front(Awaited { correlation, reply, longest });
             return disconnected(Disconnect::Unasked);
         }
-        // Err: nobody waits for it any more.
+        // Err: the caller no longer waits for it.
         let _ = reply.send(Ok(answer));
         answers += 1;
     }

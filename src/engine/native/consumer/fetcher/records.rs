@@ -33,7 +33,7 @@ impl Fetcher {
             Ok(response) => match error_code(response.error_code) {
                 None => response,
                 Some(code) => {
-                    let subject = Subject::Broker(self.cluster.node(plan.broker.0));
+                    let subject = Subject::Broker(self.cluster.node(plan.broker));
                     return self.on_refused(plan, Error::kafka(Action::Fetch, subject, code));
                 }
             },
@@ -70,7 +70,7 @@ impl Fetcher {
 
     /// Partitions that the answer lacks.
     fn on_missing(&mut self, plan: &Plan) -> Result<(), Ended> {
-        let node = self.cluster.node(plan.broker.0);
+        let node = self.cluster.node(plan.broker);
         for id in &plan.partitions {
             if let Some(target) = self.positions.awaiting(*id, plan.request) {
                 let why = format!("it lacks {}", target.of);
@@ -89,7 +89,7 @@ impl Fetcher {
         let target = self.positions.target(id).filter(|target| target.position < end)?;
         let is_elsewhere = data.preferred_read_replica.0 >= 0 || data.diverging_epoch.end_offset >= 0;
         let why = format!("{}: no records at {}, although the log ends at {end}", target.of, target.position);
-        let node = self.cluster.node(plan.broker.0);
+        let node = self.cluster.node(plan.broker);
         (!is_elsewhere).then_some(Error::Malformed { node, api: ApiKey::Fetch, why })
     }
 
@@ -126,7 +126,7 @@ impl Fetcher {
     ) -> Result<bool, Ended> {
         let Some(target) = self.positions.target(id).cloned() else { return Ok(true) };
         let now = Instant::now();
-        let node = self.cluster.node(plan.broker.0);
+        let node = self.cluster.node(plan.broker);
         match meaning(&target, &node, self.config.isolation, data) {
             Meaning::Fetched(fetched) => {
                 if let Some(lasted) = self.positions.fetched(id, fetched.next) {
@@ -142,8 +142,7 @@ impl Fetcher {
             }
             Meaning::Follow(broker) => {
                 self.positions.fetched(id, None);
-                let (partition, broker_id) = (target.of.to_string(), broker.0);
-                tracing::info!(partition, broker = broker_id, "reading from the nearest replica");
+                tracing::info!(partition = %target.of, %broker, "reading from the nearest replica");
                 self.positions.follow(id, broker, now);
             }
             Meaning::OutOfRange => self.on_out_of_range(id, &target, now),

@@ -1,4 +1,4 @@
-//! What answers mean: which batches are done with, and what the command is told of them.
+//! Interprets Produce responses: which batches are settled, and what is reported to the command.
 
 use super::{Feedback, Sender};
 use crate::engine::native::cluster::Asked;
@@ -7,7 +7,7 @@ use crate::engine::native::producer::queue::{Answer, BadRecord, Done, Refusal};
 use crate::engine::native::wire::view;
 use crate::engine::{Failure, Receipt};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ApiKey, ProduceResponse};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 impl Sender {
     pub(super) fn answered(
         &mut self,
-        broker: i32,
+        broker: BrokerId,
         sent: Vec<(usize, u64)>,
         response: Result<Option<ProduceResponse>>,
         now: Instant,
@@ -79,7 +79,7 @@ impl Sender {
     /// One is missing or twice, or was not sent: then nothing of it is believed.
     fn by_slot(
         &self,
-        broker: i32,
+        broker: BrokerId,
         sent: &[(usize, u64)],
         response: ProduceResponse,
     ) -> Result<HashMap<usize, PartitionProduceResponse>> {
