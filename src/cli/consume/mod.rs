@@ -1,5 +1,6 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
+mod filters;
 mod group;
 mod range;
 mod run;
@@ -9,16 +10,16 @@ use super::produce::{Bytes, parse_delimiter};
 use crate::codec::Encoding;
 use crate::config::declarations::*;
 use crate::config::parse_duration;
-use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
+use crate::engine::{Consumer, ConsumerConfig, Isolation, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
-use run::{ConsumeRun, Idle};
+use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Consume records as JSON or values
 ///
@@ -69,6 +70,8 @@ pub(super) struct Consume {
     /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
+    #[command(flatten)]
+    filters: filters::FilterArgs,
     #[command(flatten)]
     group: group::Group,
     #[command(flatten)]
@@ -139,7 +142,7 @@ impl Consume {
             group.max_commit_lead = 0;
         }
         let properties = &context.properties;
-        let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
+        let filter = self.filters.filter()?;
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -149,14 +152,18 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;
-        let idle = bounds.idle_timeout.map(Idle::new);
+        let options = RunOptions {
+            count: self.count.unwrap_or(u64::MAX),
+            commit,
+            interval: properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?,
+            idle_timeout: bounds.idle_timeout,
+            filter,
+        };
         let (value, delimiter) = (self.value_as, &self.delimiter.0);
         let (read, finished) = match self.output {
-            Output::Json => {
-                self.consume(context, consumer, commit, interval, idle, JsonFormat::new(self.key_as, value, delimiter))?
-            }
-            Output::Value => self.consume(context, consumer, commit, interval, idle, ValueFormat::new(delimiter))?,
-            Output::None => self.consume(context, consumer, commit, interval, idle, Discard)?,
+            Output::Json => self.consume(context, consumer, options, JsonFormat::new(self.key_as, value, delimiter))?,
+            Output::Value => self.consume(context, consumer, options, ValueFormat::new(delimiter))?,
+            Output::None => self.consume(context, consumer, options, Discard)?,
         };
         drop(reporter);
         match (read, finished) {
@@ -177,29 +184,15 @@ impl Consume {
         &self,
         context: &Context,
         consumer: Box<dyn Consumer>,
-        commit: Commit,
-        interval: Duration,
-        idle: Option<Idle>,
+        options: RunOptions,
         format: impl Format,
     ) -> Result<(Result<()>, Result<()>)> {
-        let mut run = ConsumeRun {
-            consumer,
-            writer: Writer::stdout()?,
-            format,
-            left: self.count.unwrap_or(u64::MAX),
-            commit,
-            interval,
-            commit_at: Instant::now() + interval,
-            committed: Offsets::new(),
-            rest: None,
-            idle,
-            metrics: context.metrics.clone(),
-            counted: 0,
-        };
+        let mut run = ConsumeRun::new(consumer, Writer::stdout()?, format, options, context.metrics.clone());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
         context.metrics.ready(false);
+        run.report(context);
         Ok((read, finished))
     }
 
