@@ -43,6 +43,7 @@ mod secure_by_default;
 mod security;
 mod signals;
 mod stdio;
+mod stdio_everywhere;
 mod stores;
 mod support;
 mod tokens;

@@ -4,13 +4,16 @@
 
 mod binary;
 mod embedded;
+pub mod path;
 mod text;
 
 pub use binary::{Base64, Hex};
 pub use embedded::Embedded;
+pub use path::Path;
 pub use text::{Text, write_string};
 
 use crate::error::Result;
+use std::borrow::Cow;
 
 /// Renders bytes as a member of a JSON object, and reads them back.
 pub trait Codec {
@@ -71,13 +74,13 @@ fn open_name(out: &mut Vec<u8>, field: &str) {
 }
 
 /// The text of a JSON string.
-fn string(json: &str) -> Result<std::borrow::Cow<'_, str>, String> {
+fn string(json: &str) -> Result<Cow<'_, str>, String> {
     serde_json::from_str::<Str<'_>>(json).map(|text| text.0).map_err(|_| "expected a string".to_owned())
 }
 
 /// Borrows a string that has no escapes.
 #[derive(serde::Deserialize)]
-struct Str<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
+struct Str<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

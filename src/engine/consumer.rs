@@ -1,10 +1,36 @@
 //! What a consumer is asked for, does and reports.
 
-use super::{Assignor, Isolation, Named};
+use super::Named;
 use crate::error::{Error, Result};
-use crate::record::{Batch, Offset, PartitionId, Position, Timestamp, TopicPartition};
+use crate::record::{Batch, Isolation, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// An assignor of the classic protocol, by the name that all clients know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assignor {
+    /// Evenly; members keep what they have, and only what moves stops (KIP-429).
+    CooperativeSticky,
+    /// Topic by topic, neighboring partitions together.
+    Range,
+    /// Partition by partition, one member after the other.
+    RoundRobin,
+    /// Evenly; members keep what they have, and all stop for a moment.
+    Sticky,
+}
+
+impl Named for Assignor {
+    const ALL: &'static [Self] = &[Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::CooperativeSticky => "cooperative-sticky",
+            Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+            Self::Sticky => "sticky",
+        }
+    }
+}
 
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

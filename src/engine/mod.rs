@@ -13,6 +13,7 @@ mod producer;
 pub mod security;
 
 use crate::error::{Action, Error, Result, Subject};
+pub use crate::record::{Codec, Compression, Isolation};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
 pub use admin::{
@@ -22,12 +23,12 @@ pub use admin::{
     QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
-    CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+    Assignor, CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start,
+    Subscription,
 };
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
-pub use native::wire::{Codec, Compression, Isolation};
-pub use native::{Assignor, Hash, NativeAdmin, Wake};
+pub use native::{Hash, NativeAdmin, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
 pub use producer::{

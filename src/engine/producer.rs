@@ -1,8 +1,8 @@
 //! What a producer is asked for, does and tells.
 
-use super::{Compression, Named};
+use super::Named;
 use crate::error::{Error, Result};
-use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp};
+use crate::record::{Batch, Compression, Offset, PartitionId, RecordRef, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -33,6 +33,15 @@ pub struct BadLine {
     pub what: String,
 }
 
+impl From<serde_json::Error> for BadLine {
+    fn from(error: serde_json::Error) -> Self {
+        // serde_json writes the place behind the reason, and has no way to write the reason alone.
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        Self { byte: (error.column() > 0).then_some(error.column()), what }
+    }
+}
+
 /// Reads a line as a record.
 #[derive(Debug)]
 pub enum Reader {

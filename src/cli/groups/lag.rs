@@ -1,8 +1,7 @@
 //! `kpipe groups lag`: once, again and again, or for Prometheus.
 
-use super::report_incomplete;
 use crate::cli::Context;
-use crate::cli::listing::{or_dash, print, print_lines, right_align, say, table};
+use crate::cli::listing::{or_dash, print, print_lines, report_incomplete, right_align, say, table};
 use crate::config::parse_duration;
 use crate::engine::{GroupsProgress, NativeAdmin, Progress};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};

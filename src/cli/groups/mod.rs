@@ -9,7 +9,7 @@ use super::guard::Guard;
 use super::listing::{or_dash, print, print_lines, say, table};
 use super::places::{Places, parse_places};
 use crate::engine::{NativeAdmin, Operation, ResourceType};
-use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::error::{EXIT_OK, Result};
 use crate::text::counted;
 use clap::{Args, Subcommand};
 use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
@@ -175,12 +175,4 @@ fn delete_offsets(context: &Context, admin: &NativeAdmin, group: &str, topics: &
         say(context, &format!("deleted {what}"));
     }
     Ok(())
-}
-
-/// Reports what a listing could not find out; the exit code.
-fn report_incomplete(incomplete: &[Error]) -> u8 {
-    for error in incomplete {
-        tracing::error!("incomplete listing: {error}");
-    }
-    if incomplete.is_empty() { EXIT_OK } else { EXIT_FAILED }
 }

@@ -13,8 +13,8 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::Assignor;
 pub use net::Hash;
+pub(in crate::engine) use net::{Backoff, Outage};
 pub(crate) use net::{Network, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};

@@ -1,16 +1,17 @@
 //! Transactions: which there are, and those that nobody will end (KIP-664).
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{Coordinated, Lane, text, topic_name};
+use crate::engine::native::cluster::{Coordinated, answer_to, answers_to, text, topic_name};
+use crate::engine::native::net::Connection;
 use crate::engine::{ListedTransaction, OpenTransaction, Transaction};
 use crate::error::{Action, Result, Subject};
-use crate::record::{BrokerId, TopicPartition};
+use crate::record::TopicPartition;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
-    DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest, ProducerId, TransactionalId,
-    WriteTxnMarkersRequest,
+    DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    ListTransactionsRequest, ProducerId, TransactionalId, WriteTxnMarkersRequest,
 };
 
 impl NativeAdmin {
@@ -19,7 +20,7 @@ impl NativeAdmin {
     /// # Errors
     /// A broker did not answer, or is older than 3.0.
     pub fn transactions(&self) -> Result<Vec<ListedTransaction>> {
-        self.run(self.cluster().transactions())
+        self.read(|| self.cluster().transactions())
     }
 
     /// One transaction.
@@ -59,7 +60,7 @@ impl Cluster {
                 transactional_id: state.transactional_id.to_string(),
                 state: state.transaction_state.to_string(),
                 producer_id: state.producer_id.0,
-                coordinator: BrokerId(broker),
+                coordinator: broker,
             }));
         }
         found.sort();
@@ -69,16 +70,13 @@ impl Cluster {
     async fn transaction(&self, id: &str) -> Result<Transaction> {
         let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text(id))]);
         let subject = Subject::TransactionalId(id.to_owned());
-        let refused = |answer: &kafka_protocol::messages::DescribeTransactionsResponse| {
-            let code = answer.transaction_states.first().map_or(0, |state| state.error_code);
-            refusal(Action::LookUp, subject.clone(), code, None).err()
+        let read = |answer: DescribeTransactionsResponse, connection: &Connection| {
+            let states = answer.transaction_states.into_iter().map(|state| (state.transactional_id.to_string(), state));
+            let state = answer_to(connection, ApiKey::DescribeTransactions, id.to_owned(), states)?;
+            refusal(Action::LookUp, subject.clone(), state.error_code, None)?;
+            Ok(state)
         };
-        let answer =
-            self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), refused).await?;
-        let Some(state) = answer.transaction_states.into_iter().next() else {
-            let coordinator = self.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
-            return Err(super::incomplete(&coordinator, ApiKey::DescribeTransactions));
-        };
+        let state = self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), read).await?;
         let partitions = state.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|partition| TopicPartition::new(topic.topic.as_str(), *partition).to_string())
         });
@@ -100,22 +98,28 @@ impl Cluster {
                 TopicRequest::default().with_name(topic_name(&of.topic)).with_partition_indexes(vec![of.partition])
             };
             let request = DescribeProducersRequest::default().with_topics(places.iter().map(topic).collect());
-            let answer = self.broker(leader).await?.request(&request).await?;
-            for topic in answer.topics {
-                for partition in topic.partitions {
-                    let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+            let read = |answer: DescribeProducersResponse, connection: &Connection| {
+                let answers = answer.topics.into_iter().flat_map(|topic| {
+                    let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                    topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
+                });
+                let answers = answers_to(connection, ApiKey::DescribeProducers, places.iter().cloned(), answers)?;
+                for (of, partition) in &answers {
                     refusal(Action::DescribeProducers, of, partition.error_code, partition.error_message.as_ref())?;
-                    let open = partition.active_producers.iter().filter(|p| p.current_txn_start_offset >= 0);
-                    found.extend(open.map(|producer| OpenTransaction {
-                        topic: topic.name.to_string(),
-                        partition: partition.partition_index,
-                        producer_id: producer.producer_id.0,
-                        producer_epoch: producer.producer_epoch,
-                        coordinator_epoch: producer.coordinator_epoch,
-                        start_offset: producer.current_txn_start_offset,
-                        last_timestamp: producer.last_timestamp,
-                    }));
                 }
+                Ok(answers)
+            };
+            for (of, partition) in self.ask_broker(leader, &request, i16::MAX, read).await? {
+                let open = partition.active_producers.iter().filter(|p| p.current_txn_start_offset >= 0);
+                found.extend(open.map(|producer| OpenTransaction {
+                    topic: of.topic.to_string(),
+                    partition: of.partition,
+                    producer_id: producer.producer_id.0,
+                    producer_epoch: producer.producer_epoch,
+                    coordinator_epoch: producer.coordinator_epoch,
+                    start_offset: producer.current_txn_start_offset,
+                    last_timestamp: producer.last_timestamp,
+                }));
             }
         }
         Ok(found)
@@ -135,11 +139,15 @@ impl Cluster {
             .with_topics(vec![topic]);
         let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
         for leader in self.by_leader(std::slice::from_ref(&of)).await?.into_keys() {
-            let answer = self.broker(leader).await?.request(&request).await?;
-            let partitions = answer.markers.iter().flat_map(|m| &m.topics).flat_map(|t| &t.partitions);
-            partitions
-                .into_iter()
-                .try_for_each(|partition| refusal(Action::AbortHanging, &of, partition.error_code, None))?;
+            let connection = self.broker(leader).await?;
+            let answer = connection.request(&request).await?;
+            let topics = answer.markers.into_iter().flat_map(|marker| marker.topics);
+            let codes = topics.flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
+            });
+            let code = answer_to(&connection, ApiKey::WriteTxnMarkers, of.clone(), codes)?;
+            refusal(Action::AbortHanging, &of, code, None)?;
         }
         Ok(())
     }

@@ -62,11 +62,11 @@ async fn fetch(log: &Log<'_>, target: &Target, limits: Limits) -> Result<Fetched
     }
     let data = response.responses.into_iter().flat_map(|topic| topic.partitions).next();
     let data = data.ok_or_else(|| Error::Malformed {
-        node: log.cluster.node(log.leader.0),
+        node: log.cluster.node(log.leader),
         api: ApiKey::Fetch,
         why: format!("it lacks {}", target.of),
     })?;
-    match meaning(target, &log.cluster.node(log.leader.0), limits.isolation, data) {
+    match meaning(target, &log.cluster.node(log.leader), limits.isolation, data) {
         Meaning::Fetched(fetched) => Ok(fetched),
         Meaning::Retry(error) | Meaning::Fatal(error) => Err(error),
         // Asked again, with the bounds as they are then.

@@ -1,6 +1,6 @@
 //! Which partitions are read, and where reading begins and ends in each.
 
-use super::super::cluster::{Cluster, TopicInfo};
+use super::super::cluster::{Cluster, Listed, TopicInfo};
 use super::super::group::offsets;
 use super::bounds::{self, Bounds, ByPartition};
 use super::last;
@@ -99,9 +99,10 @@ async fn begin_all(
     }
     let mut at_times = AtTimes::new();
     for (time, partitions) in times {
-        let found = bounds::list(cluster, leader, &partitions, OffsetAt::Time(time), config.isolation).await?;
-        // -1: no record is as late.
-        let offset = |(offset, _)| Some(offset).filter(|&offset: &Offset| offset >= 0);
+        let connection = cluster.broker(leader).await?;
+        let at = OffsetAt::Time(time);
+        let found = cluster.list_offsets(&connection, &partitions, at, config.isolation).await?;
+        let offset = |listed: Option<Listed>| listed.map(|listed| listed.offset);
         at_times.extend(found.into_iter().map(|(of, found)| ((of, time), found.map(offset))));
     }
     // Asked last, so that what was found before lies within.

@@ -63,7 +63,7 @@ pub(super) enum Event {
 pub(super) struct Joined {
     pub(super) member_id: String,
     pub(super) generation: i32,
-    pub(super) assignor: super::Assignor,
+    pub(super) assignor: crate::engine::Assignor,
     /// Of the leader only: all subscriptions.
     pub(super) members: Option<Vec<Subscriber>>,
 }

@@ -16,7 +16,6 @@ mod ownership;
 mod requests;
 mod task;
 
-pub use assignors::Assignor;
 pub(super) use committer::Committer;
 pub(super) use ownership::AssignmentNumber;
 use requests::partition_counts;

@@ -223,7 +223,8 @@ impl Connection {
         message::decode(&mut answer, version, flexible).map_err(|e| self.malformed::<R>(&e))
     }
 
-    fn malformed<R: Request>(&self, why: &dyn std::fmt::Display) -> Error {
+    /// The error of an answer to `R` that breaks the protocol.
+    pub fn malformed<R: Request>(&self, why: &dyn std::fmt::Display) -> Error {
         Error::Malformed { node: self.node.clone(), api: api::<R>(), why: why.to_string() }
     }
 

@@ -102,13 +102,18 @@ fn openssl_name(iana: &str) -> String {
     format!("{exchange}-{cipher}").replace('_', "-")
 }
 
-/// The cryptography: ring's when kpipe was built with it, else graviola's.
-#[cfg(feature = "ring")]
+/// The cryptography: AWS-LC's or ring's when kpipe was built with it, else graviola's.
+#[cfg(feature = "aws-lc-rs")]
+fn provider() -> Result<CryptoProvider> {
+    Ok(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
 fn provider() -> Result<CryptoProvider> {
     Ok(rustls::crypto::ring::default_provider())
 }
 
-#[cfg(all(not(feature = "ring"), any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(not(any(feature = "aws-lc-rs", feature = "ring")), any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn provider() -> Result<CryptoProvider> {
     // graviola requires these, and ends the process without.
     #[cfg(target_arch = "x86_64")]
@@ -125,12 +130,12 @@ fn provider() -> Result<CryptoProvider> {
     if serves { Ok(rustls_graviola::default_provider()) } else { Err(no_cryptography()) }
 }
 
-#[cfg(all(not(feature = "ring"), not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring", target_arch = "x86_64", target_arch = "aarch64")))]
 fn provider() -> Result<CryptoProvider> {
     Err(no_cryptography())
 }
 
-#[cfg(not(feature = "ring"))]
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 fn no_cryptography() -> Error {
     Error::Usage(
         "TLS: this build does not support this CPU (it requires AES and AVX2, or ARM AES and SHA-2; build with --features ring)".to_owned(),
