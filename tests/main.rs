@@ -11,6 +11,7 @@ mod configuration;
 mod copies;
 mod delivery;
 mod docs;
+mod filters;
 mod formats;
 mod group_admin;
 mod group_churn;
