@@ -12,6 +12,7 @@ mod configuration;
 mod copies;
 mod delivery;
 mod docs;
+mod filters;
 mod formats;
 mod group_admin;
 mod group_churn;

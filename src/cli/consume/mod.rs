@@ -1,5 +1,6 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
+mod filters;
 mod format;
 mod group;
 mod range;
@@ -8,9 +9,7 @@ mod run;
 use super::Context;
 use crate::config::declarations::*;
 use crate::config::parse_duration;
-use crate::engine::{
-    Consumer, ConsumerConfig, Isolation, Offsets, Pattern, Start, Subscription, unsupported_by_kafka_crate,
-};
+use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Format, Writer};
@@ -18,9 +17,9 @@ use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
 use format::{Chosen, FormatArgs};
-use run::{ConsumeRun, Idle};
+use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Consume records as JSON or values
 ///
@@ -62,6 +61,8 @@ pub(super) struct Consume {
     /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
+    #[command(flatten)]
+    filters: filters::FilterArgs,
     #[command(flatten)]
     group: group::Group,
     #[command(flatten)]
@@ -116,8 +117,8 @@ impl Consume {
             group.max_commit_lead = 0;
         }
         let properties = &context.properties;
-        let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
         let format = self.format.choose(properties)?;
+        let filter = self.filters.filter()?;
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -127,16 +128,22 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;
-        let idle = bounds.idle_timeout.map(Idle::new);
+        let options = RunOptions {
+            count: self.count.unwrap_or(u64::MAX),
+            commit,
+            interval: properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?,
+            idle_timeout: bounds.idle_timeout,
+            filter,
+        };
         let (read, finished) = match format {
-            Chosen::Json(format) => self.consume(context, consumer, commit, interval, idle, format)?,
-            Chosen::Value(format) => self.consume(context, consumer, commit, interval, idle, format)?,
-            Chosen::Template(format) => self.consume(context, consumer, commit, interval, idle, format)?,
-            Chosen::Csv(format) => self.consume(context, consumer, commit, interval, idle, format)?,
-            Chosen::Length(format) => self.consume(context, consumer, commit, interval, idle, format)?,
-            Chosen::Files(format) => self.consume(context, consumer, commit, interval, idle, format)?,
-            Chosen::Pretty(format) => self.consume(context, consumer, commit, interval, idle, format)?,
-            Chosen::None(format) => self.consume(context, consumer, commit, interval, idle, format)?,
+            Chosen::Json(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Value(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Template(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Csv(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Length(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Files(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Pretty(format) => self.consume(context, consumer, options, format)?,
+            Chosen::None(format) => self.consume(context, consumer, options, format)?,
         };
         drop(reporter);
         match (read, finished) {
@@ -157,30 +164,17 @@ impl Consume {
         &self,
         context: &Context,
         consumer: Box<dyn Consumer>,
-        commit: Commit,
-        interval: Duration,
-        idle: Option<Idle>,
-        format: impl Format,
+        options: RunOptions,
+        mut format: impl Format,
     ) -> Result<(Result<()>, Result<()>)> {
-        let mut run = ConsumeRun {
-            consumer,
-            writer: Writer::stdout_for(&format)?,
-            format,
-            left: self.count.unwrap_or(u64::MAX),
-            commit,
-            interval,
-            commit_at: Instant::now() + interval,
-            committed: Offsets::new(),
-            rest: None,
-            idle,
-            metrics: context.metrics.clone(),
-            counted: 0,
-        };
-        run.format.head(run.writer.buffer());
+        let mut writer = Writer::stdout_for(&format)?;
+        format.head(writer.buffer());
+        let mut run = ConsumeRun::new(consumer, writer, format, options, context.metrics.clone());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
         context.metrics.ready(false);
+        run.report(context);
         Ok((read, finished))
     }
 
