@@ -130,7 +130,7 @@ async fn begin_one(
     let mut chosen = or_fallback(start, committed.as_ref(), config.fallback);
     if let (Start::Stored, Some(position)) = (chosen, committed) {
         match not_in(&bounds, &target.of, position) {
-            None => return Ok(Begin { position, until }),
+            None => return Ok(Begin { position, until, committed: Some(position.offset) }),
             Some(why) => {
                 // Retention, or a topic created again, took what the group had not read.
                 tracing::warn!("committed offset: {why}; resuming at {}", described(config.fallback));
@@ -146,7 +146,8 @@ async fn begin_one(
         // Where no record is as late, the end is meant.
         Start::Time(_) => known.at_time.unwrap_or(bounds.reachable).clamp(bounds.first, bounds.end),
     };
-    Ok(Begin { position: Position { offset, leader_epoch: None }, until })
+    let committed = committed.map(|position| position.offset);
+    Ok(Begin { position: Position { offset, leader_epoch: None }, until, committed })
 }
 
 /// Why a committed offset is of no use: it lies outside of the log, or belongs to a topic of this name that was deleted.
