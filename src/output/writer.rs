@@ -1,10 +1,13 @@
 //! Stdout with one large buffer, which knows of each record whether its bytes were really taken.
 
+use super::Format;
 use crate::error::{Error, Result, describe_io};
 use crate::record::{PartitionId, Position, TopicPartition};
+use crate::text::escaped_lines;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -39,6 +42,8 @@ pub struct Writer {
     out: File,
     /// Bytes that a reader may leave in the pipe when it goes; 0 when stdout is no pipe.
     pipe: u64,
+    /// Whether stdout is a terminal, on which control characters of records are shown as escapes.
+    shows: bool,
     buffer: Vec<u8>,
     /// Whether nobody reads stdout any more.
     reader_gone: bool,
@@ -59,11 +64,21 @@ impl Writer {
         Ok(Self::new(File::from(out)))
     }
 
+    /// The writer of this process's stdout, for what `format` renders.
+    ///
+    /// # Errors
+    /// Stdout is closed.
+    pub fn stdout_for(format: &impl Format) -> Result<Self> {
+        let shows = io::stdout().is_terminal() && !format.is_visible();
+        Ok(Self { shows, ..Self::stdout()? })
+    }
+
     fn new(out: File) -> Self {
         let pipe = rustix::pipe::fcntl_getpipe_size(&out).unwrap_or(0) as u64;
         Self {
             out,
             pipe,
+            shows: false,
             buffer: Vec::with_capacity(2 * FLUSH_AT),
             reader_gone: false,
             taken: 0,
@@ -147,14 +162,15 @@ impl Writer {
             self.buffer.clear();
             return Err(Error::ReaderGone);
         }
+        let shown = if self.shows { shown(&self.buffer) } else { Cow::Borrowed(&self.buffer[..]) };
         let mut written = 0;
         let result = loop {
-            if written == self.buffer.len() {
+            if written == shown.len() {
                 // Who has nothing to write is not told by EPIPE.
                 let idle = self.buffer.is_empty() && self.pipe > 0;
                 break if idle && has_no_reader(&self.out) { Err(Error::ReaderGone) } else { Ok(()) };
             }
-            match self.out.write(&self.buffer[written..]) {
+            match self.out.write(&shown[written..]) {
                 Ok(0) => break Err(Error::Io("stdout takes no more".to_owned())),
                 Ok(len) => written += len,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -162,6 +178,10 @@ impl Writer {
                 Err(e) => break Err(Error::Io(format!("writing to stdout: {}", describe_io(&e)))),
             }
         };
+        if let Cow::Owned(shown) = shown {
+            // Escapes have other lengths than what they stand for: all counts as written, or nothing.
+            written = if written == shown.len() { self.buffer.len() } else { 0 };
+        }
         self.buffer.drain(..written);
         self.taken += written as u64;
         let mut sure = self.taken.saturating_sub(self.pipe);
@@ -196,6 +216,17 @@ impl Writer {
         }
         let known = self.partitions.iter().zip(positions);
         known.filter_map(|(p, position)| Some((p.of.clone(), position?))).collect()
+    }
+}
+
+/// Records as a terminal may show them.
+fn shown(records: &[u8]) -> Cow<'_, [u8]> {
+    match String::from_utf8_lossy(records) {
+        Cow::Borrowed(text) => match escaped_lines(text) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        },
+        Cow::Owned(text) => Cow::Owned(escaped_lines(&text).into_owned().into_bytes()),
     }
 }
 

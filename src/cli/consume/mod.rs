@@ -1,22 +1,23 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
 mod filters;
+mod format;
 mod group;
+mod jq;
 mod range;
 mod run;
 
 use super::Context;
-use super::produce::{Bytes, parse_delimiter};
-use crate::codec::Encoding;
 use crate::config::declarations::*;
 use crate::config::parse_duration;
-use crate::engine::{Consumer, ConsumerConfig, Isolation, Start, Subscription, unsupported_by_kafka_crate};
-use crate::error::{EXIT_OK, Error, Result};
+use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
-use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
+use crate::output::{Format, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
+use format::{Chosen, FormatArgs};
 use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -30,14 +31,15 @@ use std::time::Duration;
     kpipe consume demo -o beginning -e\n  \
     kpipe consume orders -o -10 -e | jq .value\n  \
     kpipe consume orders -o @-15m --output value\n  \
+    kpipe consume orders -o beginning -e -f '%k\\t%s{.total}\\n'\n  \
     kpipe consume jobs -g workers --commit each --output value")]
 pub(super) struct Consume {
     /// Topics to consume
     #[arg(required_unless_present = "regex")]
     topics: Vec<String>,
     /// Consume all topics whose full name matches, including topics created later
-    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
-    regex: Option<regex_lite::Regex>,
+    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = Pattern::parse)]
+    regex: Option<Pattern>,
     #[command(flatten)]
     range: range::RangeArgs,
     /// Consume only these partitions
@@ -55,18 +57,8 @@ pub(super) struct Consume {
     /// Read from the nearest replica, by the brokers' broker.rack
     #[arg(long)]
     rack: Option<String>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-    /// Encoding of values in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    value_as: Encoding,
-    /// Encoding of keys in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    key_as: Encoding,
-    /// Output record delimiter; accepts \n \t \r \0 \xHH
-    #[arg(short = 'D', long, value_name = "DELIM", value_parser = parse_delimiter, default_value = "\\n")]
-    delimiter: Bytes,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
@@ -88,17 +80,6 @@ enum Commit {
     None,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Output {
-    /// One JSON object per record
-    #[default]
-    Json,
-    /// The value only
-    Value,
-    /// Nothing
-    None,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum IsolationArg {
@@ -117,9 +98,13 @@ impl From<IsolationArg> for Isolation {
     }
 }
 
-/// Reads `--regex`: as a whole name.
-fn parse_pattern(text: &str) -> Result<regex_lite::Regex, String> {
-    regex_lite::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
+/// How a run ended.
+struct Ended {
+    read: Result<()>,
+    /// How the last commit did.
+    finished: Result<()>,
+    /// Whether --jq failed for a record.
+    has_failures: bool,
 }
 
 impl Consume {
@@ -142,7 +127,12 @@ impl Consume {
             group.max_commit_lead = 0;
         }
         let properties = &context.properties;
-        let filter = self.filters.filter()?;
+        let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
+        let (filter, jq) = (self.filters.filter()?, self.jq(context)?);
+        let format = match &jq {
+            Some(_) => Chosen::Json(self.format.json()),
+            None => self.format.choose(properties)?,
+        };
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -155,21 +145,26 @@ impl Consume {
         let options = RunOptions {
             count: self.count.unwrap_or(u64::MAX),
             commit,
-            interval: properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?,
+            interval,
             idle_timeout: bounds.idle_timeout,
             filter,
+            jq,
         };
-        let (value, delimiter) = (self.value_as, &self.delimiter.0);
-        let (read, finished) = match self.output {
-            Output::Json => self.consume(context, consumer, options, JsonFormat::new(self.key_as, value, delimiter))?,
-            Output::Value => self.consume(context, consumer, options, ValueFormat::new(delimiter))?,
-            Output::None => self.consume(context, consumer, options, Discard)?,
+        let ended = match format {
+            Chosen::Json(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Value(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Template(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Csv(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Length(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Files(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Pretty(format) => self.consume(context, consumer, options, format)?,
+            Chosen::None(format) => self.consume(context, consumer, options, format)?,
         };
         drop(reporter);
-        match (read, finished) {
+        match (ended.read, ended.finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
             (Err(Error::ReaderGone), Ok(()) | Err(Error::ReaderGone)) | (Ok(()), Ok(()) | Err(Error::ReaderGone)) => {
-                Ok(EXIT_OK)
+                Ok(if ended.has_failures { EXIT_FAILED } else { EXIT_OK })
             }
             (Err(Error::ReaderGone) | Ok(()), Err(error)) => Err(error.into()),
             (Err(error), Ok(())) => Err(error.into()),
@@ -179,21 +174,20 @@ impl Consume {
         }
     }
 
-    /// Consumes to the end asked for. Returns how reading ended, and how the last commit did.
+    /// Consumes to the end asked for.
     fn consume(
         &self,
         context: &Context,
         consumer: Box<dyn Consumer>,
         options: RunOptions,
         format: impl Format,
-    ) -> Result<(Result<()>, Result<()>)> {
-        let mut run = ConsumeRun::new(consumer, Writer::stdout()?, format, options, context.metrics.clone());
+    ) -> Result<Ended> {
+        let mut run = ConsumeRun::new(consumer, Writer::stdout_for(&format)?, format, options, context.metrics.clone());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
         context.metrics.ready(false);
-        run.report(context);
-        Ok((read, finished))
+        Ok(Ended { read, finished, has_failures: run.report(context) })
     }
 
     /// Refuses what the `kafka` crate cannot do.

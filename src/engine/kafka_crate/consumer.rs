@@ -206,7 +206,7 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
     wanted.into_iter().map(reading).collect()
 }
 
-/// What was fetched, in the form that all rooms share.
+/// Converts fetched messages to the record module's batches.
 fn batch(reading: &Reading, data: &kafka::client::fetch::Data<'_>) -> Option<Batch> {
     let messages = data.messages().iter().filter(|m| m.offset >= reading.position);
     let base_offset = messages.clone().next()?.offset;

@@ -2,15 +2,17 @@
 
 use super::NativeAdmin;
 use super::partitions::PATIENCE;
-use crate::engine::native::cluster::{Cluster, Coordinated, TopicInfo, answer_to, answers_to, group_id, topic_name};
+use crate::engine::native::cluster::{
+    Cluster, Coordinated, TopicInfo, answer_to, answers_to, group_id, join_all, topic_name,
+};
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::native::net::Connection;
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, OffsetAt, Offsets,
-    Progress, Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, OffsetAt,
+    Offsets, Progress, Start,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{Offset, PartitionId, TopicPartition, partitions_by_topic};
+use crate::record::{BrokerId, Offset, PartitionId, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
@@ -29,8 +31,8 @@ impl NativeAdmin {
     /// All groups, by ID.
     ///
     /// # Errors
-    /// A broker did not answer: its groups would be missing.
-    pub fn groups(&self) -> Result<Vec<ListedGroup>> {
+    /// No broker answered.
+    pub fn groups(&self) -> Result<Listing<ListedGroup>> {
         self.run(self.cluster().list_groups())
     }
 
@@ -169,25 +171,29 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
-        let mut groups = Vec::new();
-        for broker in self.brokers().await? {
-            let read = |response: ListGroupsResponse, _: &Connection| {
-                refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
-                Ok(response)
-            };
-            let response = self.ask_broker(broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
-            let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
-            groups.extend(response.groups.iter().map(|group| ListedGroup {
-                group: group.group_id.to_string(),
-                state: known(&group.group_state),
-                kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
-                protocol: group.protocol_type.to_string(),
-            }));
-        }
-        groups.sort_by(|a, b| a.group.cmp(&b.group));
-        groups.dedup();
+    async fn list_groups(&self) -> Result<Listing<ListedGroup>> {
+        let asked = self.brokers().await?.into_iter().map(|broker| self.list_groups_of(broker));
+        let mut groups = Listing::of_all(join_all(asked.collect()).await)?;
+        groups.found.sort_by(|a, b| a.group.cmp(&b.group));
+        groups.found.dedup();
         Ok(groups)
+    }
+
+    /// The groups that `broker` coordinates.
+    async fn list_groups_of(&self, broker: BrokerId) -> Result<Vec<ListedGroup>> {
+        let read = |response: ListGroupsResponse, _: &Connection| {
+            refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
+            Ok(response)
+        };
+        let response = self.ask_broker_for(PATIENCE, broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
+        let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
+        let listed = response.groups.iter().map(|group| ListedGroup {
+            group: group.group_id.to_string(),
+            state: known(&group.group_state),
+            kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
+            protocol: group.protocol_type.to_string(),
+        });
+        Ok(listed.collect())
     }
 
     async fn describe_group(&self, group: &str) -> Result<DescribedGroup> {
@@ -283,9 +289,10 @@ type Committed = BTreeMap<String, BTreeMap<TopicPartition, Option<CommittedOffse
 
 /// What all groups have committed, and why some could not be asked.
 async fn committed_by_all(cluster: &Arc<Cluster>) -> Result<(Committed, Vec<Error>)> {
-    let (mut committed, mut incomplete) = (Committed::new(), Vec::new());
+    let mut committed = Committed::new();
     let mut asking = JoinSet::new();
-    let mut left = cluster.list_groups().await?.into_iter();
+    let Listing { found, mut incomplete } = cluster.list_groups().await?;
+    let mut left = found.into_iter();
     loop {
         while asking.len() < ASKED_AT_A_TIME
             && let Some(group) = left.next()

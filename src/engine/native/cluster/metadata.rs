@@ -180,13 +180,28 @@ impl Cluster {
         &self,
         wanted: &[TopicPartition],
     ) -> Result<BTreeMap<BrokerId, Vec<TopicPartition>>> {
+        let (led, leaderless) = self.by_leader_each(wanted).await?;
+        leaderless.into_iter().next().map_or(Ok(led), Err)
+    }
+
+    /// Partitions by their leaders, and why some have none.
+    ///
+    /// # Errors
+    /// A topic does not exist.
+    pub(in crate::engine::native) async fn by_leader_each(
+        &self,
+        wanted: &[TopicPartition],
+    ) -> Result<(BTreeMap<BrokerId, Vec<TopicPartition>>, Vec<Error>)> {
         let topics = self.topics(&names(wanted), false).await?;
         let topics: HashMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
-        let mut led = BTreeMap::<BrokerId, Vec<TopicPartition>>::new();
+        let (mut led, mut leaderless) = (BTreeMap::<BrokerId, Vec<TopicPartition>>::new(), Vec::new());
         for of in wanted {
-            led.entry(leader(of, topics.get(&*of.topic).copied())?).or_default().push(of.clone());
+            match leader(of, topics.get(&*of.topic).copied()) {
+                Ok(leader) => led.entry(leader).or_default().push(of.clone()),
+                Err(error) => leaderless.push(error),
+            }
         }
-        Ok(led)
+        Ok((led, leaderless))
     }
 }
 
@@ -236,6 +251,9 @@ fn read_topics(
         asked.answered(&name)?;
         let mut indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition_index).collect();
         indexes.sort_unstable();
+        if topic.error_code == 0 && indexes.is_empty() {
+            return Err(asked.malformed(format_args!("topic {name} has no partitions")));
+        }
         if !indexes.into_iter().eq(0..topic.partitions.len() as i32) {
             return Err(asked.malformed(format_args!("the partitions of topic {name} are not numbered from 0 on")));
         }

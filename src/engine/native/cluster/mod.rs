@@ -12,7 +12,7 @@ mod suspects;
 pub(super) use asked::{Asked, answer_to, answers_in_order, answers_to};
 pub(super) use coordinators::Coordinated;
 pub(super) use metadata::{Described, PartitionInfo, TopicAnswer, TopicInfo};
-pub(super) use offsets::Listed;
+pub(super) use offsets::{Listed, join_all};
 
 use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
 use crate::engine::Options;
@@ -265,11 +265,37 @@ impl Cluster {
         cap: i16,
         read: impl Fn(R::Response, &Connection) -> Result<T>,
     ) -> Result<T> {
+        self.ask_broker_until(self.retry(), self.options.request_timeout, id, request, cap, read).await
+    }
+
+    /// [`Cluster::ask_broker`] for one answer of many to a listing, which does not wait for this broker any longer than
+    /// `patience`, or than it takes to suspect it.
+    pub(super) async fn ask_broker_for<R: Request, T>(
+        &self,
+        patience: Duration,
+        id: BrokerId,
+        request: &R,
+        cap: i16,
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
+        let retry = self.retry().until_deadline(Instant::now() + patience);
+        self.ask_broker_until(retry, self.options.suspect_after(), id, request, cap, read).await
+    }
+
+    async fn ask_broker_until<R: Request, T>(
+        &self,
+        retry: Retry,
+        limit: Duration,
+        id: BrokerId,
+        request: &R,
+        cap: i16,
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
         let ask = || async {
             let connection = self.broker(id).await?;
-            read(connection.request_capped(request, cap).await?, &connection)
+            read(connection.request_within(request, cap, limit).await?, &connection)
         };
-        self.retry().run(ask).await
+        retry.run(ask).await
     }
 
     /// Repeats a request for as long as a leader or coordinator may take to move.

@@ -234,7 +234,7 @@ fn note(
 }
 
 /// Awaits all of `futures` at the same time.
-async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+pub(in crate::engine::native) async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     let mut all = pin!(poll_fn(|cx| {
         let mut waits = false;

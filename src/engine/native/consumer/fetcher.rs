@@ -135,6 +135,9 @@ impl Fetcher {
     /// Fetches until fetching fails for good, or the consumer is dropped.
     pub(super) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
         let mut is_member = self.is_member;
+        if !is_member && self.positions.is_empty() && self.on_unmatched().is_err() {
+            return;
+        }
         loop {
             let budget = self.budget.clone();
             let changed = budget.changed();
@@ -331,9 +334,22 @@ impl Fetcher {
                 let ids = self.remove(&partitions);
                 self.assignments.lose(&ids, partitions.into_iter().collect(), error);
             }
+            Change::Unmatched => return self.on_unmatched(),
             Change::Failed(error) => return self.fail(error),
         }
         self.send(Delivery::Woken)
+    }
+
+    /// No topic matches the pattern: a reader with an end is there.
+    fn on_unmatched(&mut self) -> Result<(), Ended> {
+        let Subscription::Pattern(pattern) = &self.config.subscription else { return Ok(()) };
+        if self.config.stop_at_end {
+            tracing::warn!("no topic matches {pattern}");
+            self.has_ended = true;
+            return self.send(Delivery::End);
+        }
+        tracing::warn!("no topic matches {pattern}; waiting for one to be created");
+        Ok(())
     }
 
     fn remove(&mut self, partitions: &BTreeSet<TopicPartition>) -> Vec<AssignmentId> {

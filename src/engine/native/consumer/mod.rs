@@ -178,7 +178,7 @@ impl NativeConsumer {
 fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) -> Waker {
     let deliver = deliver.clone();
     client.network.stop().wake_with(move || {
-        // Err: the consumer is gone, nobody waits.
+        // Err: the consumer has been dropped.
         let _ = deliver.send(Delivery::Woken);
     })
 }

@@ -100,8 +100,7 @@ async fn begin_all(
     let mut at_times = AtTimes::new();
     for (time, partitions) in times {
         let connection = cluster.broker(leader).await?;
-        let at = OffsetAt::Time(time);
-        let found = cluster.list_offsets(&connection, &partitions, at, config.isolation).await?;
+        let found = cluster.list_offsets(&connection, &partitions, OffsetAt::Time(time), config.isolation).await?;
         let offset = |listed: Option<Listed>| listed.map(|listed| listed.offset);
         at_times.extend(found.into_iter().map(|(of, found)| ((of, time), found.map(offset))));
     }
