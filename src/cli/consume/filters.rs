@@ -19,6 +19,15 @@ pub(super) struct FilterArgs {
     /// Consume only records with exactly this key, value or header: key=X, value=X, header:NAME=X
     #[arg(long = "where", value_name = "FIELD=X", value_parser = parse_where)]
     equals: Vec<(Field, Vec<u8>)>,
+    /// Run a jq program on the JSON object of each record and print its results instead, one per line
+    ///
+    /// With --value-as json the program sees JSON values as such (.value.id), otherwise as text (.value | fromjson | .id).
+    /// A record for which the program fails is reported, and kpipe exits with 1 at the end.
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["output", "template", "key_delimiter", "columns"])]
+    jq: Option<String>,
+    /// Print strings that result from --jq without quotes
+    #[arg(long, requires = "jq")]
+    raw_output: bool,
     /// Ignore case in --grep, --grep-key and --grep-header
     #[arg(short, long)]
     ignore_case: bool,
@@ -57,6 +66,11 @@ fn parse_every(text: &str) -> Result<Sampling, String> {
 }
 
 impl FilterArgs {
+    /// The program of `--jq`, and whether its strings are written without quotes.
+    pub(super) fn jq(&self) -> Option<(&str, bool)> {
+        self.jq.as_deref().map(|program| (program, self.raw_output))
+    }
+
     /// The filter, if any flag asks for one.
     ///
     /// # Errors

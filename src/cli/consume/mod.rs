@@ -3,6 +3,7 @@
 mod filters;
 mod format;
 mod group;
+mod jq;
 mod range;
 mod run;
 
@@ -10,7 +11,7 @@ use super::Context;
 use crate::config::declarations::*;
 use crate::config::parse_duration;
 use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Format, Writer};
 use crate::record::PartitionId;
@@ -97,6 +98,15 @@ impl From<IsolationArg> for Isolation {
     }
 }
 
+/// How a run ended.
+struct Ended {
+    read: Result<()>,
+    /// How the last commit did.
+    finished: Result<()>,
+    /// Whether --jq failed for a record.
+    has_failures: bool,
+}
+
 impl Consume {
     pub(super) fn only_topic(&self) -> Option<&str> {
         match &self.topics[..] {
@@ -117,8 +127,12 @@ impl Consume {
             group.max_commit_lead = 0;
         }
         let properties = &context.properties;
-        let format = self.format.choose(properties)?;
-        let filter = self.filters.filter()?;
+        let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
+        let (filter, jq) = (self.filters.filter()?, self.jq(context)?);
+        let format = match &jq {
+            Some(_) => Chosen::Json(self.format.json()),
+            None => self.format.choose(properties)?,
+        };
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -131,11 +145,12 @@ impl Consume {
         let options = RunOptions {
             count: self.count.unwrap_or(u64::MAX),
             commit,
-            interval: properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?,
+            interval,
             idle_timeout: bounds.idle_timeout,
             filter,
+            jq,
         };
-        let (read, finished) = match format {
+        let ended = match format {
             Chosen::Json(format) => self.consume(context, consumer, options, format)?,
             Chosen::Value(format) => self.consume(context, consumer, options, format)?,
             Chosen::Template(format) => self.consume(context, consumer, options, format)?,
@@ -146,10 +161,10 @@ impl Consume {
             Chosen::None(format) => self.consume(context, consumer, options, format)?,
         };
         drop(reporter);
-        match (read, finished) {
+        match (ended.read, ended.finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
             (Err(Error::ReaderGone), Ok(()) | Err(Error::ReaderGone)) | (Ok(()), Ok(()) | Err(Error::ReaderGone)) => {
-                Ok(EXIT_OK)
+                Ok(if ended.has_failures { EXIT_FAILED } else { EXIT_OK })
             }
             (Err(Error::ReaderGone) | Ok(()), Err(error)) => Err(error.into()),
             (Err(error), Ok(())) => Err(error.into()),
@@ -159,23 +174,20 @@ impl Consume {
         }
     }
 
-    /// Consumes to the end asked for. Returns how reading ended, and how the last commit did.
+    /// Consumes to the end asked for.
     fn consume(
         &self,
         context: &Context,
         consumer: Box<dyn Consumer>,
         options: RunOptions,
-        mut format: impl Format,
-    ) -> Result<(Result<()>, Result<()>)> {
-        let mut writer = Writer::stdout_for(&format)?;
-        format.head(writer.buffer());
-        let mut run = ConsumeRun::new(consumer, writer, format, options, context.metrics.clone());
+        format: impl Format,
+    ) -> Result<Ended> {
+        let mut run = ConsumeRun::new(consumer, Writer::stdout_for(&format)?, format, options, context.metrics.clone());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
         context.metrics.ready(false);
-        run.report(context);
-        Ok((read, finished))
+        Ok(Ended { read, finished, has_failures: run.report(context) })
     }
 
     /// Refuses what the `kafka` crate cannot do.

@@ -1,6 +1,7 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what is revoked is released.
 
 use super::Commit;
+use super::jq::{JqStage, Outcome};
 use crate::cli::Context;
 use crate::cli::report::say;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
-use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
+use crate::record::{Batch, LeaderEpoch, Offset, Position, RecordRef, TopicPartition};
 use crate::text::counted;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ pub(super) struct RunOptions {
     pub(super) interval: Duration,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) filter: Option<Filter>,
+    pub(super) jq: Option<JqStage>,
 }
 
 pub(super) struct ConsumeRun<F> {
@@ -40,6 +42,9 @@ pub(super) struct ConsumeRun<F> {
     rest: Option<Batch>,
     idle: Option<Idle>,
     filter: Option<Filter>,
+    jq: Option<JqStage>,
+    /// Whether a signal has ended a program of `--jq`.
+    is_interrupted: bool,
     metrics: Metrics,
     /// Bytes of output that were counted.
     counted: u64,
@@ -60,7 +65,7 @@ impl<F: Format> ConsumeRun<F> {
         metrics: Metrics,
     ) -> Self {
         let now = Instant::now();
-        Self {
+        let mut run = Self {
             consumer,
             writer,
             format,
@@ -72,14 +77,18 @@ impl<F: Format> ConsumeRun<F> {
             rest: None,
             idle: options.idle_timeout.map(|timeout| Idle { timeout, ends_at: now + timeout }),
             filter: options.filter,
+            jq: options.jq,
+            is_interrupted: false,
             metrics,
             counted: 0,
-        }
+        };
+        run.format.head(run.writer.buffer());
+        run
     }
 
     /// Reads to the end asked for, or a signal.
     pub(super) fn read(&mut self) -> Result<()> {
-        while self.left > 0 {
+        while self.left > 0 && !self.is_interrupted {
             let now = Instant::now();
             let deadline = match self.commit {
                 // What waits in the buffer is written as soon as there is nothing more to add.
@@ -142,9 +151,15 @@ impl<F: Format> ConsumeRun<F> {
                 offset: malformed.base_offset,
                 why: malformed.to_string(),
             })?;
-            let buffer = self.writer.buffer();
-            let start = buffer.len();
-            self.format.write(buffer, &record).inspect_err(|_| buffer.truncate(start))?;
+            match self.write_record(&batch, &record)? {
+                Outcome::Written => {}
+                Outcome::Nothing => continue,
+                Outcome::Interrupted => {
+                    self.is_interrupted = true;
+                    self.count(&batch, left, record.offset);
+                    return Ok(());
+                }
+            }
             let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;
@@ -171,6 +186,17 @@ impl<F: Format> ConsumeRun<F> {
         }
         // Past offsets at the batch's end that no record has.
         self.writer.mark(at, Position { offset: batch.next_offset, leader_epoch }).map(drop)
+    }
+
+    #[inline]
+    fn write_record(&mut self, batch: &Batch, record: &RecordRef<'_>) -> Result<Outcome> {
+        if let Some(jq) = &mut self.jq {
+            return jq.write(&mut self.writer, &mut self.format, batch, record);
+        }
+        let buffer = self.writer.buffer();
+        let start = buffer.len();
+        self.format.write(buffer, record).inspect_err(|_| buffer.truncate(start))?;
+        Ok(Outcome::Written)
     }
 
     /// Counts what was written of a batch when there were `left` records to come before it.
@@ -260,11 +286,15 @@ impl<F: Format> ConsumeRun<F> {
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }
 
-    /// Prints what a filter did.
-    pub(super) fn report(&self, context: &Context) {
-        if let Some(filter) = &self.filter {
-            say(context, &format!("read {}, {} matched", counted(filter.read(), "record"), filter.matched()));
+    /// Prints what filters did; returns whether a program failed for a record.
+    pub(super) fn report(&self, context: &Context) -> bool {
+        let (filter, jq) = (self.filter.as_ref(), self.jq.as_ref());
+        let read = filter.map(Filter::read).or(jq.map(JqStage::read));
+        let matched = jq.map(JqStage::matched).or(filter.map(Filter::matched));
+        if let (Some(read), Some(matched)) = (read, matched) {
+            say(context, &format!("read {}, {matched} matched", counted(read, "record")));
         }
+        jq.is_some_and(JqStage::report_failures)
     }
 
     fn commit_written(&mut self, mode: CommitMode) -> Result<()> {
