@@ -23,6 +23,14 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// The same for lines of records on a terminal: their line feeds and tabs stay.
+pub fn escaped_lines(text: &str) -> Cow<'_, str> {
+    replaced(text, |out, c| match c {
+        '\n' | '\t' => out.push(c),
+        c => out.push_str(&escaped(c.encode_utf8(&mut [0; 4]))),
+    })
+}
+
 /// JSON as it is valid already, with the control characters that JSON allows in strings written as escapes.
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
     replaced(json, |out, c| write_escape(out, format_args!("\\u{:04x}", u32::from(c))))
@@ -41,6 +49,30 @@ fn replaced(text: &str, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
 
 fn write_escape(out: &mut String, escape: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(escape); // a String takes all
+}
+
+/// The escapes that delimiters and templates have.
+pub const ESCAPES: &str = "\\n \\t \\r \\0 \\\\ \\xHH";
+
+/// Reads what stands behind a backslash: the byte that it means, and how many bytes of `rest` that takes.
+///
+/// # Errors
+/// There is no such escape.
+pub fn escape(rest: &str) -> Result<(u8, usize), String> {
+    let byte = match rest.as_bytes().first() {
+        Some(b'n') => b'\n',
+        Some(b't') => b'\t',
+        Some(b'r') => b'\r',
+        Some(b'0') => 0,
+        Some(b'\\') => b'\\',
+        Some(b'x') => {
+            let digits = rest.get(1..3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            let code = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            return code.map(|code| (code, 3)).ok_or_else(|| "\\x takes two hexadecimal digits".to_owned());
+        }
+        _ => return Err(format!("supported escapes are {ESCAPES}")),
+    };
+    Ok((byte, 1))
 }
 
 /// `1 batch`, `2 batches`.
@@ -64,6 +96,11 @@ mod tests {
         for c in (0..=0x9f).filter_map(char::from_u32).chain("\u{2028}\u{2066}\u{2069}\u{200f}\u{61c}".chars()) {
             assert_eq!(escaped(&c.to_string()).chars().count() == 1, (' '..='~').contains(&c), "{c:?}");
         }
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(escaped_lines("a\tb\n\u{1b}[2Jc\r\n"), "a\tb\n\\x1b[2Jc\\r\n");
     }
 
     #[test]

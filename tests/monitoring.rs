@@ -6,6 +6,8 @@ use crate::support::{
 };
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -13,8 +15,8 @@ fn free_port() -> u16 {
 
 /// The status line and the body of a GET request on loopback.
 fn get(port: u16, path: &str) -> Option<(String, String)> {
-    let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -100,6 +102,56 @@ fn a_run_can_be_scraped_while_it_works() {
     reader.signal(libc::SIGTERM);
     assert_eq!(reader.ended().code, 0);
     assert!(get(port, "/metrics").is_none(), "the endpoint ends with the run");
+}
+
+/// The page of another site could have its name lead to 127.0.0.1.
+#[test]
+fn metrics_on_loopback_are_for_this_machine() {
+    let kafka = shared(Kafka::Local);
+    let (topic, port) = (kafka.topic("host", 1), free_port());
+    let running = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "--metrics", &port.to_string()]);
+    wait_until("the server", || get(port, "/healthz").is_some());
+    let status = |host: &str| {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(socket, "GET /metrics HTTP/1.1\r\n{host}\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for own in ["Host: 127.0.0.1:1\r\n", "Host: localhost\r\n", "Host: [::1]:9\r\n"] {
+        assert_eq!(status(own), "200", "{own}");
+    }
+    for foreign in ["Host: evil.example\r\n", "Host: 127.0.0.1.evil.example\r\n", "Host: \r\n"] {
+        assert_eq!(status(foreign), "421", "{foreign}");
+    }
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.ended().code, 0);
+}
+
+#[test]
+fn a_thousand_slow_clients_keep_nobody_from_the_health_check() {
+    let kafka = shared(Kafka::Local);
+    let (topic, port) = (kafka.topic("slow-clients", 1), free_port());
+    let running = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "--metrics", &port.to_string()]);
+    wait_until("the server", || get(port, "/healthz").is_some());
+    let mut slow = Vec::new();
+    for n in 0..1_000 {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // Half of them never end their request, the others never read the answer.
+        let request: &[u8] =
+            if n % 2 == 0 { b"GET /metrics HTTP/1.1\r\nHost: " } else { b"GET /metrics HTTP/1.0\r\n\r\n" };
+        socket.write_all(request).unwrap();
+        slow.push(socket);
+        if n % 100 == 99 {
+            let asked = Instant::now();
+            assert_eq!(get(port, "/healthz").unwrap().1, "ok\n", "{n} slow clients");
+            assert!(asked.elapsed() < Duration::from_secs(2), "{n} slow clients: {:?}", asked.elapsed());
+        }
+    }
+    let open = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap().count();
+    assert!(open < 200, "{open} open files");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.ended().code, 0);
 }
 
 #[test]

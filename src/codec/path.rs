@@ -199,7 +199,7 @@ fn end_of_value(json: &[u8], mut at: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(found(".b", &json).as_deref(), Some("1"));
     }
 
-    fn any_json() -> impl Strategy<Value = Value> {
+    pub(in crate::codec) fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),

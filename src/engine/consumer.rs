@@ -1,4 +1,4 @@
-//! What a consumer is asked for, does and reports.
+//! The consumer's configuration, operations and events.
 
 use super::{Named, Pattern};
 use crate::error::{Error, Result};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 /// An assignor of the classic protocol, by the name that all clients know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assignor {
-    /// Evenly; members keep what they have, and only what moves stops (KIP-429).
+    /// Balanced and sticky; only partitions that move stop being consumed (KIP-429).
     CooperativeSticky,
-    /// Topic by topic, neighboring partitions together.
+    /// A contiguous range of each topic's partitions per member.
     Range,
-    /// Partition by partition, one member after the other.
+    /// Partitions dealt to the members round-robin.
     RoundRobin,
-    /// Evenly; members keep what they have, and all stop for a moment.
+    /// Balanced and sticky; all members stop consuming during a rebalance.
     Sticky,
 }
 
@@ -43,7 +43,20 @@ pub enum Start {
     Stored,
     /// An offset.
     At(Offset),
-    /// The last so many visible records of each partition.
+    /// The last N visible records of each partition.
+    Last(u64),
+    /// The first record with this timestamp or a later one.
+    Time(Timestamp),
+}
+
+/// Where reading a partition ends, exclusively.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The end offset at startup.
+    AtStartup,
+    /// An offset.
+    At(Offset),
+    /// Before the last N visible records of the partition.
     Last(u64),
     /// The first record with this timestamp or a later one.
     Time(Timestamp),
@@ -101,11 +114,11 @@ pub struct GroupConfig {
     pub standalone: bool,
     /// The group protocol.
     pub protocol: GroupProtocol,
-    /// The flag that was given and that only the classic protocol has a use for.
+    /// The flag that was given and that only the classic protocol supports.
     pub classic_only_flag: Option<&'static str>,
     /// The name of a static member (KIP-345).
     pub instance_id: Option<String>,
-    /// A member that is silent this long is removed from the group.
+    /// A member that sends no heartbeat for this long is removed from the group.
     pub session_timeout: Duration,
     /// How often a member sends a heartbeat.
     pub heartbeat_interval: Duration,
@@ -119,7 +132,7 @@ pub struct GroupConfig {
     pub server_assignor: Option<String>,
 }
 
-/// What a consumer is asked for.
+/// The configuration of a consumer.
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
     /// The topics.
@@ -130,7 +143,9 @@ pub struct ConsumerConfig {
     pub start: Start,
     /// Where it begins in a partition without a committed offset.
     pub fallback: Start,
-    /// Whether each partition ends at the end offset that it had at the start.
+    /// Where reading ends; `None` is never.
+    pub end: Option<End>,
+    /// Whether each partition ends at the end offset that it had at the start, if it does not end before.
     pub stop_at_end: bool,
     /// The group whose offsets are read and committed.
     pub group: Option<GroupConfig>,
@@ -144,9 +159,9 @@ pub struct ConsumerConfig {
     pub fetch_ahead: usize,
     /// Bytes of one partition in a response.
     pub fetch_bytes: usize,
-    /// How long a broker may hold a fetch while it has nothing.
+    /// How long a broker may wait for records before it answers a fetch.
     pub fetch_wait: Duration,
-    /// Bytes of new records that a broker waits for, for as long as that.
+    /// The fewest bytes of records that end that wait.
     pub fetch_min_bytes: usize,
     /// How many bytes one batch may unpack to.
     pub max_unpacked: usize,
@@ -174,9 +189,9 @@ pub enum Event {
     Batch(Batch),
     /// Every partition is at the end offset that it had at the start.
     End,
-    /// Nothing until the deadline.
+    /// No event until the deadline.
     Timeout,
-    /// A signal came.
+    /// A signal was received.
     Stopped,
     /// These partitions are read from there on, for the group.
     Assigned(Offsets),

@@ -24,7 +24,8 @@ pub use admin::{
     QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
-    Assignor, CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+    Assignor, CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start,
+    Subscription,
 };
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
@@ -158,7 +159,7 @@ pub(crate) fn unsupported_by_kafka_crate(feature: impl Into<String>, why: &'stat
     Error::UnsupportedByKafkaCrate { feature: feature.into(), why }
 }
 
-/// An offset outside of what a partition holds.
+/// An offset outside of a partition's log.
 pub(crate) fn out_of_range(of: &TopicPartition, asked: Offset, first: Offset, next: Offset) -> Error {
     let holds = if first == next {
         format!("the partition is empty, its next offset is {next}")

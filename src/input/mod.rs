@@ -2,10 +2,12 @@
 //!
 //! Knows only `record` and `error`.
 
+mod decoded;
 mod json;
 mod lines;
 mod source;
 
+pub use decoded::Decoded;
 pub use json::{JsonOptions, JsonReader};
 pub use lines::{LineReader, Splitter};
 pub use source::{Inbox, Message, Source, open, size};
@@ -59,7 +61,7 @@ impl Reader {
     #[inline]
     pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<Option<Read<'a>>, BadLine> {
         match self {
-            Self::Lines(lines) => Ok(Some(Read { topic: None, partition: None, record: lines.read(line) })),
+            Self::Lines(lines) => Ok(Some(Read { topic: None, partition: None, record: lines.read(line)? })),
             Self::Json(json) => json.read(line),
         }
     }

@@ -5,6 +5,9 @@ use crate::record::{Batch, RecordRef};
 
 /// Renders records. Each implementation is a type of its own, so that the path of a record has no dispatch.
 pub trait Format {
+    /// Appends what stands before the first record.
+    fn head(&mut self, _: &mut Vec<u8>) {}
+
     /// Prepares for the records of `batch`.
     ///
     /// # Errors
@@ -16,6 +19,11 @@ pub trait Format {
     /// # Errors
     /// The record cannot be rendered; `out` may end with a part of it.
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()>;
+
+    /// Whether it shows control characters of records as escapes. Otherwise the writer does, on a terminal.
+    fn is_visible(&self) -> bool {
+        false
+    }
 }
 
 /// Nothing: for counting, and for moving a group's offsets.

@@ -1,7 +1,7 @@
-//! The one shape of a record that every room speaks: borrowed, never copied on the way.
+//! The record that all modules share: borrowed, never copied on the way.
 //!
 //! Both directions share it: `input` lends records that point into a chunk of stdin, `engine` lends
-//! records that point into a fetched batch. This room knows nobody.
+//! records that point into a fetched batch. This module uses no other.
 
 mod batch;
 mod compression;

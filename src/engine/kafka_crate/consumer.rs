@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::engine::native::{Backoff, Outage};
 use crate::engine::{
-    CommitMode, Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
+    CommitMode, Consumer, ConsumerConfig, End, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
     unsupported_by_kafka_crate,
 };
 use crate::error::{Action, Error, Result, Subject};
@@ -41,13 +41,12 @@ struct Reading {
 
 impl KafkaConsumer {
     pub fn open(mut client: Connection, config: ConsumerConfig) -> Result<Self> {
-        for start in [config.start, config.fallback] {
-            if matches!(start, Start::Time(_)) {
-                return Err(unsupported_by_kafka_crate(
-                    "-o @TIME",
-                    "brokers before 0.10.1 index timestamps by segment only",
-                ));
-            }
+        let by_time = "brokers before 0.10.1 index timestamps by segment only";
+        if [config.start, config.fallback].iter().any(|start| matches!(start, Start::Time(_))) {
+            return Err(unsupported_by_kafka_crate("-o @TIME", by_time));
+        }
+        if matches!(config.end, Some(End::Time(_))) {
+            return Err(unsupported_by_kafka_crate("--until @TIME", by_time));
         }
         let Subscription::Topics(topics) = &config.subscription else {
             return Err(unsupported_by_kafka_crate("--regex", "the kafka engine does not support patterns"));
@@ -184,6 +183,9 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
             Start::Last(count) => Some(next.saturating_sub_unsigned(count).max(first)),
         };
         let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
+        if config.end.is_some() && position > next {
+            position = next; // a partition that is shorter than the range
+        }
         if position < first || position > next {
             let error = out_of_range(&of, position, first, next);
             if config.start != Start::Stored {
@@ -192,13 +194,19 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
             position = from(config.fallback).unwrap_or(first);
             tracing::warn!("committed {error}; resuming at {position}");
         }
-        let until = if config.stop_at_end { next } else { Offset::MAX };
+        let until = match config.end {
+            Some(End::At(offset)) => offset,
+            Some(End::Last(count)) => next.saturating_sub_unsigned(count),
+            Some(End::AtStartup | End::Time(_)) => next,
+            None => Offset::MAX,
+        };
+        let until = if config.stop_at_end { until.min(next) } else { until };
         Ok(Reading { topic: of.topic, partition, position, until, max_bytes: config.fetch_bytes as i32 })
     };
     wanted.into_iter().map(reading).collect()
 }
 
-/// What was fetched, in the form that all rooms share.
+/// Converts fetched messages to the record module's batches.
 fn batch(reading: &Reading, data: &kafka::client::fetch::Data<'_>) -> Option<Batch> {
     let messages = data.messages().iter().filter(|m| m.offset >= reading.position);
     let base_offset = messages.clone().next()?.offset;

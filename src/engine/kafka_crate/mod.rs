@@ -30,7 +30,7 @@ pub struct Client(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// The connection that nobody uses now.
+    /// The idle connection.
     idle: Mutex<Option<Connection>>,
     options: Options,
     relay: Relay,
@@ -97,7 +97,7 @@ impl Connection {
         let (done, answer) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let loaded = inner.load_metadata_all();
-            let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, nobody waits
+            let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, and the caller has given up
         });
         let limit = options.connect_timeout + options.settle_limit();
         let brokers = options.brokers.join(", ");

@@ -1,4 +1,4 @@
-//! Transactions: which there are, and those that nobody will end (KIP-664).
+//! Transactions: the open ones, and hanging ones that no producer will end (KIP-664).
 
 use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, refusal};

@@ -251,6 +251,9 @@ fn read_topics(
         asked.answered(&name)?;
         let mut indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition_index).collect();
         indexes.sort_unstable();
+        if topic.error_code == 0 && indexes.is_empty() {
+            return Err(asked.malformed(format_args!("topic {name} has no partitions")));
+        }
         if !indexes.into_iter().eq(0..topic.partitions.len() as i32) {
             return Err(asked.malformed(format_args!("the partitions of topic {name} are not numbered from 0 on")));
         }

@@ -10,6 +10,7 @@ mod fetcher;
 mod last;
 mod losses;
 mod positions;
+mod scan;
 mod start;
 
 use super::Client;
@@ -199,7 +200,7 @@ impl NativeConsumer {
 fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) -> Waker {
     let deliver = deliver.clone();
     client.network.stop().wake_with(move || {
-        // Err: the consumer is gone, nobody waits.
+        // Err: the consumer has been dropped.
         let _ = deliver.send(Delivery::Woken);
     })
 }

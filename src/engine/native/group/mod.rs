@@ -141,7 +141,7 @@ impl Member {
         Ok(Self { commands, activity, ownership })
     }
 
-    /// The command has released what it was told to.
+    /// The command has released the revoked partitions.
     pub(super) fn released(&self) {
         let _ = self.commands.send(Command::Released); // Err: the membership has ended
     }

@@ -13,7 +13,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -67,6 +67,8 @@ pub struct Dialer {
     addresses: Addresses,
     /// Told when a broker has been silent for too long.
     suspected: Arc<Notify>,
+    /// Done when the user was warned that credentials are sent without encryption.
+    warned: Once,
 }
 
 impl Dialer {
@@ -80,9 +82,8 @@ impl Dialer {
             Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, options.request_timeout)?),
             _ => None,
         };
-        sasl::warn_of_plaintext(options);
         let tls = tls.as_ref().map(tls::prepare).transpose()?;
-        Ok(Self { tls, tokens, addresses: Addresses::default(), suspected: Arc::default() })
+        Ok(Self { tls, tokens, addresses: Addresses::default(), suspected: Arc::default(), warned: Once::new() })
     }
 
     /// Told whenever a broker has been silent for too long.
@@ -183,6 +184,9 @@ impl Dialer {
                 Err(Some(code)) => return Err(Error::kafka(Action::ApiVersions, Subject::Broker(node), code)),
                 Ok(versions) if versions.is_modern() => {
                     connection.offers(versions);
+                    if let (Some(sasl), None) = (&options.security.sasl, &self.tls) {
+                        sasl::warn_of_plaintext(sasl, &node, &self.warned);
+                    }
                     if let Some(sasl) = &options.security.sasl
                         && let Some(lifetime) = sasl::authenticate(&connection, sasl, self.tokens.as_ref()).await?
                     {

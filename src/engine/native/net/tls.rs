@@ -48,7 +48,11 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
     }
     let mut by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     if !tls.revocation_lists.is_empty() {
-        by_chain = by_chain.with_crls(tls.revocation_lists.iter().cloned()).only_check_end_entity_revocation();
+        // As OpenSSL and librdkafka do.
+        by_chain = by_chain
+            .with_crls(tls.revocation_lists.iter().cloned())
+            .only_check_end_entity_revocation()
+            .enforce_revocation_expiration();
     }
     let by_chain = by_chain.build().map_err(|e| wrong("the trusted CAs", &e))?;
     let trusted = tls.authorities.clone().unwrap_or_default();
@@ -175,6 +179,9 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             CertificateError::Revoked => "the broker's certificate is revoked (ssl.crl.location)".to_owned(),
             CertificateError::UnknownRevocationStatus => {
                 "ssl.crl.location has no list of the CA that issued the broker's certificate".to_owned()
+            }
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+                "the revocation list has expired (get a new one for ssl.crl.location)".to_owned()
             }
             CertificateError::Other(why) => format!("the broker's certificate was rejected: {why}"),
             other => format!("the broker's certificate was rejected: {other}"),

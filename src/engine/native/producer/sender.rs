@@ -67,7 +67,7 @@ pub(super) enum Feedback {
     },
     /// A topic has more partitions than before.
     Grown(TopicInfo),
-    /// A signal came.
+    /// A signal was received.
     Woken,
 }
 

@@ -28,7 +28,8 @@ impl RawBatch {
         (&self.bytes[at..]).get_i64()
     }
 
-    fn base_offset(&self) -> Offset {
+    /// Its first offset.
+    pub fn base_offset(&self) -> Offset {
         self.i64(0)
     }
 

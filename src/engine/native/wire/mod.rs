@@ -1,4 +1,4 @@
-//! Bytes only: record batches and message sets, both ways, and their compression. Knows nobody but `record`.
+//! Bytes only: record batches and message sets, both ways, and their compression. Uses only `record`.
 
 pub mod compression;
 mod decode;

@@ -134,7 +134,7 @@ impl Fetcher {
         }
     }
 
-    /// A topic is gone. It leaves a subscription by pattern; who named it is told.
+    /// A topic no longer exists. It leaves a subscription by pattern; for a named topic this is an error.
     fn on_deleted(&mut self, topic: &Arc<str>, error: Error) -> Result<(), Ended> {
         if matches!(self.config.subscription, Subscription::Topics(_)) {
             return self.fail(error);

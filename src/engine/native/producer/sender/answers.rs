@@ -1,4 +1,4 @@
-//! What answers mean: which batches are done with, and what the command is told of them.
+//! Interprets Produce responses: which batches are settled, and what is reported to the command.
 
 use super::{Feedback, Sender};
 use crate::engine::native::cluster::Asked;
