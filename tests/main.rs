@@ -32,6 +32,7 @@ mod local_consumer_groups;
 mod local_faults;
 mod local_flags;
 mod local_transactions;
+mod memory;
 mod monitoring;
 mod old_formats;
 mod outages;
