@@ -5,6 +5,8 @@ mod decode;
 mod encode;
 pub mod message;
 mod message_set;
+#[cfg(test)]
+mod zstd_agrees;
 
 pub use compression::{Codec, Compression};
 pub use decode::{Batches, Corrupt, Damage, Decoder, Isolation, RawBatch, batches};
