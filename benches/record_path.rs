@@ -29,9 +29,9 @@ fn each_line(input: &[u8], mut each: impl FnMut(&[u8])) {
 }
 
 fn encoded(input: &[u8], compression: Compression) -> bytes::Bytes {
-    let reader = LineReader::default();
+    let mut reader = LineReader::default();
     let mut builder = BatchBuilder::default();
-    each_line(input, |line| builder.append(&reader.read(line), 0));
+    each_line(input, |line| builder.append(&reader.read(line).unwrap_or_default(), 0));
     let mut sealed = builder.seal(BytesMut::new());
     if compression.codec != Codec::None {
         sealed.records = compression.compress(&sealed.records).unwrap_or_default().into();
@@ -65,12 +65,12 @@ fn record_path(c: &mut Criterion) {
         })
     });
     group.bench_function("encode a batch", |b| {
-        let reader = LineReader::default();
+        let mut reader = LineReader::default();
         let mut spare = BytesMut::new();
         b.iter(|| {
             let mut builder = BatchBuilder::default();
             builder.seal(std::mem::take(&mut spare));
-            each_line(black_box(&input), |line| builder.append(&reader.read(line), 0));
+            each_line(black_box(&input), |line| builder.append(&reader.read(line).unwrap_or_default(), 0));
             let sealed = builder.seal(BytesMut::new());
             black_box(sealed.header(ProducerStamp::NONE));
             spare = sealed.records.try_into_mut().unwrap_or_default();

@@ -12,6 +12,7 @@
 //! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
 //! - [`metrics`]: what a run counts, and how that is shown
 //! - [`record`]: the one shape every room speaks
+//! - [`template`]: what `-f` and `--template` say of a record
 //! - [`error`]: what a user sees, exit codes, hints
 //! - [`files`]: reading with a limit, creating privately
 //! - [`timespec`]: durations and points in time, as people write them
@@ -23,6 +24,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod files;
+pub mod filter;
 pub mod input;
 pub mod local;
 pub mod metrics;
@@ -30,5 +32,6 @@ pub mod output;
 pub mod record;
 pub mod signal;
 pub mod stdio;
+pub mod template;
 pub mod text;
 pub mod timespec;

@@ -51,6 +51,30 @@ fn write_escape(out: &mut String, escape: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(escape); // a String takes all
 }
 
+/// The escapes that delimiters and templates have.
+pub const ESCAPES: &str = "\\n \\t \\r \\0 \\\\ \\xHH";
+
+/// Reads what stands behind a backslash: the byte that it means, and how many bytes of `rest` that takes.
+///
+/// # Errors
+/// There is no such escape.
+pub fn escape(rest: &str) -> Result<(u8, usize), String> {
+    let byte = match rest.as_bytes().first() {
+        Some(b'n') => b'\n',
+        Some(b't') => b'\t',
+        Some(b'r') => b'\r',
+        Some(b'0') => 0,
+        Some(b'\\') => b'\\',
+        Some(b'x') => {
+            let digits = rest.get(1..3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            let code = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            return code.map(|code| (code, 3)).ok_or_else(|| "\\x takes two hexadecimal digits".to_owned());
+        }
+        _ => return Err(format!("supported escapes are {ESCAPES}")),
+    };
+    Ok((byte, 1))
+}
+
 /// `1 batch`, `2 batches`.
 pub fn counted(count: u64, noun: &str) -> String {
     let ending = match count {

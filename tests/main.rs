@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acls;
+mod always_refused;
 mod bad_input;
 mod bad_peers;
 mod cluster;
@@ -11,6 +12,8 @@ mod configuration;
 mod copies;
 mod delivery;
 mod docs;
+mod filters;
+mod formats;
 mod group_admin;
 mod group_churn;
 mod group_faults;
@@ -34,6 +37,7 @@ mod old_formats;
 mod outages;
 mod positions;
 mod produce_faults;
+mod ranges;
 mod reading_faults;
 mod reassignment;
 mod reference;
@@ -53,4 +57,5 @@ mod topics;
 mod transaction_faults;
 mod transactions;
 mod visible_text;
+mod whatever_bytes_come;
 mod where_to_begin;

@@ -403,3 +403,34 @@ fn tables_have_no_colors() {
     let piped = kpipe(&["-b", &kafka.bootstrap, "topics", "describe", &topic], b"").stdout;
     assert!(!piped.contains('\u{1b}'));
 }
+
+/// A partition without a leader costs the exporter that partition alone, and few lines.
+#[test]
+fn a_lost_partition_hides_no_group_from_the_exporter() {
+    let kafka = Cluster::start_local(1);
+    let (topic, port) = (kafka.topic("lost", 2), free_port());
+    let groups = ["lost-a", "lost-b"];
+    for group in groups {
+        kafka.kpipe(&["consume", &topic, "-g", group, "-e"], b"");
+    }
+    kafka.kpipe(&["produce", &topic, "-p", "0"], b"1\n2\n3\n");
+    assert!(kafka.local().remove_leader(&topic, 1));
+    let port_text = port.to_string();
+    let args = ["-b", &kafka.bootstrap, "groups", "lag", "--all", "--metrics", &port_text, "--watch", "100ms"];
+    let exporter = Running::kpipe(&args);
+    let text = || get(port, "/metrics").map(|(_, text)| text).unwrap_or_default();
+    let lag = |group: &str| value(&text(), "kpipe_group_lag_records", &format!("group=\"{group}\""));
+    wait_until("both groups", || groups.iter().all(|group| lag(group) == 3.0));
+    let errors = || value(&text(), "kpipe_group_lag_errors_total", "LEADER_NOT_AVAILABLE");
+    wait_until("many rounds", || errors() >= 2.0);
+    assert!(get(port, "/readyz").unwrap().0.contains("200"));
+    assert!(kafka.local().move_leader(&topic, 1, 1));
+    let before = errors();
+    kafka.kpipe(&["produce", &topic, "-p", "1"], b"4\n");
+    wait_until("the partition", || lag("lost-a") == 4.0);
+    assert!(errors() <= before + 1.0);
+    exporter.signal(libc::SIGTERM);
+    let done = exporter.ended();
+    assert_eq!(done.code, 0);
+    assert!((1..=4).contains(&done.stderr.lines().count()), "{}", done.stderr);
+}

@@ -38,8 +38,9 @@ fn group_and_client_names_are_escaped_in_tables_json_messages_and_logs() {
 fn a_prompt_shows_what_it_asks_about() {
     require!(Script);
     let kafka = Cluster::start_local(1);
-    let line = format!("kpipe -b {} groups delete $'a\\e[2J'", kafka.bootstrap);
-    let asked = shell(&format!("echo n | script -qec \"{}\" /dev/null", line.replace('$', "\\$")));
+    // The name goes through the environment, because `script` runs the line in whatever $SHELL names.
+    let line = format!("kpipe -b {} groups delete \\\"\\$NAME\\\"", kafka.bootstrap);
+    let asked = shell(&format!("export NAME=$(printf 'a\\033[2J'); echo n | script -qec \"{line}\" /dev/null"));
     assert!(asked.stdout.contains("Delete group a\\x1b[2J"), "{:?}", asked.stdout);
     assert!(!asked.stdout.contains('\u{1b}'), "{:?}", asked.stdout);
     assert!(asked.stdout.contains("canceled; nothing was changed"), "{}", asked.stdout);

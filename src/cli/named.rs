@@ -1,5 +1,6 @@
 //! Values of the engine's enums on the command line: one clap parser for all, with the help texts that belong to it.
 
+use crate::codec::Encoding;
 use crate::engine::Named;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -16,4 +17,13 @@ pub(super) fn named_with<T: Named>(help: fn(T) -> &'static str) -> impl TypedVal
 fn parser<T: Named>(possible: impl Fn(T) -> PossibleValue) -> impl TypedValueParser<Value = T> {
     let possible: Vec<PossibleValue> = T::ALL.iter().map(|value| possible(*value)).collect();
     PossibleValuesParser::new(possible).try_map(|name| T::named(&name).ok_or("not one of the possible values"))
+}
+
+/// Takes the names of the encodings. The little-endian numbers are not listed, so that the list stays readable.
+pub(super) fn encoding() -> impl TypedValueParser<Value = Encoding> {
+    let possible = |encoding: Encoding| {
+        let value = PossibleValue::new(encoding.name()).help(encoding.described());
+        value.hide(encoding.name().ends_with("-le"))
+    };
+    PossibleValuesParser::new(Encoding::all().map(possible)).try_map(|name| Encoding::named(&name))
 }

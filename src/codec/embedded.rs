@@ -1,7 +1,7 @@
 //! JSON that stands in the object as it is.
 
 use super::text::unsafe_at;
-use super::{Codec, Text, open_name};
+use super::{Base64, Codec, Text, open_name, write_string};
 use crate::error::Result;
 use serde_json::value::RawValue;
 
@@ -11,25 +11,12 @@ pub struct Embedded;
 
 impl Codec for Embedded {
     fn encode(&self, out: &mut Vec<u8>, field: &str, bytes: &[u8]) -> Result<()> {
-        if serde_json::from_slice::<&RawValue>(bytes).is_err() {
+        if !is_json(bytes) {
             return Text.encode(out, field, bytes);
         }
         open_name(out, field);
         out.extend_from_slice(b"\":");
-        let mut rest = 0;
-        for (index, byte) in bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\n' | b'\r' | 0x7f..)) {
-            let (replacement, len): (&[u8], usize) = match (byte, unsafe_at(bytes, index)) {
-                // Line breaks in valid JSON only stand between its parts; one object stays on one line.
-                (b'\n' | b'\r', _) => (b" ", 1),
-                // Such characters only stand in strings, where an escape means the same.
-                (_, Some((escape, len))) => (&{ escape }, len),
-                _ => continue,
-            };
-            out.extend_from_slice(&bytes[rest..index]);
-            out.extend_from_slice(replacement);
-            rest = index + len;
-        }
-        out.extend_from_slice(&bytes[rest..]);
+        write_on_one_line(out, bytes);
         Ok(())
     }
 
@@ -37,4 +24,53 @@ impl Codec for Embedded {
         out.extend_from_slice(json.as_bytes());
         Ok(())
     }
+}
+
+impl Embedded {
+    /// Appends `bytes` as a JSON value: as they stand if they are one, else as a string, in base64 if they are not UTF-8.
+    pub fn write_text(self, out: &mut Vec<u8>, bytes: &[u8]) {
+        if is_json(bytes) {
+            return write_on_one_line(out, bytes);
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => write_string(out, text),
+            Err(_) => {
+                out.push(b'"');
+                Base64.write_text(out, bytes);
+                out.push(b'"');
+            }
+        }
+    }
+
+    /// Appends `text`, which has to be JSON.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn parse_text(self, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
+        serde_json::from_str::<&RawValue>(text).map_err(|e| format!("expected JSON: {e}"))?;
+        out.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(bytes).is_ok()
+}
+
+/// Appends valid JSON, without what ends a line or moves a cursor.
+fn write_on_one_line(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut rest = 0;
+    for (index, byte) in bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\n' | b'\r' | 0x7f..)) {
+        let (replacement, len): (&[u8], usize) = match (byte, unsafe_at(bytes, index)) {
+            // Line breaks in valid JSON only stand between its parts; one object stays on one line.
+            (b'\n' | b'\r', _) => (b" ", 1),
+            // Such characters only stand in strings, where an escape means the same.
+            (_, Some((escape, len))) => (&{ escape }, len),
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[rest..index]);
+        out.extend_from_slice(replacement);
+        rest = index + len;
+    }
+    out.extend_from_slice(&bytes[rest..]);
 }

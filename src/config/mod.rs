@@ -9,6 +9,7 @@ mod lines;
 mod profiles;
 mod properties;
 mod property;
+mod range;
 mod readers;
 mod references;
 mod security;
@@ -21,9 +22,10 @@ mod values;
 pub use crate::timespec::parse_duration;
 pub use jaas::jaas_options;
 pub use properties::{Properties, Sources, Value};
+pub use range::{Range, parse_end, parse_range};
 pub(crate) use readers::without_core_dumps;
 pub use values::{
-    SERVER_ASSIGNORS, parse_acks, parse_assignor, parse_compression, parse_size, parse_start, with_level,
+    SERVER_ASSIGNORS, TerminalOutput, parse_acks, parse_assignor, parse_compression, parse_size, with_level,
 };
 
 use crate::engine::{EngineChoice, Observer, Options};

@@ -100,6 +100,23 @@ pub fn parse_start(text: &str) -> Result<Start, String> {
     text.parse::<i64>().map(Start::At).map_err(|_| format!("{expected}{hint}"))
 }
 
+/// How `consume` shows records on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TerminalOutput {
+    /// As it writes them into a pipe.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+pub(super) fn parse_terminal_output(text: &str) -> Result<TerminalOutput, String> {
+    match text {
+        "json" => Ok(TerminalOutput::Json),
+        "pretty" => Ok(TerminalOutput::Pretty),
+        _ => Err("expected json or pretty".to_owned()),
+    }
+}
+
 pub(super) fn parse_isolation(text: &str) -> Result<Isolation, String> {
     match text {
         "read_committed" => Ok(Isolation::Committed),

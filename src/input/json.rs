@@ -1,13 +1,13 @@
 //! JSON lines → records: the objects that `consume` writes, read back exactly.
 
 use super::{BadLine, Read};
-use crate::codec::{Base64, Codec, Text};
+use crate::codec::{Codec, Encoding};
 use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// Every field of the object.
+/// The fields of the object that people are told of.
 const FIELDS: &[&str] = &[
     "topic",
     "partition",
@@ -16,8 +16,10 @@ const FIELDS: &[&str] = &[
     "timestamp_type",
     "key",
     "key_base64",
+    "key_hex",
     "value",
     "value_base64",
+    "value_hex",
     "headers",
 ];
 
@@ -32,6 +34,10 @@ pub struct JsonOptions {
     pub default_key: Option<Vec<u8>>,
     /// The timestamp of records that name none.
     pub default_timestamp: Option<Timestamp>,
+    /// What stands in `key`.
+    pub key_as: Encoding,
+    /// What stands in `value`.
+    pub value_as: Encoding,
 }
 
 /// Reads lines that hold one object each.
@@ -61,6 +67,11 @@ struct Bytes {
 }
 
 impl Bytes {
+    fn clear(&mut self) {
+        (self.given, self.null) = (false, false);
+        self.bytes.clear();
+    }
+
     fn get(&self) -> Option<&[u8]> {
         (self.given && !self.null).then_some(&self.bytes[..])
     }
@@ -86,18 +97,12 @@ impl JsonReader {
         fields.topic = None;
         fields.partition = None;
         fields.timestamp = None;
-        for bytes in [&mut fields.key, &mut fields.value] {
-            (bytes.given, bytes.null) = (false, false);
-            bytes.bytes.clear();
-        }
+        fields.key.clear();
+        fields.value.clear();
         fields.headers.clear();
         let mut parser = serde_json::Deserializer::from_slice(line);
-        let seed = Object { fields, ignore_unknown: options.ignore_unknown };
-        seed.deserialize(&mut parser).and_then(|()| parser.end()).map_err(|e| {
-            let text = e.to_string();
-            let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
-            BadLine { byte: (e.column() > 0).then_some(e.column()), what }
-        })?;
+        let seed = Object { fields, options };
+        seed.deserialize(&mut parser).and_then(|()| parser.end()).map_err(BadLine::from)?;
         fields.headers.extend(options.extra_headers.as_headers());
         let record = RecordRef {
             offset: 0,
@@ -112,7 +117,7 @@ impl JsonReader {
 
 struct Object<'a> {
     fields: &'a mut Fields,
-    ignore_unknown: bool,
+    options: &'a JsonOptions,
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
@@ -131,7 +136,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let fields = self.fields;
+        let Self { fields, options } = self;
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match &*name {
                 "topic" => fields.topic = map.next_value()?,
@@ -139,31 +144,43 @@ impl<'de> Visitor<'de> for Object<'_> {
                 "timestamp" => fields.timestamp = map.next_value()?,
                 "offset" => drop(map.next_value::<i64>()?),
                 "timestamp_type" => drop(map.next_value::<&str>()?),
-                "key" => coded(&mut map, &mut fields.key, "key", &Text)?,
-                "key_base64" => coded(&mut map, &mut fields.key, "key_base64", &Base64)?,
-                "value" => coded(&mut map, &mut fields.value, "value", &Text)?,
-                "value_base64" => coded(&mut map, &mut fields.value, "value_base64", &Base64)?,
                 "headers" => map.next_value_seed(HeaderList(&mut fields.headers))?,
-                _ if self.ignore_unknown => drop(map.next_value::<IgnoredAny>()?),
-                unknown => {
-                    let hint = crate::error::did_you_mean(unknown, FIELDS.iter().copied());
-                    return Err(A::Error::custom(format!(
-                        "unknown field {unknown:?}{hint} (use --ignore-unknown to ignore it)"
-                    )));
-                }
+                name => match field(name, options.key_as, options.value_as) {
+                    Some((Field::Key, encoding)) => coded(&mut map, &mut fields.key, name, encoding)?,
+                    Some((Field::Value, encoding)) => coded(&mut map, &mut fields.value, name, encoding)?,
+                    None if options.ignore_unknown => drop(map.next_value::<IgnoredAny>()?),
+                    None => {
+                        let hint = crate::error::did_you_mean(name, FIELDS.iter().copied());
+                        return Err(A::Error::custom(format!(
+                            "unknown field {name:?}{hint} (use --ignore-unknown to ignore it)"
+                        )));
+                    }
+                },
             }
         }
         Ok(())
     }
 }
 
+/// What a field with bytes holds.
+enum Field {
+    Key,
+    Value,
+}
+
+/// What the field `name` holds, and how its bytes are shown: `value_hex` says it itself.
+fn field(name: &str, key_as: Encoding, value_as: Encoding) -> Option<(Field, Encoding)> {
+    if let Some(suffix) = name.strip_prefix("value") {
+        let encoding = if suffix.is_empty() { Some(value_as) } else { Encoding::of_suffix(suffix) };
+        return Some((Field::Value, encoding?));
+    }
+    let suffix = name.strip_prefix("key")?;
+    let encoding = if suffix.is_empty() { Some(key_as) } else { Encoding::of_suffix(suffix) };
+    Some((Field::Key, encoding?))
+}
+
 /// Reads a key or value by its codec; null is null.
-fn coded<'de, A: MapAccess<'de>>(
-    map: &mut A,
-    into: &mut Bytes,
-    name: &str,
-    codec: &impl Codec,
-) -> Result<(), A::Error> {
+fn coded<'de, A: MapAccess<'de>>(map: &mut A, into: &mut Bytes, name: &str, codec: Encoding) -> Result<(), A::Error> {
     let raw = map.next_value::<&'de RawValue>()?.get();
     take(into, name)?;
     if raw == "null" {
@@ -175,7 +192,7 @@ fn coded<'de, A: MapAccess<'de>>(
 
 fn take<E: serde::de::Error>(into: &mut Bytes, name: &str) -> Result<(), E> {
     if std::mem::replace(&mut into.given, true) {
-        return Err(E::custom(format!("{name} given twice, as text or as base64")));
+        return Err(E::custom(format!("{name} given twice, in several forms")));
     }
     Ok(())
 }
@@ -186,7 +203,7 @@ impl<'de> DeserializeSeed<'de> for HeaderList<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -194,7 +211,22 @@ impl<'de> Visitor<'de> for HeaderList<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of headers like {\"key\":\"trace\",\"value\":\"abc\"}")
+        f.write_str("an array of headers like {\"key\":\"trace\",\"value\":\"abc\"}, or a map like {\"trace\":\"abc\"}")
+    }
+
+    /// Other tools write headers as a map, which cannot hold a name twice.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut value = Bytes::default();
+        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            value.clear();
+            coded(&mut map, &mut value, &name, Encoding::Text)?;
+            self.0.push(name.as_bytes(), value.get());
+        }
+        Ok(())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
@@ -224,12 +256,10 @@ impl<'de> Visitor<'de> for OneHeader<'_> {
         let mut key = Bytes::default();
         let mut value = Bytes::default();
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match &*name {
-                "key" => coded(&mut map, &mut key, "key", &Text)?,
-                "key_base64" => coded(&mut map, &mut key, "key_base64", &Base64)?,
-                "value" => coded(&mut map, &mut value, "value", &Text)?,
-                "value_base64" => coded(&mut map, &mut value, "value_base64", &Base64)?,
-                unknown => return Err(A::Error::custom(format!("unknown field {unknown:?} in a header"))),
+            match field(&name, Encoding::Text, Encoding::Text) {
+                Some((Field::Key, encoding)) => coded(&mut map, &mut key, &name, encoding)?,
+                Some((Field::Value, encoding)) => coded(&mut map, &mut value, &name, encoding)?,
+                None => return Err(A::Error::custom(format!("unknown field {name:?} in a header"))),
             }
         }
         let name = key.get().ok_or_else(|| A::Error::custom("a header without a key"))?;
@@ -273,6 +303,31 @@ mod tests {
         assert!(bad(r#"[1]"#).what.contains("kpipe consume"));
         assert!(bad(r#"{} x"#).what.contains("trailing"));
         assert!(bad(r#"{"headers":[{"value":"x"}]}"#).what.contains("without a key"));
+    }
+
+    #[test]
+    fn every_form_that_consume_writes_is_read() {
+        let mut reader = JsonReader::new(JsonOptions { value_as: Encoding::Hex, ..Default::default() });
+        let mut value = |line: &str| reader.read(line.as_bytes()).unwrap().unwrap().record.value.map(<[u8]>::to_vec);
+        assert_eq!(value(r#"{"value":"ff00"}"#), Some(vec![0xff, 0]));
+        assert_eq!(value(r#"{"value_i16":-2}"#), Some(vec![0xff, 0xfe]));
+        assert_eq!(value(r#"{"value_u32_le":1}"#), Some(vec![1, 0, 0, 0]));
+        assert_eq!(value(r#"{"value_uuid":"00000000-0000-0000-0000-00000000000a"}"#).unwrap()[15], 10);
+        assert_eq!(value(r#"{"value_msgpack":[1]}"#), Some(vec![0x91, 1]));
+        assert_eq!(value(r#"{"value_hex":null}"#), None);
+        assert!(bad(r#"{"value_i8":300}"#).what.contains("value_i8: expected a signed 8-bit integer"));
+        assert!(bad(r#"{"value_i9":300}"#).what.contains("unknown field"));
+    }
+
+    #[test]
+    fn headers_may_be_a_map() {
+        let mut reader = JsonReader::default();
+        let read = reader.read(br#"{"headers":{"a":"1","b":null,"c":{"x":1}}}"#).unwrap().unwrap();
+        let headers: Vec<_> = read.record.headers.iter().map(|header| (header.key, header.value)).collect();
+        let expected: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"1")), (b"b", None), (b"c", Some(br#"{"x":1}"#))];
+        assert_eq!(headers, expected);
+        assert!(reader.read(br#"{"headers":null}"#).unwrap().unwrap().record.headers.is_empty());
+        assert!(bad(r#"{"headers":"a"}"#).what.contains("or a map"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Chunks → lines → records: the plain way in.
 
-use super::BadLine;
+use super::{BadLine, Decoded};
+use crate::codec::Encoding;
 use crate::record::{HeaderBuf, RecordRef, Timestamp};
 use memchr::memmem::Finder;
 use std::ops::ControlFlow;
@@ -111,12 +112,21 @@ pub struct LineReader {
     pub headers: HeaderBuf,
     /// The timestamp of every record.
     pub timestamp: Option<Timestamp>,
+    /// What stands for a key in a line.
+    pub key_as: Encoding,
+    /// What stands for a value in a line.
+    pub value_as: Encoding,
+    /// The bytes that the text of a line stands for.
+    pub decoded: Decoded,
 }
 
 impl LineReader {
     /// The record of `line`.
+    ///
+    /// # Errors
+    /// A key or value is not what it should be.
     #[inline]
-    pub fn read<'a>(&'a self, line: &'a [u8]) -> RecordRef<'a> {
+    pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<RecordRef<'a>, BadLine> {
         let (key, value) = match &self.key_delimiter {
             None => (self.key.as_deref(), line),
             Some(delimiter) => match find(line, delimiter) {
@@ -125,13 +135,9 @@ impl LineReader {
             },
         };
         let keep = |bytes: &&[u8]| !(self.empty_is_null && bytes.is_empty());
-        RecordRef {
-            offset: 0,
-            timestamp: self.timestamp,
-            key: key.filter(keep),
-            value: Some(value).filter(keep),
-            headers: self.headers.as_headers(),
-        }
+        let (key, value) = (key.filter(keep), Some(value).filter(keep));
+        let (key, value) = self.decoded.decode(key, self.key_as, value, self.value_as)?;
+        Ok(RecordRef { offset: 0, timestamp: self.timestamp, key, value, headers: self.headers.as_headers() })
     }
 }
 
@@ -200,14 +206,29 @@ mod tests {
 
     #[test]
     fn keys_are_split_at_the_first_delimiter() {
-        let reader = LineReader { key_delimiter: Some(b":".to_vec()), empty_is_null: true, ..Default::default() };
-        let parts = |line| {
-            let record = reader.read(line);
-            (record.key, record.value)
+        let mut reader = LineReader { key_delimiter: Some(b":".to_vec()), empty_is_null: true, ..Default::default() };
+        let mut parts = |line| {
+            let record = reader.read(line).unwrap();
+            (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec))
         };
-        assert_eq!(parts(b"k:v:w"), (Some(&b"k"[..]), Some(&b"v:w"[..])));
-        assert_eq!(parts(b"none"), (None, Some(&b"none"[..])));
-        assert_eq!(parts(b"k:"), (Some(&b"k"[..]), None));
-        assert_eq!(parts(b":v"), (None, Some(&b"v"[..])));
+        let bytes = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(parts(b"k:v:w"), (bytes("k"), bytes("v:w")));
+        assert_eq!(parts(b"none"), (None, bytes("none")));
+        assert_eq!(parts(b"k:"), (bytes("k"), None));
+        assert_eq!(parts(b":v"), (None, bytes("v")));
+    }
+
+    #[test]
+    fn text_stands_for_the_bytes_it_encodes() {
+        let mut reader = LineReader {
+            key_delimiter: Some(b":".to_vec()),
+            key_as: Encoding::Hex,
+            value_as: Encoding::named("i16").unwrap(),
+            ..Default::default()
+        };
+        let record = reader.read(b"00ff:-2").unwrap();
+        assert_eq!((record.key, record.value), (Some(&[0, 0xff][..]), Some(&[0xff, 0xfe][..])));
+        assert_eq!(reader.read(b"00ff:x").unwrap_err().what, "the value: expected a signed 16-bit integer");
+        assert_eq!(reader.read(b"0:1").unwrap_err().what, "the key: expected an even number of hexadecimal digits");
     }
 }

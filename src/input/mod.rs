@@ -2,10 +2,12 @@
 //!
 //! Knows only `record` and `error`.
 
+mod decoded;
 mod json;
 mod lines;
 mod source;
 
+pub use decoded::Decoded;
 pub use json::{JsonOptions, JsonReader};
 pub use lines::{LineReader, Splitter};
 pub use source::{Inbox, Message, Source, open, size};
@@ -33,6 +35,15 @@ pub struct BadLine {
     pub what: String,
 }
 
+impl From<serde_json::Error> for BadLine {
+    fn from(error: serde_json::Error) -> Self {
+        // serde_json writes the place behind the reason, and has no way to write the reason alone.
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        Self { byte: (error.column() > 0).then_some(error.column()), what }
+    }
+}
+
 /// Reads a line as a record.
 #[derive(Debug)]
 pub enum Reader {
@@ -50,7 +61,7 @@ impl Reader {
     #[inline]
     pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<Option<Read<'a>>, BadLine> {
         match self {
-            Self::Lines(lines) => Ok(Some(Read { topic: None, partition: None, record: lines.read(line) })),
+            Self::Lines(lines) => Ok(Some(Read { topic: None, partition: None, record: lines.read(line)? })),
             Self::Json(json) => json.read(line),
         }
     }

@@ -5,6 +5,9 @@ use crate::record::{Batch, RecordRef};
 
 /// Renders records. Each implementation is a type of its own, so that the path of a record has no dispatch.
 pub trait Format {
+    /// Appends what stands before the first record.
+    fn head(&mut self, _: &mut Vec<u8>) {}
+
     /// Prepares for the records of `batch`.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// A `write` this large costs nothing against its copying.
 const FLUSH_AT: usize = 256 << 10;
+/// So many marks are settled by writing what there is, which may be nothing.
+const MAX_MARKS: usize = 1 << 20;
 
 /// An index into the writer's list of the partitions whose records it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +127,15 @@ impl Writer {
     #[inline]
     pub fn mark(&mut self, partition: PartitionIndex, position: Position) -> Result<bool> {
         let end = self.taken + self.buffer.len() as u64;
-        self.marks.push_back(Mark { end, partition, position });
+        match self.marks.back_mut() {
+            // Nothing was written in between: a filter, or no output at all.
+            Some(last) if last.end == end && last.partition == partition => last.position = position,
+            _ => self.marks.push_back(Mark { end, partition, position }),
+        }
+        if self.marks.len() >= MAX_MARKS {
+            self.flush()?;
+            return Ok(true);
+        }
         self.flush_if_large()
     }
 
@@ -253,6 +263,22 @@ mod tests {
             3,
             "the reader took three records and a half"
         );
+    }
+
+    /// `--output none`, and a filter that nothing matches.
+    #[test]
+    fn positions_without_output_take_no_memory() {
+        let mut writer = Writer::new(tempfile::tempfile().unwrap());
+        let [zero, one] = [0, 1].map(|partition| writer.index(&"t".into(), partition));
+        for offset in 0..1_000 {
+            writer.mark(zero, Position { offset, leader_epoch: None }).unwrap();
+        }
+        assert_eq!(writer.marks.len(), 1);
+        for offset in 0..MAX_MARKS as i64 {
+            writer.mark(if offset % 2 == 0 { one } else { zero }, Position { offset, leader_epoch: None }).unwrap();
+        }
+        assert!(writer.marks.len() < MAX_MARKS);
+        assert_eq!(writer.written().into_values().map(|position| position.offset).max(), Some(MAX_MARKS as i64 - 1));
     }
 
     #[test]

@@ -1,23 +1,26 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
+mod filters;
+mod format;
 mod group;
+mod jq;
+mod range;
 mod run;
 
 use super::Context;
-use super::produce::{Bytes, parse_delimiter};
-use crate::codec::Encoding;
 use crate::config::declarations::*;
-use crate::config::{parse_duration, parse_start};
-use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
-use crate::error::{EXIT_OK, Error, Result};
+use crate::config::parse_duration;
+use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
-use crate::output::{Discard, Format, JsonFormat, ValueFormat, Writer};
+use crate::output::{Format, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
-use run::ConsumeRun;
+use format::{Chosen, FormatArgs};
+use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Consume records as JSON or values
 ///
@@ -28,29 +31,23 @@ use std::time::{Duration, Instant};
     kpipe consume demo -o beginning -e\n  \
     kpipe consume orders -o -10 -e | jq .value\n  \
     kpipe consume orders -o @-15m --output value\n  \
+    kpipe consume orders -o beginning -e -f '%k\\t%s{.total}\\n'\n  \
     kpipe consume jobs -g workers --commit each --output value")]
 pub(super) struct Consume {
     /// Topics to consume
     #[arg(required_unless_present = "regex")]
     topics: Vec<String>,
     /// Consume all topics whose full name matches, including topics created later
-    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
-    regex: Option<regex_lite::Regex>,
-    /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME
-    /// [default: end; with -g stored, else beginning]
-    ///
-    /// TIME is RFC 3339 (2026-01-31T12:00:00Z), milliseconds since 1970, or relative to now (-15m).
-    #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_start)]
-    offset: Option<Start>,
+    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = Pattern::parse)]
+    regex: Option<Pattern>,
+    #[command(flatten)]
+    range: range::RangeArgs,
     /// Consume only these partitions
     #[arg(short, long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(PartitionId).range(0..))]
     partitions: Option<Vec<PartitionId>>,
     /// Exit after COUNT records
     #[arg(short, long)]
     count: Option<u64>,
-    /// Exit after reaching the end offsets seen at startup
-    #[arg(short, long)]
-    exit_at_end: bool,
     /// When to commit offsets [default: batch with -g]
     #[arg(long, value_enum)]
     commit: Option<Commit>,
@@ -60,21 +57,13 @@ pub(super) struct Consume {
     /// Read from the nearest replica, by the brokers' broker.rack
     #[arg(long)]
     rack: Option<String>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-    /// Encoding of values in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    value_as: Encoding,
-    /// Encoding of keys in JSON
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    key_as: Encoding,
-    /// Output record delimiter; accepts \n \t \r \0 \xHH
-    #[arg(short = 'D', long, value_name = "DELIM", value_parser = parse_delimiter, default_value = "\\n")]
-    delimiter: Bytes,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
+    #[command(flatten)]
+    filters: filters::FilterArgs,
     #[command(flatten)]
     group: group::Group,
     #[command(flatten)]
@@ -88,17 +77,6 @@ enum Commit {
     /// Every --commit-interval and on exit
     Batch,
     /// Never
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Output {
-    /// One JSON object per record
-    #[default]
-    Json,
-    /// The value only
-    Value,
-    /// Nothing
     None,
 }
 
@@ -120,9 +98,13 @@ impl From<IsolationArg> for Isolation {
     }
 }
 
-/// Reads `--regex`: as a whole name.
-fn parse_pattern(text: &str) -> Result<regex_lite::Regex, String> {
-    regex_lite::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
+/// How a run ended.
+struct Ended {
+    read: Result<()>,
+    /// How the last commit did.
+    finished: Result<()>,
+    /// Whether --jq failed for a record.
+    has_failures: bool,
 }
 
 impl Consume {
@@ -134,7 +116,8 @@ impl Consume {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let mut config = self.consumer_config(context)?;
+        let bounds = self.range.bounds()?;
+        let mut config = self.consumer_config(context, &bounds)?;
         let commit = match (self.commit, &config.group) {
             (None | Some(Commit::None), None) => Commit::None,
             (Some(_), None) => return Err(Error::Usage("--commit requires a group (-g)".to_owned()).into()),
@@ -145,6 +128,11 @@ impl Consume {
         }
         let properties = &context.properties;
         let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
+        let (filter, jq) = (self.filters.filter()?, self.jq(context)?);
+        let format = match &jq {
+            Some(_) => Chosen::Json(self.format.json()),
+            None => self.format.choose(properties)?,
+        };
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -154,19 +142,29 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;
-        let (value, delimiter) = (self.value_as, &self.delimiter.0);
-        let (read, finished) = match self.output {
-            Output::Json => {
-                self.consume(context, consumer, commit, interval, JsonFormat::new(self.key_as, value, delimiter))?
-            }
-            Output::Value => self.consume(context, consumer, commit, interval, ValueFormat::new(delimiter))?,
-            Output::None => self.consume(context, consumer, commit, interval, Discard)?,
+        let options = RunOptions {
+            count: self.count.unwrap_or(u64::MAX),
+            commit,
+            interval,
+            idle_timeout: bounds.idle_timeout,
+            filter,
+            jq,
+        };
+        let ended = match format {
+            Chosen::Json(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Value(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Template(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Csv(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Length(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Files(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Pretty(format) => self.consume(context, consumer, options, format)?,
+            Chosen::None(format) => self.consume(context, consumer, options, format)?,
         };
         drop(reporter);
-        match (read, finished) {
+        match (ended.read, ended.finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
             (Err(Error::ReaderGone), Ok(()) | Err(Error::ReaderGone)) | (Ok(()), Ok(()) | Err(Error::ReaderGone)) => {
-                Ok(EXIT_OK)
+                Ok(if ended.has_failures { EXIT_FAILED } else { EXIT_OK })
             }
             (Err(Error::ReaderGone) | Ok(()), Err(error)) => Err(error.into()),
             (Err(error), Ok(())) => Err(error.into()),
@@ -176,33 +174,20 @@ impl Consume {
         }
     }
 
-    /// Consumes to the end asked for. Returns how reading ended, and how the last commit did.
+    /// Consumes to the end asked for.
     fn consume(
         &self,
         context: &Context,
         consumer: Box<dyn Consumer>,
-        commit: Commit,
-        interval: Duration,
+        options: RunOptions,
         format: impl Format,
-    ) -> Result<(Result<()>, Result<()>)> {
-        let mut run = ConsumeRun {
-            consumer,
-            writer: Writer::stdout_for(&format)?,
-            format,
-            left: self.count.unwrap_or(u64::MAX),
-            commit,
-            interval,
-            commit_at: Instant::now() + interval,
-            committed: Offsets::new(),
-            rest: None,
-            metrics: context.metrics.clone(),
-            counted: 0,
-        };
+    ) -> Result<Ended> {
+        let mut run = ConsumeRun::new(consumer, Writer::stdout_for(&format)?, format, options, context.metrics.clone());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
         context.metrics.ready(false);
-        Ok((read, finished))
+        Ok(Ended { read, finished, has_failures: run.report(context) })
     }
 
     /// Refuses what the `kafka` crate cannot do.
@@ -227,14 +212,15 @@ impl Consume {
         Ok(())
     }
 
-    fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
+    fn consumer_config(&self, context: &Context, bounds: &range::Bounds) -> Result<ConsumerConfig> {
         let properties = &context.properties;
         let group = self.group.config(properties, self.partitions.is_some())?;
-        let asked = properties.resolve(self.offset, &AUTO_OFFSET_RESET)?;
+        let asked = properties.resolve(bounds.start, &AUTO_OFFSET_RESET)?;
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
                 return Err(Error::Usage("-o stored requires a group (-g)".to_owned()));
             }
+            (None, None) if bounds.end.is_some() => (Start::Beginning, Start::End),
             (None, asked) => (asked.unwrap_or(Start::End), Start::End),
             // With a group, -o says where to begin in partitions that it has not read yet.
             (Some(_), Some(Start::Stored) | None) => (Start::Stored, Start::Beginning),
@@ -261,7 +247,8 @@ impl Consume {
             }),
             start,
             fallback,
-            stop_at_end: self.exit_at_end,
+            end: bounds.end,
+            stop_at_end: bounds.stop_at_end,
             group,
             isolation,
             fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),

@@ -1,38 +1,94 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what is revoked is released.
 
 use super::Commit;
+use super::jq::{JqStage, Outcome};
+use crate::cli::Context;
+use crate::cli::report::say;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
-use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
+use crate::record::{Batch, LeaderEpoch, Offset, Position, RecordRef, TopicPartition};
+use crate::text::counted;
 use std::time::{Duration, Instant};
 
 /// How often to look whether anyone still reads stdout while there is nothing to write.
 const READER_CHECK: Duration = Duration::from_secs(1);
 
-pub(super) struct ConsumeRun<F> {
-    pub(super) consumer: Box<dyn Consumer>,
-    pub(super) writer: Writer,
-    pub(super) format: F,
-    /// Records still to be written.
-    pub(super) left: u64,
+/// What a run is asked for besides its format.
+pub(super) struct RunOptions {
+    /// How many records to write.
+    pub(super) count: u64,
     pub(super) commit: Commit,
     /// With [`Commit::Batch`], what was written is committed at least this often.
     pub(super) interval: Duration,
-    pub(super) commit_at: Instant,
-    pub(super) committed: Offsets,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) filter: Option<Filter>,
+    pub(super) jq: Option<JqStage>,
+}
+
+pub(super) struct ConsumeRun<F> {
+    consumer: Box<dyn Consumer>,
+    writer: Writer,
+    format: F,
+    /// Records still to be written.
+    left: u64,
+    commit: Commit,
+    interval: Duration,
+    commit_at: Instant,
+    committed: Offsets,
     /// What is left of a batch whose writing stopped for an event about partitions.
-    pub(super) rest: Option<Batch>,
-    pub(super) metrics: Metrics,
+    rest: Option<Batch>,
+    idle: Option<Idle>,
+    filter: Option<Filter>,
+    jq: Option<JqStage>,
+    /// Whether a signal has ended a program of `--jq`.
+    is_interrupted: bool,
+    metrics: Metrics,
     /// Bytes of output that were counted.
-    pub(super) counted: u64,
+    counted: u64,
+}
+
+/// Ends reading when no record has arrived for a while.
+struct Idle {
+    timeout: Duration,
+    ends_at: Instant,
 }
 
 impl<F: Format> ConsumeRun<F> {
+    pub(super) fn new(
+        consumer: Box<dyn Consumer>,
+        writer: Writer,
+        format: F,
+        options: RunOptions,
+        metrics: Metrics,
+    ) -> Self {
+        let now = Instant::now();
+        let mut run = Self {
+            consumer,
+            writer,
+            format,
+            left: options.count,
+            commit: options.commit,
+            interval: options.interval,
+            commit_at: now + options.interval,
+            committed: Offsets::new(),
+            rest: None,
+            idle: options.idle_timeout.map(|timeout| Idle { timeout, ends_at: now + timeout }),
+            filter: options.filter,
+            jq: options.jq,
+            is_interrupted: false,
+            metrics,
+            counted: 0,
+        };
+        run.format.head(run.writer.buffer());
+        run
+    }
+
     /// Reads to the end asked for, or a signal.
     pub(super) fn read(&mut self) -> Result<()> {
-        while self.left > 0 {
+        while self.left > 0 && !self.is_interrupted {
             let now = Instant::now();
             let deadline = match self.commit {
                 // What waits in the buffer is written as soon as there is nothing more to add.
@@ -41,15 +97,26 @@ impl<F: Format> ConsumeRun<F> {
                 _ => now + READER_CHECK,
             };
             let deadline = deadline.min(now + READER_CHECK);
+            let deadline = self.idle.as_ref().map_or(deadline, |idle| deadline.min(idle.ends_at));
             if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
             } else {
                 match self.consumer.next(deadline)? {
-                    Event::Batch(batch) => self.write(batch)?,
+                    Event::Batch(batch) => {
+                        let has_records = batch.count > 0;
+                        self.write(batch)?;
+                        // From when they are written: a stalled output is not silence.
+                        if let Some(idle) = self.idle.as_mut().filter(|_| has_records) {
+                            idle.ends_at = Instant::now() + idle.timeout;
+                        }
+                    }
                     Event::End | Event::Stopped => return Ok(()),
                     Event::Timeout => {
                         self.writer.flush()?;
                         self.count_output();
+                        if self.idle.as_ref().is_some_and(|idle| Instant::now() >= idle.ends_at) {
+                            return Ok(());
+                        }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),
                     Event::Revoking(places) => self.on_revoked(&places)?,
@@ -73,15 +140,26 @@ impl<F: Format> ConsumeRun<F> {
         let mut stopped = None;
         let left = self.left;
         let mut records = batch.records();
-        while let Some(record) = records.next() {
+        loop {
+            let next = match &mut self.filter {
+                None => records.next(),
+                Some(filter) => filter.next(batch.partition, &mut records),
+            };
+            let Some(record) = next else { break };
             let record = record.map_err(|malformed| Error::Corrupt {
                 partition: TopicPartition::new(batch.topic.clone(), batch.partition),
                 offset: malformed.base_offset,
                 why: malformed.to_string(),
             })?;
-            let buffer = self.writer.buffer();
-            let start = buffer.len();
-            self.format.write(buffer, &record).inspect_err(|_| buffer.truncate(start))?;
+            match self.write_record(&batch, &record)? {
+                Outcome::Written => {}
+                Outcome::Nothing => continue,
+                Outcome::Interrupted => {
+                    self.is_interrupted = true;
+                    self.count(&batch, left, record.offset);
+                    return Ok(());
+                }
+            }
             let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;
@@ -110,7 +188,18 @@ impl<F: Format> ConsumeRun<F> {
         self.writer.mark(at, Position { offset: batch.next_offset, leader_epoch }).map(drop)
     }
 
-    /// Counts what became of a batch when there were `left` records to come before it.
+    #[inline]
+    fn write_record(&mut self, batch: &Batch, record: &RecordRef<'_>) -> Result<Outcome> {
+        if let Some(jq) = &mut self.jq {
+            return jq.write(&mut self.writer, &mut self.format, batch, record);
+        }
+        let buffer = self.writer.buffer();
+        let start = buffer.len();
+        self.format.write(buffer, record).inspect_err(|_| buffer.truncate(start))?;
+        Ok(Outcome::Written)
+    }
+
+    /// Counts what was written of a batch when there were `left` records to come before it.
     fn count(&mut self, batch: &Batch, left: u64, position: Offset) {
         let of = TopicPartition::new(batch.topic.clone(), batch.partition);
         self.metrics.consumed(&of, left - self.left, position);
@@ -195,6 +284,17 @@ impl<F: Format> ConsumeRun<F> {
         self.writer.forget(places);
         self.committed.retain(|key, _| !places.contains(key));
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
+    }
+
+    /// Prints what filters did; returns whether a program failed for a record.
+    pub(super) fn report(&self, context: &Context) -> bool {
+        let (filter, jq) = (self.filter.as_ref(), self.jq.as_ref());
+        let read = filter.map(Filter::read).or(jq.map(JqStage::read));
+        let matched = jq.map(JqStage::matched).or(filter.map(Filter::matched));
+        if let (Some(read), Some(matched)) = (read, matched) {
+            say(context, &format!("read {}, {matched} matched", counted(read, "record")));
+        }
+        jq.is_some_and(JqStage::report_failures)
     }
 
     fn commit_written(&mut self, mode: CommitMode) -> Result<()> {

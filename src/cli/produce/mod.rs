@@ -9,7 +9,8 @@ mod run;
 mod transaction;
 
 use super::Context;
-use super::named::named_with;
+use super::named::{encoding, named_with};
+use crate::codec::Encoding;
 use crate::config::declarations::*;
 use crate::config::{parse_acks, parse_compression, parse_duration, parse_size, with_level};
 use crate::engine::{
@@ -20,6 +21,7 @@ use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter
 use crate::metrics::{Observe, Reporter};
 use crate::output::{DeadLetters, Writer};
 use crate::record::{HeaderBuf, PartitionId, Timestamp};
+use crate::text::escape;
 use clap::{Args, ValueEnum};
 use delivery::{Delivery, Skip};
 use ledger::Ledger;
@@ -58,6 +60,12 @@ pub(super) struct Produce {
     /// Add a header to every record; NAME alone gives it a null value
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
+    /// What values are in the input; add -le to a number that is little-endian
+    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
+    value_as: Encoding,
+    /// What keys are in the input
+    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
+    key_as: Encoding,
     /// Partition to produce to
     #[arg(short, long, value_parser = clap::value_parser!(PartitionId).range(0..))]
     partition: Option<PartitionId>,
@@ -165,30 +173,21 @@ pub(super) struct Bytes(pub(super) Vec<u8>);
 
 /// Reads a delimiter with its escapes.
 pub(super) fn parse_delimiter(text: &str) -> Result<Bytes, String> {
-    let mut out = Vec::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            continue;
-        }
-        out.push(match chars.next() {
-            Some('n') => b'\n',
-            Some('t') => b'\t',
-            Some('r') => b'\r',
-            Some('0') => 0,
-            Some('\\') => b'\\',
-            Some('x') => {
-                let digits: String = chars.by_ref().take(2).collect();
-                u8::from_str_radix(&digits, 16)
-                    .ok()
-                    .filter(|_| digits.len() == 2)
-                    .ok_or("\\x takes two hexadecimal digits")?
-            }
-            _ => return Err("supported escapes are \\n \\t \\r \\0 \\\\ \\xHH".to_owned()),
-        });
+    let delimiter = parse_bytes(text)?;
+    if delimiter.0.is_empty() { Err("the delimiter must not be empty".to_owned()) } else { Ok(delimiter) }
+}
+
+/// Reads bytes with their escapes.
+pub(super) fn parse_bytes(text: &str) -> Result<Bytes, String> {
+    let (mut out, mut rest) = (Vec::new(), text);
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        let (byte, len) = escape(escaped)?;
+        out.extend_from_slice(plain.as_bytes());
+        out.push(byte);
+        rest = &escaped[len..];
     }
-    if out.is_empty() { Err("the delimiter must not be empty".to_owned()) } else { Ok(Bytes(out)) }
+    out.extend_from_slice(rest.as_bytes());
+    Ok(Bytes(out))
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
@@ -390,6 +389,8 @@ impl Produce {
                 extra_headers: headers,
                 default_key: key,
                 default_timestamp: self.timestamp,
+                key_as: self.key_as,
+                value_as: self.value_as,
             }))));
         }
         Ok(Reader::Lines(LineReader {
@@ -398,6 +399,9 @@ impl Produce {
             empty_is_null: self.empty_is_null,
             headers,
             timestamp: self.timestamp,
+            key_as: self.key_as,
+            value_as: self.value_as,
+            ..Default::default()
         }))
     }
 }

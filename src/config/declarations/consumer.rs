@@ -2,7 +2,10 @@
 
 use super::connection::INT;
 use crate::config::property::{Declaration, Millis, Or, Parsed, Property, Size, Text, properties};
-use crate::config::values::{parse_assignor, parse_assignors, parse_group_protocol, parse_isolation, parse_start};
+use crate::config::values::{
+    TerminalOutput, parse_assignor, parse_assignors, parse_group_protocol, parse_isolation, parse_start,
+    parse_terminal_output,
+};
 use crate::engine::{GroupProtocol, Isolation, Start};
 
 /// The largest size of a Java client's int.
@@ -41,6 +44,9 @@ properties! {
     ISOLATION_LEVEL: Or<Parsed<Isolation>> =
         Property::new("isolation.level", Or(Parsed(parse_isolation, "`read_committed` or `read_uncommitted`"), "read_committed"), "Isolation level")
             .flag("--isolation");
+    OUTPUT: Or<Parsed<TerminalOutput>> =
+        Property::new("kpipe.output", Or(Parsed(parse_terminal_output, "`json` or `pretty`"), "json"), "Output format of `consume` on a terminal; a pipe or file gets JSON")
+            .flag("--output");
     MAX_PARTITION_FETCH_BYTES: Or<Size> =
         Property::new("max.partition.fetch.bytes", Or(Size(0..=INT_SIZE), "4M"), "Size of one partition in a response")
             .also(&["fetch.message.max.bytes"]);
