@@ -19,6 +19,7 @@ mod group_members;
 mod group_outages;
 mod groups;
 mod incomplete_listings;
+mod input_formats;
 mod interop;
 mod layers;
 mod links;

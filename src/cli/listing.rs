@@ -1,7 +1,7 @@
 //! How listings look: tables for people, JSON lines for scripts.
 
 pub(super) use super::report::say;
-use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, InputPlace, Result};
 use crate::files;
 use crate::text::{escaped, escaped_json};
 use comfy_table::{CellAlignment, presets};
@@ -87,7 +87,7 @@ fn json_lines<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<
     let parsed = lines.map(|(index, line)| {
         serde_json::from_str(line).map_err(|e| Error::Input {
             source_name: name.to_owned(),
-            line: index as u64 + 1,
+            place: InputPlace::Line(index as u64 + 1),
             byte: Some(e.column()),
             what: e.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
         })

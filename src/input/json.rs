@@ -105,7 +105,7 @@ impl JsonReader {
         seed.deserialize(&mut parser).and_then(|()| parser.end()).map_err(|e| {
             let text = e.to_string();
             let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
-            BadLine { byte: (e.column() > 0).then_some(e.column()), what }
+            BadLine { byte: (e.column() > 0).then_some(e.column()), ..BadLine::new(what) }
         })?;
         fields.headers.extend(options.extra_headers.as_headers());
         let record = RecordRef {
