@@ -23,6 +23,14 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// The same for lines of records on a terminal: their line feeds and tabs stay.
+pub fn escaped_lines(text: &str) -> Cow<'_, str> {
+    replaced(text, |out, c| match c {
+        '\n' | '\t' => out.push(c),
+        c => out.push_str(&escaped(c.encode_utf8(&mut [0; 4]))),
+    })
+}
+
 /// JSON as it is valid already, with the control characters that JSON allows in strings written as escapes.
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
     replaced(json, |out, c| write_escape(out, format_args!("\\u{:04x}", u32::from(c))))
@@ -88,6 +96,11 @@ mod tests {
         for c in (0..=0x9f).filter_map(char::from_u32).chain("\u{2028}\u{2066}\u{2069}\u{200f}\u{61c}".chars()) {
             assert_eq!(escaped(&c.to_string()).chars().count() == 1, (' '..='~').contains(&c), "{c:?}");
         }
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(escaped_lines("a\tb\n\u{1b}[2Jc\r\n"), "a\tb\n\\x1b[2Jc\\r\n");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Durations and points in time, as people write them. A leaf: it calls nothing of kpipe.
 
-use std::time::{Duration, SystemTime};
+use jiff::{Timestamp, ToSpan, Zoned, civil};
+use std::time::Duration;
 
 /// The longest duration that is accepted: 100 years. Adding it to any clock does not overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 
-/// A time in milliseconds after 2001-09-09 has 13 digits, one in seconds until 2286 has 10.
-const LARGEST_SECONDS: i64 = 9_999_999_999;
-const SMALLEST_SECONDS: i64 = 1_000_000_000;
+/// Numbers up to this are seconds, until the year 5138; larger ones are milliseconds, from 1973 on.
+const LARGEST_SECONDS: i64 = 99_999_999_999;
+const EXPECTED_TIME: &str =
+    "expected a time like 2026-01-31T12:00:00Z, 2026-01-31, 09:00, today, 1795418062, 1795418062647 or -15m";
 
 /// Parses a duration: `500ms`, `5s`, `2m`, `1h30m`, `7d`, `1d12h`; a bare number is seconds, a day has 24 hours.
 ///
@@ -33,31 +35,68 @@ fn unbounded(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| malformed())
 }
 
-/// Parses a point in time as milliseconds since 1970: RFC 3339, milliseconds, or a duration before now (`-15m`).
+/// Parses a point in time as milliseconds since 1970: RFC 3339; a date or date and time without an offset, in local time;
+/// seconds or milliseconds since 1970, told apart by their size; a duration before or after now (`-15m`, `+1h`); `now`;
+/// `today`, `yesterday` (their beginning) or `09:00` (of today), in local time.
 ///
 /// # Errors
-/// The text is none of these, or looks like seconds since 1970.
+/// The text is none of these.
 pub fn parse_time(text: &str) -> Result<i64, String> {
+    parse_time_at(text, &Zoned::now())
+}
+
+fn parse_time_at(text: &str, now: &Zoned) -> Result<i64, String> {
+    let now_millis = now.timestamp().as_millisecond();
+    if let Ok(number) = text.parse::<i64>()
+        && !text.starts_with(['-', '+'])
+    {
+        return Ok(if number <= LARGEST_SECONDS { number * 1000 } else { number });
+    }
     if let Some(ago) = text.strip_prefix('-') {
-        let ago = parse_duration(ago)?;
-        let then = SystemTime::now().checked_sub(ago).and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
-        return then.map(|since| since.as_millis() as i64).ok_or_else(|| "before 1970".to_owned());
+        let ago = parse_duration(ago)?.as_millis() as i64; // at most 100 years
+        return if ago <= now_millis { Ok(now_millis - ago) } else { Err("before 1970".to_owned()) };
     }
-    if let Ok(millis) = text.parse::<i64>() {
-        if (SMALLEST_SECONDS..=LARGEST_SECONDS).contains(&millis) {
-            return Err(format!("looks like seconds since 1970, but milliseconds are expected (use @{millis}000)"));
+    if let Some(ahead) = text.strip_prefix('+') {
+        return Ok(now_millis + parse_duration(ahead)?.as_millis() as i64);
+    }
+    let local = match text {
+        "now" => return Ok(now_millis),
+        "today" => now.date().to_datetime(civil::Time::midnight()),
+        "yesterday" => now.date().saturating_sub(1.day()).to_datetime(civil::Time::midnight()),
+        _ => {
+            if let Ok(timestamp) = text.parse::<Timestamp>() {
+                return not_before_1970(timestamp);
+            }
+            match (text.parse::<civil::DateTime>(), is_time_of_day(text).then(|| text.parse::<civil::Time>())) {
+                (Ok(local), _) => local,
+                (_, Some(Ok(time))) => now.date().to_datetime(time),
+                _ => return Err(EXPECTED_TIME.to_owned()),
+            }
         }
-        return Ok(millis);
-    }
-    let timestamp: Result<jiff::Timestamp, _> = text.parse();
-    timestamp
-        .map(|t| t.as_millisecond())
-        .map_err(|_| "expected a time like 2026-01-31T12:00:00Z, 1795418062647 or -15m".to_owned())
+    };
+    let zoned = local.to_zoned(now.time_zone().clone()).map_err(|_| "out of range".to_owned())?;
+    not_before_1970(zoned.timestamp())
+}
+
+/// `09:00`; jiff also reads `0900`, which looks like a number, and whole dates.
+fn is_time_of_day(text: &str) -> bool {
+    text.as_bytes().get(2) == Some(&b':')
+}
+
+fn not_before_1970(timestamp: Timestamp) -> Result<i64, String> {
+    let millis = timestamp.as_millisecond();
+    if millis >= 0 { Ok(millis) } else { Err("before 1970".to_owned()) }
+}
+
+/// Milliseconds since 1970 as RFC 3339.
+pub fn format_time(millis: i64) -> String {
+    Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |timestamp| timestamp.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn durations_read_as_people_write_them() {
@@ -80,12 +119,68 @@ mod tests {
         assert!(parse_time("-10000000000000000000s").is_err());
     }
 
+    fn at(text: &str, now: &str) -> Result<i64, String> {
+        parse_time_at(text, &now.parse().unwrap())
+    }
+
+    fn millis(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
     #[test]
-    fn a_time_in_seconds_is_not_taken_for_milliseconds() {
-        let why = parse_time("1700000100").unwrap_err();
-        assert!(why.contains("looks like seconds") && why.contains("@1700000100000"), "{why}");
-        assert_eq!(parse_time("1795418062647"), Ok(1_795_418_062_647));
-        assert_eq!(parse_time("1970-01-01T00:00:01Z"), Ok(1000));
-        assert_eq!(parse_time("5000"), Ok(5000));
+    fn seconds_and_milliseconds_are_told_apart_by_their_size() {
+        for (text, expected) in [
+            ("0", 0),
+            ("5000", 5_000_000),
+            ("1700000100", 1_700_000_100_000),
+            ("1795418062647", 1_795_418_062_647),
+            ("99999999999", 99_999_999_999_000),
+            ("100000000000", 100_000_000_000),
+        ] {
+            assert_eq!(parse_time(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_read_as_people_write_them() {
+        let now = "2026-11-25T10:30:00+01:00[Europe/Berlin]";
+        for (text, expected) in [
+            ("1970-01-01T00:00:01Z", "1970-01-01T00:00:01Z"),
+            ("2026-01-31T12:00:00.250+02:00", "2026-01-31T10:00:00.250Z"),
+            ("2026-07-01T12:00", "2026-07-01T10:00:00Z"),
+            ("2026-07-01", "2026-06-30T22:00:00Z"),
+            ("now", "2026-11-25T09:30:00Z"),
+            ("-15m", "2026-11-25T09:15:00Z"),
+            ("+1h30m", "2026-11-25T11:00:00Z"),
+            ("today", "2026-11-24T23:00:00Z"),
+            ("yesterday", "2026-11-23T23:00:00Z"),
+            ("09:00", "2026-11-25T08:00:00Z"),
+            ("23:59:30", "2026-11-25T22:59:30Z"),
+        ] {
+            assert_eq!(at(text, now), Ok(millis(expected)), "{text}");
+        }
+        // The clocks went forward at 02:00 of that day.
+        assert_eq!(at("today", "2026-03-29T12:00:00+02:00[Europe/Berlin]"), Ok(millis("2026-03-28T23:00:00Z")));
+        assert_eq!(at("02:30", "2026-03-29T12:00:00+02:00[Europe/Berlin]"), Ok(millis("2026-03-29T01:30:00Z")));
+        for text in ["", "-", "+", "tomorrow", "25:00", "9:00", "2026-13-01", "1969-12-31T00:00:00Z", "-90y", "--5m"] {
+            assert!(at(text, now).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_shown_as_it_is_read() {
+        assert_eq!(format_time(1_795_418_062_647), "2026-11-23T07:14:22.647Z");
+        assert_eq!(parse_time(&format_time(1_795_418_062_647)), Ok(1_795_418_062_647));
+        assert_eq!(format_time(i64::MAX), i64::MAX.to_string());
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_is_read_back(at in 0..253_402_207_200_000i64, garbage in ".{0,24}") {
+            prop_assert_eq!(parse_time(&format_time(at)), Ok(at));
+            if let Ok(read) = parse_time(&garbage) {
+                prop_assert!(read >= 0);
+            }
+        }
     }
 }

@@ -184,20 +184,20 @@ fn a_created_user_can_log_in_and_a_deleted_one_is_gone() {
         let users = |args: &[&str], stdin: &[u8]| kafka.kpipe(&[&["cluster", "users"], args].concat(), stdin);
         for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
             users(&["create", &user, "--mechanism", mechanism, "--iterations", "5000"], b"erin-secret\n");
-            let created = credentials(kafka, &user);
             let is_created = |c: &serde_json::Value| c["mechanism"] == mechanism && c["iterations"] == 5000;
-            assert!(created.iter().any(is_created), "{created:?}");
+            wait_until("the credentials", || credentials(kafka, &user).iter().any(is_created));
             let allow = ["--principal", &principal, "--operation", "read,write", "--topic", &topic];
             kafka.kpipe(&[&["acls", "create"], &allow[..]].concat(), b"");
+            wait_until("the ACLs", || !listed(kafka, &["acls", "list", "--principal", &principal]).is_empty());
             assert_can_log_in(secured, &user, mechanism, &topic);
         }
         let described =
             kafka.tool(Tool::ConfigCommand, &["--describe", "--entity-type", "users", "--entity-name", &user]);
         assert!(described.contains("SCRAM-SHA-256=iterations=5000"), "{described}");
         users(&["delete", &user, "--mechanism", "SCRAM-SHA-256", "--yes"], b"");
-        assert_eq!(credentials(kafka, &user).len(), 1);
+        wait_until("one credential less", || credentials(kafka, &user).len() == 1);
         users(&["delete", &user, "--yes"], b"");
-        assert!(credentials(kafka, &user).is_empty());
+        wait_until("the last credential's end", || credentials(kafka, &user).is_empty());
         let gone = kafka.try_kpipe(&["cluster", "users", "delete", &user, "--yes"], b"");
         assert!(gone.stderr.contains("has no such credentials"), "{}", gone.stderr);
         let empty = kafka.try_kpipe(&["cluster", "users", "create", &user], b"\n");

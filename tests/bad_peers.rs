@@ -1,6 +1,7 @@
 //! Peers that are not Kafka brokers, or that misbehave: a clear message within seconds, and no panic.
 
-use crate::support::{kpipe, latest_or_local};
+use crate::support::{self, Request, kpipe, latest_or_local};
+use bytes::BufMut;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -80,4 +81,109 @@ fn a_bootstrap_list_works_although_its_first_hosts_are_down() {
     let list = format!("{free},{},{}", peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", true), kafka.bootstrap);
     let done = kpipe(&["-b", &list, "produce", &topic], b"x\n");
     assert_eq!(done.code, 0, "{}", done.stderr);
+}
+
+const METADATA: i16 = 3;
+const LIST_OFFSETS: i16 = 2;
+const FETCH: i16 = 1;
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.put_i16(text.len() as i16);
+    out.put_slice(text.as_bytes());
+}
+
+/// Version 0 of the metadata of one broker and topic t, with one partition of this number.
+fn old_metadata(port: u16, partition: i32) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_i32(1);
+    out.put_i32(0);
+    put_text(&mut out, "127.0.0.1");
+    out.put_i32(i32::from(port));
+    out.put_i32(1);
+    out.put_i16(0);
+    put_text(&mut out, "t");
+    out.put_i32(1);
+    out.put_i16(0);
+    [partition, 0, 0, 0].into_iter().for_each(|number| out.put_i32(number));
+    out
+}
+
+/// Runs kpipe with 2 GiB of address space at an old broker that answers Metadata, ListOffsets and Fetch like this.
+fn old_broker(
+    engine: &str,
+    fetched: Vec<u8>,
+    metadata: impl Fn(&Request) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> support::Done {
+    let address = support::peer(move |request| match request.api {
+        METADATA if request.version == 0 => metadata(request),
+        LIST_OFFSETS => {
+            let mut out = Vec::new();
+            out.put_i32(1);
+            put_text(&mut out, "t");
+            out.put_i32(1);
+            out.put_i32(0);
+            out.put_i16(0);
+            out.put_i32(1);
+            out.put_i64(0);
+            Some(out)
+        }
+        FETCH => {
+            let mut out = Vec::new();
+            out.put_i32(1);
+            put_text(&mut out, "t");
+            out.put_i32(1);
+            out.put_i32(0);
+            out.put_i16(0);
+            out.put_i64(9);
+            out.put_i32(fetched.len() as i32);
+            out.put_slice(&fetched);
+            Some(out)
+        }
+        _ => None,
+    });
+    let options = format!("--engine {engine} -X request.timeout.ms=1000 consume t -o 0 -p 0");
+    support::shell(&format!("ulimit -v 2000000; timeout 20 kpipe -b {address} {options}"))
+}
+
+/// A peer that hangs up on everything is no old broker, unless the user says so.
+#[test]
+fn the_engine_for_old_brokers_is_not_chosen_because_a_peer_hangs_up() {
+    let hangs_up = support::peer(|_| None);
+    let done = kpipe(&["-b", &hangs_up, "-X", "request.timeout.ms=1000", "topics", "list"], b"");
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(done.stderr.contains("set --engine kafka"), "{}", done.stderr);
+    let asked = kpipe(&["-b", &hangs_up, "-X", "request.timeout.ms=1000", "--engine", "kafka", "topics", "list"], b"");
+    assert!(asked.code == 1 && asked.stderr.contains("with the kafka crate"), "{}", asked.stderr);
+}
+
+#[test]
+fn an_old_broker_that_lies_costs_neither_memory_nor_a_panic() {
+    let honest = |request: &Request| Some(old_metadata(request.port, 0));
+    let boundless =
+        |_: &Request| Some([1_i32, 0, i32::MAX, i32::MAX, 0].iter().flat_map(|n| n.to_be_bytes()).collect());
+    let too_high = |request: &Request| Some(old_metadata(request.port, 7));
+    let snappy = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x05\xff\xff\xff\xff\x0f";
+    let cases = [
+        ("set --engine kafka", old_broker("auto", Vec::new(), boundless)),
+        ("malformed answer to Metadata", old_broker("kafka", Vec::new(), boundless)),
+        ("not numbered from 0", old_broker("auto", Vec::new(), too_high)),
+        ("t/0 at offset 4", old_broker("auto", message(4, 2, snappy), honest)),
+    ];
+    for (says, done) in cases {
+        assert_eq!(done.code, 1, "{says}: {}", done.stderr);
+        assert!(done.stderr.contains(says) && !done.stderr.contains("panicked"), "{says}: {}", done.stderr);
+    }
+}
+
+/// A message of version 0.
+fn message(offset: i64, attributes: u8, value: &[u8]) -> Vec<u8> {
+    let mut body = vec![0, attributes, 0xff, 0xff, 0xff, 0xff];
+    body.put_i32(value.len() as i32);
+    body.put_slice(value);
+    let mut out = Vec::new();
+    out.put_i64(offset);
+    out.put_i32(body.len() as i32 + 4);
+    out.put_u32(crc32fast::hash(&body));
+    out.put_slice(&body);
+    out
 }

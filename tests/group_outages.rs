@@ -129,7 +129,16 @@ fn a_pattern_that_matches_nothing_says_so_and_waits() {
     reader.signal(libc::SIGTERM);
     let done = reader.ended();
     assert_eq!(done.code, 0, "{}", done.stderr);
-    assert!(done.stderr.contains("no topic matches"), "{}", done.stderr);
+    assert!(done.stderr.contains("no topic matches later-.*; waiting for one"), "{}", done.stderr);
+}
+
+#[test]
+fn a_reader_with_an_end_ends_where_no_topic_matches() {
+    let kafka = Cluster::start_local(1);
+    for group in [&[][..], &["-g", "g"]] {
+        let done = kafka.kpipe(&[&["consume", "--regex", "none-.*", "-e"], group].concat(), b"");
+        assert!(done.stdout.is_empty() && done.stderr.contains("no topic matches none-.*\n"), "{}", done.stderr);
+    }
 }
 
 #[test]

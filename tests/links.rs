@@ -49,3 +49,63 @@ fn a_leader_that_moves_away_from_a_silent_broker_is_followed_at_once() {
     reader.signal(libc::SIGTERM);
     assert_eq!(reader.ended().code, 0);
 }
+
+/// A leader that is cut off from the other brokers still names itself, and serves what it has: it is left when metadata
+/// is due, and at once where it accepts no records.
+#[test]
+fn a_leader_that_is_cut_off_from_the_others_is_left() {
+    let kafka = Cluster::start_local(3);
+    let (topic, local) = (kafka.topic("isolated", 1), kafka.local());
+    assert!(local.move_leader(&topic, 0, 1));
+    // The cut-off broker is the one that was asked first, too.
+    let first = kafka.bootstrap.split(',').next().unwrap();
+    let flags = ["-b", first, "-X", "metadata.max.age.ms=300"];
+    let consume = ["consume", &topic, "-o", "beginning", "--output", "value"];
+    let plain = Running::kpipe(&[&flags[..], &consume].concat());
+    let member = Running::kpipe(&[&flags[..], &consume, &["-g", "isolated-group"]].concat());
+    let mut writer = Running::kpipe(&[&flags[..], &["produce", &topic]].concat());
+    writer.write(b"before\n");
+    wait_until("the first record", || plain.seen() == "before\n" && member.seen() == "before\n");
+    local.isolate(1, true);
+    assert!(local.move_leader(&topic, 0, 2));
+    local.move_coordinator("isolated-group", 3);
+    writer.write(b"after\n");
+    wait_until("the second record", || plain.seen() == "before\nafter\n" && member.seen() == "before\nafter\n");
+    assert_eq!(writer.finish().code, 0);
+    for reader in [plain, member] {
+        reader.signal(libc::SIGTERM);
+        let done = reader.ended();
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+}
+
+/// Of a name that does not resolve, the first command says all that is needed, and does not wait for it to pass.
+#[test]
+fn a_wrong_advertised_listener_is_named_at_once() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("advertised", 1);
+    kafka.kpipe(&["consume", &topic, "-g", "g", "-e"], b"");
+    kafka.local().advertise(1, "kafka-internal.invalid");
+    let port = kafka.bootstrap.rsplit(':').next().unwrap();
+    let says = format!(
+        "broker 1 advertises kafka-internal.invalid:{port}, which does not resolve; bootstrap was {}: check \
+         advertised.listeners",
+        kafka.bootstrap
+    );
+    for args in [
+        &["consume", &topic, "-o", "beginning", "-e"][..],
+        &["consume", &topic],
+        &["consume", &topic, "-g", "g"],
+        &["produce", &topic],
+        &["topics", "offsets", &topic],
+        &["groups", "list"],
+        &["groups", "lag", "g"],
+    ] {
+        let began = Instant::now();
+        let done = kafka.try_kpipe(args, b"record\n");
+        assert_eq!(done.code, 1, "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains(&says), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.lines().count() <= 3, "{args:?}: {}", done.stderr);
+        assert!(began.elapsed() < Duration::from_secs(5), "{args:?} took {:?}", began.elapsed());
+    }
+}

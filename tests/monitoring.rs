@@ -6,6 +6,8 @@ use crate::support::{
 };
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -13,8 +15,8 @@ fn free_port() -> u16 {
 
 /// The status line and the body of a GET request on loopback.
 fn get(port: u16, path: &str) -> Option<(String, String)> {
-    let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -100,6 +102,56 @@ fn a_run_can_be_scraped_while_it_works() {
     reader.signal(libc::SIGTERM);
     assert_eq!(reader.ended().code, 0);
     assert!(get(port, "/metrics").is_none(), "the endpoint ends with the run");
+}
+
+/// The page of another site could have its name lead to 127.0.0.1.
+#[test]
+fn metrics_on_loopback_are_for_this_machine() {
+    let kafka = shared(Kafka::Local);
+    let (topic, port) = (kafka.topic("host", 1), free_port());
+    let running = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "--metrics", &port.to_string()]);
+    wait_until("the server", || get(port, "/healthz").is_some());
+    let status = |host: &str| {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(socket, "GET /metrics HTTP/1.1\r\n{host}\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for own in ["Host: 127.0.0.1:1\r\n", "Host: localhost\r\n", "Host: [::1]:9\r\n"] {
+        assert_eq!(status(own), "200", "{own}");
+    }
+    for foreign in ["Host: evil.example\r\n", "Host: 127.0.0.1.evil.example\r\n", "Host: \r\n"] {
+        assert_eq!(status(foreign), "421", "{foreign}");
+    }
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.ended().code, 0);
+}
+
+#[test]
+fn a_thousand_slow_clients_keep_nobody_from_the_health_check() {
+    let kafka = shared(Kafka::Local);
+    let (topic, port) = (kafka.topic("slow-clients", 1), free_port());
+    let running = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "--metrics", &port.to_string()]);
+    wait_until("the server", || get(port, "/healthz").is_some());
+    let mut slow = Vec::new();
+    for n in 0..1_000 {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // Half of them never end their request, the others never read the answer.
+        let request: &[u8] =
+            if n % 2 == 0 { b"GET /metrics HTTP/1.1\r\nHost: " } else { b"GET /metrics HTTP/1.0\r\n\r\n" };
+        socket.write_all(request).unwrap();
+        slow.push(socket);
+        if n % 100 == 99 {
+            let asked = Instant::now();
+            assert_eq!(get(port, "/healthz").unwrap().1, "ok\n", "{n} slow clients");
+            assert!(asked.elapsed() < Duration::from_secs(2), "{n} slow clients: {:?}", asked.elapsed());
+        }
+    }
+    let open = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap().count();
+    assert!(open < 200, "{open} open files");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.ended().code, 0);
 }
 
 #[test]
@@ -350,4 +402,35 @@ fn tables_have_no_colors() {
     }
     let piped = kpipe(&["-b", &kafka.bootstrap, "topics", "describe", &topic], b"").stdout;
     assert!(!piped.contains('\u{1b}'));
+}
+
+/// A partition without a leader costs the exporter that partition alone, and few lines.
+#[test]
+fn a_lost_partition_hides_no_group_from_the_exporter() {
+    let kafka = Cluster::start_local(1);
+    let (topic, port) = (kafka.topic("lost", 2), free_port());
+    let groups = ["lost-a", "lost-b"];
+    for group in groups {
+        kafka.kpipe(&["consume", &topic, "-g", group, "-e"], b"");
+    }
+    kafka.kpipe(&["produce", &topic, "-p", "0"], b"1\n2\n3\n");
+    assert!(kafka.local().remove_leader(&topic, 1));
+    let port_text = port.to_string();
+    let args = ["-b", &kafka.bootstrap, "groups", "lag", "--all", "--metrics", &port_text, "--watch", "100ms"];
+    let exporter = Running::kpipe(&args);
+    let text = || get(port, "/metrics").map(|(_, text)| text).unwrap_or_default();
+    let lag = |group: &str| value(&text(), "kpipe_group_lag_records", &format!("group=\"{group}\""));
+    wait_until("both groups", || groups.iter().all(|group| lag(group) == 3.0));
+    let errors = || value(&text(), "kpipe_group_lag_errors_total", "LEADER_NOT_AVAILABLE");
+    wait_until("many rounds", || errors() >= 2.0);
+    assert!(get(port, "/readyz").unwrap().0.contains("200"));
+    assert!(kafka.local().move_leader(&topic, 1, 1));
+    let before = errors();
+    kafka.kpipe(&["produce", &topic, "-p", "1"], b"4\n");
+    wait_until("the partition", || lag("lost-a") == 4.0);
+    assert!(errors() <= before + 1.0);
+    exporter.signal(libc::SIGTERM);
+    let done = exporter.ended();
+    assert_eq!(done.code, 0);
+    assert!((1..=4).contains(&done.stderr.lines().count()), "{}", done.stderr);
 }

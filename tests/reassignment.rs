@@ -89,24 +89,30 @@ fn health_names_a_stopped_broker_and_what_it_leaves_under_replicated() {
     require!(Kafka);
     let (kafka, topic) = three_brokers();
     spread_over_three(&kafka, &topic);
-    assert_eq!(health(&kafka), (0, Vec::new()));
+    wait_until("health", || health(&kafka) == (0, Vec::new()));
     send_signal(kafka.pid(3), libc::SIGSTOP);
     wait_until("the reasons", || {
         let (code, reasons) = health(&kafka);
         let expected = ["missing-brokers", "below-min-isr", "under-replicated"];
         code == 1 && expected.iter().all(|reason| reasons.contains(&(*reason).to_owned()))
     });
-    let under_replicated = listed(&kafka, &["topics", "describe", "--under-replicated"]);
-    // At the first broker alone: Kafka's tool waits for the one that does not answer.
+    // At the first broker alone: Kafka's tool waits for the one that does not answer. Partitions go on leaving the
+    // in-sync replicas one after the other, so the two listings agree in the end, not at every moment.
     let first = kafka.bootstrap.split(',').next().unwrap();
-    let printed = kafka.try_tool_at(first, Tool::TopicCommand, &["--describe", "--under-replicated-partitions"]);
-    assert_eq!(printed.code, 0, "{}", printed.stdout);
-    let count: usize = under_replicated.iter().map(|topic| topic["partitions"].as_array().unwrap().len()).sum();
-    let theirs = printed.stdout.lines().filter(|line| line.contains("Partition: ")).count();
-    assert_eq!(count, theirs, "{}", printed.stdout);
-    let fenced: Vec<Value> =
-        listed(&kafka, &["cluster", "brokers"]).iter().map(|broker| broker["fenced"].clone()).collect();
-    assert_eq!(fenced, [json!(false), json!(false), json!(true)]);
+    wait_until("the same partitions as Kafka's tool lists", || {
+        // A new leader may not know its end offset yet, and then the listing says that it is incomplete.
+        let done = kafka.try_kpipe(&["topics", "describe", "--under-replicated", "-J"], b"");
+        let under_replicated = json_lines(&done.stdout);
+        let count: usize = under_replicated.iter().map(|topic| topic["partitions"].as_array().unwrap().len()).sum();
+        let printed = kafka.try_tool_at(first, Tool::TopicCommand, &["--describe", "--under-replicated-partitions"]);
+        assert_eq!(printed.code, 0, "{}", printed.stdout);
+        done.code == 0 && count == printed.stdout.lines().filter(|line| line.contains("Partition: ")).count()
+    });
+    wait_until("the fenced broker", || {
+        let fenced: Vec<Value> =
+            listed(&kafka, &["cluster", "brokers"]).iter().map(|broker| broker["fenced"].clone()).collect();
+        fenced == [json!(false), json!(false), json!(true)]
+    });
     let timed_out = kafka.try_kpipe(&["cluster", "health", "--wait", "healthy", "--timeout", "1s"], b"");
     assert!(timed_out.code == 1 && timed_out.stderr.contains("brokers that are down: 3"), "{}", timed_out.stderr);
     // --wait ends when the broker is back.

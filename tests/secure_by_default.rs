@@ -27,6 +27,78 @@ fn credentials_without_a_protocol_are_not_left_unused() {
     }
 }
 
+/// Kerberos would have been asked for, and the connection was in clear.
+#[test]
+fn a_property_of_security_that_kpipe_does_not_use_still_needs_a_protocol() {
+    for setting in ["sasl.kerberos.service.name=kafka", "ssl.keymanager.algorithm=SunX509"] {
+        let done = list(&[setting]);
+        assert_eq!(done.code, 2, "{setting}: {}", done.stderr);
+        assert!(done.stderr.contains("is set, but security.protocol is not"), "{setting}: {}", done.stderr);
+        assert_eq!(list(&[setting, "security.protocol=PLAINTEXT"]).code, 1, "{setting}: nobody listens");
+    }
+    assert_eq!(list(&["ssl.provider="]).code, 1, "it is set to nothing");
+}
+
+#[test]
+fn a_name_in_the_environment_that_protects_is_honored_or_refused() {
+    let list = |variable: &str| shell(&format!("export {variable}; kpipe -b 127.0.0.1:1 topics list"));
+    for (variable, says) in [
+        ("KPIPE_SSL_SIGALGS_LIST=ed25519", "$KPIPE_SSL_SIGALGS_LIST ssl.sigalgs.list: kpipe cannot honor"),
+        ("KPIPE_SECURITY_PROTOCL=SASL_SSL", "did you mean security.protocol?"),
+        ("KPIPE_SASL_PASWORD=hunter2", "did you mean sasl.password?"),
+    ] {
+        let done = list(variable);
+        assert_eq!(done.code, 2, "{variable}: {}", done.stderr);
+        assert!(done.stderr.contains(says) && !done.stderr.contains("hunter2"), "{variable}: {}", done.stderr);
+    }
+    // Kubernetes sets this for a service that is called kpipe.
+    assert_eq!(list("KPIPE_SERVICE_HOST=10.0.0.1 KPIPE_PORT=tcp://10.0.0.1:80").code, 1, "nobody listens");
+}
+
+#[test]
+fn a_process_with_a_secret_leaves_no_core_dump() {
+    let hard = shell("ulimit -H -c").stdout.trim().to_owned();
+    if hard == "0" {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "a.b.c\n").unwrap();
+    // A command that `kpipe local` starts has the limits of kpipe.
+    let limit = |settings: &str| {
+        let done = shell(&format!("ulimit -S -c {hard}; kpipe local --port 0 {settings} -- sh -c 'ulimit -S -c'"));
+        done.stdout.trim().to_owned()
+    };
+    assert_eq!(limit(""), hard);
+    let secret = format!("-X client.id='${{file:{}}}'", token.display());
+    for settings in ["-X security.protocol=PLAINTEXT -X sasl.password=x", &secret] {
+        assert_eq!(limit(settings), "0", "{settings}");
+    }
+}
+
+#[test]
+fn a_key_or_secret_that_others_can_read_gets_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n").unwrap();
+    let file = path.display();
+    let (protocol, plaintext) = ("security.protocol=SSL", "security.protocol=PLAINTEXT");
+    let (key, certificate) = (format!("ssl.key.location={file}"), format!("ssl.certificate.location={file}"));
+    let reference = format!("sasl.password=${{file:{file}}}");
+    for (settings, what) in
+        [(&[plaintext, &reference][..], "a secret"), (&[protocol, &key, &certificate], "a private key")]
+    {
+        for (mode, who) in [(0o604, Some("every user")), (0o640, Some("its group")), (0o600, None)] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            let done = list(settings);
+            match who.map(|who| format!("contains {what} and is readable by {who} (chmod 600 {file})")) {
+                Some(warned) => assert!(done.stderr.contains(&warned), "{settings:?} {mode:o}: {}", done.stderr),
+                None => assert!(!done.stderr.contains("readable by"), "{settings:?}: {}", done.stderr),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_command_in_a_setting_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
@@ -78,12 +150,15 @@ fn a_metrics_file_replaces_nothing_but_a_file() {
     let kafka = shared(Kafka::Local);
     let topic = kafka.topic("metrics-file", 1);
     let dir = tempfile::tempdir().unwrap();
-    let (file, link) = (dir.path().join("metrics"), dir.path().join("link"));
+    let (file, link, pipe) = (dir.path().join("metrics"), dir.path().join("link"), dir.path().join("pipe"));
     std::os::unix::fs::symlink(&file, &link).unwrap();
-    for path in [&file, &link] {
-        kafka.try_kpipe(&["produce", &topic, "--metrics-file", &path.display().to_string()], b"x\n");
+    assert_eq!(shell(&format!("mkfifo {}", pipe.display())).code, 0);
+    for path in [&file, &link, &pipe, &dir.path().to_owned()] {
+        let done = kafka.try_kpipe(&["produce", &topic, "--metrics-file", &path.display().to_string()], b"x\n");
+        assert_eq!(done.stderr.contains("only a file is replaced"), *path != file, "{}", done.stderr);
     }
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&std::fs::metadata(&pipe).unwrap().file_type()));
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 

@@ -1,6 +1,7 @@
 //! OAUTHBEARER: tokens from files, commands and an OpenID Connect provider.
 
 use crate::support::{Running, Secured, kpipe, outlives_sessions, python_running, require, secured, shell, wait_until};
+use std::os::unix::fs::PermissionsExt;
 
 /// The command that prints a token for the cluster.
 fn token_command(secured: &Secured, more: &str) -> String {
@@ -25,9 +26,14 @@ fn a_token_comes_from_a_file_a_command_or_the_environment() {
         let file = format!("sasl.oauthbearer.token=${{file:{}}}", secured.file("token"));
         let command = format!("sasl.oauthbearer.token=${{command:{}}}", token_command(secured, ""));
         let url = format!("sasl.oauthbearer.token.endpoint.url=file://{}", secured.file("token"));
-        for setting in [file, command, url] {
-            let done = list(secured, &[&setting]);
-            assert_eq!(done.code, 0, "{setting}: {}", done.stderr);
+        for (mode, warned) in [(0o600, false), (0o640, true)] {
+            std::fs::set_permissions(secured.file("token"), PermissionsExt::from_mode(mode)).unwrap();
+            for setting in [&file, &command, &url] {
+                let done = list(secured, &[setting]);
+                assert_eq!(done.code, 0, "{setting}: {}", done.stderr);
+                let warned = warned && setting != &command;
+                assert_eq!(done.stderr.contains("and is readable by its group"), warned, "{setting}: {}", done.stderr);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What others wrote never acts on a terminal: names with terminal escapes are shown as escapes everywhere.
 
-use crate::support::{Cluster, Done, Secured, json_lines, require, secured, shell};
+use crate::support::{Cluster, Done, Running, Secured, json_lines, require, secured, shell, wait_until};
 
 /// Clears the screen, hides what follows, reorders it, and begins a forged line.
 const EVIL: &str = "x\u{1b}[2J\u{9b}8m\u{202e}\u{7f}\nkpipe: all is well";
@@ -38,11 +38,61 @@ fn group_and_client_names_are_escaped_in_tables_json_messages_and_logs() {
 fn a_prompt_shows_what_it_asks_about() {
     require!(Script);
     let kafka = Cluster::start_local(1);
-    let line = format!("kpipe -b {} groups delete $'a\\e[2J'", kafka.bootstrap);
-    let asked = shell(&format!("echo n | script -qec \"{}\" /dev/null", line.replace('$', "\\$")));
+    // The name goes through the environment, because `script` runs the line in whatever $SHELL names.
+    let line = format!("kpipe -b {} groups delete \\\"\\$NAME\\\"", kafka.bootstrap);
+    let asked = shell(&format!("export NAME=$(printf 'a\\033[2J'); echo n | script -qec \"{line}\" /dev/null"));
     assert!(asked.stdout.contains("Delete group a\\x1b[2J"), "{:?}", asked.stdout);
     assert!(!asked.stdout.contains('\u{1b}'), "{:?}", asked.stdout);
     assert!(asked.stdout.contains("canceled; nothing was changed"), "{}", asked.stdout);
+}
+
+#[test]
+fn records_do_not_act_on_a_terminal() {
+    require!(Script);
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("shown", 1);
+    let record = serde_json::json!({ "key": EVIL, "value": EVIL, "headers": [{ "key": EVIL, "value": EVIL }] });
+    kafka.kpipe(&["produce", &topic, "--input", "json"], format!("{record}\n").as_bytes());
+    for format in ["json", "value"] {
+        let line = format!("kpipe -b {} consume {topic} -o beginning -e --output {format}", kafka.bootstrap);
+        let shown = shell(&format!("script -qec '{line}' /dev/null </dev/null"));
+        let text = shown.stdout.replace("\r\n", "\n");
+        let acts =
+            |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        assert!(text.contains("[2J") && !text.contains(acts), "{format}: {text:?}");
+        let piped = kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e", "--output", format], b"");
+        assert!(format == "json" || piped.stdout == format!("{EVIL}\n"), "a pipe gets the bytes: {piped:?}");
+    }
+}
+
+#[test]
+fn client_and_transactional_ids_are_escaped() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("ids", 1);
+    kafka.kpipe(&["produce", &topic, "--transactional-id", EVIL], b"a\n");
+    let client = format!("client.id={EVIL}");
+    let member = Running::kpipe(&["-b", &kafka.bootstrap, "-X", &client, "consume", &topic, "-g", "g"]);
+    wait_until("the member", || kafka.try_kpipe(&["groups", "describe", "g"], b"").stdout.contains("x\\x1b[2J"));
+    for command in [
+        &["groups", "describe", "g"][..],
+        &["groups", "reset", "g", "--to", "end", "--topic", &topic, "--execute"],
+        &["groups", "delete", "g", "--yes"],
+        &["cluster", "transactions", "list"],
+        &["cluster", "transactions", "describe", EVIL],
+        &["topics", "describe", EVIL],
+        &["topics", "delete", EVIL, "--yes"],
+        &["produce", EVIL],
+        &["consume", EVIL, "-e"],
+        &["-X", &client, "topics", "list"],
+        &["acls", "list", "--topic", EVIL],
+        &["cluster", "users", "list", EVIL],
+    ] {
+        for flags in [&["-vvv"][..], &["-vvv", "--log-format", "json"]] {
+            assert_visible(&kafka.try_kpipe(&[flags, command].concat(), b""));
+        }
+    }
+    member.signal(libc::SIGTERM);
+    assert_visible(&member.ended());
 }
 
 fn admin(secured: &Secured, args: &[&str]) -> Done {

@@ -43,6 +43,9 @@ pub(super) fn hint(error: &Error) -> Option<&'static str> {
         Error::Disconnected { why: Disconnect::AfterApiVersions, .. } => {
             "a listener that requires SASL does that: set security.protocol and sasl.mechanism"
         }
+        Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. } => {
+            "a broker before Kafka 0.10 does that: set --engine kafka if it is one"
+        }
         Error::Disconnected { why: Disconnect::DuringHandshake(_), .. } => {
             "a listener without TLS does that: check security.protocol"
         }

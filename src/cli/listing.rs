@@ -3,6 +3,7 @@
 pub(super) use super::report::say;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, InputPlace, Result};
 use crate::files;
+use crate::input::BadLine;
 use crate::text::{escaped, escaped_json};
 use comfy_table::{CellAlignment, presets};
 use std::fmt;
@@ -85,11 +86,9 @@ pub(super) fn report_incomplete<'a>(errors: impl IntoIterator<Item = &'a Error>)
 fn json_lines<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<Vec<T>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parsed = lines.map(|(index, line)| {
-        serde_json::from_str(line).map_err(|e| Error::Input {
-            source_name: name.to_owned(),
-            place: InputPlace::Line(index as u64 + 1),
-            byte: Some(e.column()),
-            what: e.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
+        serde_json::from_str(line).map_err(|e| {
+            let BadLine { byte, what, .. } = e.into();
+            Error::Input { source_name: name.to_owned(), place: InputPlace::Line(index as u64 + 1), byte, what }
         })
     });
     parsed.collect()

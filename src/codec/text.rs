@@ -65,7 +65,7 @@ fn is_plain(bytes: &[u8]) -> bool {
 }
 
 /// Appends `text` as a JSON string. What a terminal or a JavaScript parser would take for more than a character is
-/// escaped too: DEL, C1 controls, U+2028 and U+2029.
+/// escaped too: DEL, C1 controls, U+2028, U+2029 and the controls of bidirectional text.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
@@ -77,7 +77,7 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
             b'\n' => (b"\\n", 1),
             b'\r' => (b"\\r", 1),
             b'\t' => (b"\\t", 1),
-            0..0x20 => (&escaped(byte), 1),
+            0..0x20 => (&escaped(0, byte), 1),
             _ => match unsafe_at(bytes, index) {
                 Some((escape, len)) => (&{ escape }, len),
                 None => continue,
@@ -96,16 +96,34 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
 #[inline]
 pub(super) fn unsafe_at(bytes: &[u8], index: usize) -> Option<([u8; 6], usize)> {
     match (bytes[index], bytes.get(index + 1), bytes.get(index + 2)) {
-        (0x7f, ..) => Some((*b"\\u007f", 1)),
-        (0xc2, Some(&low @ 0x80..=0x9f), _) => Some((escaped(low), 2)),
-        (0xe2, Some(0x80), Some(0xa8)) => Some((*b"\\u2028", 3)),
-        (0xe2, Some(0x80), Some(0xa9)) => Some((*b"\\u2029", 3)),
+        (0x7f, ..) => Some((escaped(0, 0x7f), 1)),
+        (0xc2, Some(&low @ 0x80..=0x9f), _) => Some((escaped(0, low), 2)),
+        (0xd8, Some(0x9c), _) => Some((escaped(0x06, 0x1c), 2)),
+        (0xe2, Some(0x80), Some(&low @ (0x8e | 0x8f | 0xa8..=0xae))) => Some((escaped(0x20, low - 0x80), 3)),
+        (0xe2, Some(0x81), Some(&low @ 0xa6..=0xa9)) => Some((escaped(0x20, low - 0x40), 3)),
         _ => None,
     }
 }
 
-/// `\u00XX`.
-fn escaped(code: u8) -> [u8; 6] {
+/// `\uXXXX`.
+fn escaped(high: u8, low: u8) -> [u8; 6] {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    [b'\\', b'u', b'0', b'0', digit(code >> 4), digit(code & 15)]
+    [b'\\', b'u', digit(high >> 4), digit(high & 15), digit(low >> 4), digit(low & 15)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_no_character_that_acts_on_a_terminal_and_loses_none() {
+        for c in ('\0'..=char::MAX).filter(|c| c.len_utf8() < 4) {
+            let text = format!("a{c}b");
+            let mut out = Vec::new();
+            write_string(&mut out, &text);
+            let json = String::from_utf8(out).unwrap();
+            assert!(matches!(crate::text::escaped(&json), std::borrow::Cow::Borrowed(_)), "{json:?}");
+            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod lines;
 mod profiles;
 mod properties;
 mod property;
+mod range;
 mod readers;
 mod references;
 mod security;
@@ -21,9 +22,10 @@ mod values;
 pub use crate::timespec::parse_duration;
 pub use jaas::jaas_options;
 pub use properties::{Properties, Sources, Value};
+pub use range::{Range, parse_end, parse_range};
+pub(crate) use readers::without_core_dumps;
 pub use values::{
-    SERVER_ASSIGNORS, TerminalOutput, parse_acks, parse_assignor, parse_compression, parse_size, parse_start,
-    with_level,
+    SERVER_ASSIGNORS, TerminalOutput, parse_acks, parse_assignor, parse_compression, parse_size, with_level,
 };
 
 use crate::engine::{EngineChoice, Observer, Options};
@@ -47,9 +49,6 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
     if brokers.is_empty() {
         return Err(Error::Usage("no broker given (use -b HOST:PORT)".to_owned()));
     }
-    if properties.has_secret() {
-        without_core_dumps();
-    }
     Ok(Options {
         brokers,
         client_id: properties.get(&CLIENT_ID)?,
@@ -60,15 +59,6 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
         security: security::resolve(properties)?,
         observer,
     })
-}
-
-/// Keeps this process's memory, which contains secrets, off the disk when it crashes.
-fn without_core_dumps() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
-    if let Err(why) = setrlimit(Resource::Core, limit) {
-        tracing::warn!("core dumps cannot be disabled: {why}");
-    }
 }
 
 /// The path of `config.toml`: `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`;

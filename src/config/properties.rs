@@ -2,6 +2,7 @@
 
 use super::declarations::{self, Undeclared};
 use super::property::{Declared, Property, Visibility};
+use super::readers::without_core_dumps;
 use super::references::{Commands, is_reference, look_up};
 use super::sources::{self, Setting};
 use super::{profiles, shown};
@@ -45,6 +46,8 @@ pub struct Value {
 #[derive(Clone, Default)]
 pub struct Properties {
     values: BTreeMap<&'static str, Vec<Value>>,
+    /// Names that were set to something, and have no effect.
+    ignored: Vec<String>,
 }
 
 impl std::fmt::Debug for Properties {
@@ -110,6 +113,9 @@ impl Properties {
             match declarations::undeclared(bare, &value) {
                 Undeclared::Ignored => {
                     tracing::info!(property = typed, origin, "property ignored: kpipe does not use it");
+                    if !value.trim().is_empty() {
+                        self.ignored.push(typed);
+                    }
                     return Ok(());
                 }
                 Undeclared::Refused => {
@@ -123,6 +129,9 @@ impl Properties {
                 }
             }
         };
+        if declared.is_secret() {
+            without_core_dumps();
+        }
         let value = Value { text: value, origin, commands };
         if !value.text.contains("${") {
             check(declared.name(), &value)?;
@@ -163,9 +172,9 @@ impl Properties {
         self.values.contains_key(property.name)
     }
 
-    /// Whether a property is set that is a secret.
-    pub fn has_secret(&self) -> bool {
-        self.values.keys().any(|name| declarations::named(name).is_some_and(|declared| declared.is_secret()))
+    /// The names of all that was set, with and without effect.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().copied().chain(self.ignored.iter().map(String::as_str))
     }
 
     /// A function that looks up what the property refers to, as it is at each call.

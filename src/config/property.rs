@@ -271,7 +271,7 @@ impl<K> Property<K> {
     }
 }
 
-/// What people are told of a property.
+/// A property's help.
 #[derive(Debug, Clone)]
 pub struct Description {
     pub name: &'static str,

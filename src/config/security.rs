@@ -2,6 +2,7 @@
 
 use super::declarations::*;
 use super::property::{Declared, Property};
+use super::readers::warn_of_readers;
 use super::security_values::{MECHANISMS, SaslMechanism, SecurityProtocol};
 use super::{Properties, stores};
 use crate::engine::security::{Bearer, Oidc, Sasl, Secret, Security, Tls, TlsVersion, Token, TokenSource};
@@ -26,7 +27,7 @@ pub(super) fn resolve(properties: &Properties) -> Result<Security> {
 
 /// What the listener requires, from what else is set: no setting that protects may have no effect.
 fn derived(properties: &Properties) -> Result<SecurityProtocol> {
-    let set = |prefix: &str| properties.list().map(|(name, _)| name).find(|name| name.starts_with(prefix));
+    let set = |prefix: &str| properties.names().find(|name| name.starts_with(prefix));
     let (sasl, ssl) = (set("sasl."), set("ssl."));
     let tls = properties.is_set(&SSL_TRUSTSTORE_LOCATION)
         || properties.is_set(&SSL_TRUSTSTORE_CERTIFICATES)
@@ -115,8 +116,9 @@ fn resolve_bearer(credentials: &Credentials<'_>) -> Result<Bearer> {
             let path = file.trim_start_matches("file:");
             let path = path.strip_prefix("//").unwrap_or(path).to_owned();
             Token::Supplied(TokenSource::new(move || {
-                let bytes = files::read(Path::new(&path), files::SETTINGS_LIMIT);
-                let bytes = bytes.map_err(|e| format!("{path}: {}", crate::error::describe_io(&e)))?;
+                let read = files::read_with_metadata(Path::new(&path), files::SETTINGS_LIMIT);
+                let (bytes, metadata) = read.map_err(|e| format!("{path}: {}", crate::error::describe_io(&e)))?;
+                warn_of_readers(Path::new(&path), "a token", &metadata);
                 let text = String::from_utf8(bytes).map_err(|_| format!("{path}: not UTF-8"))?;
                 Ok(text.lines().next().unwrap_or_default().to_owned())
             }))

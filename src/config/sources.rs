@@ -42,6 +42,12 @@ const OF_JAVA: [&str; 6] = [
     "key.serializer",
 ];
 
+/// What properties that protect begin with: a name in the environment that is not one of them is a mistake.
+const PROTECTING: [&str; 4] = ["https.", "sasl.", "security.", "ssl."];
+
+/// How the names of secrets end that only other clients have.
+const SECRET_ENDINGS: [&str; 5] = ["passphrase", "password", "private.key.pem", "secret", "user.info"];
+
 /// `NAME=VALUE` from the command line. Blanks in the value are kept: the shell has taken the quotes away.
 pub(super) fn settings(typed: &[String]) -> Result<Vec<Setting>> {
     let setting = |setting: &String| {
@@ -69,7 +75,8 @@ pub(super) fn environment(variables: &[(String, String)]) -> Vec<Setting> {
             "PROFILE" | "CONFIG" => continue,
             name => name.to_ascii_lowercase().replace('_', "."),
         };
-        if declarations::named(&name).is_some() {
+        let protects = PROTECTING.iter().any(|topic| name.starts_with(topic));
+        if protects || declarations::named(&name).is_some() {
             let origin = format!("${variable}");
             found.push(Setting { name, value: value.clone(), origin, commands: Commands::Refused });
         } else {
@@ -113,7 +120,11 @@ pub(super) fn file(path: &Path) -> Result<Vec<Setting>> {
 /// Whether a property that is set to `text` gives a secret to those who read it.
 fn contains_secret(name: &str, text: &str) -> bool {
     let referred = is_reference(text) || text.contains("assword=\"${");
-    declarations::named(name).is_some_and(|declared| declared.is_secret()) && !referred
+    let is_secret = match declarations::named(name) {
+        Some(declared) => declared.is_secret(),
+        None => SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending)),
+    };
+    is_secret && !referred
 }
 
 /// Warns if a file with secrets among its settings is readable by others.

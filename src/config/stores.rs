@@ -116,7 +116,7 @@ fn read(properties: &Properties, name: &Property<Text>, path: &str) -> Result<Ve
         .map_err(|e| properties.malformed(name, &describe_io(&e)))?;
     let has = |what: &[u8]| memchr::memmem::find(&bytes, what).is_some();
     // An encrypted key needs its password, too.
-    if has(b"PRIVATE KEY-----") && !has(b"ENCRYPTED") {
+    if has(b"PRIVATE KEY-----") && !has(b"ENCRYPTED PRIVATE KEY-----") && !has(b"Proc-Type: 4,ENCRYPTED") {
         warn_of_readers(Path::new(path), "a private key", &metadata);
     }
     Ok(bytes)
@@ -192,5 +192,21 @@ impl Store {
             }
             _ => Ok(Some(Self::Pem(bytes))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    #[test]
+    fn a_private_key_is_kept_out_of_core_dumps() {
+        let limits = getrlimit(Resource::Core);
+        setrlimit(Resource::Core, Rlimit { current: limits.maximum, ..limits }).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "-----BEGIN PRIVATE KEY-----").unwrap();
+        read(&Properties::default(), &SSL_KEY_LOCATION, &file.path().display().to_string()).unwrap();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
     }
 }

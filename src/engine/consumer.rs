@@ -1,10 +1,36 @@
-//! What a consumer is asked for, does and reports.
+//! The consumer's configuration, operations and events.
 
-use super::{Assignor, Isolation, Named};
+use super::{Named, Pattern};
 use crate::error::{Error, Result};
-use crate::record::{Batch, Offset, PartitionId, Position, Timestamp, TopicPartition};
+use crate::record::{Batch, Isolation, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// An assignor of the classic protocol, by the name that all clients know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assignor {
+    /// Balanced and sticky; only partitions that move stop being consumed (KIP-429).
+    CooperativeSticky,
+    /// A contiguous range of each topic's partitions per member.
+    Range,
+    /// Partitions dealt to the members round-robin.
+    RoundRobin,
+    /// Balanced and sticky; all members stop consuming during a rebalance.
+    Sticky,
+}
+
+impl Named for Assignor {
+    const ALL: &'static [Self] = &[Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::CooperativeSticky => "cooperative-sticky",
+            Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+            Self::Sticky => "sticky",
+        }
+    }
+}
 
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +43,20 @@ pub enum Start {
     Stored,
     /// An offset.
     At(Offset),
-    /// The last so many visible records of each partition.
+    /// The last N visible records of each partition.
+    Last(u64),
+    /// The first record with this timestamp or a later one.
+    Time(Timestamp),
+}
+
+/// Where reading a partition ends, exclusively.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The end offset at startup.
+    AtStartup,
+    /// An offset.
+    At(Offset),
+    /// Before the last N visible records of the partition.
     Last(u64),
     /// The first record with this timestamp or a later one.
     Time(Timestamp),
@@ -29,7 +68,7 @@ pub enum Subscription {
     /// Topics by name.
     Topics(Vec<String>),
     /// All topics whose full name matches, including those created later.
-    Pattern(regex_lite::Regex),
+    Pattern(Pattern),
 }
 
 impl Subscription {
@@ -75,11 +114,11 @@ pub struct GroupConfig {
     pub standalone: bool,
     /// The group protocol.
     pub protocol: GroupProtocol,
-    /// The flag that was given and that only the classic protocol has a use for.
+    /// The flag that was given and that only the classic protocol supports.
     pub classic_only_flag: Option<&'static str>,
     /// The name of a static member (KIP-345).
     pub instance_id: Option<String>,
-    /// A member that is silent this long is removed from the group.
+    /// A member that sends no heartbeat for this long is removed from the group.
     pub session_timeout: Duration,
     /// How often a member sends a heartbeat.
     pub heartbeat_interval: Duration,
@@ -93,7 +132,7 @@ pub struct GroupConfig {
     pub server_assignor: Option<String>,
 }
 
-/// What a consumer is asked for.
+/// The configuration of a consumer.
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
     /// The topics.
@@ -104,7 +143,9 @@ pub struct ConsumerConfig {
     pub start: Start,
     /// Where it begins in a partition without a committed offset.
     pub fallback: Start,
-    /// Whether each partition ends at the end offset that it had at the start.
+    /// Where reading ends; `None` is never.
+    pub end: Option<End>,
+    /// Whether each partition ends at the end offset that it had at the start, if it does not end before.
     pub stop_at_end: bool,
     /// The group whose offsets are read and committed.
     pub group: Option<GroupConfig>,
@@ -118,9 +159,9 @@ pub struct ConsumerConfig {
     pub fetch_ahead: usize,
     /// Bytes of one partition in a response.
     pub fetch_bytes: usize,
-    /// How long a broker may hold a fetch while it has nothing.
+    /// How long a broker may wait for records before it answers a fetch.
     pub fetch_wait: Duration,
-    /// Bytes of new records that a broker waits for, for as long as that.
+    /// The fewest bytes of records that end that wait.
     pub fetch_min_bytes: usize,
     /// How many bytes one batch may unpack to.
     pub max_unpacked: usize,
@@ -148,9 +189,9 @@ pub enum Event {
     Batch(Batch),
     /// Every partition is at the end offset that it had at the start.
     End,
-    /// Nothing until the deadline.
+    /// No event until the deadline.
     Timeout,
-    /// A signal came.
+    /// A signal was received.
     Stopped,
     /// These partitions are read from there on, for the group.
     Assigned(Offsets),

@@ -9,27 +9,30 @@ mod names;
 pub mod native;
 mod observer;
 mod options;
+mod pattern;
 mod producer;
 pub mod security;
 
 use crate::error::{Action, Error, Result, Subject};
+pub use crate::record::{Codec, Compression, Isolation};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
 pub use admin::{
     Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
-    Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, LogDir, NewTopic,
-    OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission, Progress, Quorum, QuorumReplica,
-    QuorumRole, Reassignment, ResourceType, Topic, Transaction,
+    Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, Listing, LogDir,
+    NewTopic, OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission, Progress, Quorum,
+    QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
-    CommitMode, Consumer, ConsumerConfig, Event, GroupConfig, GroupProtocol, Offsets, Start, Subscription,
+    Assignor, CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start,
+    Subscription,
 };
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
-pub use native::wire::{Codec, Compression, Isolation};
-pub use native::{Assignor, Hash, NativeAdmin, Wake};
+pub use native::{Hash, NativeAdmin, Wake};
 pub use observer::Observer;
 pub use options::{EngineChoice, Options};
+pub use pattern::Pattern;
 pub use producer::{
     Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
 };
@@ -156,7 +159,7 @@ pub(crate) fn unsupported_by_kafka_crate(feature: impl Into<String>, why: &'stat
     Error::UnsupportedByKafkaCrate { feature: feature.into(), why }
 }
 
-/// An offset outside of what a partition holds.
+/// An offset outside of a partition's log.
 pub(crate) fn out_of_range(of: &TopicPartition, asked: Offset, first: Offset, next: Offset) -> Error {
     let holds = if first == next {
         format!("the partition is empty, its next offset is {next}")

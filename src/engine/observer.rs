@@ -1,4 +1,4 @@
-//! What an engine reports beside its results, for those who count.
+//! Events that an engine reports beside its results, for metrics.
 
 use crate::error::Error;
 use crate::record::{BrokerId, Offset, TopicPartition};
@@ -6,28 +6,28 @@ use kafka_protocol::messages::ApiKey;
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// Receives an engine's events, from any thread; nothing here is called a record. `()` ignores them all.
+/// Receives an engine's events, from any thread; no method is called per record. `()` ignores all events.
 #[allow(unused_variables)]
 pub trait Observer: Debug + Send + Sync {
-    /// A connection was tried; `broker` is `None` for an address of the bootstrap list.
+    /// A connection was attempted; `broker` is `None` for an address of the bootstrap list.
     fn connected(&self, broker: Option<BrokerId>, reached: bool) {}
 
-    /// A request was answered, so long after it was sent.
+    /// A request was answered, `after` it was sent.
     fn answered(&self, broker: Option<BrokerId>, api: ApiKey, after: Duration) {}
 
     /// A request or batch is retried because of `error`.
     fn retried(&self, error: &Error) {}
 
-    /// A batch of so many bytes is full, before compression.
+    /// A batch is full; its size in bytes, before compression.
     fn batch_filled(&self, bytes: usize) {}
 
-    /// A batch of so many bytes is ready to be sent.
+    /// A batch is ready to be sent; its size in bytes, compressed.
     fn batch_ready(&self, bytes: usize) {}
 
-    /// A fetch from `position` told the high watermark of a partition.
+    /// A fetch from `position` returned the partition's high watermark.
     fn fetched(&self, of: &TopicPartition, position: Offset, high_watermark: Offset) {}
 
-    /// A commit failed that is retried.
+    /// A commit failed and is being retried.
     fn commit_failed(&self, error: &Error) {}
 }
 

@@ -1,8 +1,8 @@
-//! What a producer is asked for, does and tells.
+//! The producer's configuration, operations and receipts.
 
-use super::{Compression, Named};
+use super::Named;
 use crate::error::{Error, Result};
-use crate::record::{Batch, Offset, PartitionId, RecordRef, Timestamp};
+use crate::record::{Batch, Compression, Offset, PartitionId, RecordRef, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,47 +10,47 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(i16)]
 pub enum Acks {
-    /// None: the broker does not even answer.
+    /// No acknowledgment: the broker does not respond.
     None = 0,
-    /// The leader: lost when it dies before the others have it.
+    /// The leader's: a record is lost if the leader fails before the replicas have it.
     Leader = 1,
     /// All in-sync replicas.
     #[default]
     All = -1,
 }
 
-/// What a producer is asked for.
+/// The configuration of a producer.
 #[derive(Debug, Clone)]
 pub struct ProducerConfig {
     /// When a record counts as delivered.
     pub acks: Acks,
-    /// Whether the broker recognises a repeated batch, so that a retry cannot double it (KIP-98).
+    /// Whether brokers recognize a repeated batch, so that a retry cannot duplicate records (KIP-98).
     pub idempotent: bool,
     /// How batches are compressed.
     pub compression: Compression,
     /// A batch is sent when it has this many bytes, before compression.
     pub batch_size: usize,
-    /// How long an idle input may let a batch wait for more; zero sends at once.
+    /// How long a batch waits for more records when input is idle; zero sends at once.
     pub linger: Duration,
-    /// A record not acknowledged this long after it was read has failed.
+    /// A record that is not acknowledged within this time after it was read has failed.
     pub delivery_timeout: Duration,
     /// Metadata is refreshed this often even when nothing fails.
     pub metadata_max_age: Duration,
-    /// Requests to one broker that may await their answer.
+    /// The most unanswered requests per broker.
     pub max_in_flight: usize,
-    /// Bytes of records not acknowledged yet; reading waits beyond.
+    /// The most bytes of unacknowledged records; reading pauses beyond that.
     pub buffer_memory: usize,
-    /// A larger record is refused before it is sent.
+    /// The largest record, in bytes; larger ones are rejected before they are sent.
     pub max_record_size: usize,
-    /// Which partition a record goes to that names none.
+    /// How a partition is chosen for a record that does not name one.
     pub partitioner: Partitioner,
-    /// Whether the first record that fails keeps those from being sent that wait behind it.
+    /// Whether the first record that fails prevents the records behind it from being sent.
     pub stop_on_failure: bool,
-    /// Whether a failure brings the records back.
+    /// Whether a failure returns its records.
     pub keep_failed: bool,
     /// The transaction that all records belong to.
     pub transaction: Option<TransactionConfig>,
-    /// Topics that are missing are made with so many partitions and replicas (`None`: the brokers' default).
+    /// Missing topics are created with this many partitions and replicas (`None`: the brokers' defaults).
     pub create_topics: Option<(i32, Option<i16>)>,
     /// Topics to look up before the first record, so that a wrong name fails at once.
     pub topics: Vec<String>,
@@ -59,9 +59,9 @@ pub struct ProducerConfig {
 /// A transactional producer (KIP-98).
 #[derive(Debug, Clone)]
 pub struct TransactionConfig {
-    /// The transactional id: a later producer of the same id fences this one.
+    /// The transactional ID; a later producer with the same ID fences this one.
     pub id: String,
-    /// The brokers abort the transaction of a producer that is silent this long.
+    /// The brokers abort a transaction that is open for longer than this.
     pub timeout: Duration,
 }
 
@@ -72,7 +72,7 @@ pub enum TransactionEnd {
     Abort,
 }
 
-/// Which partition a record goes to that names none.
+/// How a partition is chosen for a record that does not name one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Partitioner {
     /// The key's murmur2 hash, as the Java client computes it.
@@ -82,9 +82,9 @@ pub enum Partitioner {
     Crc32,
     /// The key's FNV-1a hash, as Sarama computes it.
     Fnv1a,
-    /// A random partition, whatever the key.
+    /// A random partition, regardless of the key.
     Random,
-    /// One partition after the other, whatever the key.
+    /// Round-robin, regardless of the key.
     RoundRobin,
 }
 
@@ -102,10 +102,10 @@ impl Named for Partitioner {
     }
 }
 
-/// A partition that a producer writes to, counted as they come into use.
+/// The number that a producer gives to a partition when it first writes to it.
 pub type Slot = usize;
 
-/// What became of a run of records that went out as one batch.
+/// The outcome of a run of records that were sent as one batch.
 #[derive(Debug, Clone)]
 pub struct Receipt {
     /// What [`Producer::append`] returned for its records.
@@ -122,7 +122,7 @@ pub struct Receipt {
     pub first_record: u64,
     /// The broker's time, where the topic says that it counts.
     pub append_time: Option<Timestamp>,
-    /// The offset of the first record, when the broker told; or why it failed.
+    /// The offset of the first record, if the broker returned it; or why the run failed.
     pub outcome: std::result::Result<Option<Offset>, Failure>,
 }
 

@@ -102,11 +102,7 @@ impl JsonReader {
         fields.headers.clear();
         let mut parser = serde_json::Deserializer::from_slice(line);
         let seed = Object { fields, options };
-        seed.deserialize(&mut parser).and_then(|()| parser.end()).map_err(|e| {
-            let text = e.to_string();
-            let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
-            BadLine { byte: (e.column() > 0).then_some(e.column()), ..BadLine::new(what) }
-        })?;
+        seed.deserialize(&mut parser).and_then(|()| parser.end()).map_err(BadLine::from)?;
         fields.headers.extend(options.extra_headers.as_headers());
         let record = RecordRef {
             offset: 0,

@@ -76,6 +76,15 @@ impl BadLine {
     }
 }
 
+impl From<serde_json::Error> for BadLine {
+    fn from(error: serde_json::Error) -> Self {
+        // serde_json writes the place behind the reason, and has no way to write the reason alone.
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        Self { byte: (error.column() > 0).then_some(error.column()), ..Self::new(what) }
+    }
+}
+
 /// Reads a file as a value.
 #[derive(Debug, Default)]
 pub struct FileReader {

@@ -23,10 +23,11 @@ use crate::engine::native::Network;
 use crate::error::{Error, Result, describe_io};
 use crate::record::{BrokerId, PartitionId};
 use crate::signal::{Stop, Until};
-use cluster::{Cluster, NewTopic};
+use cluster::{Cluster, HOST, NewTopic};
 use frames::Room;
 use kafka_protocol::error::ResponseError;
-use requests::call::{HOST, Shared};
+use kafka_protocol::protocol::StrBytes;
+use requests::call::Shared;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -173,6 +174,21 @@ impl Local {
     /// election; false when there is no such partition.
     pub fn truncate(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
         self.change(|cluster| cluster.truncate(topic, partition, offset))
+    }
+
+    /// Cuts a broker off from the others, or joins it again: until then it names and serves the leaders and records of
+    /// the moment when it was cut off, and accepts no records.
+    pub fn isolate(&self, broker: i32, is_isolated: bool) {
+        self.change(|cluster| cluster.isolate(BrokerId(broker), is_isolated));
+    }
+
+    /// Has a broker tell clients another host than the one it listens on, as a wrong `advertised.listeners` does.
+    pub fn advertise(&self, broker: i32, host: &str) {
+        self.change(|cluster| {
+            for found in cluster.brokers.iter_mut().filter(|found| found.id == BrokerId(broker)) {
+                found.host = StrBytes::from_string(host.to_owned());
+            }
+        });
     }
 
     /// Has another broker coordinate a group.

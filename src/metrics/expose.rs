@@ -4,17 +4,19 @@ use super::Metrics;
 use crate::error::{Error, Result, describe_io};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use hyper_util::rt::TokioIo;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// A client that sends its request slower than this is not waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Connections at a time.
+/// A connection is for one request and lasts no longer, however slowly the client sends or reads.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(10);
+/// Connections at a time: for one more, the oldest is closed.
 const MOST_CONNECTIONS: usize = 64;
 
 /// Serves until it is dropped.
@@ -61,7 +63,8 @@ async fn serve(listener: TcpListener, metrics: Metrics) -> Error {
         Ok(listener) => listener,
         Err(e) => return Error::io("--metrics", &e),
     };
-    let mut connections = tokio::task::JoinSet::new();
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let mut connections: VecDeque<tokio::task::JoinHandle<()>> = VecDeque::new();
     loop {
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
@@ -72,26 +75,47 @@ async fn serve(listener: TcpListener, metrics: Metrics) -> Error {
                 continue;
             }
         };
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= MOST_CONNECTIONS {
-            continue;
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= MOST_CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
         }
         let metrics = metrics.clone();
-        connections.spawn(async move {
+        connections.push_back(tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let answer = answer(&request, &metrics);
+                let answer = answer(&request, &metrics, is_local);
                 async move { answer }
             });
-            let mut server = hyper::server::conn::http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+            let served = hyper::server::conn::http1::Builder::new()
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(socket), answer);
             // Err: the client went, or spoke no HTTP. It knows.
-            let _ = server.serve_connection(TokioIo::new(socket), answer).await;
-        });
+            let _ = tokio::time::timeout(LONGEST_CONNECTION, served).await;
+        }));
     }
 }
 
-fn answer(request: &Request<hyper::body::Incoming>, metrics: &Metrics) -> hyper::http::Result<Response<Full<Bytes>>> {
+/// Whether a request to a loopback address is meant for this machine: a web page whose name was made to lead here would
+/// read the metrics otherwise.
+fn is_meant_for_loopback(request: &Request<hyper::body::Incoming>) -> bool {
+    let Some(host) = request.headers().get(header::HOST) else { return true };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let host = authority.host().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
+fn answer(
+    request: &Request<hyper::body::Incoming>,
+    metrics: &Metrics,
+    is_local: bool,
+) -> hyper::http::Result<Response<Full<Bytes>>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
+        _ if is_local && !is_meant_for_loopback(request) => {
+            (StatusCode::MISDIRECTED_REQUEST, "text/plain", "the Host header must name this machine\n".to_owned())
+        }
         (&Method::GET | &Method::HEAD, "/metrics") => {
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.text())
         }

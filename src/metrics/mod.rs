@@ -22,12 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// With more partitions than this their lags are shown as one sum a topic, so that nobody's Prometheus drowns.
+/// With more partitions than this, lag is exported as one sum per topic, which limits the number of time series.
 const MAX_PARTITION_SERIES: usize = 10_000;
 /// How far a reader is in a partition.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
-    /// The offset that the next record will get, as the last fetch told.
+    /// The offset of the next record, as of the last fetch.
     end: Option<i64>,
     /// The offset of the next record to be handled.
     position: Option<i64>,

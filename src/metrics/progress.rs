@@ -106,7 +106,7 @@ impl Line {
             text.push_str(&format!("  lag {}  {} partitions", HumanCount(lag.max(0) as u64), lags.len()));
         }
         if self.plain {
-            let _ = writeln!(io::stderr(), "{text}"); // nobody reads it: the run goes on
+            let _ = writeln!(io::stderr(), "{text}"); // an unwritable stderr changes nothing
             return;
         }
         self.bar.set_message(text);

@@ -125,7 +125,7 @@ impl Watch {
 
     fn stats(&mut self, elapsed: Duration) {
         let line = self.metrics.stats(&mut self.before, elapsed, self.started.elapsed());
-        let _ = writeln!(Messages, "{line}"); // nobody reads it: the run goes on
+        let _ = writeln!(Messages, "{line}"); // an unwritable stderr changes nothing
     }
 
     fn file(&self) {

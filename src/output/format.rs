@@ -19,6 +19,11 @@ pub trait Format {
     /// # Errors
     /// The record cannot be rendered; `out` may end with a part of it.
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()>;
+
+    /// Whether it shows control characters of records as escapes. Otherwise the writer does, on a terminal.
+    fn is_visible(&self) -> bool {
+        false
+    }
 }
 
 /// Nothing: for counting, and for moving a group's offsets.

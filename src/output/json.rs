@@ -30,6 +30,10 @@ impl Format for JsonFormat {
         out.extend_from_slice(&self.delimiter);
         Ok(())
     }
+
+    fn is_visible(&self) -> bool {
+        true
+    }
 }
 
 /// Writes a record as one line of JSON.

@@ -1,15 +1,20 @@
 //! Stdout with one large buffer, which knows of each record whether its bytes were really taken.
 
+use super::Format;
 use crate::error::{Error, Result, describe_io};
 use crate::record::{PartitionId, Position, TopicPartition};
+use crate::text::escaped_lines;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// A `write` this large costs nothing against its copying.
 const FLUSH_AT: usize = 256 << 10;
+/// So many marks are settled by writing what there is, which may be nothing.
+const MAX_MARKS: usize = 1 << 20;
 
 /// An index into the writer's list of the partitions whose records it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub struct Writer {
     out: File,
     /// Bytes that a reader may leave in the pipe when it goes; 0 when stdout is no pipe.
     pipe: u64,
+    /// Whether stdout is a terminal, on which control characters of records are shown as escapes.
+    shows: bool,
     buffer: Vec<u8>,
     /// Whether nobody reads stdout any more.
     reader_gone: bool,
@@ -57,11 +64,21 @@ impl Writer {
         Ok(Self::new(File::from(out)))
     }
 
+    /// The writer of this process's stdout, for what `format` renders.
+    ///
+    /// # Errors
+    /// Stdout is closed.
+    pub fn stdout_for(format: &impl Format) -> Result<Self> {
+        let shows = io::stdout().is_terminal() && !format.is_visible();
+        Ok(Self { shows, ..Self::stdout()? })
+    }
+
     fn new(out: File) -> Self {
         let pipe = rustix::pipe::fcntl_getpipe_size(&out).unwrap_or(0) as u64;
         Self {
             out,
             pipe,
+            shows: false,
             buffer: Vec::with_capacity(2 * FLUSH_AT),
             reader_gone: false,
             taken: 0,
@@ -110,7 +127,15 @@ impl Writer {
     #[inline]
     pub fn mark(&mut self, partition: PartitionIndex, position: Position) -> Result<bool> {
         let end = self.taken + self.buffer.len() as u64;
-        self.marks.push_back(Mark { end, partition, position });
+        match self.marks.back_mut() {
+            // Nothing was written in between: a filter, or no output at all.
+            Some(last) if last.end == end && last.partition == partition => last.position = position,
+            _ => self.marks.push_back(Mark { end, partition, position }),
+        }
+        if self.marks.len() >= MAX_MARKS {
+            self.flush()?;
+            return Ok(true);
+        }
         self.flush_if_large()
     }
 
@@ -137,14 +162,15 @@ impl Writer {
             self.buffer.clear();
             return Err(Error::ReaderGone);
         }
+        let shown = if self.shows { shown(&self.buffer) } else { Cow::Borrowed(&self.buffer[..]) };
         let mut written = 0;
         let result = loop {
-            if written == self.buffer.len() {
+            if written == shown.len() {
                 // Who has nothing to write is not told by EPIPE.
                 let idle = self.buffer.is_empty() && self.pipe > 0;
                 break if idle && has_no_reader(&self.out) { Err(Error::ReaderGone) } else { Ok(()) };
             }
-            match self.out.write(&self.buffer[written..]) {
+            match self.out.write(&shown[written..]) {
                 Ok(0) => break Err(Error::Io("stdout takes no more".to_owned())),
                 Ok(len) => written += len,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -152,6 +178,10 @@ impl Writer {
                 Err(e) => break Err(Error::Io(format!("writing to stdout: {}", describe_io(&e)))),
             }
         };
+        if let Cow::Owned(shown) = shown {
+            // Escapes have other lengths than what they stand for: all counts as written, or nothing.
+            written = if written == shown.len() { self.buffer.len() } else { 0 };
+        }
         self.buffer.drain(..written);
         self.taken += written as u64;
         let mut sure = self.taken.saturating_sub(self.pipe);
@@ -189,6 +219,17 @@ impl Writer {
     }
 }
 
+/// Records as a terminal may show them.
+fn shown(records: &[u8]) -> Cow<'_, [u8]> {
+    match String::from_utf8_lossy(records) {
+        Cow::Borrowed(text) => match escaped_lines(text) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        },
+        Cow::Owned(text) => Cow::Owned(escaped_lines(&text).into_owned().into_bytes()),
+    }
+}
+
 /// Whether the other end of the pipe is closed.
 fn has_no_reader(pipe: &File) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -222,6 +263,22 @@ mod tests {
             3,
             "the reader took three records and a half"
         );
+    }
+
+    /// `--output none`, and a filter that nothing matches.
+    #[test]
+    fn positions_without_output_take_no_memory() {
+        let mut writer = Writer::new(tempfile::tempfile().unwrap());
+        let [zero, one] = [0, 1].map(|partition| writer.index(&"t".into(), partition));
+        for offset in 0..1_000 {
+            writer.mark(zero, Position { offset, leader_epoch: None }).unwrap();
+        }
+        assert_eq!(writer.marks.len(), 1);
+        for offset in 0..MAX_MARKS as i64 {
+            writer.mark(if offset % 2 == 0 { one } else { zero }, Position { offset, leader_epoch: None }).unwrap();
+        }
+        assert!(writer.marks.len() < MAX_MARKS);
+        assert_eq!(writer.written().into_values().map(|position| position.offset).max(), Some(MAX_MARKS as i64 - 1));
     }
 
     #[test]

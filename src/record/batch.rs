@@ -117,6 +117,40 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl<'a> Records<'a> {
+    /// Whether all records of the batch are lent, none of which lies outside of the limits.
+    pub fn lends_all(&self) -> bool {
+        self.batch.from <= self.batch.base_offset && self.batch.next_offset < self.batch.until
+    }
+
+    /// How many records of the batch were not looked at yet.
+    pub fn remaining(&self) -> u32 {
+        self.left
+    }
+
+    /// The encoded records that were not looked at yet.
+    pub fn remaining_bytes(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Passes over the records that end before `position` in the remaining bytes, without looking into them.
+    pub fn skip_to(&mut self, position: usize) {
+        let start = self.rest.len();
+        while self.left > 0 {
+            let mut rest = self.rest;
+            // What is malformed is found when it is lent.
+            let Some(Some(_)) = varint::read_bytes(&mut rest) else { return };
+            if start - rest.len() > position {
+                return;
+            }
+            (self.rest, self.left) = (rest, self.left - 1);
+        }
+    }
+
+    /// Passes over all records.
+    pub fn skip_all(&mut self) {
+        (self.left, self.rest) = (0, &[]);
+    }
+
     #[cold]
     fn malformed(&mut self) -> Option<Result<RecordRef<'a>, Malformed>> {
         (self.left, self.rest) = (0, &[]);

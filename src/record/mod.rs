@@ -1,14 +1,16 @@
-//! The one shape of a record that every room speaks: borrowed, never copied on the way.
+//! The record that all modules share: borrowed, never copied on the way.
 //!
 //! Both directions share it: `input` lends records that point into a chunk of stdin, `engine` lends
-//! records that point into a fetched batch. This room knows nobody.
+//! records that point into a fetched batch. This module uses no other.
 
 mod batch;
+mod compression;
 mod partition;
 pub mod varint;
 
 pub(crate) use batch::encode;
 pub use batch::{Batch, Malformed, Records};
+pub use compression::{Codec, Compression};
 pub use partition::{BrokerId, LeaderEpoch, Node, Position, TopicPartition, by_topic, partitions_by_topic};
 
 /// Kafka's number of a partition within its topic.
@@ -19,6 +21,16 @@ pub type Offset = i64;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type Timestamp = i64;
+
+/// Which records of transactions are shown (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// All, aborted and open ones too.
+    Uncommitted,
+    /// Those of committed transactions, and those of none.
+    #[default]
+    Committed,
+}
 
 /// The time now.
 pub fn now() -> Timestamp {

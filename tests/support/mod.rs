@@ -1,15 +1,21 @@
 //! Starts clusters, runs the binary, and reads and writes topics with other clients.
 
+mod batches;
 mod cluster;
 mod command;
+mod mutator;
+mod peer;
 mod proxy;
 mod require;
+mod schemas;
 mod secured;
 mod version;
 mod wire;
 
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
+pub use mutator::Mutator;
+pub use peer::{Request, peer};
 pub use proxy::Proxy;
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};
@@ -21,9 +27,9 @@ use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds; panics after 30 seconds.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
+        assert!(Instant::now() < deadline, "not within 60 s: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

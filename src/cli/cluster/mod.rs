@@ -92,7 +92,7 @@ impl Cluster {
             Verb::Features { json } => show::features(context, *json)?,
             Verb::Apis { broker, json } => show::apis(context, *broker, *json)?,
             Verb::Quorum { json } => show::quorum(context, *json)?,
-            Verb::LogDirs { brokers, json } => show::log_dirs(context, brokers, *json)?,
+            Verb::LogDirs { brokers, json } => return show::log_dirs(context, brokers, *json),
             Verb::Health(health) => return health.run(context),
             Verb::Configs(configs) => configs.run(context)?,
             Verb::Transactions(transactions) => return transactions.run(context),

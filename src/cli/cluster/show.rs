@@ -1,8 +1,8 @@
 //! `kpipe cluster brokers`, `features`, `apis`, `quorum` and `log-dirs`.
 
 use crate::cli::Context;
-use crate::cli::listing::{bytes, or_dash, print, print_lines, right_align, say, table};
-use crate::engine::Partition;
+use crate::cli::listing::{bytes, or_dash, print, print_lines, report_incomplete, right_align, say, table};
+use crate::engine::{Listing, Partition};
 use crate::error::{Error, Result};
 use crate::record::BrokerId;
 use serde_json::json;
@@ -122,12 +122,13 @@ pub(super) fn quorum(context: &Context, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-pub(super) fn log_dirs(context: &Context, brokers: &[BrokerId], json: bool) -> Result<()> {
+pub(super) fn log_dirs(context: &Context, brokers: &[BrokerId], json: bool) -> Result<u8> {
     let admin = context.admin("cluster log-dirs")?;
     let brokers = if brokers.is_empty() { admin.alive()? } else { brokers.to_vec() };
-    let dirs = admin.log_dirs(&brokers)?;
+    let Listing { found: dirs, incomplete } =
+        Listing::of_all(brokers.into_iter().map(|broker| admin.log_dirs(&[broker])))?;
     if json {
-        return print_lines(dirs.iter().map(|dir| {
+        print_lines(dirs.iter().map(|dir| {
             let mut topics: BTreeMap<&str, i64> = BTreeMap::new();
             for (of, size) in &dir.partitions {
                 *topics.entry(&of.topic).or_default() += size;
@@ -137,7 +138,8 @@ pub(super) fn log_dirs(context: &Context, brokers: &[BrokerId], json: bool) -> R
                 "usable_bytes": dir.usable, "partitions": dir.partitions.len(),
                 "bytes": dir.partitions.values().sum::<i64>(), "bytes_by_topic": topics,
             })
-        }));
+        }))?;
+        return Ok(report_incomplete(&incomplete));
     }
     let mut table = table(&["BROKER", "DIRECTORY", "PARTITIONS", "SIZE", "USABLE", "TOTAL", "ERROR"]);
     for dir in dirs {
@@ -152,5 +154,6 @@ pub(super) fn log_dirs(context: &Context, brokers: &[BrokerId], json: bool) -> R
         ]);
     }
     right_align(&mut table, [0, 2, 3, 4, 5]);
-    print(&table.to_string())
+    print(&table.to_string())?;
+    Ok(report_incomplete(&incomplete))
 }

@@ -2,10 +2,10 @@
 
 use crate::cli::Context;
 use crate::cli::guard::Guard;
-use crate::cli::listing::{or_dash, print, print_lines, right_align, say, table};
+use crate::cli::listing::{or_dash, print, print_lines, report_incomplete, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
-use crate::engine::{NativeAdmin, OpenTransaction, Operation, Topic};
+use crate::engine::{Listing, NativeAdmin, OpenTransaction, Operation, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::record::{TopicPartition, now};
 use clap::{Args, Subcommand};
@@ -72,7 +72,7 @@ impl Transactions {
     pub(super) fn run(&self, context: &Context) -> Result<u8> {
         let admin = context.admin("cluster transactions")?;
         match &self.verb {
-            Verb::List { json } => list(&admin, *json)?,
+            Verb::List { json } => return list(&admin, *json),
             Verb::Describe { id, json } => describe(&admin, id, *json)?,
             Verb::FindHanging { topics, older_than, json } => return find(&admin, topics, *older_than, *json),
             Verb::AbortHanging { partition, start_offset, guard } => {
@@ -81,7 +81,7 @@ impl Transactions {
                     return Err(Error::Usage("abort-hanging takes one partition: TOPIC:P".to_owned()));
                 };
                 let open = admin.open_transactions(std::slice::from_ref(at))?;
-                let found = open.into_iter().find(|open| open.start_offset == *start_offset);
+                let found = open.found.into_iter().find(|open| open.start_offset == *start_offset);
                 let found = found.ok_or_else(|| {
                     Error::ClusterState(format!(
                         "no transaction of {at} begins at offset {start_offset} (see `kpipe cluster transactions find-hanging`)"
@@ -94,17 +94,19 @@ impl Transactions {
     }
 }
 
-fn list(admin: &NativeAdmin, json: bool) -> Result<()> {
-    let found = admin.transactions()?;
+fn list(admin: &NativeAdmin, json: bool) -> Result<u8> {
+    let Listing { found, incomplete } = admin.transactions()?;
     if json {
-        return print_lines(found.iter().map(|t| json!(t)));
+        print_lines(found.iter().map(|t| json!(t)))?;
+        return Ok(report_incomplete(&incomplete));
     }
     let mut table = table(&["TRANSACTIONAL ID", "STATE", "PRODUCER", "COORDINATOR"]);
     for t in found {
         table.add_row([t.transactional_id, t.state, t.producer_id.to_string(), t.coordinator.to_string()]);
     }
     right_align(&mut table, [2, 3]);
-    print(&table.to_string())
+    print(&table.to_string())?;
+    Ok(report_incomplete(&incomplete))
 }
 
 /// How long ago a time was.
@@ -133,14 +135,12 @@ fn describe(admin: &NativeAdmin, id: &str, json: bool) -> Result<()> {
 
 fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
     let places: Vec<TopicPartition> = if topics.is_empty() {
-        let all = admin.topics(None)?;
-        let led = all.iter().flat_map(Topic::named_partitions).filter(|(_, partition)| partition.leader.is_some());
-        led.map(|(of, _)| of).collect()
+        admin.topics(None)?.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect()
     } else {
         named(topics, |topic| admin.partition_count(topic))?
     };
     let oldest = now() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX);
-    let mut found = admin.open_transactions(&places)?;
+    let Listing { mut found, incomplete } = admin.open_transactions(&places)?;
     found.retain(|open| open.last_timestamp <= oldest);
     if json {
         print_lines(found.iter().map(|open| json!(open)))?;
@@ -159,7 +159,8 @@ fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool
         right_align(&mut table, 1..5);
         print(&table.to_string())?;
     }
-    Ok(if found.is_empty() { EXIT_OK } else { EXIT_FAILED })
+    let code = report_incomplete(&incomplete);
+    Ok(if found.is_empty() { code } else { EXIT_FAILED })
 }
 
 fn abort(context: &Context, admin: &NativeAdmin, open: &OpenTransaction, guard: &Guard) -> Result<()> {

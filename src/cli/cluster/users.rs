@@ -3,6 +3,7 @@
 use crate::cli::Context;
 use crate::cli::guard::Guard;
 use crate::cli::listing::{print, print_lines, right_align, say, table};
+use crate::config::without_core_dumps;
 use crate::engine::security::Secret;
 use crate::engine::{Hash, NativeAdmin, Operation};
 use crate::error::{EXIT_OK, Error, Result};
@@ -11,7 +12,7 @@ use crate::text::escaped;
 use clap::{Args, Subcommand, ValueEnum};
 use kafka_protocol::error::ResponseError;
 use serde_json::json;
-use std::io::{BufRead, IsTerminal, Read};
+use std::io::{BufRead, IsTerminal};
 
 /// More of stdin is not a password.
 const LONGEST_LINE: u64 = 1 << 16;
@@ -163,6 +164,7 @@ fn delete(context: &Context, user: &str, mechanism: Option<Scram>, guard: &Guard
 
 /// Prompts twice on a terminal, without echo; elsewhere reads the first line of stdin.
 fn ask_password(user: &str) -> Result<Secret> {
+    without_core_dumps();
     let failed = |e: std::io::Error| Error::io("reading the password", &e);
     let password = if std::io::stdin().is_terminal() {
         let first = rpassword::prompt_password(format!("Password of {}: ", escaped(user))).map_err(failed)?;
@@ -173,12 +175,32 @@ fn ask_password(user: &str) -> Result<Secret> {
     } else if is_stdin_closed() {
         return Err(Error::Io("stdin is closed".to_owned()));
     } else {
-        let mut line = String::new();
-        std::io::stdin().lock().take(LONGEST_LINE).read_line(&mut line).map_err(failed)?;
-        line.trim_end_matches(['\n', '\r']).to_owned()
+        first_line(std::io::stdin().lock())?
     };
     if password.is_empty() {
         return Err(Error::Usage("the password is empty".to_owned()));
     }
     Ok(Secret::from(password.as_str()))
+}
+
+/// The first line, which is not read further than a password can be long.
+fn first_line(source: impl BufRead) -> Result<String> {
+    let mut line = String::new();
+    let read = source.take(LONGEST_LINE).read_line(&mut line);
+    match read.map_err(|e| Error::io("reading the password", &e))? as u64 {
+        LONGEST_LINE => Err(Error::Usage(format!("stdin: the password is longer than {LONGEST_LINE} bytes"))),
+        _ => Ok(line.trim_end_matches(['\n', '\r']).to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_without_end_is_refused() {
+        assert_eq!(first_line(&b"secret\r\nmore"[..]).unwrap(), "secret");
+        let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+        assert!(first_line(endless).unwrap_err().to_string().contains("longer than 65536 bytes"));
+    }
 }

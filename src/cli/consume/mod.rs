@@ -1,13 +1,15 @@
 //! `kpipe consume`: fetched → written to stdout → only then committed.
 
+mod filters;
 mod format;
 mod group;
+mod range;
 mod run;
 
 use super::Context;
 use crate::config::declarations::*;
-use crate::config::{parse_duration, parse_start};
-use crate::engine::{Consumer, ConsumerConfig, Isolation, Offsets, Start, Subscription, unsupported_by_kafka_crate};
+use crate::config::parse_duration;
+use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Format, Writer};
@@ -15,9 +17,9 @@ use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
 use format::{Chosen, FormatArgs};
-use run::ConsumeRun;
+use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Consume records as JSON or values
 ///
@@ -35,23 +37,16 @@ pub(super) struct Consume {
     #[arg(required_unless_present = "regex")]
     topics: Vec<String>,
     /// Consume all topics whose full name matches, including topics created later
-    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = parse_pattern)]
-    regex: Option<regex_lite::Regex>,
-    /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME
-    /// [default: end; with -g stored, else beginning]
-    ///
-    /// TIME is RFC 3339 (2026-01-31T12:00:00Z), milliseconds since 1970, or relative to now (-15m).
-    #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_start)]
-    offset: Option<Start>,
+    #[arg(long, value_name = "PATTERN", conflicts_with = "topics", value_parser = Pattern::parse)]
+    regex: Option<Pattern>,
+    #[command(flatten)]
+    range: range::RangeArgs,
     /// Consume only these partitions
     #[arg(short, long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(PartitionId).range(0..))]
     partitions: Option<Vec<PartitionId>>,
     /// Exit after COUNT records
     #[arg(short, long)]
     count: Option<u64>,
-    /// Exit after reaching the end offsets seen at startup
-    #[arg(short, long)]
-    exit_at_end: bool,
     /// When to commit offsets [default: batch with -g]
     #[arg(long, value_enum)]
     commit: Option<Commit>,
@@ -66,6 +61,8 @@ pub(super) struct Consume {
     /// Isolation level [default: read_committed]
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
+    #[command(flatten)]
+    filters: filters::FilterArgs,
     #[command(flatten)]
     group: group::Group,
     #[command(flatten)]
@@ -100,11 +97,6 @@ impl From<IsolationArg> for Isolation {
     }
 }
 
-/// Reads `--regex`: as a whole name.
-fn parse_pattern(text: &str) -> Result<regex_lite::Regex, String> {
-    regex_lite::Regex::new(&format!("^(?:{text})$")).map_err(|e| e.to_string())
-}
-
 impl Consume {
     pub(super) fn only_topic(&self) -> Option<&str> {
         match &self.topics[..] {
@@ -114,7 +106,8 @@ impl Consume {
     }
 
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
-        let mut config = self.consumer_config(context)?;
+        let bounds = self.range.bounds()?;
+        let mut config = self.consumer_config(context, &bounds)?;
         let commit = match (self.commit, &config.group) {
             (None | Some(Commit::None), None) => Commit::None,
             (Some(_), None) => return Err(Error::Usage("--commit requires a group (-g)".to_owned()).into()),
@@ -124,8 +117,8 @@ impl Consume {
             group.max_commit_lead = 0;
         }
         let properties = &context.properties;
-        let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
         let format = self.format.choose(properties)?;
+        let filter = self.filters.filter()?;
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -135,15 +128,22 @@ impl Consume {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;
+        let options = RunOptions {
+            count: self.count.unwrap_or(u64::MAX),
+            commit,
+            interval: properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?,
+            idle_timeout: bounds.idle_timeout,
+            filter,
+        };
         let (read, finished) = match format {
-            Chosen::Json(format) => self.consume(context, consumer, commit, interval, format)?,
-            Chosen::Value(format) => self.consume(context, consumer, commit, interval, format)?,
-            Chosen::Template(format) => self.consume(context, consumer, commit, interval, format)?,
-            Chosen::Csv(format) => self.consume(context, consumer, commit, interval, format)?,
-            Chosen::Length(format) => self.consume(context, consumer, commit, interval, format)?,
-            Chosen::Files(format) => self.consume(context, consumer, commit, interval, format)?,
-            Chosen::Pretty(format) => self.consume(context, consumer, commit, interval, format)?,
-            Chosen::None(format) => self.consume(context, consumer, commit, interval, format)?,
+            Chosen::Json(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Value(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Template(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Csv(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Length(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Files(format) => self.consume(context, consumer, options, format)?,
+            Chosen::Pretty(format) => self.consume(context, consumer, options, format)?,
+            Chosen::None(format) => self.consume(context, consumer, options, format)?,
         };
         drop(reporter);
         match (read, finished) {
@@ -164,28 +164,17 @@ impl Consume {
         &self,
         context: &Context,
         consumer: Box<dyn Consumer>,
-        commit: Commit,
-        interval: Duration,
-        format: impl Format,
+        options: RunOptions,
+        mut format: impl Format,
     ) -> Result<(Result<()>, Result<()>)> {
-        let mut run = ConsumeRun {
-            consumer,
-            writer: Writer::stdout()?,
-            format,
-            left: self.count.unwrap_or(u64::MAX),
-            commit,
-            interval,
-            commit_at: Instant::now() + interval,
-            committed: Offsets::new(),
-            rest: None,
-            metrics: context.metrics.clone(),
-            counted: 0,
-        };
-        run.format.head(run.writer.buffer());
+        let mut writer = Writer::stdout_for(&format)?;
+        format.head(writer.buffer());
+        let mut run = ConsumeRun::new(consumer, writer, format, options, context.metrics.clone());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
         context.metrics.ready(false);
+        run.report(context);
         Ok((read, finished))
     }
 
@@ -211,14 +200,15 @@ impl Consume {
         Ok(())
     }
 
-    fn consumer_config(&self, context: &Context) -> Result<ConsumerConfig> {
+    fn consumer_config(&self, context: &Context, bounds: &range::Bounds) -> Result<ConsumerConfig> {
         let properties = &context.properties;
         let group = self.group.config(properties, self.partitions.is_some())?;
-        let asked = properties.resolve(self.offset, &AUTO_OFFSET_RESET)?;
+        let asked = properties.resolve(bounds.start, &AUTO_OFFSET_RESET)?;
         let (start, fallback) = match (&group, asked) {
             (None, Some(Start::Stored)) => {
                 return Err(Error::Usage("-o stored requires a group (-g)".to_owned()));
             }
+            (None, None) if bounds.end.is_some() => (Start::Beginning, Start::End),
             (None, asked) => (asked.unwrap_or(Start::End), Start::End),
             // With a group, -o says where to begin in partitions that it has not read yet.
             (Some(_), Some(Start::Stored) | None) => (Start::Stored, Start::Beginning),
@@ -245,7 +235,8 @@ impl Consume {
             }),
             start,
             fallback,
-            stop_at_end: self.exit_at_end,
+            end: bounds.end,
+            stop_at_end: bounds.stop_at_end,
             group,
             isolation,
             fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),

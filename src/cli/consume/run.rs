@@ -1,35 +1,82 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what is revoked is released.
 
 use super::Commit;
+use crate::cli::Context;
+use crate::cli::report::say;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
 use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
+use crate::text::counted;
 use std::time::{Duration, Instant};
 
 /// How often to look whether anyone still reads stdout while there is nothing to write.
 const READER_CHECK: Duration = Duration::from_secs(1);
 
-pub(super) struct ConsumeRun<F> {
-    pub(super) consumer: Box<dyn Consumer>,
-    pub(super) writer: Writer,
-    pub(super) format: F,
-    /// Records still to be written.
-    pub(super) left: u64,
+/// What a run is asked for besides its format.
+pub(super) struct RunOptions {
+    /// How many records to write.
+    pub(super) count: u64,
     pub(super) commit: Commit,
     /// With [`Commit::Batch`], what was written is committed at least this often.
     pub(super) interval: Duration,
-    pub(super) commit_at: Instant,
-    pub(super) committed: Offsets,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) filter: Option<Filter>,
+}
+
+pub(super) struct ConsumeRun<F> {
+    consumer: Box<dyn Consumer>,
+    writer: Writer,
+    format: F,
+    /// Records still to be written.
+    left: u64,
+    commit: Commit,
+    interval: Duration,
+    commit_at: Instant,
+    committed: Offsets,
     /// What is left of a batch whose writing stopped for an event about partitions.
-    pub(super) rest: Option<Batch>,
-    pub(super) metrics: Metrics,
+    rest: Option<Batch>,
+    idle: Option<Idle>,
+    filter: Option<Filter>,
+    metrics: Metrics,
     /// Bytes of output that were counted.
-    pub(super) counted: u64,
+    counted: u64,
+}
+
+/// Ends reading when no record has arrived for a while.
+struct Idle {
+    timeout: Duration,
+    ends_at: Instant,
 }
 
 impl<F: Format> ConsumeRun<F> {
+    pub(super) fn new(
+        consumer: Box<dyn Consumer>,
+        writer: Writer,
+        format: F,
+        options: RunOptions,
+        metrics: Metrics,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            consumer,
+            writer,
+            format,
+            left: options.count,
+            commit: options.commit,
+            interval: options.interval,
+            commit_at: now + options.interval,
+            committed: Offsets::new(),
+            rest: None,
+            idle: options.idle_timeout.map(|timeout| Idle { timeout, ends_at: now + timeout }),
+            filter: options.filter,
+            metrics,
+            counted: 0,
+        }
+    }
+
     /// Reads to the end asked for, or a signal.
     pub(super) fn read(&mut self) -> Result<()> {
         while self.left > 0 {
@@ -41,15 +88,26 @@ impl<F: Format> ConsumeRun<F> {
                 _ => now + READER_CHECK,
             };
             let deadline = deadline.min(now + READER_CHECK);
+            let deadline = self.idle.as_ref().map_or(deadline, |idle| deadline.min(idle.ends_at));
             if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
             } else {
                 match self.consumer.next(deadline)? {
-                    Event::Batch(batch) => self.write(batch)?,
+                    Event::Batch(batch) => {
+                        let has_records = batch.count > 0;
+                        self.write(batch)?;
+                        // From when they are written: a stalled output is not silence.
+                        if let Some(idle) = self.idle.as_mut().filter(|_| has_records) {
+                            idle.ends_at = Instant::now() + idle.timeout;
+                        }
+                    }
                     Event::End | Event::Stopped => return Ok(()),
                     Event::Timeout => {
                         self.writer.flush()?;
                         self.count_output();
+                        if self.idle.as_ref().is_some_and(|idle| Instant::now() >= idle.ends_at) {
+                            return Ok(());
+                        }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),
                     Event::Revoking(places) => self.on_revoked(&places)?,
@@ -73,7 +131,12 @@ impl<F: Format> ConsumeRun<F> {
         let mut stopped = None;
         let left = self.left;
         let mut records = batch.records();
-        while let Some(record) = records.next() {
+        loop {
+            let next = match &mut self.filter {
+                None => records.next(),
+                Some(filter) => filter.next(batch.partition, &mut records),
+            };
+            let Some(record) = next else { break };
             let record = record.map_err(|malformed| Error::Corrupt {
                 partition: TopicPartition::new(batch.topic.clone(), batch.partition),
                 offset: malformed.base_offset,
@@ -110,7 +173,7 @@ impl<F: Format> ConsumeRun<F> {
         self.writer.mark(at, Position { offset: batch.next_offset, leader_epoch }).map(drop)
     }
 
-    /// Counts what became of a batch when there were `left` records to come before it.
+    /// Counts what was written of a batch when there were `left` records to come before it.
     fn count(&mut self, batch: &Batch, left: u64, position: Offset) {
         let of = TopicPartition::new(batch.topic.clone(), batch.partition);
         self.metrics.consumed(&of, left - self.left, position);
@@ -195,6 +258,13 @@ impl<F: Format> ConsumeRun<F> {
         self.writer.forget(places);
         self.committed.retain(|key, _| !places.contains(key));
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
+    }
+
+    /// Prints what a filter did.
+    pub(super) fn report(&self, context: &Context) {
+        if let Some(filter) = &self.filter {
+            say(context, &format!("read {}, {} matched", counted(filter.read(), "record"), filter.matched()));
+        }
     }
 
     fn commit_written(&mut self, mode: CommitMode) -> Result<()> {

@@ -1,8 +1,7 @@
 //! `kpipe groups describe`.
 
 use super::lag::lag_json;
-use super::report_incomplete;
-use crate::cli::listing::{or_dash, print, print_lines, right_align, table};
+use crate::cli::listing::{or_dash, print, print_lines, report_incomplete, right_align, table};
 use crate::engine::{DescribedGroup, GroupMember, NativeAdmin, Progress};
 use crate::error::{EXIT_OK, Result};
 use crate::record::TopicPartition;

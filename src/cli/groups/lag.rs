@@ -1,9 +1,9 @@
 //! `kpipe groups lag`: once, again and again, or for Prometheus.
 
-use super::report_incomplete;
 use crate::cli::Context;
-use crate::cli::listing::{or_dash, print, print_lines, right_align, say, table};
+use crate::cli::listing::{or_dash, print, print_lines, report_incomplete, right_align, say, table};
 use crate::config::parse_duration;
+use crate::engine::native::Outage;
 use crate::engine::{GroupsProgress, NativeAdmin, Progress};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{GroupLag, Metrics, Observe, Reporter};
@@ -103,20 +103,21 @@ impl Lag {
     fn export(&self, metrics: &Metrics, admin: &NativeAdmin, stop: &Stop) -> Result<u8> {
         let observe = Observe { metrics: self.metrics.clone(), ..Observe::default() };
         let _reporter = Reporter::start(&observe, metrics, false)?;
-        let mut history = History::default();
+        let (mut history, mut outage) = (History::default(), Outage::default());
         loop {
             match self.look_up(admin) {
                 Ok(found) => {
-                    for error in &found.incomplete {
-                        tracing::warn!(%error, "incomplete");
-                        metrics.group_lags_failed(error);
+                    found.incomplete.iter().for_each(|error| metrics.group_lags_failed(error));
+                    match found.incomplete.first() {
+                        Some(error) => drop(outage.failed(error)),
+                        None => drop(outage.ended()),
                     }
                     metrics.group_lags(&history.lags(&found.groups, Instant::now()));
                     metrics.ready(true);
                 }
                 Err(Error::Stopped) => return Ok(EXIT_OK),
                 Err(error) => {
-                    tracing::warn!(%error, "retrying");
+                    outage.failed(&error);
                     metrics.group_lags_failed(&error);
                     metrics.ready(false);
                 }

@@ -6,10 +6,10 @@ mod offsets;
 
 use super::Context;
 use super::guard::Guard;
-use super::listing::{or_dash, print, print_lines, say, table};
+use super::listing::{or_dash, print, print_lines, report_incomplete, say, table};
 use super::places::{Places, parse_places};
-use crate::engine::{NativeAdmin, Operation, ResourceType};
-use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::engine::{Listing, NativeAdmin, Operation, ResourceType};
+use crate::error::{EXIT_OK, Result};
 use crate::text::counted;
 use clap::{Args, Subcommand};
 use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
@@ -115,7 +115,7 @@ impl Groups {
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<u8> {
         let admin = context.admin("groups")?;
         match &self.verb {
-            Verb::List { json } => list(&admin, *json)?,
+            Verb::List { json } => return Ok(list(&admin, *json)?),
             Verb::Describe { groups, json } => return Ok(describe::describe(&admin, groups, *json)?),
             Verb::Lag(lag) => return Ok(lag.run(context, &admin)?),
             Verb::Reset { group, topics, to, execute, json } => {
@@ -138,17 +138,19 @@ impl Groups {
     }
 }
 
-fn list(admin: &NativeAdmin, json: bool) -> Result<()> {
-    let groups = admin.groups()?;
+fn list(admin: &NativeAdmin, json: bool) -> Result<u8> {
+    let Listing { found: groups, incomplete } = admin.groups()?;
     if json {
-        return print_lines(groups.iter().map(|group| serde_json::to_value(group).unwrap_or_default()));
+        print_lines(groups.iter().map(|group| serde_json::to_value(group).unwrap_or_default()))?;
+        return Ok(report_incomplete(&incomplete));
     }
     let mut table = table(&["GROUP", "STATE", "TYPE", "PROTOCOL"]);
     for group in groups {
         let protocol = Some(group.protocol).filter(|protocol| !protocol.is_empty());
         table.add_row([group.group, or_dash(group.state), or_dash(group.kind), or_dash(protocol)]);
     }
-    print(&table.to_string())
+    print(&table.to_string())?;
+    Ok(report_incomplete(&incomplete))
 }
 
 fn delete(context: &Context, admin: &NativeAdmin, groups: &[String], guard: &Guard) -> Result<()> {
@@ -175,12 +177,4 @@ fn delete_offsets(context: &Context, admin: &NativeAdmin, group: &str, topics: &
         say(context, &format!("deleted {what}"));
     }
     Ok(())
-}
-
-/// Reports what a listing could not find out; the exit code.
-fn report_incomplete(incomplete: &[Error]) -> u8 {
-    for error in incomplete {
-        tracing::error!("incomplete listing: {error}");
-    }
-    if incomplete.is_empty() { EXIT_OK } else { EXIT_FAILED }
 }

@@ -1,4 +1,4 @@
-//! Puts outcomes, which come by partition and batch, back into the input's order.
+//! Restores the input's order of outcomes, which arrive by partition and batch.
 //!
 //! Neighbours that go to the same partition at the same time are one run, so that an unkeyed input costs a few
 //! runs a chunk; whatever the input, nothing is allocated a record once the queue has its size.

@@ -255,14 +255,9 @@ impl Report {
 
     /// Reports how an input that was not delivered as a whole can be continued.
     fn tell_where_to_resume(&self) {
-        let Some(leading) = self.leading() else { return };
-        let delivered = match leading {
-            0 => "no leading record is delivered".to_owned(),
-            1 => "the first record is delivered (--skip 1 resumes after it)".to_owned(),
-            n => format!("the first {n} records are delivered (--skip {n} resumes after them)"),
-        };
+        let Some(delivered) = self.leading_words() else { return };
         match self.possibly_written {
-            0 if leading == 0 => {}
+            0 if self.leading() == Some(0) => {}
             0 => note!("{delivered}"),
             n => note!(
                 "{delivered}; {} {} possibly written: resuming may duplicate them",
@@ -270,6 +265,15 @@ impl Report {
                 if n == 1 { "is" } else { "are" }
             ),
         }
+    }
+
+    /// [`Report::leading`] in words.
+    pub(super) fn leading_words(&self) -> Option<String> {
+        Some(match self.leading()? {
+            0 => "no leading record is delivered".to_owned(),
+            1 => "the first record is delivered (--skip 1 resumes after it)".to_owned(),
+            n => format!("the first {n} records are delivered (--skip {n} resumes after them)"),
+        })
     }
 
     /// How many of the input's first records are known to be delivered, when it was ended early.

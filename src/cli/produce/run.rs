@@ -64,7 +64,7 @@ impl ProduceRun<'_> {
                 let open = producer.unacknowledged();
                 if open > 0 {
                     let records = counted(open, "record");
-                    let leading = report.leading().map(|n| format!("; the first {n} are delivered"));
+                    let leading = report.leading_words().map(|delivered| format!("; {delivered}"));
                     note!("stopped with {records} unacknowledged, possibly written{}", leading.unwrap_or_default());
                 }
                 Ok(self.context.stop.exit_code())

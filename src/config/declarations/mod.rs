@@ -39,7 +39,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static dyn Declaration> {
     by_topic.into_iter().flatten().copied()
 }
 
-/// What people are told of each property, by name.
+/// The help of each property, by name.
 pub(crate) fn descriptions() -> Vec<Description> {
     let mut described: Vec<Description> = all().map(Declaration::describe).collect();
     described.sort_by_key(|description| description.name);

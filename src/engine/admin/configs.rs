@@ -16,6 +16,12 @@ pub enum Configured {
     AllBrokers,
 }
 
+impl fmt::Display for Configured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subject().fmt(f)
+    }
+}
+
 impl Configured {
     /// What errors about it name.
     pub(crate) fn subject(&self) -> Subject {

@@ -4,6 +4,7 @@ mod acls;
 mod cluster;
 mod configs;
 mod groups;
+mod listing;
 mod partitions;
 mod topics;
 mod transactions;
@@ -14,6 +15,7 @@ pub use acls::{Acl, AclFilter, Operation, PatternType, Permission, ResourceType}
 pub use cluster::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica, QuorumRole};
 pub use configs::{ConfigChange, ConfigEntry, ConfigSource, Configured};
 pub use groups::{Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, Progress};
+pub use listing::Listing;
 pub use partitions::{OffsetAt, Reassignment};
 pub use topics::{NewTopic, Partition, Topic};
 pub use transactions::{ListedTransaction, OpenTransaction, Transaction};

@@ -1,11 +1,12 @@
 //! Reading through the `kafka` crate.
 
-use super::{Connection, crate_error};
+use super::Connection;
+use crate::engine::native::{Backoff, Outage};
 use crate::engine::{
-    CommitMode, Consumer, ConsumerConfig, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
+    CommitMode, Consumer, ConsumerConfig, End, Event, Offsets, Start, Subscription, no_such_partition, out_of_range,
     unsupported_by_kafka_crate,
 };
-use crate::error::{Action, Error, ErrorCode, Result, Subject};
+use crate::error::{Action, Error, Result, Subject};
 use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, TimestampType, TopicPartition, encode};
 use bytes::BytesMut;
 use kafka::client::{CommitOffset, FetchOffset, FetchPartition};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes that a fetch may ask for of one partition, while it looks for the size of a large record.
 const MAX_FETCH: i32 = 256 << 20;
+/// A reader with an end gives up when fetching fails this long; a tail continues to retry.
+const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the brokers may hold a fetch: signals are looked at in between.
 const FETCH_WAIT: Duration = Duration::from_millis(250);
 
@@ -24,6 +27,8 @@ pub struct KafkaConsumer {
     config: ConsumerConfig,
     partitions: Vec<Reading>,
     ready: VecDeque<Batch>,
+    outage: Outage,
+    backoff: Backoff,
 }
 
 struct Reading {
@@ -36,13 +41,12 @@ struct Reading {
 
 impl KafkaConsumer {
     pub fn open(mut client: Connection, config: ConsumerConfig) -> Result<Self> {
-        for start in [config.start, config.fallback] {
-            if matches!(start, Start::Time(_)) {
-                return Err(unsupported_by_kafka_crate(
-                    "-o @TIME",
-                    "brokers before 0.10.1 index timestamps by segment only",
-                ));
-            }
+        let by_time = "brokers before 0.10.1 index timestamps by segment only";
+        if [config.start, config.fallback].iter().any(|start| matches!(start, Start::Time(_))) {
+            return Err(unsupported_by_kafka_crate("-o @TIME", by_time));
+        }
+        if matches!(config.end, Some(End::Time(_))) {
+            return Err(unsupported_by_kafka_crate("--until @TIME", by_time));
         }
         let Subscription::Topics(topics) = &config.subscription else {
             return Err(unsupported_by_kafka_crate("--regex", "the kafka engine does not support patterns"));
@@ -54,9 +58,10 @@ impl KafkaConsumer {
         client
             .inner
             .set_fetch_max_wait_time(FETCH_WAIT)
-            .map_err(|e| crate_error(Action::Fetch, Subject::Cluster, &e))?;
+            .map_err(|e| client.error(Action::Fetch, Subject::Cluster, &e))?;
         client.inner.set_fetch_min_bytes(1);
-        Ok(Self { client, config, partitions, ready: VecDeque::new() })
+        let backoff = Backoff::new(client.options.retry_backoff);
+        Ok(Self { client, config, partitions, ready: VecDeque::new(), outage: Outage::default(), backoff })
     }
 
     fn fetch(&mut self) -> Result<()> {
@@ -66,11 +71,15 @@ impl KafkaConsumer {
             .filter(|p| p.position < p.until)
             .map(|p| FetchPartition::new(&p.topic, p.partition, p.position).with_max_bytes(p.max_bytes))
             .collect();
+        let asked_at = Instant::now();
         let responses = match self.client.inner.fetch_messages(&wanted) {
             Ok(responses) => responses,
-            Err(error) => return self.recover(crate_error(Action::Fetch, Subject::Cluster, &error)),
+            Err(error) => {
+                let error = self.client.error(Action::Fetch, Subject::Cluster, &error);
+                return self.recover(error);
+            }
         };
-        let mut failed = None;
+        let (mut failed, mut is_fruitless) = (None, asked_at.elapsed() < FETCH_WAIT / 2);
         for response in &responses {
             for topic in response.topics() {
                 for fetched in topic.partitions() {
@@ -85,12 +94,13 @@ impl KafkaConsumer {
                         Ok(data) => data,
                         Err(error) => {
                             let of = TopicPartition::new(reading.topic.clone(), reading.partition);
-                            failed = Some(crate_error(Action::Fetch, of.into(), &error));
+                            failed = Some(self.client.error(Action::Fetch, of.into(), &error));
                             continue;
                         }
                     };
                     match batch(reading, data) {
                         Some(batch) => {
+                            is_fruitless = false;
                             reading.position = batch.next_offset;
                             reading.max_bytes = self.config.fetch_bytes as i32;
                             self.ready.push_back(batch);
@@ -104,6 +114,7 @@ impl KafkaConsumer {
                                     why: "the record is larger than 256 MiB".to_owned(),
                                 });
                             }
+                            is_fruitless = false;
                             reading.max_bytes = reading.max_bytes.saturating_mul(2).min(MAX_FETCH);
                         }
                         None => {}
@@ -111,20 +122,30 @@ impl KafkaConsumer {
                 }
             }
         }
-        failed.map_or(Ok(()), |error| self.recover(error))
+        match failed {
+            Some(error) => self.recover(error),
+            // Answered at once, without anything of use.
+            None if is_fruitless => {
+                self.client.stop.wait(self.backoff.next_wait());
+                Ok(())
+            }
+            None => {
+                self.outage.ended();
+                self.backoff.reset();
+                Ok(())
+            }
+        }
     }
 
     /// Looks for the leaders anew when that may help.
     fn recover(&mut self, error: Error) -> Result<()> {
-        let again = match &error {
-            Error::Kafka { code, .. } => code.is_transient(),
-            _ => true,
-        };
-        if !again {
+        if !error.is_transient() {
             return Err(error);
         }
-        tracing::warn!(%error, "fetching fails; retrying");
-        std::thread::sleep(self.client.options.retry_backoff);
+        if self.outage.failed(&error) > OUTAGE_LIMIT && self.config.stop_at_end {
+            return Err(error);
+        }
+        self.client.stop.wait(self.backoff.next_wait());
         if let Err(error) = self.client.refresh() {
             tracing::debug!(%error, "asking for metadata again");
         }
@@ -142,7 +163,7 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
         (Some(group), Start::Stored) => client
             .inner
             .fetch_group_topic_offset(group, topic)
-            .map_err(|e| crate_error(Action::FetchOffsets, Subject::group_named(group), &e))?
+            .map_err(|e| client.error(Action::FetchOffsets, Subject::group_named(group), &e))?
             .into_iter()
             .filter(|p| p.offset >= 0)
             .map(|p| (p.partition, p.offset))
@@ -162,6 +183,9 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
             Start::Last(count) => Some(next.saturating_sub_unsigned(count).max(first)),
         };
         let mut position = from(config.start).or_else(|| from(config.fallback)).unwrap_or(first);
+        if config.end.is_some() && position > next {
+            position = next; // a partition that is shorter than the range
+        }
         if position < first || position > next {
             let error = out_of_range(&of, position, first, next);
             if config.start != Start::Stored {
@@ -170,13 +194,19 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
             position = from(config.fallback).unwrap_or(first);
             tracing::warn!("committed {error}; resuming at {position}");
         }
-        let until = if config.stop_at_end { next } else { Offset::MAX };
+        let until = match config.end {
+            Some(End::At(offset)) => offset,
+            Some(End::Last(count)) => next.saturating_sub_unsigned(count),
+            Some(End::AtStartup | End::Time(_)) => next,
+            None => Offset::MAX,
+        };
+        let until = if config.stop_at_end { until.min(next) } else { until };
         Ok(Reading { topic: of.topic, partition, position, until, max_bytes: config.fetch_bytes as i32 })
     };
     wanted.into_iter().map(reading).collect()
 }
 
-/// What was fetched, in the form that all rooms share.
+/// Converts fetched messages to the record module's batches.
 fn batch(reading: &Reading, data: &kafka::client::fetch::Data<'_>) -> Option<Batch> {
     let messages = data.messages().iter().filter(|m| m.offset >= reading.position);
     let base_offset = messages.clone().next()?.offset;
@@ -240,16 +270,17 @@ impl Consumer for KafkaConsumer {
             return Ok(Offsets::new());
         }
         let deadline = Instant::now() + self.client.options.retry_limit();
+        let (mut outage, mut backoff) = (Outage::default(), Backoff::new(self.client.options.retry_backoff));
         loop {
             let Err(error) = self.client.inner.commit_offsets(&group, &offsets) else { return Ok(written.clone()) };
             let partitions = written.iter().map(|(of, at)| (of.clone(), at.offset)).collect();
             let subject = Subject::GroupPartitions { group: group.clone(), partitions };
-            let error = crate_error(Action::CommitOffsets, subject, &error);
+            let error = self.client.error(Action::CommitOffsets, subject, &error);
             if !error.is_transient() || Instant::now() >= deadline {
                 return Err(error);
             }
-            tracing::warn!(%error, "retrying");
-            std::thread::sleep(self.client.options.retry_backoff);
+            outage.failed(&error);
+            std::thread::sleep(backoff.next_wait());
             if let Err(error) = self.client.refresh() {
                 tracing::debug!(%error, "asking for metadata again");
             }

@@ -1,10 +1,13 @@
 //! The `kafka` crate behind the traits: Kafka 0.8.2 to 0.10 (it works up to 3.9, and on no 4.x).
 //!
 //! What the crate cannot do is refused before the first record. It is synchronous, so this engine does its
-//! network on the command's own thread; a second signal ends the process from the signal's.
+//! network on the command's own thread; a second signal ends the process from the signal's. It believes whatever it
+//! reads: a relay checks that first.
 
+mod answers;
 mod consumer;
 mod producer;
+mod relay;
 
 pub use consumer::KafkaConsumer;
 pub use producer::KafkaProducer;
@@ -16,6 +19,7 @@ use crate::signal::Stop;
 use kafka::client::{FetchOffset, GroupOffsetStorage, KafkaClient};
 use kafka::error::Error as CrateError;
 use kafka_protocol::error::ResponseError;
+use relay::Relay;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -26,9 +30,10 @@ pub struct Client(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// The connection that nobody uses now.
+    /// The idle connection.
     idle: Mutex<Option<Connection>>,
     options: Options,
+    relay: Relay,
     stop: Stop,
 }
 
@@ -38,14 +43,16 @@ impl Client {
     /// # Errors
     /// None does in time.
     pub fn connect(options: &Options, stop: &Stop) -> Result<Self> {
-        let first = Connection::open(options, stop)?;
-        Ok(Self(Arc::new(Shared { idle: Mutex::new(Some(first)), options: options.clone(), stop: stop.clone() })))
+        let relay = Relay::new(options);
+        let first = Connection::open(options, &relay, stop)?;
+        let (options, stop) = (options.clone(), stop.clone());
+        Ok(Self(Arc::new(Shared { idle: Mutex::new(Some(first)), options, relay, stop })))
     }
 
     /// The connection that was made first, or another one when that is in use.
     pub(super) fn connection(&self) -> Result<Connection> {
         let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        idle.map_or_else(|| Connection::open(&self.0.options, &self.0.stop), Ok)
+        idle.map_or_else(|| Connection::open(&self.0.options, &self.0.relay, &self.0.stop), Ok)
     }
 
     /// Runs `work` on a connection that is idle afterward.
@@ -73,6 +80,7 @@ impl Client {
 pub struct Connection {
     inner: KafkaClient,
     options: Options,
+    relay: Relay,
     stop: Stop,
 }
 
@@ -83,13 +91,13 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    fn open(options: &Options, stop: &Stop) -> Result<Self> {
-        let mut inner = crate_client(options);
+    fn open(options: &Options, relay: &Relay, stop: &Stop) -> Result<Self> {
+        let mut inner = crate_client(options, relay)?;
         // The crate waits two minutes for an answer; who never answers is no broker.
         let (done, answer) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let loaded = inner.load_metadata_all();
-            let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, nobody waits
+            let _ = done.send(loaded.map(|()| inner)); // Err: it took too long, and the caller has given up
         });
         let limit = options.connect_timeout + options.settle_limit();
         let brokers = options.brokers.join(", ");
@@ -100,10 +108,14 @@ impl Connection {
         };
         let inner = match answer.recv_timeout(limit) {
             Ok(Ok(inner)) => inner,
-            Ok(Err(error)) => return Err(cannot(describe(&error))),
+            Ok(Err(error)) => {
+                return Err(cannot(
+                    relay.take_refusal().map_or_else(|| describe(&error), |refused| refused.to_string()),
+                ));
+            }
             Err(_) => return Err(cannot(format!("no answer within {limit:?}"))),
         };
-        Ok(Self { inner, options: options.clone(), stop: stop.clone() })
+        Ok(Self { inner, options: options.clone(), relay: relay.clone(), stop: stop.clone() })
     }
 
     fn topics(&mut self, names: Option<&[String]>) -> Result<Vec<Topic>> {
@@ -151,14 +163,23 @@ impl Connection {
 
     /// Looks the leaders up anew, over new connections: the crate never drops one that broke.
     fn refresh(&mut self) -> Result<()> {
-        let mut fresh = crate_client(&self.options);
+        let mut fresh = crate_client(&self.options, &self.relay)?;
         fresh.set_compression(self.inner.compression());
         fresh.set_fetch_min_bytes(self.inner.fetch_min_bytes());
         let wait = self.inner.fetch_max_wait_time();
-        fresh.set_fetch_max_wait_time(wait).map_err(|e| crate_error(Action::LookUp, Subject::Cluster, &e))?;
-        fresh.load_metadata_all().map_err(|e| crate_error(Action::LookUp, Subject::Cluster, &e))?;
+        fresh.set_fetch_max_wait_time(wait).map_err(|e| self.error(Action::LookUp, Subject::Cluster, &e))?;
+        fresh.load_metadata_all().map_err(|e| self.error(Action::LookUp, Subject::Cluster, &e))?;
         self.inner = fresh;
         Ok(())
+    }
+
+    /// Why the crate failed: what the relay refused, the broker's error, or the crate's own.
+    fn error(&self, action: Action, subject: Subject, error: &CrateError) -> Error {
+        match (self.relay.take_refusal(), broker_error(error)) {
+            (_, Some(code)) => Error::kafka(action, subject, code),
+            (Some(refused), None) => refused.during(action, subject),
+            (None, None) => Error::KafkaCrate(describe(error)).during(action, subject),
+        }
     }
 
     /// The topic's partition count; with `create` the brokers may make it.
@@ -187,19 +208,20 @@ impl Connection {
 
     fn offsets(&mut self, topic: &str, at: FetchOffset) -> Result<HashMap<PartitionId, Offset>> {
         let found = self.inner.fetch_topic_offsets(topic, at);
-        let found = found.map_err(|e| crate_error(Action::LookUp, Subject::topic_named(topic), &e))?;
+        let found = found.map_err(|e| self.error(Action::LookUp, Subject::topic_named(topic), &e))?;
         Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect())
     }
 }
 
-fn crate_client(options: &Options) -> KafkaClient {
-    let mut client = KafkaClient::new(options.brokers.clone());
+fn crate_client(options: &Options, relay: &Relay) -> Result<KafkaClient> {
+    let brokers: Result<Vec<String>> = options.brokers.iter().map(|broker| relay.address(broker)).collect();
+    let mut client = KafkaClient::new(brokers?);
     client.set_client_id(options.client_id.clone());
     client.set_group_offset_storage(Some(GroupOffsetStorage::Kafka));
     client.set_retry_backoff_time(options.retry_backoff);
     let tries = options.settle_limit().as_millis() / options.retry_backoff.as_millis().max(1);
     client.set_retry_max_attempts(tries as u32);
-    client
+    Ok(client)
 }
 
 /// Kafka's error, when the crate has one of a broker.
@@ -220,12 +242,5 @@ fn describe(error: &CrateError) -> String {
         (_, Some(code)) => code.name(),
         (CrateError::Io(e), _) => crate::error::describe_io(e),
         (other, _) => other.to_string(),
-    }
-}
-
-fn crate_error(action: Action, subject: Subject, error: &CrateError) -> Error {
-    match broker_error(error) {
-        Some(code) => Error::kafka(action, subject, code),
-        None => Error::KafkaCrate(describe(error)).during(action, subject),
     }
 }

@@ -1,7 +1,7 @@
 //! Delivering through the `kafka` crate.
 
-use super::{Connection, crate_error};
-use crate::engine::native::precedes_append;
+use super::Connection;
+use crate::engine::native::{Backoff, Outage, precedes_append};
 use crate::engine::{
     Acks, Codec, Failure, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition,
     unsupported_by_kafka_crate,
@@ -32,6 +32,7 @@ pub struct KafkaProducer {
     answered: u64,
     round_robin: usize,
     receipts: Vec<Receipt>,
+    outage: Outage,
 }
 
 struct Entry {
@@ -88,6 +89,7 @@ impl KafkaProducer {
             answered: 0,
             round_robin: 0,
             receipts: Vec::new(),
+            outage: Outage::default(),
             config,
         };
         for topic in producer.config.topics.clone() {
@@ -120,6 +122,7 @@ impl KafkaProducer {
     /// Sends all, again and again where that may help, until the delivery timeout.
     fn flush(&mut self) -> Result<()> {
         let deadline = self.opened + self.config.delivery_timeout;
+        let mut backoff = Backoff::new(self.client.options.retry_backoff);
         while !self.entries.is_empty() {
             if self.client.stop.signals() > 1 {
                 return Err(Error::Stopped);
@@ -134,12 +137,13 @@ impl KafkaProducer {
                 self.give_up(&error);
                 break;
             }
-            tracing::warn!(%error, "retrying");
-            std::thread::sleep(self.client.options.retry_backoff);
+            self.outage.failed(&error);
+            std::thread::sleep(backoff.next_wait());
             if let Err(error) = self.client.refresh() {
                 tracing::debug!(%error, "asking for metadata again");
             }
         }
+        self.outage.ended();
         self.bytes.clear();
         Ok(())
     }
@@ -196,7 +200,7 @@ impl KafkaProducer {
         };
         let limit = self.client.options.request_timeout;
         let confirms = self.client.inner.produce_messages(acks, limit, messages);
-        let confirms = match confirms.map_err(|error| crate_error(Action::Produce, Subject::Cluster, &error)) {
+        let confirms = match confirms.map_err(|error| self.client.error(Action::Produce, Subject::Cluster, &error)) {
             Ok(confirms) => confirms,
             Err(error) => {
                 let is_lost = error.is_connection();

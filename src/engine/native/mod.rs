@@ -13,9 +13,9 @@ pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
-pub use group::Assignor;
+pub(in crate::engine) use net::Backoff;
 pub use net::Hash;
-pub(crate) use net::{Network, sleep_until};
+pub(crate) use net::{Network, Outage, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};
 

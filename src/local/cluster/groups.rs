@@ -19,7 +19,7 @@ impl Cluster {
         }
         let sum: usize = of.bytes().map(usize::from).sum();
         let count = self.brokers.len();
-        (0..count).map(|n| self.brokers[(sum + n) % count]).find(|broker| broker.up).map(|broker| broker.id)
+        (0..count).map(|n| &self.brokers[(sum + n) % count]).find(|broker| broker.up).map(|broker| broker.id)
     }
 
     /// Coordinates `group` at `to` from now on.

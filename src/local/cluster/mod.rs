@@ -16,20 +16,25 @@ use super::transactions::Transactions;
 use crate::record::{BrokerId, PartitionId, now};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
+use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// A broker: its port, and whether it is up.
-#[derive(Debug, Clone, Copy)]
+/// Where brokers listen.
+pub(super) const HOST: &str = "127.0.0.1";
+
+/// A broker: where it tells clients that it is, and whether it is up.
+#[derive(Debug, Clone)]
 pub(super) struct Broker {
     pub(super) id: BrokerId,
+    pub(super) host: StrBytes,
     pub(super) port: u16,
     pub(super) up: bool,
 }
 
 /// A partition. Its log belongs to the cluster: a leader that moves takes all of it along.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Partition {
     /// `None` while all of its replicas are down.
     pub(super) leader: Option<BrokerId>,
@@ -40,7 +45,7 @@ pub(super) struct Partition {
     pub(super) error: Option<E>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Topic {
     pub(super) id: Uuid,
     pub(super) partitions: Vec<Partition>,
@@ -53,6 +58,8 @@ pub(super) struct Topic {
 pub(super) struct Cluster {
     pub(super) brokers: Vec<Broker>,
     topics: BTreeMap<String, Topic>,
+    /// The topics as they were when a broker was cut off from the others.
+    isolated: HashMap<BrokerId, BTreeMap<String, Topic>>,
     names: HashMap<Uuid, String>,
     partition_count: usize,
     /// Bytes of all topics' configs.
@@ -93,10 +100,14 @@ impl Retained {
 
 impl Cluster {
     pub(super) fn new(ports: &[u16], retain_bytes: usize) -> Self {
-        let broker = |(index, port): (usize, &u16)| Broker { id: BrokerId(index as i32 + 1), port: *port, up: true };
+        let broker = |(index, port): (usize, &u16)| {
+            let host = StrBytes::from_static_str(HOST);
+            Broker { id: BrokerId(index as i32 + 1), host, port: *port, up: true }
+        };
         Self {
             brokers: ports.iter().enumerate().map(broker).collect(),
             topics: BTreeMap::new(),
+            isolated: HashMap::new(),
             names: HashMap::new(),
             partition_count: 0,
             config_bytes: 0,
@@ -124,17 +135,45 @@ impl Cluster {
         self.broker(broker).is_some_and(|broker| broker.up)
     }
 
+    /// Cuts a broker off from the others: it sees the topics as they are now, until it is joined again.
+    pub(super) fn isolate(&mut self, broker: BrokerId, is_isolated: bool) {
+        if is_isolated {
+            self.isolated.insert(broker, self.topics.clone());
+        } else {
+            self.isolated.remove(&broker);
+        }
+    }
+
+    /// The topics as `broker` sees them.
+    pub(super) fn topics_seen_by(&self, broker: BrokerId) -> &BTreeMap<String, Topic> {
+        self.isolated.get(&broker).unwrap_or(&self.topics)
+    }
+
     pub(super) fn topics(&self) -> impl Iterator<Item = (&String, &Topic)> {
         self.topics.iter()
     }
 
     /// A topic by name, or by ID where the name is empty.
     pub(super) fn topic(&self, name: &str, id: Uuid) -> Result<(&str, &Topic), E> {
+        self.topic_of(&self.topics, name, id)
+    }
+
+    /// [`Cluster::topic`] as `broker` sees it.
+    pub(super) fn topic_seen_by(&self, broker: BrokerId, name: &str, id: Uuid) -> Result<(&str, &Topic), E> {
+        self.topic_of(self.topics_seen_by(broker), name, id)
+    }
+
+    fn topic_of<'a>(
+        &'a self,
+        topics: &'a BTreeMap<String, Topic>,
+        name: &str,
+        id: Uuid,
+    ) -> Result<(&'a str, &'a Topic), E> {
         let (name, missing) = match name {
             "" => (self.names.get(&id).map_or("", String::as_str), E::UnknownTopicId),
             name => (name, E::UnknownTopicOrPartition),
         };
-        self.topics.get_key_value(name).map(|(name, topic)| (name.as_str(), topic)).ok_or(missing)
+        topics.get_key_value(name).map(|(name, topic)| (name.as_str(), topic)).ok_or(missing)
     }
 
     pub(super) fn has_partition(&self, name: &str, id: Uuid, partition: PartitionId) -> bool {
@@ -144,7 +183,7 @@ impl Cluster {
 
     /// A partition that `broker` leads.
     pub(super) fn led(&self, name: &str, id: Uuid, partition: PartitionId, broker: BrokerId) -> Result<&Partition, E> {
-        let (_, topic) = self.topic(name, id)?;
+        let (_, topic) = self.topic_seen_by(broker, name, id)?;
         let partition = usize::try_from(partition).ok().and_then(|index| topic.partitions.get(index));
         let partition = partition.ok_or(E::UnknownTopicOrPartition)?;
         match partition.error {
@@ -170,6 +209,9 @@ impl Cluster {
         records: &Bytes,
     ) -> Result<(Appended, i64), E> {
         self.led(name, id, partition, broker)?;
+        if self.isolated.contains_key(&broker) {
+            return Err(E::NotEnoughReplicas);
+        }
         let name = self.topic(name, id)?.0.to_owned();
         let topic = self.topics.get_mut(&name).ok_or(E::UnknownTopicOrPartition)?;
         let (id, led) = (topic.id, &mut topic.partitions[partition as usize]);

@@ -49,7 +49,7 @@ pub(super) enum Outcome {
 }
 
 /// The log of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Log {
     batches: VecDeque<RawBatch>,
     bytes: usize,

@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, VecDeque};
 const REMEMBERED: usize = 5;
 
 /// A batch of a producer: its first and last sequence number, and where it was appended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Written {
     sequences: (i32, i32),
     appended: Appended,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Producer {
     epoch: i16,
     written: VecDeque<Written>,
@@ -48,7 +48,7 @@ pub(in crate::local) struct ActiveProducer {
 }
 
 /// All producers that a partition remembers: those with records in the log.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Producers {
     producers: BTreeMap<i64, Producer>,
     /// In the order of their markers.

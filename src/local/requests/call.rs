@@ -16,8 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
-/// Where brokers listen.
-pub(in crate::local) const HOST: &str = "127.0.0.1";
 pub(in crate::local) const CLUSTER_ID: &str = "kpipe-local-cluster-00";
 /// Text in the schemas' type.
 pub(in crate::local) fn text(text: impl Into<String>) -> StrBytes {

@@ -1,6 +1,6 @@
 //! Fetch.
 
-use super::call::{Call, HOST};
+use super::call::Call;
 use crate::local::cluster::{Cluster, Partition};
 use crate::local::limits::MOST_FETCHED;
 use bytes::Bytes;
@@ -10,7 +10,6 @@ use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId};
-use kafka_protocol::protocol::StrBytes;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
@@ -79,7 +78,7 @@ fn read(call: &Call, request: &FetchRequest) -> Read {
     let permit = fetched.clone().try_acquire_many_owned(permits as u32).ok();
     let endpoints = cluster.brokers.iter().filter(|broker| moved && broker.up).map(|broker| {
         let endpoint = NodeEndpoint::default().with_node_id(BrokerId(broker.id.0));
-        endpoint.with_host(StrBytes::from_static_str(HOST)).with_port(i32::from(broker.port))
+        endpoint.with_host(broker.host.clone()).with_port(i32::from(broker.port))
     });
     let response = FetchResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect());
     Read { response, bytes, failed, permit }

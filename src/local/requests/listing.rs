@@ -1,8 +1,8 @@
 //! FindCoordinator, and what administrators ask of groups: ListGroups, DescribeGroups, DeleteGroups.
 
-use super::call::{Call, HOST, distinct, text};
+use super::call::{Call, distinct, text};
+use crate::local::cluster::Broker;
 use crate::local::group::Group;
-use crate::record;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -17,7 +17,7 @@ use kafka_protocol::protocol::StrBytes;
 pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     const GROUP: i8 = 0;
     const TRANSACTION: i8 = 1;
-    let find = |key: &StrBytes| -> Result<(record::BrokerId, u16), (E, &str)> {
+    let find = |key: &StrBytes| -> Result<Broker, (E, &str)> {
         if let Some(error) = call.refusal {
             return Err((error, ""));
         }
@@ -25,7 +25,7 @@ pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRe
             return Err((E::InvalidRequest, "kpipe local has no share groups"));
         }
         let cluster = call.cluster();
-        let found = cluster.coordinator(key).and_then(|id| cluster.broker(id)).map(|broker| (broker.id, broker.port));
+        let found = cluster.coordinator(key).and_then(|id| cluster.broker(id)).cloned();
         found.ok_or((E::CoordinatorNotAvailable, ""))
     };
     // From v4 on several are asked for at once (KIP-699).
@@ -33,8 +33,8 @@ pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRe
         let one = |key: &StrBytes| {
             let answer = Coordinator::default().with_key(key.clone());
             match find(key) {
-                Ok((id, port)) => {
-                    let answer = answer.with_node_id(BrokerId(id.0)).with_host(StrBytes::from_static_str(HOST));
+                Ok(Broker { id, host, port, .. }) => {
+                    let answer = answer.with_node_id(BrokerId(id.0)).with_host(host);
                     answer.with_port(i32::from(port)).with_error_message(Some(StrBytes::default()))
                 }
                 Err((error, why)) => {
@@ -48,8 +48,8 @@ pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRe
     }
     let answer = FindCoordinatorResponse::default();
     match find(&request.key) {
-        Ok((id, port)) => {
-            let answer = answer.with_node_id(BrokerId(id.0)).with_host(StrBytes::from_static_str(HOST));
+        Ok(Broker { id, host, port, .. }) => {
+            let answer = answer.with_node_id(BrokerId(id.0)).with_host(host);
             answer.with_port(i32::from(port)).with_error_message(Some(StrBytes::from_static_str("NONE")))
         }
         Err((error, why)) => {

@@ -1,6 +1,6 @@
 //! Metadata and DescribeCluster.
 
-use super::call::{CLUSTER_ID, Call, HOST, distinct, text};
+use super::call::{CLUSTER_ID, Call, distinct, text};
 use crate::local::cluster::{Cluster, NewTopic, Topic, check_name};
 use crate::record;
 use kafka_protocol::error::ResponseError as E;
@@ -23,7 +23,9 @@ pub(in crate::local) fn metadata(call: &Call, request: MetadataRequest) -> Metad
     // Version 0 means all topics by none; later ones by null.
     let asked = request.topics.filter(|asked| call.version > 0 || !asked.is_empty());
     match asked {
-        None => topics.extend(cluster.topics().map(|(name, topic)| show(&cluster, name, topic))),
+        None => {
+            topics.extend(cluster.topics_seen_by(call.broker).iter().map(|(name, topic)| show(&cluster, name, topic)))
+        }
         Some(asked) => {
             for topic in distinct(asked, |topic| (topic.name.clone(), topic.topic_id)) {
                 let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
@@ -34,7 +36,7 @@ pub(in crate::local) fn metadata(call: &Call, request: MetadataRequest) -> Metad
     }
     let brokers = cluster.brokers.iter().filter(|broker| broker.up).map(|broker| {
         let shown = MetadataResponseBroker::default().with_node_id(BrokerId(broker.id.0));
-        shown.with_host(StrBytes::from_static_str(HOST)).with_port(i32::from(broker.port))
+        shown.with_host(broker.host.clone()).with_port(i32::from(broker.port))
     });
     MetadataResponse::default()
         .with_brokers(brokers.collect())
@@ -56,7 +58,7 @@ fn find(call: &Call, cluster: &mut Cluster, name: &str, id: Uuid, create: bool) 
         return fail(error);
     }
     if name.is_empty() && !id.is_nil() {
-        return match cluster.topic(name, id) {
+        return match cluster.topic_seen_by(call.broker, name, id) {
             Ok((name, topic)) => show(cluster, name, topic),
             Err(error) => fail(error),
         };
@@ -68,7 +70,7 @@ fn find(call: &Call, cluster: &mut Cluster, name: &str, id: Uuid, create: bool) 
         // Err: it cannot be created; the answer then says that it is unknown.
         let _ = cluster.create(name, &NewTopic::default(), false);
     }
-    match cluster.topic(name, Uuid::nil()) {
+    match cluster.topic_seen_by(call.broker, name, Uuid::nil()) {
         Ok((name, topic)) => show(cluster, name, topic),
         Err(error) => fail(error),
     }
@@ -113,7 +115,7 @@ pub(in crate::local) fn describe_cluster(call: &Call, request: DescribeClusterRe
     let cluster = call.cluster();
     let brokers = cluster.brokers.iter().filter(|broker| broker.up).map(|broker| {
         let shown = DescribeClusterBroker::default().with_broker_id(BrokerId(broker.id.0));
-        shown.with_host(StrBytes::from_static_str(HOST)).with_port(i32::from(broker.port))
+        shown.with_host(broker.host.clone()).with_port(i32::from(broker.port))
     });
     answer
         .with_error_message(None)

@@ -1,6 +1,6 @@
 //! Produce.
 
-use super::call::{Call, Closed, HOST};
+use super::call::{Call, Closed};
 use crate::local::cluster::{Cluster, Enlist, UNKNOWN_TOPIC};
 use crate::local::frames::check_produce;
 use crate::local::log;
@@ -52,7 +52,7 @@ fn produce(call: &Call, request: ProduceRequest) -> ProduceResponse {
         responses.iter().flat_map(|topic| &topic.partition_responses).any(|p| p.current_leader.leader_id.0 >= 0);
     let endpoints = cluster.brokers.iter().filter(|broker| moved && broker.up).map(|broker| {
         let endpoint = NodeEndpoint::default().with_node_id(BrokerId(broker.id.0));
-        endpoint.with_host(StrBytes::from_static_str(HOST)).with_port(i32::from(broker.port))
+        endpoint.with_host(broker.host.clone()).with_port(i32::from(broker.port))
     });
     let answer = ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect());
     drop(cluster);

@@ -2,9 +2,9 @@
 
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::admin::Numbered;
-use crate::engine::native::cluster::text;
+use crate::engine::native::cluster::{answers_in_order, text};
 use crate::engine::{Acl, AclFilter};
-use crate::error::{Action, Error, Result, Subject};
+use crate::error::{Action, Result, Subject};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
@@ -23,7 +23,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused, or has no authorizer.
     pub fn acls(&self, filter: &AclFilter) -> Result<BTreeSet<Acl>> {
-        self.run(self.cluster().acls(filter))
+        self.read(|| self.cluster().acls(filter))
     }
 
     /// Creates ACLs, and waits until the broker that is asked returns them.
@@ -78,8 +78,8 @@ impl Cluster {
                     })
                 };
                 found.insert(known().ok_or_else(|| {
-                    let why = format!("an ACL on {} is of an unknown kind", resource.resource_name.as_str());
-                    Error::Malformed { node: connection.node().clone(), api: ApiKey::DescribeAcls, why }
+                    let name = resource.resource_name.as_str();
+                    connection.malformed::<DescribeAclsRequest>(&format_args!("an ACL on {name} is of an unknown kind"))
                 })?);
             }
         }
@@ -100,8 +100,9 @@ impl Cluster {
         let request = CreateAclsRequest::default().with_creations(acls.iter().map(creation).collect());
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
-            let mut results = acls.iter().zip(&answer.results);
-            results.try_for_each(|(acl, result)| {
+            let asked = acls.iter().collect();
+            let results = answers_in_order(&controller, ApiKey::CreateAcls, asked, answer.results)?;
+            results.into_iter().try_for_each(|(acl, result)| {
                 refusal(
                     Action::CreateAcl,
                     Subject::Acl(acl.to_string()),
@@ -133,8 +134,9 @@ impl Cluster {
         let request = DeleteAclsRequest::default().with_filters(acls.iter().map(filter).collect());
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
-            let mut results = acls.iter().zip(&answer.filter_results);
-            results.try_for_each(|(acl, result)| {
+            let asked = acls.iter().collect();
+            let results = answers_in_order(&controller, ApiKey::DeleteAcls, asked, answer.filter_results)?;
+            results.into_iter().try_for_each(|(acl, result)| {
                 let refusal = |code, message| refusal(Action::DeleteAcl, Subject::Acl(acl.to_string()), code, message);
                 refusal(result.error_code, result.error_message.as_ref())?;
                 let mut matching = result.matching_acls.iter();

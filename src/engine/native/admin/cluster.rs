@@ -1,7 +1,8 @@
 //! What a cluster consists of: brokers, versions, features, quorum, disks.
 
-use super::{Cluster, NativeAdmin, incomplete, refusal};
-use crate::engine::native::cluster::{text, topic_name};
+use super::{Cluster, NativeAdmin, refusal};
+use crate::engine::native::cluster::{answer_to, text, topic_name};
+use crate::engine::native::net::Connection;
 use crate::engine::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica, QuorumRole};
 use crate::error::{Action, Error, ErrorCode, Result, Subject};
 use crate::record::{BrokerId, TopicPartition};
@@ -9,7 +10,8 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
+    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeQuorumRequest,
 };
 use kafka_protocol::protocol::VersionRange;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn brokers(&self) -> Result<Brokers> {
-        self.run(self.cluster().describe_brokers())
+        self.read(|| self.cluster().describe_brokers())
     }
 
     /// The ids of the brokers that are up, in order.
@@ -31,7 +33,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn alive(&self) -> Result<Vec<BrokerId>> {
-        self.run(async { Ok(self.cluster().brokers().await?.into_iter().map(BrokerId).collect()) })
+        self.run(self.cluster().brokers())
     }
 
     /// The id of the node that decides now, perhaps none of the brokers; `None` where that may not be seen.
@@ -39,7 +41,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn controller(&self) -> Result<Option<BrokerId>> {
-        self.run(self.cluster().controller_id())
+        self.read(|| self.cluster().controller_id())
     }
 
     /// The features that the brokers have agreed on, and could.
@@ -47,7 +49,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn features(&self) -> Result<Vec<Feature>> {
-        self.run(self.cluster().features())
+        self.read(|| self.cluster().features())
     }
 
     /// The requests that a broker takes, by number.
@@ -63,7 +65,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused to tell.
     pub fn quorum(&self) -> Result<Option<Quorum>> {
-        self.run(self.cluster().quorum())
+        self.read(|| self.cluster().quorum())
     }
 
     /// The log directories of `brokers`.
@@ -176,9 +178,12 @@ impl Cluster {
         }
         let answer = connection.request(&request).await?;
         refusal(Action::DescribeQuorum, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
-        let Some(partition) = answer.topics.first().and_then(|topic| topic.partitions.first()) else {
-            return Err(incomplete(&connection, ApiKey::DescribeQuorum));
-        };
+        let partitions = answer.topics.into_iter().flat_map(|topic| {
+            let of = move |partition| TopicPartition::new(topic.topic_name.as_str(), partition);
+            topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
+        });
+        let log = TopicPartition::new(METADATA_TOPIC, 0);
+        let partition = answer_to(&connection, ApiKey::DescribeQuorum, log, partitions)?;
         refusal(Action::DescribeQuorum, Subject::Cluster, partition.error_code, partition.error_message.as_ref())?;
         let leader = partition.leader_id;
         let voters = partition.current_voters.iter();
@@ -210,9 +215,13 @@ impl Cluster {
         let mut found = Vec::new();
         for &broker in brokers {
             let request = DescribeLogDirsRequest::default().with_topics(None);
-            let answer = self.known_broker(broker).await?.request(&request).await?;
-            let subject = Subject::Broker(self.node(broker.0));
-            refusal(Action::DescribeLogDirs, subject.clone(), answer.error_code, None)?;
+            self.require_known(broker).await?;
+            let subject = Subject::Broker(self.node(broker));
+            let read = |answer: DescribeLogDirsResponse, _: &Connection| {
+                refusal(Action::DescribeLogDirs, subject.clone(), answer.error_code, None)?;
+                Ok(answer)
+            };
+            let answer = self.ask_broker(broker, &request, i16::MAX, read).await?;
             if answer.results.is_empty() {
                 // What brokers answer whoever may not see them.
                 return Err(Error::kafka(Action::DescribeLogDirs, subject, ResponseError::ClusterAuthorizationFailed));

@@ -1,13 +1,14 @@
 //! Configs of topics and brokers: shown with where they come from, changed (KIP-133, KIP-226, KIP-339).
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::text;
+use crate::engine::native::cluster::{answer_to, answers_to, text};
 use crate::engine::{ConfigChange, ConfigEntry, ConfigSource, Configured};
 use crate::error::{Action, Result};
 use crate::record::BrokerId;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::{ApiKey, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use std::collections::BTreeMap;
 
 /// Kafka's resource types.
@@ -30,6 +31,21 @@ impl Configured {
             (BROKER, Err(_)) => Self::AllBrokers,
             _ => Self::Topic(name.to_owned()),
         }
+    }
+
+    /// The broker that alone knows these configs.
+    fn broker(&self) -> Option<BrokerId> {
+        if let Self::Broker(id) = self { Some(*id) } else { None }
+    }
+}
+
+fn entry(config: DescribeConfigsResourceResult) -> ConfigEntry {
+    ConfigEntry {
+        name: config.name.to_string(),
+        value: config.value.map(|value| value.to_string()).filter(|_| !config.is_sensitive),
+        source: ConfigSource::from_wire(config.config_source),
+        read_only: config.read_only,
+        secret: config.is_sensitive,
     }
 }
 
@@ -81,8 +97,7 @@ impl Cluster {
                 .with_resource_type(kind)
                 .with_resource_name(text(&name))
                 .with_configuration_keys(keys);
-            let broker = if let Configured::Broker(id) = one { Some(*id) } else { None };
-            asked.entry(broker).or_default().push(resource);
+            asked.entry(one.broker()).or_default().push(resource);
         }
         let mut found = BTreeMap::new();
         for (broker, resources) in asked {
@@ -91,20 +106,14 @@ impl Cluster {
                 None => self.any().await?,
             };
             let answer = connection.request(&DescribeConfigsRequest::default().with_resources(resources)).await?;
-            for result in answer.results {
-                let of = Configured::from_wire(result.resource_type, &result.resource_name);
+            let asked = of.iter().filter(|one| one.broker() == broker).cloned();
+            let results = answer
+                .results
+                .into_iter()
+                .map(|result| (Configured::from_wire(result.resource_type, &result.resource_name), result));
+            for (of, result) in answers_to(&connection, ApiKey::DescribeConfigs, asked, results)? {
                 refusal(Action::DescribeConfigs, of.subject(), result.error_code, result.error_message.as_ref())?;
-                let config =
-                    |config: kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| {
-                        ConfigEntry {
-                            name: config.name.to_string(),
-                            value: config.value.map(|value| value.to_string()).filter(|_| !config.is_sensitive),
-                            source: ConfigSource::from_wire(config.config_source),
-                            read_only: config.read_only,
-                            secret: config.is_sensitive,
-                        }
-                    };
-                let mut configs: Vec<ConfigEntry> = result.configs.into_iter().map(config).collect();
+                let mut configs: Vec<ConfigEntry> = result.configs.into_iter().map(entry).collect();
                 configs.sort_by(|a, b| a.name.cmp(&b.name));
                 found.insert(of, configs);
             }
@@ -134,9 +143,12 @@ impl Cluster {
                 _ => controller,
             };
             let answer = connection.request(&request).await?;
-            answer.responses.iter().try_for_each(|r| {
-                refusal(Action::AlterConfigs, subject.clone(), r.error_code, r.error_message.as_ref())
-            })
+            let results = answer
+                .responses
+                .into_iter()
+                .map(|result| (Configured::from_wire(result.resource_type, &result.resource_name), result));
+            let result = answer_to(&connection, ApiKey::IncrementalAlterConfigs, of.clone(), results)?;
+            refusal(Action::AlterConfigs, subject.clone(), result.error_code, result.error_message.as_ref())
         })
         .await?;
         if only_check {

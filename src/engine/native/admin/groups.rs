@@ -1,19 +1,23 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
 use super::NativeAdmin;
-use crate::engine::native::cluster::{Cluster, Coordinated, group_id, topic_name};
+use super::partitions::PATIENCE;
+use crate::engine::native::cluster::{
+    Cluster, Coordinated, TopicInfo, answer_to, answers_to, group_id, join_all, topic_name,
+};
 use crate::engine::native::group::{messages, offsets};
+use crate::engine::native::net::Connection;
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, OffsetAt, Offsets, Progress,
-    Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, OffsetAt,
+    Offsets, Progress, Start,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{BrokerId, Offset, TopicPartition, partitions_by_topic};
+use crate::record::{BrokerId, Offset, PartitionId, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
     ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest,
-    OffsetDeleteRequest, OffsetDeleteResponse,
+    ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,8 +31,8 @@ impl NativeAdmin {
     /// All groups, by ID.
     ///
     /// # Errors
-    /// A broker did not answer: its groups would be missing.
-    pub fn groups(&self) -> Result<Vec<ListedGroup>> {
+    /// No broker answered.
+    pub fn groups(&self) -> Result<Listing<ListedGroup>> {
         self.run(self.cluster().list_groups())
     }
 
@@ -83,19 +87,21 @@ impl NativeAdmin {
     pub fn offsets(&self, partitions: &[TopicPartition], to: Start) -> Result<HashMap<TopicPartition, Offset>> {
         let cluster = self.cluster();
         self.run(async {
-            Ok(match to {
-                Start::Beginning => cluster.list_offsets(partitions, OffsetAt::Earliest, false).await?,
-                Start::Time(time) => {
-                    let mut found = cluster.list_offsets(partitions, OffsetAt::Time(time), false).await?;
-                    // -1: no record is so late, so the end is meant.
-                    let end = cluster.list_offsets(partitions, OffsetAt::Latest, false).await?;
-                    for (of, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
-                        *offset = end.get(of).copied().unwrap_or(0);
-                    }
-                    found
-                }
-                _ => cluster.list_offsets(partitions, OffsetAt::Latest, false).await?,
-            })
+            let list = async |at| {
+                let offsets = cluster.offset_of_each(partitions, at, Isolation::Uncommitted, PATIENCE).await;
+                offsets.into_iter().map(|(of, offset)| Ok((of, offset?))).collect::<Result<HashMap<_, _>>>()
+            };
+            let found = match to {
+                Start::Beginning => list(OffsetAt::Earliest).await?,
+                Start::Time(time) => list(OffsetAt::Time(time)).await?,
+                _ => HashMap::new(),
+            };
+            // Where no record is so late, the end is meant.
+            let or_end = |(of, end): (TopicPartition, Option<Offset>)| {
+                let offset = found.get(&of).copied().flatten().or(end).unwrap_or_default();
+                (of, offset)
+            };
+            Ok(list(OffsetAt::Latest).await?.into_iter().map(or_end).collect())
         })
     }
 
@@ -105,11 +111,8 @@ impl NativeAdmin {
     /// A partition does not exist or has no leader, or a broker's answers contradict each other.
     pub fn bounds(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
         self.run(async {
-            let mut all = HashMap::new();
-            for (leader, partitions) in self.cluster().by_leader(partitions).await? {
-                all.extend(bounds(self.cluster(), leader, &partitions).await?);
-            }
-            Ok(all)
+            let bounds = self.cluster().bounds_of_each(partitions, Isolation::Uncommitted, PATIENCE).await;
+            bounds.into_iter().map(|(of, bounds)| Ok((of, bounds?))).collect()
         })
     }
 
@@ -127,14 +130,14 @@ impl NativeAdmin {
     /// It does not exist, or it has members.
     pub fn delete_group(&self, group: &str) -> Result<()> {
         let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
-        let refusal = |response: &<DeleteGroupsRequest as Request>::Response| {
-            let code = error_code(response.results.first()?.error_code)?;
-            Some(Error::kafka(Action::DeleteGroup, Subject::group_named(group), code))
+        let read = |response: <DeleteGroupsRequest as Request>::Response, connection: &Connection| {
+            let codes = response.results.into_iter().map(|result| (result.group_id.to_string(), result.error_code));
+            let code = answer_to(connection, ApiKey::DeleteGroups, group.to_owned(), codes)?;
+            refused(Action::DeleteGroup, Subject::group_named(group), code)
         };
         let cluster = self.cluster();
         let retry = cluster.retry();
-        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
-        self.run(deleted).map(drop)
+        self.run(cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read))
     }
 
     /// Deletes the group's offsets of `partitions`.
@@ -149,52 +152,48 @@ impl NativeAdmin {
                 .with_partitions(partitions.into_iter().map(entry).collect())
         });
         let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
-        let refusal = |response: &OffsetDeleteResponse| {
-            let failed = |subject, code| Some(Error::kafka(Action::DeleteOffsets, subject, error_code(code)?));
-            failed(Subject::group_named(group), response.error_code).or_else(|| {
-                response.topics.iter().find_map(|topic| {
-                    topic.partitions.iter().find_map(|partition| {
-                        let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                        let subject = Subject::GroupPartition { group: group.to_owned(), partition: of };
-                        failed(subject, partition.error_code)
-                    })
-                })
-            })
+        let read = |response: OffsetDeleteResponse, connection: &Connection| {
+            refused(Action::DeleteOffsets, Subject::group_named(group), response.error_code)?;
+            let codes = response.topics.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
+            });
+            let asked = partitions.iter().cloned();
+            for (partition, code) in answers_to(connection, ApiKey::OffsetDelete, asked, codes)? {
+                refused(Action::DeleteOffsets, Subject::GroupPartition { group: group.to_owned(), partition }, code)?;
+            }
+            Ok(())
         };
         let cluster = self.cluster();
         let retry = cluster.retry();
-        let deleted = cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal);
-        self.run(deleted).map(drop)
+        self.run(cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read))
     }
 }
 
 impl Cluster {
-    async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
-        let mut groups = Vec::new();
-        for broker in self.brokers().await? {
-            let mut retry = self.retry();
-            let response = loop {
-                let answer = async { self.broker(broker).await?.request(&ListGroupsRequest::default()).await };
-                let error = match answer.await {
-                    Ok(response) => match error_code(response.error_code) {
-                        None => break response,
-                        Some(code) => Error::kafka(Action::ListGroups, Subject::Broker(self.node(broker)), code),
-                    },
-                    Err(error) => error,
-                };
-                retry.after(error).await?;
-            };
-            let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
-            groups.extend(response.groups.iter().map(|group| ListedGroup {
-                group: group.group_id.to_string(),
-                state: known(&group.group_state),
-                kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
-                protocol: group.protocol_type.to_string(),
-            }));
-        }
-        groups.sort_by(|a, b| a.group.cmp(&b.group));
-        groups.dedup();
+    async fn list_groups(&self) -> Result<Listing<ListedGroup>> {
+        let asked = self.brokers().await?.into_iter().map(|broker| self.list_groups_of(broker));
+        let mut groups = Listing::of_all(join_all(asked.collect()).await)?;
+        groups.found.sort_by(|a, b| a.group.cmp(&b.group));
+        groups.found.dedup();
         Ok(groups)
+    }
+
+    /// The groups that `broker` coordinates.
+    async fn list_groups_of(&self, broker: BrokerId) -> Result<Vec<ListedGroup>> {
+        let read = |response: ListGroupsResponse, _: &Connection| {
+            refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
+            Ok(response)
+        };
+        let response = self.ask_broker_for(PATIENCE, broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
+        let known = |text: &StrBytes| (!text.is_empty()).then(|| text.to_string());
+        let listed = response.groups.iter().map(|group| ListedGroup {
+            group: group.group_id.to_string(),
+            state: known(&group.group_state),
+            kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
+            protocol: group.protocol_type.to_string(),
+        });
+        Ok(listed.collect())
     }
 
     async fn describe_group(&self, group: &str) -> Result<DescribedGroup> {
@@ -211,14 +210,18 @@ impl Cluster {
             return Ok(None);
         }
         let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
-        let foreign = [E::GroupIdNotFound, E::UnsupportedVersion];
-        let refusal = |response: &<ConsumerGroupDescribeRequest as Request>::Response| {
-            let code = error_code(response.groups.first()?.error_code).filter(|code| !foreign.contains(code))?;
-            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        let read = |response: <ConsumerGroupDescribeRequest as Request>::Response, connection: &Connection| {
+            let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
+            let found = answer_to(connection, ApiKey::ConsumerGroupDescribe, group.to_owned(), groups)?;
+            match error_code(found.error_code) {
+                None => Ok(Some(found)),
+                Some(E::GroupIdNotFound | E::UnsupportedVersion) => Ok(None),
+                Some(code) => Err(Error::kafka(Action::LookUp, Subject::group_named(group), code)),
+            }
         };
         let retry = self.retry();
-        let response = self.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await?;
-        let Some(found) = response.groups.into_iter().find(|group| group.error_code == 0) else { return Ok(None) };
+        let found = self.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, read).await?;
+        let Some(found) = found else { return Ok(None) };
         let members = found.members.into_iter().map(|member| GroupMember {
             member_id: member.member_id.to_string(),
             instance_id: member.instance_id.map(|id| id.to_string()),
@@ -239,23 +242,24 @@ impl Cluster {
             state: found.group_state.to_string(),
             kind: "consumer",
             assignor: found.assignor_name.to_string(),
-            coordinator: BrokerId(coordinator),
+            coordinator,
             members: members.collect(),
         }))
     }
 
     async fn describe_classic(&self, group: &str) -> Result<DescribedGroup> {
         let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-        let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
-            let code = error_code(response.groups.first()?.error_code)?;
-            Some(Error::kafka(Action::LookUp, Subject::group_named(group), code))
+        let read = |response: <DescribeGroupsRequest as Request>::Response, connection: &Connection| {
+            let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
+            let found = answer_to(connection, ApiKey::DescribeGroups, group.to_owned(), groups)?;
+            refused(Action::LookUp, Subject::group_named(group), found.error_code)?;
+            Ok(found)
         };
         // Up to version 5 a group that does not exist is a dead one.
-        let response = self.ask_coordinator(Coordinated::Group, group, &request, 5, self.retry(), refusal).await?;
-        let found = response.groups.into_iter().find(|group| group.group_state.as_str() != "Dead");
-        let Some(found) = found else {
+        let found = self.ask_coordinator(Coordinated::Group, group, &request, 5, self.retry(), read).await?;
+        if found.group_state.as_str() == "Dead" {
             return Err(Error::kafka(Action::LookUp, Subject::group_named(group), E::GroupIdNotFound));
-        };
+        }
         let members = found.members.into_iter().map(|member| GroupMember {
             member_id: member.member_id.to_string(),
             instance_id: member.group_instance_id.map(|id| id.to_string()),
@@ -269,10 +273,15 @@ impl Cluster {
             state: found.group_state.to_string(),
             kind: "classic",
             assignor: found.protocol_data.to_string(),
-            coordinator: BrokerId(self.coordinator(Coordinated::Group, group).await?),
+            coordinator: self.coordinator(Coordinated::Group, group).await?,
             members: members.collect(),
         })
     }
+}
+
+/// The error of a message's code.
+fn refused(action: Action, subject: Subject, code: i16) -> Result<()> {
+    error_code(code).map_or(Ok(()), |code| Err(Error::kafka(action, subject, code)))
 }
 
 /// Partitions of each group, with what it has committed.
@@ -280,9 +289,10 @@ type Committed = BTreeMap<String, BTreeMap<TopicPartition, Option<CommittedOffse
 
 /// What all groups have committed, and why some could not be asked.
 async fn committed_by_all(cluster: &Arc<Cluster>) -> Result<(Committed, Vec<Error>)> {
-    let (mut committed, mut incomplete) = (Committed::new(), Vec::new());
+    let mut committed = Committed::new();
     let mut asking = JoinSet::new();
-    let mut left = cluster.list_groups().await?.into_iter();
+    let Listing { found, mut incomplete } = cluster.list_groups().await?;
+    let mut left = found.into_iter();
     loop {
         while asking.len() < ASKED_AT_A_TIME
             && let Some(group) = left.next()
@@ -319,8 +329,7 @@ async fn progress(cluster: &Arc<Cluster>, committed: Committed, mut incomplete: 
     Ok(GroupsProgress { groups, incomplete })
 }
 
-/// The bounds of those of `partitions` that exist, `None` where they cannot be had now; and why, in one error for each
-/// broker and one for the partitions without a leader.
+/// The bounds of those of `partitions` that exist, `None` where they cannot be had now; and why, each reason once.
 async fn available_bounds(
     cluster: &Arc<Cluster>,
     partitions: BTreeSet<TopicPartition>,
@@ -339,76 +348,22 @@ async fn available_bounds(
         }
     };
     let topics: HashMap<String, _> = topics.into_iter().filter_map(|(name, topic)| Some((name, topic.ok()?))).collect();
-    let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
-    for of in partitions {
-        let info = topics.get(&*of.topic).and_then(|topic| topic.partitions.get(of.partition as usize));
-        match info.map(|info| info.leader) {
-            None => {}
-            Some(Some(leader)) => by_leader.entry(leader).or_default().push(of),
-            Some(None) => {
-                if errors.is_empty() {
-                    errors.push(Error::kafka(Action::LookUp, of.clone(), E::LeaderNotAvailable));
-                }
-                found.insert(of, None);
-            }
-        }
-    }
-    let mut asking = JoinSet::new();
-    for (leader, partitions) in by_leader {
-        let cluster = cluster.clone();
-        asking.spawn(async move {
-            let limit = cluster.options.request_timeout;
-            let timed_out = || Error::Unreachable { node: cluster.node(leader), why: "no response in time".to_owned() };
-            let answer = tokio::time::timeout(limit, bounds(&cluster, leader, &partitions)).await;
-            (partitions, answer.unwrap_or_else(|_| Err(timed_out())))
-        });
-    }
-    while let Some(answer) = asking.join_next().await {
-        let Ok((partitions, bounds)) = answer else { return Err(Error::TaskEnded("asking for offsets")) };
-        match bounds {
-            Ok(bounds) => found.extend(bounds.into_iter().map(|(of, bounds)| (of, Some(bounds)))),
-            Err(error) => {
+    let exists = |of: &TopicPartition| {
+        let topic: Option<&TopicInfo> = topics.get(&*of.topic);
+        topic.is_some_and(|topic| (0..topic.partitions.len() as PartitionId).contains(&of.partition))
+    };
+    let partitions: Vec<TopicPartition> = partitions.into_iter().filter(exists).collect();
+    for (of, bounds) in cluster.bounds_of_each(&partitions, Isolation::Uncommitted, PATIENCE).await {
+        let bounds = bounds.map_err(|error| {
+            let is_same = |other: &Error| match error.code() {
+                Some(code) => other.code() == Some(code),
+                None => other.to_string() == error.to_string(),
+            };
+            if !errors.iter().any(is_same) {
                 errors.push(error);
-                found.extend(partitions.into_iter().map(|of| (of, None)));
             }
-        }
+        });
+        found.insert(of, bounds.ok());
     }
     Ok((found, errors))
-}
-
-/// First offset and end offset of each of the `partitions` of a leader.
-async fn bounds(
-    cluster: &Cluster,
-    leader: i32,
-    partitions: &[TopicPartition],
-) -> Result<HashMap<TopicPartition, Bounds>> {
-    let (first, end) = cluster.bounds(partitions, false).await?;
-    let both = |of: &TopicPartition| {
-        let bounds = consistent(of, first.get(of).copied(), end.get(of).copied());
-        let malformed = |why| Error::Malformed { node: cluster.node(leader), api: ApiKey::ListOffsets, why };
-        Ok((of.clone(), bounds.map_err(malformed)?))
-    };
-    partitions.iter().map(both).collect()
-}
-
-/// The bounds, if a partition can have them.
-fn consistent(of: &TopicPartition, first: Option<Offset>, end: Option<Offset>) -> std::result::Result<Bounds, String> {
-    match (first, end) {
-        (Some(first), Some(end)) if 0 <= first && first <= end => Ok(Bounds { first, end }),
-        (Some(first), Some(end)) => Err(format!("{of} begins at {first} and ends at {end}")),
-        _ => Err(format!("it does not contain {of}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_that_contradict_each_other_are_refused() {
-        let of = TopicPartition::new("t", 0);
-        assert_eq!(consistent(&of, Some(3), Some(3)), Ok(Bounds { first: 3, end: 3 }));
-        assert_eq!(consistent(&of, Some(9), Some(3)), Err("t/0 begins at 9 and ends at 3".to_owned()));
-        assert!(consistent(&of, Some(-1), Some(3)).is_err() && consistent(&of, Some(1), None).is_err());
-    }
 }

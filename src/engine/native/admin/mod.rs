@@ -18,7 +18,7 @@ use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::BrokerId;
 use crate::signal::Until;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::{ApiKey, DescribeQuorumRequest};
+use kafka_protocol::messages::DescribeQuorumRequest;
 use kafka_protocol::protocol::StrBytes;
 use std::future::Future;
 use std::sync::Arc;
@@ -41,11 +41,11 @@ impl NativeAdmin {
     fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.client.network.run(Until::FirstSignal, work)
     }
-}
 
-/// An answer without what was asked for.
-fn incomplete(connection: &Connection, api: ApiKey) -> Error {
-    Error::Malformed { node: connection.node().clone(), api, why: "it lacks what was asked for".to_owned() }
+    /// Asks for what changes nothing, again while that may help.
+    fn read<T, F: Future<Output = Result<T>>>(&self, ask: impl FnMut() -> F) -> Result<T> {
+        self.run(self.cluster().retry().run(ask))
+    }
 }
 
 /// The error that an answer's code and message stand for.
@@ -64,17 +64,21 @@ impl Cluster {
             return Ok(any);
         }
         match self.nodes().await?.controller_id.0 {
-            id if id >= 0 => self.broker(id).await,
+            id if id >= 0 => self.broker(BrokerId(id)).await,
             _ => self.any().await,
         }
     }
 
     /// A connection to a broker that the user named.
     async fn known_broker(&self, id: BrokerId) -> Result<Arc<Connection>> {
-        if !self.knows(id.0) && !self.brokers().await?.contains(&id.0) {
-            return Err(Error::UnknownBroker(id));
-        }
-        self.broker(id.0).await
+        self.require_known(id).await?;
+        self.broker(id).await
+    }
+
+    /// Checks that the cluster has a broker that the user named.
+    async fn require_known(&self, id: BrokerId) -> Result<()> {
+        let is_known = self.knows(id) || self.brokers().await?.contains(&id);
+        if is_known { Ok(()) } else { Err(Error::UnknownBroker(id)) }
     }
 
     /// Asks the controller, and the next one when it moved meanwhile.

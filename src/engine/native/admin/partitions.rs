@@ -1,7 +1,7 @@
 //! Partitions: more of them, their records deleted, their leaders elected, their replicas moved.
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{TopicInfo, topic_name};
+use crate::engine::native::cluster::{TopicInfo, answer_to, answers_to, topic_name};
 use crate::engine::native::net::Backoff;
 use crate::engine::{Isolation, OffsetAt, Reassignment};
 use crate::error::{Action, Result, Subject, error_code};
@@ -11,9 +11,10 @@ use kafka_protocol::messages::alter_partition_reassignments_request::{Reassignab
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::elect_leaders_response::PartitionResult;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId as WireBrokerId, CreatePartitionsRequest, DeleteRecordsRequest,
-    ElectLeadersRequest, ListPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsRequest, ApiKey, BrokerId as WireBrokerId, CreatePartitionsRequest,
+    DeleteRecordsRequest, ElectLeadersRequest, ListPartitionReassignmentsRequest,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -94,7 +95,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused to tell.
     pub fn reassignments(&self) -> Result<BTreeMap<TopicPartition, Reassignment>> {
-        self.run(self.cluster().reassignments())
+        self.read(|| self.cluster().reassignments())
     }
 }
 
@@ -113,9 +114,9 @@ impl Cluster {
         let subject = Subject::topic_named(topic);
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
-            answer.results.iter().try_for_each(|r| {
-                refusal(Action::CreatePartitions, subject.clone(), r.error_code, r.error_message.as_ref())
-            })
+            let results = answer.results.into_iter().map(|result| (result.name.to_string(), result));
+            let result = answer_to(&controller, ApiKey::CreatePartitions, topic.to_owned(), results)?;
+            refusal(Action::CreatePartitions, subject.clone(), result.error_code, result.error_message.as_ref())
         })
         .await?;
         if only_check {
@@ -151,6 +152,7 @@ impl Cluster {
             let partition = |(partition, offset)| {
                 DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset)
             };
+            let asked = places.clone();
             let offset = |of: TopicPartition| before.get(&of).map(|offset| (of, *offset));
             let topics = by_topic(places.into_iter().filter_map(offset)).into_iter().map(|(topic, partitions)| {
                 DeleteRecordsTopic::default()
@@ -159,13 +161,18 @@ impl Cluster {
             });
             let request =
                 DeleteRecordsRequest::default().with_topics(topics.collect()).with_timeout_ms(self.timeout_ms());
-            let answer = self.broker(leader).await?.request(&request).await?;
-            for topic in answer.topics {
-                for result in topic.partitions {
-                    let of = TopicPartition::new(topic.name.as_str(), result.partition_index);
-                    refusal(Action::DeleteRecords, &of, result.error_code, None)?;
-                    deleted.insert(of, result.low_watermark);
+            let connection = self.broker(leader).await?;
+            let answers = connection.request(&request).await?.topics.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |result| (of(result.partition_index), result))
+            });
+            for (of, result) in answers_to(&connection, ApiKey::DeleteRecords, asked, answers)? {
+                refusal(Action::DeleteRecords, &of, result.error_code, None)?;
+                if result.low_watermark < 0 {
+                    let why = format!("{of} begins at {}", result.low_watermark);
+                    return Err(connection.malformed::<DeleteRecordsRequest>(&why));
                 }
+                deleted.insert(of, result.low_watermark);
             }
         }
         Ok(deleted)
@@ -186,19 +193,20 @@ impl Cluster {
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
             refusal(Action::ElectLeader, Subject::Cluster, answer.error_code, None)?;
-            let mut results = BTreeMap::new();
-            for topic in answer.replica_election_results {
-                for result in topic.partition_result {
-                    let of = TopicPartition::new(topic.topic.as_str(), result.partition_id);
-                    let elected = match error_code(result.error_code) {
-                        Some(ResponseError::ElectionNotNeeded) => Ok(false),
-                        _ => refusal(Action::ElectLeader, &of, result.error_code, result.error_message.as_ref())
-                            .map(|()| true),
-                    };
-                    results.insert(of, elected);
-                }
-            }
-            Ok(results)
+            let results = answer.replica_election_results.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.topic.as_str(), partition);
+                topic.partition_result.into_iter().map(move |result| (of(result.partition_id), result))
+            });
+            let results = answers_to(&controller, ApiKey::ElectLeaders, places.iter().cloned(), results)?;
+            let elected = |(of, result): (TopicPartition, PartitionResult)| {
+                let elected = match error_code(result.error_code) {
+                    Some(ResponseError::ElectionNotNeeded) => Ok(false),
+                    _ => refusal(Action::ElectLeader, &of, result.error_code, result.error_message.as_ref())
+                        .map(|()| true),
+                };
+                (of, elected)
+            };
+            Ok(results.into_iter().map(elected).collect())
         })
         .await
     }
@@ -224,16 +232,18 @@ impl Cluster {
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
             refusal(Action::Reassign, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
+            let answers = answer.responses.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |result| (of(result.partition_index), result))
+            });
+            let asked = to.keys().cloned();
             let mut results = BTreeMap::new();
-            for topic in answer.responses {
-                for result in topic.partitions {
-                    let of = TopicPartition::new(topic.name.as_str(), result.partition_index);
-                    let none = error_code(result.error_code) == Some(ResponseError::NoReassignmentInProgress);
-                    if !none {
-                        refusal(Action::Reassign, &of, result.error_code, result.error_message.as_ref())?;
-                    }
-                    results.insert(of, !none);
+            for (of, result) in answers_to(&controller, ApiKey::AlterPartitionReassignments, asked, answers)? {
+                let none = error_code(result.error_code) == Some(ResponseError::NoReassignmentInProgress);
+                if !none {
+                    refusal(Action::Reassign, &of, result.error_code, result.error_message.as_ref())?;
                 }
+                results.insert(of, !none);
             }
             Ok(results)
         })

@@ -1,8 +1,8 @@
 //! Topics: list, describe, create, delete.
 
 use super::partitions::PATIENCE;
-use super::{Cluster, NativeAdmin, incomplete, refusal};
-use crate::engine::native::cluster::{PartitionInfo, TopicInfo, text, topic_name};
+use super::{Cluster, NativeAdmin, refusal};
+use crate::engine::native::cluster::{PartitionInfo, TopicInfo, answer_to, text, topic_name};
 use crate::engine::{Isolation, NewTopic, Partition, Topic};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{BrokerId, PartitionId, TopicPartition};
@@ -10,7 +10,7 @@ use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, CreateTopicsRequest, DeleteTopicsRequest};
+use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, CreateTopicsRequest, DeleteTopicsRequest, TopicName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl NativeAdmin {
     /// # Errors
     /// A named topic does not exist or is denied, or the cluster did not answer.
     pub fn topics(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
-        self.run(self.cluster().describe(names))
+        self.read(|| self.cluster().describe(names))
     }
 
     /// Looks up first and next offset of all partitions. Returns why some stay unknown.
@@ -114,8 +114,9 @@ impl Cluster {
         let subject = Subject::topic_named(&topic.name);
         self.ask_controller(async |controller| {
             let response = controller.request(&request).await?;
-            let first = response.topics.first().ok_or_else(|| incomplete(&controller, ApiKey::CreateTopics))?;
-            refusal(Action::CreateTopic, subject.clone(), first.error_code, first.error_message.as_ref())
+            let answers = response.topics.into_iter().map(|topic| (topic.name.to_string(), topic));
+            let created = answer_to(&controller, ApiKey::CreateTopics, topic.name.clone(), answers)?;
+            refusal(Action::CreateTopic, subject.clone(), created.error_code, created.error_message.as_ref())
         })
         .await?;
         if only_check {
@@ -145,20 +146,21 @@ impl Cluster {
                 request.clone().with_topics(Vec::new())
             };
             let response = controller.request(&request).await?;
-            let first = response.responses.first().ok_or_else(|| incomplete(&controller, ApiKey::DeleteTopics))?;
-            refusal(Action::DeleteTopic, subject.clone(), first.error_code, first.error_message.as_ref())
+            let named = |name: &Option<TopicName>| name.as_ref().map(|name| name.to_string()).unwrap_or_default();
+            let answers = response.responses.into_iter().map(|topic| (named(&topic.name), topic));
+            let deleted = answer_to(&controller, ApiKey::DeleteTopics, name.to_owned(), answers)?;
+            refusal(Action::DeleteTopic, subject.clone(), deleted.error_code, deleted.error_message.as_ref())
         })
         .await
     }
 }
 
 fn topic(info: TopicInfo) -> Topic {
-    let ids = |ids: Vec<i32>| Some(ids.into_iter().map(BrokerId).collect());
     let partition = |(index, info): (usize, PartitionInfo)| Partition {
         partition: index as PartitionId,
-        leader: info.leader.map(BrokerId),
-        replicas: ids(info.replicas),
-        in_sync_replicas: ids(info.in_sync),
+        leader: info.leader,
+        replicas: Some(info.replicas),
+        in_sync_replicas: Some(info.in_sync),
         first_offset: None,
         next_offset: None,
     };

@@ -1,24 +1,27 @@
-//! Transactions: which there are, and those that nobody will end (KIP-664).
+//! Transactions: the open ones, and hanging ones that no producer will end (KIP-664).
 
+use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{Coordinated, Lane, text, topic_name};
-use crate::engine::{ListedTransaction, OpenTransaction, Transaction};
+use crate::engine::native::cluster::{Coordinated, answer_to, answers_to, join_all, text, topic_name};
+use crate::engine::native::net::Connection;
+use crate::engine::{ListedTransaction, Listing, OpenTransaction, Transaction};
 use crate::error::{Action, Result, Subject};
-use crate::record::{BrokerId, TopicPartition};
+use crate::record::{BrokerId, TopicPartition, partitions_by_topic};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::describe_producers_response::PartitionResponse;
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
-    DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest, ProducerId, TransactionalId,
-    WriteTxnMarkersRequest,
+    DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    ListTransactionsRequest, ListTransactionsResponse, ProducerId, TransactionalId, WriteTxnMarkersRequest,
 };
 
 impl NativeAdmin {
     /// All transactions that coordinators know, by id.
     ///
     /// # Errors
-    /// A broker did not answer, or is older than 3.0.
-    pub fn transactions(&self) -> Result<Vec<ListedTransaction>> {
+    /// No broker answered, or all are older than 3.0.
+    pub fn transactions(&self) -> Result<Listing<ListedTransaction>> {
         self.run(self.cluster().transactions())
     }
 
@@ -33,8 +36,8 @@ impl NativeAdmin {
     /// The transactions that are open in `places`.
     ///
     /// # Errors
-    /// A leader did not answer, or refused.
-    pub fn open_transactions(&self, places: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
+    /// No leader answered, or all refused.
+    pub fn open_transactions(&self, places: &[TopicPartition]) -> Result<Listing<OpenTransaction>> {
         self.run(self.cluster().open_transactions(places))
     }
 
@@ -48,37 +51,40 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    async fn transactions(&self) -> Result<Vec<ListedTransaction>> {
-        let mut found = Vec::new();
-        for broker in self.brokers().await? {
-            let request = ListTransactionsRequest::default();
-            // Later versions filter by what is not asked for here.
-            let answer = self.broker(broker).await?.request_capped(&request, 0).await?;
+    async fn transactions(&self) -> Result<Listing<ListedTransaction>> {
+        let asked = self.brokers().await?.into_iter().map(|broker| self.transactions_of(broker));
+        let mut listing = Listing::of_all(join_all(asked.collect()).await)?;
+        listing.found.sort();
+        Ok(listing)
+    }
+
+    /// The transactions that `broker` coordinates.
+    async fn transactions_of(&self, broker: BrokerId) -> Result<Vec<ListedTransaction>> {
+        let read = |answer: ListTransactionsResponse, _: &Connection| {
             refusal(Action::ListTransactions, Subject::Broker(self.node(broker)), answer.error_code, None)?;
-            found.extend(answer.transaction_states.iter().map(|state| ListedTransaction {
-                transactional_id: state.transactional_id.to_string(),
-                state: state.transaction_state.to_string(),
-                producer_id: state.producer_id.0,
-                coordinator: BrokerId(broker),
-            }));
-        }
-        found.sort();
-        Ok(found)
+            Ok(answer)
+        };
+        // Later versions filter by what is not asked for here.
+        let answer = self.ask_broker_for(PATIENCE, broker, &ListTransactionsRequest::default(), 0, read).await?;
+        let listed = answer.transaction_states.iter().map(|state| ListedTransaction {
+            transactional_id: state.transactional_id.to_string(),
+            state: state.transaction_state.to_string(),
+            producer_id: state.producer_id.0,
+            coordinator: broker,
+        });
+        Ok(listed.collect())
     }
 
     async fn transaction(&self, id: &str) -> Result<Transaction> {
         let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text(id))]);
         let subject = Subject::TransactionalId(id.to_owned());
-        let refused = |answer: &kafka_protocol::messages::DescribeTransactionsResponse| {
-            let code = answer.transaction_states.first().map_or(0, |state| state.error_code);
-            refusal(Action::LookUp, subject.clone(), code, None).err()
+        let read = |answer: DescribeTransactionsResponse, connection: &Connection| {
+            let states = answer.transaction_states.into_iter().map(|state| (state.transactional_id.to_string(), state));
+            let state = answer_to(connection, ApiKey::DescribeTransactions, id.to_owned(), states)?;
+            refusal(Action::LookUp, subject.clone(), state.error_code, None)?;
+            Ok(state)
         };
-        let answer =
-            self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), refused).await?;
-        let Some(state) = answer.transaction_states.into_iter().next() else {
-            let coordinator = self.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
-            return Err(super::incomplete(&coordinator, ApiKey::DescribeTransactions));
-        };
+        let state = self.ask_coordinator(Coordinated::Transaction, id, &request, i16::MAX, self.retry(), read).await?;
         let partitions = state.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|partition| TopicPartition::new(topic.topic.as_str(), *partition).to_string())
         });
@@ -93,32 +99,34 @@ impl Cluster {
         })
     }
 
-    async fn open_transactions(&self, places: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
-        let mut found = Vec::new();
-        for (leader, places) in self.by_leader(places).await? {
-            let topic = |of: &TopicPartition| {
-                TopicRequest::default().with_name(topic_name(&of.topic)).with_partition_indexes(vec![of.partition])
-            };
-            let request = DescribeProducersRequest::default().with_topics(places.iter().map(topic).collect());
-            let answer = self.broker(leader).await?.request(&request).await?;
-            for topic in answer.topics {
-                for partition in topic.partitions {
-                    let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                    refusal(Action::DescribeProducers, of, partition.error_code, partition.error_message.as_ref())?;
-                    let open = partition.active_producers.iter().filter(|p| p.current_txn_start_offset >= 0);
-                    found.extend(open.map(|producer| OpenTransaction {
-                        topic: topic.name.to_string(),
-                        partition: partition.partition_index,
-                        producer_id: producer.producer_id.0,
-                        producer_epoch: producer.producer_epoch,
-                        coordinator_epoch: producer.coordinator_epoch,
-                        start_offset: producer.current_txn_start_offset,
-                        last_timestamp: producer.last_timestamp,
-                    }));
-                }
-            }
-        }
-        Ok(found)
+    async fn open_transactions(&self, places: &[TopicPartition]) -> Result<Listing<OpenTransaction>> {
+        let (led, leaderless) = self.by_leader_each(places).await?;
+        let asked = led.into_iter().map(|(leader, places)| async move {
+            self.open_transactions_of(leader, &places).await.unwrap_or_else(|error| vec![Err(error)])
+        });
+        let answers = join_all(asked.collect()).await.into_iter().flatten();
+        Listing::of_all(answers.chain(leaderless.into_iter().map(Err)))
+    }
+
+    /// The transactions that are open in partitions of one leader, each partition with its own result.
+    async fn open_transactions_of(
+        &self,
+        leader: BrokerId,
+        places: &[TopicPartition],
+    ) -> Result<Vec<Result<Vec<OpenTransaction>>>> {
+        let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(name, partitions)| {
+            TopicRequest::default().with_name(topic_name(&name)).with_partition_indexes(partitions)
+        });
+        let request = DescribeProducersRequest::default().with_topics(topics.collect());
+        let read = |answer: DescribeProducersResponse, connection: &Connection| {
+            let answers = answer.topics.into_iter().flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
+            });
+            answers_to(connection, ApiKey::DescribeProducers, places.iter().cloned(), answers)
+        };
+        let answers = self.ask_broker_for(PATIENCE, leader, &request, i16::MAX, read).await?;
+        Ok(answers.iter().map(|(of, partition)| open_in(of, partition)).collect())
     }
 
     async fn abort(&self, open: &OpenTransaction) -> Result<()> {
@@ -135,12 +143,32 @@ impl Cluster {
             .with_topics(vec![topic]);
         let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
         for leader in self.by_leader(std::slice::from_ref(&of)).await?.into_keys() {
-            let answer = self.broker(leader).await?.request(&request).await?;
-            let partitions = answer.markers.iter().flat_map(|m| &m.topics).flat_map(|t| &t.partitions);
-            partitions
-                .into_iter()
-                .try_for_each(|partition| refusal(Action::AbortHanging, &of, partition.error_code, None))?;
+            let connection = self.broker(leader).await?;
+            let answer = connection.request(&request).await?;
+            let topics = answer.markers.into_iter().flat_map(|marker| marker.topics);
+            let codes = topics.flat_map(|topic| {
+                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
+                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
+            });
+            let code = answer_to(&connection, ApiKey::WriteTxnMarkers, of.clone(), codes)?;
+            refusal(Action::AbortHanging, &of, code, None)?;
         }
         Ok(())
     }
+}
+
+/// The open transactions of one partition.
+fn open_in(of: &TopicPartition, partition: &PartitionResponse) -> Result<Vec<OpenTransaction>> {
+    refusal(Action::DescribeProducers, of, partition.error_code, partition.error_message.as_ref())?;
+    let open = partition.active_producers.iter().filter(|producer| producer.current_txn_start_offset >= 0);
+    let open = open.map(|producer| OpenTransaction {
+        topic: of.topic.to_string(),
+        partition: of.partition,
+        producer_id: producer.producer_id.0,
+        producer_epoch: producer.producer_epoch,
+        coordinator_epoch: producer.coordinator_epoch,
+        start_offset: producer.current_txn_start_offset,
+        last_timestamp: producer.last_timestamp,
+    });
+    Ok(open.collect())
 }

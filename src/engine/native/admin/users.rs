@@ -2,7 +2,7 @@
 
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::Credential;
-use crate::engine::native::cluster::text;
+use crate::engine::native::cluster::{answer_to, answers_to, text};
 use crate::engine::native::net::Hash;
 use crate::engine::security::Secret;
 use crate::error::{Action, Error, Result, Subject};
@@ -11,7 +11,7 @@ use kafka_protocol::messages::alter_user_scram_credentials_request::{
     ScramCredentialDeletion, ScramCredentialUpsertion,
 };
 use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
-use kafka_protocol::messages::{AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest};
+use kafka_protocol::messages::{AlterUserScramCredentialsRequest, ApiKey, DescribeUserScramCredentialsRequest};
 
 impl NativeAdmin {
     /// The credentials of all users, or of `users`.
@@ -19,7 +19,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused, or a user has no credentials (RESOURCE_NOT_FOUND).
     pub fn users(&self, users: &[String]) -> Result<Vec<Credential>> {
-        self.run(self.cluster().users(users))
+        self.read(|| self.cluster().users(users))
     }
 
     /// Sets the password of `user`, hashed here `iterations` times: brokers never see it.
@@ -57,18 +57,20 @@ impl Cluster {
         // Without names all are listed. Brokers that deny the request do not answer one without a list.
         let request = DescribeUserScramCredentialsRequest::default().with_users(Some(named));
         // With KRaft only the controller's view is complete at once.
-        let answer = self.controller().await?.request(&request).await?;
+        let controller = self.controller().await?;
+        let answer = controller.request(&request).await?;
         refusal(Action::ListUsers, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
+        let results = answer.results.into_iter().map(|result| (result.user.to_string(), result));
+        let results = match users.is_empty() {
+            true => results.collect(),
+            false => answers_to(&controller, ApiKey::DescribeUserScramCredentials, users.iter().cloned(), results)?,
+        };
         let mut found = Vec::new();
-        for result in &answer.results {
-            refusal(
-                Action::LookUp,
-                Subject::User(result.user.to_string()),
-                result.error_code,
-                result.error_message.as_ref(),
-            )?;
+        for (user, result) in &results {
+            let subject = Subject::User(user.clone());
+            refusal(Action::LookUp, subject, result.error_code, result.error_message.as_ref())?;
             found.extend(result.credential_infos.iter().map(|info| Credential {
-                user: result.user.to_string(),
+                user: user.clone(),
                 mechanism: Hash::of(info.mechanism).map_or("unknown", Hash::mechanism).to_owned(),
                 iterations: info.iterations,
             }));
@@ -80,9 +82,10 @@ impl Cluster {
     async fn alter_user(&self, user: &str, request: &AlterUserScramCredentialsRequest) -> Result<()> {
         self.ask_controller(async |controller| {
             let answer = controller.request(request).await?;
-            answer.results.iter().try_for_each(|r| {
-                refusal(Action::AlterUser, Subject::User(user.to_owned()), r.error_code, r.error_message.as_ref())
-            })
+            let results = answer.results.into_iter().map(|result| (result.user.to_string(), result));
+            let result = answer_to(&controller, ApiKey::AlterUserScramCredentials, user.to_owned(), results)?;
+            let subject = Subject::User(user.to_owned());
+            refusal(Action::AlterUser, subject, result.error_code, result.error_message.as_ref())
         })
         .await
     }

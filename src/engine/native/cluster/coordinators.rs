@@ -3,8 +3,9 @@
 use super::{Cluster, Lane, text};
 use crate::engine::native::net::{Connection, Retry};
 use crate::error::{Action, Error, Result, Subject, error_code};
+use crate::record::BrokerId;
+use kafka_protocol::messages::FindCoordinatorResponse;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
-use kafka_protocol::messages::{ApiKey, FindCoordinatorResponse};
 use kafka_protocol::protocol::Request;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +31,7 @@ impl Coordinated {
 
 impl Cluster {
     /// The broker that coordinates a group or a transactional id; asked for once, until it is forgotten.
-    pub(in crate::engine::native) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<i32> {
+    pub(in crate::engine::native) async fn coordinator(&self, of: Coordinated, key: &str) -> Result<BrokerId> {
         if let Some(known) = self.state().coordinators.get(&(of, key.to_owned())) {
             return Ok(*known);
         }
@@ -61,30 +62,30 @@ impl Cluster {
     /// Has the coordinator looked up again, for it moved or does not answer.
     pub(in crate::engine::native) fn forget_coordinator(&self, of: Coordinated, key: &str) {
         self.state().coordinators.remove(&(of, key.to_owned()));
+        self.ask_next();
     }
 
-    /// Asks the coordinator of `key`, in no newer version than `cap`, again while it moves or loads; `refusal` finds
-    /// the error in an answer.
+    /// Asks the coordinator of `key`, in no newer version than `cap`, again while it moves or loads; `read` takes the
+    /// answer apart.
     ///
     /// # Errors
     /// One that no retry mends, or the last when `retry` ends.
-    pub(in crate::engine::native) async fn ask_coordinator<R: Request>(
+    pub(in crate::engine::native) async fn ask_coordinator<R: Request, T>(
         &self,
         of: Coordinated,
         key: &str,
         request: &R,
         cap: i16,
         retry: Retry,
-        refusal: impl Fn(&R::Response) -> Option<Error>,
-    ) -> Result<R::Response> {
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
         let deadline = retry.deadline();
         let ask = || async {
             let answer = async {
                 let connection = self.coordinator_on(of, key, Lane::Main).await?;
                 let left = deadline.saturating_duration_since(Instant::now()).max(self.options.suspect_after());
                 let limit = self.options.request_timeout.min(left);
-                let response = connection.request_within(request, cap, limit).await?;
-                refusal(&response).map_or(Ok(response), Err)
+                read(connection.request_within(request, cap, limit).await?, &connection)
             };
             answer.await.inspect_err(|error| {
                 if error.is_transient() {
@@ -97,12 +98,11 @@ impl Cluster {
 }
 
 /// The coordinator that an answer names, and its address.
-fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(i32, String)> {
+fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(BrokerId, String)> {
     let (id, host, port) = (response.node_id.0, response.host, response.port);
     if id < 0 || host.is_empty() || !(1..=65535).contains(&port) {
-        let (node, api) = (connection.node().clone(), ApiKey::FindCoordinator);
         let why = format!("broker {id} at {:?}, port {port}, cannot be the coordinator", host.as_str());
-        return Err(Error::Malformed { node, api, why });
+        return Err(connection.malformed::<FindCoordinatorRequest>(&why));
     }
-    Ok((id, format!("{host}:{port}")))
+    Ok((BrokerId(id), format!("{host}:{port}")))
 }

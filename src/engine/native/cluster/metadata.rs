@@ -4,11 +4,11 @@ use super::{Asked, Cluster, topic_name};
 use crate::engine::native::net::Connection;
 use crate::engine::no_such_partition;
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{LeaderEpoch, TopicPartition};
+use crate::record::{BrokerId, LeaderEpoch, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{ApiKey, BrokerId, MetadataRequest, MetadataResponse};
+use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, MetadataRequest, MetadataResponse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +28,16 @@ pub(in crate::engine::native) struct TopicInfo {
     pub(in crate::engine::native) partitions: Vec<PartitionInfo>,
 }
 
+/// An answer to Metadata.
+#[derive(Debug)]
+pub(in crate::engine::native) struct Described {
+    pub(in crate::engine::native) topics: Vec<TopicAnswer>,
+    /// The address of the broker that answered.
+    pub(in crate::engine::native) by: Arc<str>,
+    /// Whether it lists no other broker.
+    pub(in crate::engine::native) is_alone: bool,
+}
+
 /// A topic's name, and what metadata answers for it.
 pub(in crate::engine::native) type TopicAnswer = (String, std::result::Result<TopicInfo, ResponseError>);
 
@@ -35,13 +45,13 @@ pub(in crate::engine::native) type TopicAnswer = (String, std::result::Result<To
 #[derive(Debug, Clone)]
 pub(in crate::engine::native) struct PartitionInfo {
     /// Broker id; `None` while there is none.
-    pub(in crate::engine::native) leader: Option<i32>,
+    pub(in crate::engine::native) leader: Option<BrokerId>,
     /// `None` before Kafka 2.1.
     pub(in crate::engine::native) leader_epoch: Option<LeaderEpoch>,
     /// The preferred leader comes first.
-    pub(in crate::engine::native) replicas: Vec<i32>,
+    pub(in crate::engine::native) replicas: Vec<BrokerId>,
     /// Those in sync.
-    pub(in crate::engine::native) in_sync: Vec<i32>,
+    pub(in crate::engine::native) in_sync: Vec<BrokerId>,
 }
 
 impl Cluster {
@@ -50,6 +60,7 @@ impl Cluster {
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
         let ask = || async {
             let (response, connection) = self.ask_any(&request, i16::MAX).await?;
+            check_brokers(&response, &connection)?;
             self.learn_brokers(&response);
             // Without any it has just started, and its controller has not told it anything yet.
             let none = response.brokers.is_empty();
@@ -59,8 +70,9 @@ impl Cluster {
     }
 
     /// The ids of all brokers that are up, in order.
-    pub(in crate::engine::native) async fn brokers(&self) -> Result<Vec<i32>> {
-        let mut ids: Vec<i32> = self.nodes().await?.brokers.iter().map(|broker| broker.node_id.0).collect();
+    pub(in crate::engine::native) async fn brokers(&self) -> Result<Vec<BrokerId>> {
+        let mut ids: Vec<BrokerId> =
+            self.nodes().await?.brokers.iter().map(|broker| BrokerId(broker.node_id.0)).collect();
         ids.sort_unstable();
         Ok(ids)
     }
@@ -74,22 +86,40 @@ impl Cluster {
         names: Option<&[&str]>,
         create: bool,
     ) -> Result<Vec<TopicAnswer>> {
+        Ok(self.described(names, create).await?.topics)
+    }
+
+    /// Topics as another broker describes them than the one that was asked last.
+    ///
+    /// # Errors
+    /// No broker answers, or not what was asked.
+    pub(in crate::engine::native) async fn refreshed(&self, names: Option<&[&str]>) -> Result<Described> {
+        self.ask_next();
+        self.described(names, false).await
+    }
+
+    /// [`Cluster::metadata`] with where it comes from.
+    ///
+    /// # Errors
+    /// As there.
+    pub(in crate::engine::native) async fn described(&self, names: Option<&[&str]>, create: bool) -> Result<Described> {
         let names: Option<BTreeSet<&str>> = names.map(|names| names.iter().copied().collect());
         let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
         let request = MetadataRequest::default()
             .with_topics(names.as_ref().map(|names| names.iter().map(topic).collect()))
             .with_allow_auto_topic_creation(create);
         let (response, connection) = self.ask_any(&request, i16::MAX).await?;
+        check_brokers(&response, &connection)?;
         let topics = read_topics(names, &response, &connection)?;
         self.learn_brokers(&response);
         self.learn_leaders(&topics);
-        Ok(topics)
+        Ok(Described { topics, by: connection.node().address.clone(), is_alone: response.brokers.len() < 2 })
     }
 
     fn learn_leaders(&self, topics: &[TopicAnswer]) {
         let mut state = self.state();
         for info in topics.iter().filter_map(|(_, topic)| topic.as_ref().ok()) {
-            let leaders: Vec<Option<i32>> = info.partitions.iter().map(|partition| partition.leader).collect();
+            let leaders: Vec<Option<BrokerId>> = info.partitions.iter().map(|partition| partition.leader).collect();
             let before = state.leaders.insert(info.name.clone(), leaders.clone()).unwrap_or_default();
             let moved = before.into_iter().zip(leaders).filter(|(before, leader)| before != leader);
             for (left, _) in moved {
@@ -102,7 +132,7 @@ impl Cluster {
         let mut state = self.state();
         for broker in &response.brokers {
             let address = format!("{}:{}", broker.host, broker.port);
-            let id = broker.node_id.0;
+            let id = BrokerId(broker.node_id.0);
             if state.brokers.insert(id, address.clone()).is_some_and(|old| old != address) {
                 state.slots.retain(|(of, _), _| *of != id); // it moved: the connections lead to the old address
             }
@@ -149,14 +179,29 @@ impl Cluster {
     pub(in crate::engine::native) async fn by_leader(
         &self,
         wanted: &[TopicPartition],
-    ) -> Result<BTreeMap<i32, Vec<TopicPartition>>> {
+    ) -> Result<BTreeMap<BrokerId, Vec<TopicPartition>>> {
+        let (led, leaderless) = self.by_leader_each(wanted).await?;
+        leaderless.into_iter().next().map_or(Ok(led), Err)
+    }
+
+    /// Partitions by their leaders, and why some have none.
+    ///
+    /// # Errors
+    /// A topic does not exist.
+    pub(in crate::engine::native) async fn by_leader_each(
+        &self,
+        wanted: &[TopicPartition],
+    ) -> Result<(BTreeMap<BrokerId, Vec<TopicPartition>>, Vec<Error>)> {
         let topics = self.topics(&names(wanted), false).await?;
         let topics: HashMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
-        let mut led = BTreeMap::<i32, Vec<TopicPartition>>::new();
+        let (mut led, mut leaderless) = (BTreeMap::<BrokerId, Vec<TopicPartition>>::new(), Vec::new());
         for of in wanted {
-            led.entry(leader(of, topics.get(&*of.topic).copied())?).or_default().push(of.clone());
+            match leader(of, topics.get(&*of.topic).copied()) {
+                Ok(leader) => led.entry(leader).or_default().push(of.clone()),
+                Err(error) => leaderless.push(error),
+            }
         }
-        Ok(led)
+        Ok((led, leaderless))
     }
 }
 
@@ -172,11 +217,24 @@ pub(super) fn names(partitions: &[TopicPartition]) -> Vec<&str> {
 ///
 /// # Errors
 /// There is no such partition, or it has no leader.
-pub(super) fn leader(of: &TopicPartition, topic: Option<&TopicInfo>) -> Result<i32> {
+pub(super) fn leader(of: &TopicPartition, topic: Option<&TopicInfo>) -> Result<BrokerId> {
     let partitions = topic.map_or(&[][..], |info| &info.partitions);
     let info = usize::try_from(of.partition).ok().and_then(|index| partitions.get(index));
     let info = info.ok_or_else(|| no_such_partition(of, partitions.len()))?;
     info.leader.ok_or_else(|| Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable))
+}
+
+/// Checks that brokers have ids of their own, and addresses.
+fn check_brokers(response: &MetadataResponse, connection: &Connection) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for broker in &response.brokers {
+        let (id, host, port) = (broker.node_id.0, broker.host.as_str(), broker.port);
+        if id < 0 || host.is_empty() || !(1..=65535).contains(&port) || !ids.insert(id) {
+            let why = format!("broker {id} at {host:?}, port {port}, cannot be or is twice");
+            return Err(connection.malformed::<MetadataRequest>(&why));
+        }
+    }
+    Ok(())
 }
 
 /// The topics of an answer, held against the `names` that were asked for.
@@ -193,6 +251,9 @@ fn read_topics(
         asked.answered(&name)?;
         let mut indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition_index).collect();
         indexes.sort_unstable();
+        if topic.error_code == 0 && indexes.is_empty() {
+            return Err(asked.malformed(format_args!("topic {name} has no partitions")));
+        }
         if !indexes.into_iter().eq(0..topic.partitions.len() as i32) {
             return Err(asked.malformed(format_args!("the partitions of topic {name} are not numbered from 0 on")));
         }
@@ -206,11 +267,11 @@ fn topic_info(topic: &MetadataResponseTopic) -> TopicAnswer {
     if let Some(code) = error_code(topic.error_code) {
         return (name, Err(code));
     }
-    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect();
+    let ids = |brokers: &[WireBrokerId]| brokers.iter().map(|id| BrokerId(id.0)).collect();
     let mut partitions: Vec<_> = topic.partitions.iter().collect();
     partitions.sort_by_key(|p| p.partition_index);
     let partitions = partitions.into_iter().map(|p| PartitionInfo {
-        leader: (p.leader_id.0 >= 0).then_some(p.leader_id.0),
+        leader: BrokerId::from_wire(p.leader_id.0),
         leader_epoch: LeaderEpoch::from_wire(p.leader_epoch),
         replicas: ids(&p.replica_nodes),
         in_sync: ids(&p.isr_nodes),

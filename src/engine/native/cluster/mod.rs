@@ -9,9 +9,10 @@ mod metadata;
 mod offsets;
 mod suspects;
 
-pub(super) use asked::Asked;
+pub(super) use asked::{Asked, answer_to, answers_in_order, answers_to};
 pub(super) use coordinators::Coordinated;
-pub(super) use metadata::{PartitionInfo, TopicAnswer, TopicInfo};
+pub(super) use metadata::{Described, PartitionInfo, TopicAnswer, TopicInfo};
+pub(super) use offsets::{Listed, join_all};
 
 use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
 use crate::engine::Options;
@@ -58,23 +59,25 @@ pub(super) struct Cluster {
 #[derive(Debug, Default)]
 struct State {
     /// `host:port` by broker id.
-    brokers: HashMap<i32, String>,
-    slots: HashMap<(i32, Lane), Slot>,
+    brokers: HashMap<BrokerId, String>,
+    slots: HashMap<(BrokerId, Lane), Slot>,
     /// Of groups and transactional ids, as far as they were asked for.
-    coordinators: HashMap<(Coordinated, String), i32>,
+    coordinators: HashMap<(Coordinated, String), BrokerId>,
     /// The leaders of each topic's partitions, as last heard.
-    leaders: HashMap<Arc<str>, Vec<Option<i32>>>,
+    leaders: HashMap<Arc<str>, Vec<Option<BrokerId>>>,
     /// Addresses whose brokers went silent, and when: they are asked last.
     silent: HashMap<Arc<str>, Instant>,
     /// When a partition was last heard to have moved away from a broker.
-    left_at: HashMap<i32, Instant>,
+    left_at: HashMap<BrokerId, Instant>,
     /// Brokers whose names do not resolve, as far as that was reported.
-    unresolved: Vec<i32>,
+    unresolved: Vec<BrokerId>,
+    /// The broker to ask for what any of them can answer; `None` for the one that answered first.
+    asked: Option<BrokerId>,
 }
 
 impl State {
     /// Adds addresses whose brokers are silent; returns all of them, and since when they are known to be.
-    fn note_silent(&mut self, addresses: impl Iterator<Item = Arc<str>>) -> HashMap<Arc<str>, Instant> {
+    fn note_silent(&mut self, addresses: impl IntoIterator<Item = Arc<str>>) -> HashMap<Arc<str>, Instant> {
         let now = Instant::now();
         self.silent.retain(|_, since| now.duration_since(*since) < AVOID_SILENT);
         for address in addresses {
@@ -115,27 +118,27 @@ impl Cluster {
     }
 
     /// A broker as messages name it.
-    pub(super) fn node(&self, broker: i32) -> Node {
+    pub(super) fn node(&self, broker: BrokerId) -> Node {
         let address = self.state().brokers.get(&broker).map(|address| address.as_str().into());
-        Node { id: Some(BrokerId(broker)), address: address.unwrap_or_else(|| "".into()) }
+        Node { id: Some(broker), address: address.unwrap_or_else(|| "".into()) }
     }
 
     /// Whether metadata lists a broker.
-    pub(super) fn knows(&self, id: i32) -> bool {
+    pub(super) fn knows(&self, id: BrokerId) -> bool {
         self.state().brokers.contains_key(&id)
     }
 
     /// The main connection to a broker, made if need be.
-    pub(super) async fn broker(&self, id: i32) -> Result<Arc<Connection>> {
+    pub(super) async fn broker(&self, id: BrokerId) -> Result<Arc<Connection>> {
         self.broker_on(id, Lane::Main).await
     }
 
     /// The connection to a broker that is used for `lane`, made if need be.
-    pub(super) async fn broker_on(&self, id: i32, lane: Lane) -> Result<Arc<Connection>> {
+    pub(super) async fn broker_on(&self, id: BrokerId, lane: Lane) -> Result<Arc<Connection>> {
         let (slot, node) = {
             let mut state = self.state();
-            let Some(address) = state.brokers.get(&id) else { return Err(Error::UnknownBroker(BrokerId(id))) };
-            let node = Node { id: Some(BrokerId(id)), address: address.as_str().into() };
+            let Some(address) = state.brokers.get(&id) else { return Err(Error::UnknownBroker(id)) };
+            let node = Node { id: Some(id), address: address.as_str().into() };
             (state.slots.entry((id, lane)).or_default().clone(), node)
         };
         let mut slot = slot.lock().await;
@@ -153,14 +156,19 @@ impl Cluster {
             }
             Ok(Opened::Old(old)) => Err(old.into()),
             Err(Error::Unresolved { .. }) => Err(self.unresolved(id, &node)),
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.is_connection() {
+                    self.state().note_silent([node.address]);
+                }
+                Err(error)
+            }
         }
     }
 
     /// A broker advertises a name that does not resolve: reported at once, each time this begins.
-    fn unresolved(&self, id: i32, node: &Node) -> Error {
+    fn unresolved(&self, id: BrokerId, node: &Node) -> Error {
         let error = Error::AdvertisedListener {
-            broker: BrokerId(id),
+            broker: id,
             address: node.address.to_string(),
             bootstrap: self.options.brokers.join(","),
             others_reached: self.advertised_reached.load(Ordering::Relaxed),
@@ -173,12 +181,37 @@ impl Cluster {
         error
     }
 
-    /// A connection to any broker that is not suspect: one that is open, else a known broker, else the bootstrap list.
+    /// Has another broker asked from now on for what any of them can answer: one that is cut off from the others does
+    /// not learn of what changes.
+    pub(super) fn ask_next(&self) {
+        let bootstrap = self.bootstrap.try_lock().ok().and_then(|slot| Some(slot.as_ref()?.node().address.clone()));
+        let mut state = self.state();
+        let silent = state.note_silent([]);
+        let by_address =
+            || state.brokers.iter().find(|(_, address)| bootstrap.as_deref() == Some(address)).map(|(id, _)| *id);
+        let last = state.asked.or_else(by_address);
+        let mut well: Vec<BrokerId> =
+            state.brokers.iter().filter(|(_, at)| !silent.contains_key(&***at)).map(|(id, _)| *id).collect();
+        well.sort_unstable();
+        let next = well.iter().find(|id| last.is_none_or(|last| **id > last)).or(well.first());
+        state.asked = next.copied();
+    }
+
+    /// A connection to any broker that is not suspect: the one whose turn it is, else one that is open, else a known
+    /// broker, else the bootstrap list.
     pub(super) async fn any(&self) -> Result<Arc<Connection>> {
+        let asked = self.state().asked;
+        if let Some(id) = asked
+            && let Ok(connection) = self.broker(id).await
+            && !connection.is_suspect()
+        {
+            return Ok(connection);
+        }
         let (slots, known) = {
             let state = self.state();
             let slots: Vec<(Lane, Slot)> = state.slots.iter().map(|((_, lane), slot)| (*lane, slot.clone())).collect();
-            let known: Vec<(i32, String)> = state.brokers.iter().map(|(id, address)| (*id, address.clone())).collect();
+            let known: Vec<(BrokerId, String)> =
+                state.brokers.iter().map(|(id, address)| (*id, address.clone())).collect();
             (slots, known)
         };
         // A slot that is locked is being connected: not open now.
@@ -222,6 +255,47 @@ impl Cluster {
                 answer => return Ok((answer?, connection)),
             }
         }
+    }
+
+    /// Asks a broker for what no other can answer, again while that may help; `read` takes the answer apart.
+    pub(super) async fn ask_broker<R: Request, T>(
+        &self,
+        id: BrokerId,
+        request: &R,
+        cap: i16,
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.ask_broker_until(self.retry(), self.options.request_timeout, id, request, cap, read).await
+    }
+
+    /// [`Cluster::ask_broker`] for one answer of many to a listing, which does not wait for this broker any longer than
+    /// `patience`, or than it takes to suspect it.
+    pub(super) async fn ask_broker_for<R: Request, T>(
+        &self,
+        patience: Duration,
+        id: BrokerId,
+        request: &R,
+        cap: i16,
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
+        let retry = self.retry().until_deadline(Instant::now() + patience);
+        self.ask_broker_until(retry, self.options.suspect_after(), id, request, cap, read).await
+    }
+
+    async fn ask_broker_until<R: Request, T>(
+        &self,
+        retry: Retry,
+        limit: Duration,
+        id: BrokerId,
+        request: &R,
+        cap: i16,
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
+        let ask = || async {
+            let connection = self.broker(id).await?;
+            read(connection.request_within(request, cap, limit).await?, &connection)
+        };
+        retry.run(ask).await
     }
 
     /// Repeats a request for as long as a leader or coordinator may take to move.

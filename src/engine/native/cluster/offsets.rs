@@ -5,10 +5,10 @@ use super::{Asked, Cluster, topic_name};
 use crate::engine::native::net::Connection;
 use crate::engine::{Bounds, Isolation, OffsetAt};
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{Offset, TopicPartition, partitions_by_topic};
+use crate::record::{BrokerId, LeaderEpoch, Offset, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{ApiKey, BrokerId, ListOffsetsRequest};
+use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, ListOffsetsRequest};
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,8 +16,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// An offset of each partition.
-type OffsetsBy = HashMap<TopicPartition, Offset>;
+/// An offset, and the epoch of the leader that wrote it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine::native) struct Listed {
+    pub(in crate::engine::native) offset: Offset,
+    /// `None` before Kafka 2.1.
+    pub(in crate::engine::native) leader_epoch: Option<LeaderEpoch>,
+}
 
 /// A result for each partition.
 pub(in crate::engine::native) type OfEach<T> = HashMap<TopicPartition, Result<T>>;
@@ -36,7 +41,8 @@ impl Cluster {
         found.into_iter().map(|(of, offsets)| (of, offsets.map(|offsets| offsets[0]))).collect()
     }
 
-    /// The bounds of each partition; for readers of committed records, the end is the last stable offset. Retries while leaders move, up to `patience`.
+    /// The bounds of each partition; for readers of committed records, the end is the last stable offset. Retries while
+    /// leaders move, up to `patience`.
     pub(in crate::engine::native) async fn bounds_of_each(
         &self,
         partitions: &[TopicPartition],
@@ -49,40 +55,6 @@ impl Cluster {
             end: offsets[1].unwrap_or_default(),
         };
         found.into_iter().map(|(of, offsets)| (of, offsets.map(bounds))).collect()
-    }
-
-    /// The offset of each partition at `at`; -1 where there is none so late.
-    ///
-    /// # Errors
-    /// That of any partition.
-    pub(in crate::engine::native) async fn list_offsets(
-        &self,
-        partitions: &[TopicPartition],
-        at: OffsetAt,
-        committed: bool,
-    ) -> Result<OffsetsBy> {
-        let isolation = if committed { Isolation::Committed } else { Isolation::Uncommitted };
-        let found = self.offset_of_each(partitions, at, isolation, self.options.retry_limit()).await;
-        found.into_iter().map(|(of, offset)| Ok((of, offset?.unwrap_or(-1)))).collect()
-    }
-
-    /// The bounds of all partitions, by [`Cluster::bounds_of_each`].
-    ///
-    /// # Errors
-    /// That of any partition.
-    pub(in crate::engine::native) async fn bounds(
-        &self,
-        partitions: &[TopicPartition],
-        committed: bool,
-    ) -> Result<(OffsetsBy, OffsetsBy)> {
-        let isolation = if committed { Isolation::Committed } else { Isolation::Uncommitted };
-        let (mut first, mut next) = (OffsetsBy::new(), OffsetsBy::new());
-        for (of, bounds) in self.bounds_of_each(partitions, isolation, self.options.retry_limit()).await {
-            let bounds = bounds?;
-            first.insert(of.clone(), bounds.first);
-            next.insert(of, bounds.end);
-        }
-        Ok((first, next))
     }
 
     /// As many offsets of each partition as `ats` has.
@@ -134,7 +106,7 @@ impl Cluster {
             Err(error) => return wanted.iter().map(|of| (of.clone(), Err(error.clone()))).collect(),
         };
         let topics: HashMap<String, std::result::Result<TopicInfo, ResponseError>> = topics.into_iter().collect();
-        let (mut led, mut results) = (BTreeMap::<i32, Vec<TopicPartition>>::new(), Vec::new());
+        let (mut led, mut results) = (BTreeMap::<BrokerId, Vec<TopicPartition>>::new(), Vec::new());
         for of in wanted {
             let leader = match topics.get(&*of.topic) {
                 Some(Err(code)) => Err(Error::kafka(Action::LookUp, Subject::topic_named(&of.topic), *code)),
@@ -162,6 +134,7 @@ impl Cluster {
         results
     }
 
+    /// As many offsets of each partition as `ats` has, from the broker that leads them.
     async fn ask_leader(
         &self,
         connection: &Connection,
@@ -172,48 +145,75 @@ impl Cluster {
         let mut found: BTreeMap<TopicPartition, Result<Vec<Option<Offset>>>> =
             partitions.iter().map(|of| (of.clone(), Ok(Vec::new()))).collect();
         for at in ats {
-            let entry = |partition| {
-                ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(at.to_wire())
-            };
-            let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| {
-                ListOffsetsTopic::default()
-                    .with_name(topic_name(&name))
-                    .with_partitions(partitions.into_iter().map(entry).collect())
-            });
-            let request = ListOffsetsRequest::default()
-                .with_replica_id(BrokerId(-1))
-                .with_isolation_level(i8::from(isolation == Isolation::Committed))
-                .with_timeout_ms(self.options.suspect_after().as_millis() as i32)
-                .with_topics(topics.collect());
-            let response = connection.request(&request).await?;
-            let mut asked = Asked::new(connection, ApiKey::ListOffsets, partitions.iter().cloned());
-            for topic in response.topics {
-                let name: Arc<str> = topic.name.as_str().into();
-                for partition in topic.partitions {
-                    let of = TopicPartition::new(name.clone(), partition.partition_index);
-                    asked.answered(&of)?;
-                    let offset = match error_code(partition.error_code) {
-                        Some(code) => Err(Error::kafka(Action::LookUp, &of, code)),
-                        // No record is so late.
-                        None if partition.offset == -1 && matches!(at, OffsetAt::Time(_)) => Ok(None),
-                        None if partition.offset < 0 => {
-                            Err(asked.malformed(format_args!("{of} has offset {}", partition.offset)))
-                        }
-                        None => Ok(Some(partition.offset)),
-                    };
-                    if let Some(result) = found.get_mut(&of) {
-                        note(result, offset, &asked);
-                    }
+            for (of, listed) in self.list_offsets(connection, partitions, *at, isolation).await? {
+                let offset = listed.map(|listed| listed.map(|listed| listed.offset));
+                if let Some(result) = found.get_mut(&of) {
+                    note(result, offset, connection, &of);
                 }
             }
-            found.extend(asked.missing().into_iter().map(|(of, error)| (of, Err(error))));
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// Asks the broker at the other end of `connection` for an offset of each partition, `None` where no record is as
+    /// late.
+    ///
+    /// # Errors
+    /// It did not answer. A partition that its answer lacks has an error of its own.
+    pub(in crate::engine::native) async fn list_offsets(
+        &self,
+        connection: &Connection,
+        partitions: &[TopicPartition],
+        at: OffsetAt,
+        isolation: Isolation,
+    ) -> Result<OfEach<Option<Listed>>> {
+        let entry =
+            |partition| ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(at.to_wire());
+        let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| {
+            ListOffsetsTopic::default()
+                .with_name(topic_name(&name))
+                .with_partitions(partitions.into_iter().map(entry).collect())
+        });
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(WireBrokerId(-1))
+            .with_isolation_level(i8::from(isolation == Isolation::Committed))
+            .with_timeout_ms(self.options.suspect_after().as_millis() as i32)
+            .with_topics(topics.collect());
+        let response = connection.request(&request).await?;
+        let mut asked = Asked::new(connection, ApiKey::ListOffsets, partitions.iter().cloned());
+        let mut all = OfEach::new();
+        for topic in response.topics {
+            let name: Arc<str> = topic.name.as_str().into();
+            for partition in topic.partitions {
+                let of = TopicPartition::new(name.clone(), partition.partition_index);
+                asked.answered(&of)?;
+                let listed = match error_code(partition.error_code) {
+                    Some(code) => Err(Error::kafka(Action::LookUp, &of, code)),
+                    // No record is so late.
+                    None if partition.offset == -1 && matches!(at, OffsetAt::Time(_)) => Ok(None),
+                    None if partition.offset < 0 => {
+                        Err(asked.malformed(format_args!("{of} has offset {}", partition.offset)))
+                    }
+                    None => Ok(Some(Listed {
+                        offset: partition.offset,
+                        leader_epoch: LeaderEpoch::from_wire(partition.leader_epoch),
+                    })),
+                };
+                all.insert(of, listed);
+            }
+        }
+        all.extend(asked.missing().into_iter().map(|(of, error)| (of, Err(error))));
+        Ok(all)
     }
 }
 
 /// Adds a further offset of a partition, which is not before the ones found earlier.
-fn note(result: &mut Result<Vec<Option<Offset>>>, offset: Result<Option<Offset>>, asked: &Asked<TopicPartition>) {
+fn note(
+    result: &mut Result<Vec<Option<Offset>>>,
+    offset: Result<Option<Offset>>,
+    connection: &Connection,
+    of: &TopicPartition,
+) {
     match (result.as_mut(), offset) {
         (Ok(offsets), Ok(offset)) => {
             let before = offsets.last().copied().flatten();
@@ -221,7 +221,11 @@ fn note(result: &mut Result<Vec<Option<Offset>>>, offset: Result<Option<Offset>>
             if let (Some(before), Some(offset)) = (before, offset)
                 && offset < before
             {
-                *result = Err(asked.malformed(format_args!("the log ends at {offset} and begins at {before}")));
+                *result = Err(Error::Malformed {
+                    node: connection.node().clone(),
+                    api: ApiKey::ListOffsets,
+                    why: format!("{of} begins at {before} and ends at {offset}"),
+                });
             }
         }
         (Ok(_), Err(error)) => *result = Err(error),
@@ -230,7 +234,7 @@ fn note(result: &mut Result<Vec<Option<Offset>>>, offset: Result<Option<Offset>>
 }
 
 /// Awaits all of `futures` at the same time.
-async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+pub(in crate::engine::native) async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     let mut all = pin!(poll_fn(|cx| {
         let mut waits = false;

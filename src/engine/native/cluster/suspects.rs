@@ -35,8 +35,8 @@ pub(super) async fn watch(cluster: Weak<Cluster>, suspected: Arc<Notify>) {
 
 impl Cluster {
     /// The connections that are suspect, by broker.
-    fn suspects(&self) -> Vec<(i32, Arc<Connection>)> {
-        let slots: Vec<(i32, Slot)> =
+    fn suspects(&self) -> Vec<(BrokerId, Arc<Connection>)> {
+        let slots: Vec<(BrokerId, Slot)> =
             self.state().slots.iter().map(|((broker, _), slot)| (*broker, slot.clone())).collect();
         let open = |slot: &Slot| slot.try_lock().ok().and_then(|slot| slot.clone());
         let suspect = |connection: &Arc<Connection>| connection.is_open() && connection.is_suspect();
@@ -44,9 +44,10 @@ impl Cluster {
     }
 
     /// Asks the other brokers, and closes the connections that nobody should wait on any more.
-    async fn close_those_gone(&self, suspects: &[(i32, Arc<Connection>)]) -> Result<()> {
-        let listed: HashSet<i32> = self.nodes().await?.brokers.iter().map(|broker| broker.node_id.0).collect();
-        let led = |leaders: &[Option<i32>]| leaders.iter().flatten().any(|id| suspects.iter().any(|(of, _)| of == id));
+    async fn close_those_gone(&self, suspects: &[(BrokerId, Arc<Connection>)]) -> Result<()> {
+        let listed: HashSet<BrokerId> = self.brokers().await?.into_iter().collect();
+        let led =
+            |leaders: &[Option<BrokerId>]| leaders.iter().flatten().any(|id| suspects.iter().any(|(of, _)| of == id));
         let topics: BTreeSet<Arc<str>> = {
             let state = self.state();
             state.leaders.iter().filter(|(_, leaders)| led(leaders)).map(|(topic, _)| topic.clone()).collect()
@@ -59,8 +60,8 @@ impl Cluster {
             let left_at = self.state().left_at.get(id).copied();
             let has_left = left_at.is_some_and(|at| at > connection.last_progress());
             if has_left || !listed.contains(id) {
-                tracing::info!(broker = id, "leaders have moved away from the silent broker");
-                connection.close(Error::UnknownBroker(BrokerId(*id)));
+                tracing::info!(broker = %id, "leaders have moved away from the silent broker");
+                connection.close(Error::UnknownBroker(*id));
             }
         }
         Ok(())

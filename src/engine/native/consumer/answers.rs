@@ -74,6 +74,9 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
         Ok(raw) => raw,
         Err(corrupt) => return Meaning::Fatal(describe(&target.of, &corrupt)),
     };
+    if let Some([_, batch]) = raw.array_windows().find(|[before, batch]| batch.base_offset() < before.next_offset()) {
+        return malformed(format!("the batch at {} follows one that ends later", batch.base_offset()));
+    }
     let next = raw.iter().fold(None, |next: Option<Position>, batch| {
         let reached = next.map_or(target.position, |next| next.offset);
         let after =
@@ -144,10 +147,20 @@ mod tests {
 
     #[test]
     fn the_position_goes_to_the_end_of_the_last_batch_that_advances() {
-        for (offsets, expected) in [(&[0, 3][..], Some(6)), (&[3, 0], Some(6)), (&[0, 0, 0], Some(3)), (&[], None)] {
+        for (offsets, expected) in [(&[0, 3][..], Some(6)), (&[0, 7], Some(10)), (&[], None)] {
             let records = offsets.iter().flat_map(|offset| batch(*offset)).collect();
             let Meaning::Fetched(fetched) = read(0, data(records)) else { panic!("{offsets:?}") };
             assert_eq!(fetched.next.map(|next| next.offset), expected, "{offsets:?}");
+        }
+    }
+
+    /// Nothing of such an answer is believed: what stands before a batch that comes too early would be skipped.
+    #[test]
+    fn repeated_and_reversed_batches_are_malformed() {
+        for offsets in [&[3, 0][..], &[0, 0], &[0, 3, 1]] {
+            let records = offsets.iter().flat_map(|offset| batch(*offset)).collect();
+            let Meaning::Retry(error) = read(0, data(records)) else { panic!("{offsets:?}") };
+            assert!(error.to_string().contains("follows one that ends later"), "{error}");
         }
     }
 

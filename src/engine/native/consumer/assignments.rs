@@ -40,7 +40,7 @@ impl Assignments {
         self.state().live.extend(ids);
     }
 
-    /// The command is told where partitions begin that a group has assigned under this number.
+    /// Reports to the command where the partitions begin that the group assigned under this number.
     pub(super) fn assign(&self, begins: Offsets, number: AssignmentNumber) {
         self.push(&mut self.state(), Event::Assigned(begins), number);
     }

@@ -1,13 +1,11 @@
 //! Which offsets a partition holds, as its leader has it. Every partition is answered for itself.
 
-use super::super::cluster::{Cluster, topic_name};
+use super::super::cluster::{Cluster, Listed};
 use crate::engine::{Isolation, OffsetAt};
-use crate::error::{Action, Error, Result, error_code};
-use crate::record::{BrokerId, LeaderEpoch, Offset, TopicPartition, partitions_by_topic};
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, ListOffsetsRequest};
+use crate::error::{Error, Result};
+use crate::record::{BrokerId, LeaderEpoch, Node, Offset, TopicPartition};
+use kafka_protocol::messages::ApiKey;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// What a partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +23,6 @@ pub(super) struct Bounds {
 /// An answer for each partition that was asked about.
 pub(super) type ByPartition<T> = HashMap<TopicPartition, Result<T>>;
 
-/// An offset, and the epoch of the leader that wrote it.
-type Listed = (Offset, Option<LeaderEpoch>);
-
 /// Asks `leader` what `partitions` hold.
 ///
 /// # Errors
@@ -38,73 +33,42 @@ pub(super) async fn ask(
     partitions: &[TopicPartition],
     isolation: Isolation,
 ) -> Result<ByPartition<Bounds>> {
-    let list = |at, isolation| list(cluster, leader, partitions, at, isolation);
+    let connection = cluster.broker(leader).await?;
+    let list = |at, isolation| cluster.list_offsets(&connection, partitions, at, isolation);
     let mut first = list(OffsetAt::Earliest, Isolation::Uncommitted).await?;
     let mut reachable = match isolation {
         Isolation::Committed => list(OffsetAt::Latest, Isolation::Committed).await?,
         Isolation::Uncommitted => HashMap::new(),
     };
     let end = list(OffsetAt::Latest, Isolation::Uncommitted).await?;
-    let malformed = |of: &TopicPartition, first, end| Error::Malformed {
-        node: cluster.node(leader.0),
-        api: ApiKey::ListOffsets,
-        why: format!("{of} begins at {first} and ends at {end}"),
-    };
-    let mut answers = HashMap::new();
-    for (of, end) in end {
-        let first = first.remove(&of).unwrap_or_else(|| Err(malformed(&of, -1, -1)));
+    let bounds = |(of, end): (TopicPartition, Result<Option<Listed>>)| {
         let reachable = reachable.remove(&of).unwrap_or_else(|| end.clone());
-        let bounds = match (first, reachable, end) {
-            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
-            (Ok((first, _)), _, Ok((end, _))) if first < 0 || first > end => Err(malformed(&of, first, end)),
-            (Ok((first, _)), Ok((reachable, _)), Ok((end, leader_epoch))) => {
-                Ok(Bounds { first, end, reachable: reachable.clamp(first, end), leader_epoch })
-            }
-        };
-        answers.insert(of, bounds);
-    }
-    Ok(answers)
+        let bounds = consistent(connection.node(), &of, first.remove(&of), reachable, end);
+        (of, bounds)
+    };
+    Ok(end.into_iter().map(bounds).collect())
 }
 
-/// Asks `leader` for an offset of each partition; -1 where no record is as late.
-///
-/// # Errors
-/// The leader did not answer. A partition that its answer lacks has an error of its own.
-pub(super) async fn list(
-    cluster: &Cluster,
-    leader: BrokerId,
-    partitions: &[TopicPartition],
-    at: OffsetAt,
-    isolation: Isolation,
-) -> Result<ByPartition<Listed>> {
-    let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| {
-        let entry = |index| ListOffsetsPartition::default().with_partition_index(index).with_timestamp(at.to_wire());
-        ListOffsetsTopic::default()
-            .with_name(topic_name(&name))
-            .with_partitions(partitions.into_iter().map(entry).collect())
-    });
-    let request = ListOffsetsRequest::default()
-        .with_replica_id(WireBrokerId(-1))
-        .with_isolation_level(i8::from(isolation == Isolation::Committed))
-        .with_timeout_ms(cluster.options.request_timeout.as_millis() as i32)
-        .with_topics(topics.collect());
-    let response = cluster.broker(leader.0).await?.request(&request).await?;
-    let mut answered = HashMap::new();
-    for topic in response.topics {
-        let name: Arc<str> = topic.name.as_str().into();
-        for partition in topic.partitions {
-            let of = TopicPartition::new(name.clone(), partition.partition_index);
-            let listed = match error_code(partition.error_code) {
-                None => Ok((partition.offset, LeaderEpoch::from_wire(partition.leader_epoch))),
-                Some(code) => Err(Error::kafka(Action::LookUp, &of, code)),
-            };
-            answered.insert(of, listed);
-        }
-    }
-    let lacks = |of: &TopicPartition| Error::Malformed {
-        node: cluster.node(leader.0),
-        api: ApiKey::ListOffsets,
-        why: format!("it lacks {of}"),
+/// The bounds of a partition, if the answers allow for any.
+fn consistent(
+    node: &Node,
+    of: &TopicPartition,
+    first: Option<Result<Option<Listed>>>,
+    reachable: Result<Option<Listed>>,
+    end: Result<Option<Listed>>,
+) -> Result<Bounds> {
+    let malformed = |why| Error::Malformed { node: node.clone(), api: ApiKey::ListOffsets, why };
+    let first = first.transpose()?.flatten();
+    let (Some(first), Some(reachable), Some(end)) = (first, reachable?, end?) else {
+        return Err(malformed(format!("it lacks the bounds of {of}")));
     };
-    Ok(partitions.iter().map(|of| (of.clone(), answered.remove(of).unwrap_or_else(|| Err(lacks(of))))).collect())
+    if first.offset > end.offset {
+        return Err(malformed(format!("{of} begins at {} and ends at {}", first.offset, end.offset)));
+    }
+    Ok(Bounds {
+        first: first.offset,
+        end: end.offset,
+        reachable: reachable.offset.clamp(first.offset, end.offset),
+        leader_epoch: end.leader_epoch,
+    })
 }

@@ -73,7 +73,7 @@ pub(super) async fn send(
     let has_ids = request.topics.iter().all(|topic| topic.topic_id != Uuid::nil());
     let newest = if has_ids { i16::MAX } else { LAST_FETCH_BY_NAME };
     let limit = Duration::from_millis(request.max_wait_ms.max(0) as u64) + cluster.options.request_timeout;
-    let connection = cluster.broker_on(broker.0, lane).await?;
+    let connection = cluster.broker_on(broker, lane).await?;
     let version = connection.version::<FetchRequest>(newest)?;
     if let Some(rack) = rack.filter(|_| version >= FIRST_FETCH_WITH_RACK) {
         request.rack_id = StrBytes::from_string(rack);

@@ -5,7 +5,7 @@
 mod metadata;
 mod records;
 
-use super::super::cluster::{Cluster, Lane, TopicAnswer};
+use super::super::cluster::{Cluster, Described, Lane, TopicAnswer};
 use super::super::group::{AssignmentNumber, Change};
 use super::super::net::{backoff, sleep_until};
 use super::assignments::Assignments;
@@ -50,7 +50,7 @@ pub(super) enum Delivery {
 
 /// What a task that the fetcher started came back with.
 enum Event {
-    Leaders(Result<Vec<TopicAnswer>>),
+    Leaders(Result<Described>),
     Begins(Question, ByPartition<Begin>),
     Bounds(Question, ByPartition<Bounds>),
     /// The answer, and how long it took.
@@ -93,6 +93,8 @@ pub(super) struct Fetcher {
     known: BTreeSet<TopicPartition>,
     events: JoinSet<Event>,
     is_looking: bool,
+    /// Whether leaders were looked up before.
+    has_looked: bool,
     /// When leaders are looked up next, whether or not anything fails.
     look_at: Instant,
     /// When to report that this member has nothing to read.
@@ -117,6 +119,7 @@ impl Fetcher {
             known: BTreeSet::new(),
             events: JoinSet::new(),
             is_looking: false,
+            has_looked: false,
             look_at: now + config.refresh,
             empty_since: None,
             has_ended: false,
@@ -132,6 +135,9 @@ impl Fetcher {
     /// Fetches until fetching fails for good, or the consumer is dropped.
     pub(super) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
         let mut is_member = self.is_member;
+        if !is_member && self.positions.is_empty() && self.on_unmatched().is_err() {
+            return;
+        }
         loop {
             let budget = self.budget.clone();
             let changed = budget.changed();
@@ -328,9 +334,22 @@ impl Fetcher {
                 let ids = self.remove(&partitions);
                 self.assignments.lose(&ids, partitions.into_iter().collect(), error);
             }
+            Change::Unmatched => return self.on_unmatched(),
             Change::Failed(error) => return self.fail(error),
         }
         self.send(Delivery::Woken)
+    }
+
+    /// No topic matches the pattern: a reader with an end is there.
+    fn on_unmatched(&mut self) -> Result<(), Ended> {
+        let Subscription::Pattern(pattern) = &self.config.subscription else { return Ok(()) };
+        if self.config.stop_at_end {
+            tracing::warn!("no topic matches {pattern}");
+            self.has_ended = true;
+            return self.send(Delivery::End);
+        }
+        tracing::warn!("no topic matches {pattern}; waiting for one to be created");
+        Ok(())
     }
 
     fn remove(&mut self, partitions: &BTreeSet<TopicPartition>) -> Vec<AssignmentId> {
@@ -367,7 +386,7 @@ impl Fetcher {
         for (id, _) in &question.partitions {
             let Some(target) = self.positions.awaiting(*id, question.request) else { continue };
             let Some(found) = bounds.remove(&target.of) else { continue };
-            let (of, position) = (target.of.clone(), target.position);
+            let (of, position, is_without_id) = (target.of.clone(), target.position, target.topic_id.is_nil());
             match found {
                 Err(error) => self.failed(*id, error)?,
                 Ok(bounds) => {
@@ -375,6 +394,13 @@ impl Fetcher {
                     if (bounds.first..=bounds.end).contains(&position) {
                         self.positions.checked(*id);
                         self.retry(*id, error);
+                    } else if self.config.group.is_none() && is_without_id && position > bounds.end {
+                        // Nothing tells a log that was truncated from that of another topic; so nothing is skipped.
+                        let words = self.restart_words();
+                        tracing::warn!(
+                            "{error}: the topic was created again or its log truncated; it is read from {words}"
+                        );
+                        self.positions.restart(*id, self.restart());
                     } else if self.config.group.is_none() {
                         return self.fail(error);
                     } else {

@@ -9,6 +9,7 @@ mod fetch;
 mod fetcher;
 mod last;
 mod positions;
+mod scan;
 mod start;
 
 use super::Client;
@@ -177,7 +178,7 @@ impl NativeConsumer {
 fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) -> Waker {
     let deliver = deliver.clone();
     client.network.stop().wake_with(move || {
-        // Err: the consumer is gone, nobody waits.
+        // Err: the consumer has been dropped.
         let _ = deliver.send(Delivery::Woken);
     })
 }

@@ -4,6 +4,7 @@
 //! fetched. Every question to a broker has a [`RequestId`]; an answer counts only while its partition waits for that
 //! request, so that what was asked of an old leader, an old topic or an earlier assignment changes nothing.
 
+mod leaders;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ mod tests;
 use crate::engine::Start;
 use crate::error::Error;
 use crate::record::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition};
+use leaders::Older;
+pub(super) use leaders::{Leader, LeaderChange, Source};
 pub(super) use plan::{Plan, Question};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -66,16 +69,6 @@ pub(super) enum Stage {
     Reads,
 }
 
-/// What metadata changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LeaderChange {
-    Taken,
-    /// The epoch is older than one that is known.
-    Stale,
-    /// The topic was deleted and created again: it begins again.
-    Recreated,
-}
-
 /// Which replica is read instead of the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Replica {
@@ -119,6 +112,7 @@ struct Partition {
     trouble: Option<Trouble>,
     /// Since when metadata does not list it.
     missing_since: Option<Instant>,
+    older: Option<Older>,
     /// Records that wait for the end of a transaction.
     held_back: Option<HeldBack>,
     /// Whether its last answer had records.
@@ -185,6 +179,7 @@ impl Positions {
             attempts: 0,
             trouble: None,
             missing_since: None,
+            older: None,
             held_back: None,
             had_records: true,
             served: 0,
@@ -233,50 +228,6 @@ impl Positions {
     /// Whether the partition has no known leader.
     pub(super) fn is_leaderless(&self, id: AssignmentId) -> bool {
         self.partitions.get(&id).is_some_and(|partition| partition.leader.is_none())
-    }
-
-    /// Takes the leader that metadata names. An older epoch than known is stale and ignored (KIP-320), unless the topic
-    /// is another one by its ID: that one begins at `restart`.
-    pub(super) fn set_leader(
-        &mut self,
-        id: AssignmentId,
-        topic_id: Uuid,
-        leader: BrokerId,
-        epoch: Option<LeaderEpoch>,
-        restart: Start,
-    ) -> LeaderChange {
-        let Some(partition) = self.partitions.get_mut(&id) else { return LeaderChange::Stale };
-        partition.missing_since = None;
-        let known = partition.target.topic_id;
-        let is_recreated = !known.is_nil() && !topic_id.is_nil() && known != topic_id;
-        if is_recreated {
-            partition.is_restarted |= partition.is_announced;
-            partition.is_announced = false;
-            partition.stage = Stage::Begins(restart);
-            partition.target.last_epoch = None;
-            partition.asking = None;
-            partition.leader = None;
-        } else if epoch.is_some() && epoch < partition.target.leader_epoch {
-            return LeaderChange::Stale;
-        }
-        if partition.leader != Some(leader) {
-            if let Some(before) = partition.leader {
-                tracing::info!(partition = %partition.target.of, %before, %leader, "the leader changed");
-            }
-            // What the old leader still answers is not believed.
-            partition.asking = None;
-            partition.replica = Replica::Leader;
-            partition.leader = Some(leader);
-        }
-        partition.target.leader_epoch = epoch;
-        partition.target.topic_id = topic_id;
-        if is_recreated { LeaderChange::Recreated } else { LeaderChange::Taken }
-    }
-
-    /// Metadata does not list the partition. Returns for how long it has not.
-    pub(super) fn missing(&mut self, id: AssignmentId, now: Instant) -> Duration {
-        let Some(partition) = self.partitions.get_mut(&id) else { return Duration::ZERO };
-        now.saturating_duration_since(*partition.missing_since.get_or_insert(now))
     }
 
     /// The partition begins there; it is fetched once it is announced.
@@ -357,6 +308,13 @@ impl Positions {
             _ if records <= 0 => partition.held_back = None,
             Some(held_back) => held_back.records = records,
             none => *none = Some(HeldBack { since: now, records, is_reported: false }),
+        }
+    }
+
+    /// The topic seems to be another one, which begins at `start`.
+    pub(super) fn restart(&mut self, id: AssignmentId, start: Start) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.restart(start);
         }
     }
 

@@ -1,14 +1,16 @@
 //! Which partitions are read, and where reading begins and ends in each.
 
-use super::super::cluster::{Cluster, TopicInfo};
+use super::super::cluster::{Cluster, Listed, TopicInfo};
 use super::super::group::offsets;
 use super::bounds::{self, Bounds, ByPartition};
 use super::last;
 use super::positions::{Begin, Target};
-use crate::engine::{ConsumerConfig, OffsetAt, Start, Subscription, no_such_partition, out_of_range};
+use super::scan::{Log, scan};
+use crate::engine::{ConsumerConfig, End, OffsetAt, Start, Subscription, no_such_partition, out_of_range};
 use crate::error::Result;
-use crate::record::{BrokerId, Offset, PartitionId, Position, TopicPartition};
+use crate::record::{BrokerId, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// All partitions that `config` names.
@@ -45,13 +47,18 @@ async fn topics(cluster: &Cluster, subscription: &Subscription) -> Result<Vec<To
     }
 }
 
+/// Bytes of a fetch that looks for a time: the first record fetched is mostly the one.
+const TIME_FETCH_BYTES: usize = 64 << 10;
+
+/// The first offset of partitions at times, as their leader lists it; `None` where no record is so late.
+type AtTimes = HashMap<(TopicPartition, Timestamp), Result<Option<Offset>>>;
+
 /// What is known of a partition when the place to begin is chosen.
-struct Known {
+struct Known<'a> {
     bounds: Bounds,
     /// The group's committed offset.
     committed: Option<Position>,
-    /// The first record at the time asked for, or later.
-    at_time: Option<Offset>,
+    at_times: &'a AtTimes,
 }
 
 /// Where to begin and to end in partitions that `leader` leads, each asked for with its [`Start`].
@@ -81,27 +88,33 @@ async fn begin_all(
         Some(group) if !stored.is_empty() => offsets::fetch(cluster, &group.id, &stored).await?,
         _ => HashMap::new(),
     };
-    let mut times: BTreeMap<i64, Vec<TopicPartition>> = BTreeMap::new();
+    let mut times: BTreeMap<Timestamp, Vec<TopicPartition>> = BTreeMap::new();
     for (target, start) in asked {
         if let Start::Time(time) = or_fallback(*start, committed.get(&target.of), config.fallback) {
             times.entry(time).or_default().push(target.of.clone());
         }
     }
-    let mut at_time = HashMap::new();
+    if let Some(End::Time(time)) = config.end {
+        times.insert(time, of(&|_| true));
+    }
+    let mut at_times = AtTimes::new();
     for (time, partitions) in times {
-        at_time.extend(bounds::list(cluster, leader, &partitions, OffsetAt::Time(time), config.isolation).await?);
+        let connection = cluster.broker(leader).await?;
+        let found = cluster.list_offsets(&connection, &partitions, OffsetAt::Time(time), config.isolation).await?;
+        let offset = |listed: Option<Listed>| listed.map(|listed| listed.offset);
+        at_times.extend(found.into_iter().map(|(of, found)| ((of, time), found.map(offset))));
     }
     // Asked last, so that what was found before lies within.
     let mut all = bounds::ask(cluster, leader, &of(&|_| true), config.isolation).await?;
+    let log = Log { cluster, config, leader };
     let mut begins = HashMap::new();
     for (target, start) in asked {
-        let Some(bounds) = all.remove(&target.of) else { continue };
-        let at_time = at_time.remove(&target.of).map(|found| found.map(|(offset, _)| offset)).transpose();
-        let begin = match (bounds, at_time) {
-            (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(bounds), Ok(at_time)) => {
-                let known = Known { bounds, committed: committed.remove(&target.of), at_time };
-                begin_one(cluster, config, leader, target, *start, known).await
+        let begin = match all.remove(&target.of) {
+            None => continue,
+            Some(Err(error)) => Err(error),
+            Some(Ok(bounds)) => {
+                let known = Known { bounds, committed: committed.remove(&target.of), at_times: &at_times };
+                begin_one(&log, target, *start, known).await
             }
         };
         begins.insert(target.of.clone(), begin);
@@ -114,16 +127,10 @@ fn or_fallback(start: Start, committed: Option<&Position>, fallback: Start) -> S
     if start == Start::Stored && committed.is_none() { fallback } else { start }
 }
 
-async fn begin_one(
-    cluster: &Arc<Cluster>,
-    config: &ConsumerConfig,
-    leader: BrokerId,
-    target: &Target,
-    start: Start,
-    known: Known,
-) -> Result<Begin> {
-    let Known { bounds, committed, .. } = known;
-    let until = if config.stop_at_end { bounds.reachable } else { Offset::MAX };
+async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_>) -> Result<Begin> {
+    let config = log.config;
+    let until = until(log, target, &known).await?;
+    let Known { bounds, committed, at_times } = known;
     let mut chosen = or_fallback(start, committed.as_ref(), config.fallback);
     if let (Start::Stored, Some(position)) = (chosen, committed) {
         match not_in(&bounds, &target.of, position) {
@@ -139,13 +146,55 @@ async fn begin_one(
         Start::Beginning | Start::Stored => bounds.first,
         Start::End => bounds.reachable,
         Start::At(offset) => at(config, &target.of, offset, &bounds)?,
-        Start::Last(count) => last::find(cluster, config, leader, target, count, &bounds).await?,
-        // -1: no record is as late.
-        Start::Time(_) => {
-            known.at_time.filter(|&offset| offset >= 0).unwrap_or(bounds.reachable).clamp(bounds.first, bounds.end)
-        }
+        Start::Last(count) => last::find(log, target, count, &bounds).await?,
+        Start::Time(time) => at_time(log, target, time, &bounds, at_times).await?,
     };
     Ok(Begin { position: Position { offset, leader_epoch: None }, until })
+}
+
+/// Where a partition ends.
+async fn until(log: &Log<'_>, target: &Target, known: &Known<'_>) -> Result<Offset> {
+    let bounds = &known.bounds;
+    let until = match log.config.end {
+        None => Offset::MAX,
+        Some(End::AtStartup) => bounds.reachable,
+        Some(End::At(offset)) => offset,
+        Some(End::Last(count)) => last::find(log, target, count, bounds).await?,
+        Some(End::Time(time)) => at_time(log, target, time, bounds, known.at_times).await?,
+    };
+    Ok(if log.config.stop_at_end { until.min(bounds.reachable) } else { until })
+}
+
+/// The offset of the first visible record with this timestamp or a later one. Brokers also list markers of
+/// transactions and records of aborted ones, so that is where looking for it begins.
+async fn at_time(
+    log: &Log<'_>,
+    target: &Target,
+    time: Timestamp,
+    bounds: &Bounds,
+    at_times: &AtTimes,
+) -> Result<Offset> {
+    struct Sought {
+        time: Timestamp,
+        found: Option<Offset>,
+    }
+    let listed = match at_times.get(&(target.of.clone(), time)) {
+        Some(Ok(Some(offset))) => (*offset).clamp(bounds.first, bounds.end),
+        Some(Err(error)) => return Err(error.clone()),
+        Some(Ok(None)) | None => return Ok(bounds.reachable),
+    };
+    let target = Target { position: listed, until: bounds.reachable, last_epoch: None, ..target.clone() };
+    let sought = Sought { time, found: None };
+    let sought = scan(log, target, TIME_FETCH_BYTES, sought, |sought, record| {
+        let is_found = record.timestamp.is_some_and(|timestamp| timestamp >= sought.time);
+        if !is_found {
+            return ControlFlow::Continue(());
+        }
+        sought.found = Some(record.offset);
+        ControlFlow::Break(())
+    })
+    .await?;
+    Ok(sought.found.unwrap_or_else(|| listed.max(bounds.reachable)))
 }
 
 /// Why a committed offset is of no use: it lies outside of the log, or belongs to a topic of this name that was deleted.
@@ -163,6 +212,9 @@ fn not_in(bounds: &Bounds, of: &TopicPartition, committed: Position) -> Option<S
 fn at(config: &ConsumerConfig, of: &TopicPartition, offset: Offset, bounds: &Bounds) -> Result<Offset> {
     if (bounds.first..=bounds.end).contains(&offset) {
         return Ok(offset);
+    }
+    if offset > bounds.end && config.end.is_some() {
+        return Ok(bounds.reachable); // a partition that is shorter than the range
     }
     let error = out_of_range(of, offset, bounds.first, bounds.end);
     let nearest = if offset > bounds.end { bounds.reachable } else { bounds.first };

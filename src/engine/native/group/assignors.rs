@@ -1,35 +1,9 @@
 //! How the leader of a classic group assigns partitions: pure functions of the members and of the topics' partitions.
 
-use crate::engine::Named;
+use crate::engine::Assignor;
 use crate::record::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// An assignor of the classic protocol, by the name that all clients know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Assignor {
-    /// Evenly; members keep what they have, and only what moves stops (KIP-429).
-    CooperativeSticky,
-    /// Topic by topic, neighboring partitions together.
-    Range,
-    /// Partition by partition, one member after the other.
-    RoundRobin,
-    /// Evenly; members keep what they have, and all stop for a moment.
-    Sticky,
-}
-
-impl Named for Assignor {
-    const ALL: &'static [Self] = &[Self::CooperativeSticky, Self::Range, Self::RoundRobin, Self::Sticky];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::CooperativeSticky => "cooperative-sticky",
-            Self::Range => "range",
-            Self::RoundRobin => "roundrobin",
-            Self::Sticky => "sticky",
-        }
-    }
-}
 
 impl Assignor {
     /// Whether members keep their partitions through a rebalance.

@@ -36,7 +36,7 @@ pub(super) struct Classic {
     member_id: String,
     generation: i32,
     /// How the generation assigns; `None` before the first.
-    assignor: Option<super::Assignor>,
+    assignor: Option<crate::engine::Assignor>,
     leads: bool,
     topics: PartitionCounts,
     owned: BTreeSet<TopicPartition>,

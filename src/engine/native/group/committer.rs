@@ -26,7 +26,7 @@ const BACKGROUND_WAIT: Duration = Duration::from_secs(1);
 pub(in super::super) struct Committer {
     group: String,
     commits: Arc<watch::Sender<Commits>>,
-    /// The assignments that the command was told of.
+    /// The assignments that were reported to the command.
     told: HashMap<TopicPartition, AssignmentNumber>,
     max_lead: u64,
     /// How long a commit is retried before partitions are released, and at the end.

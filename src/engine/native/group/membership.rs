@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How many partitions each topic has.
 pub(in super::super) type PartitionCounts = BTreeMap<Arc<str>, i32>;
 
-/// What a member of any protocol is told at its start.
+/// The configuration of a member of either protocol.
 #[derive(Debug, Clone)]
 pub(super) struct MemberConfig {
     pub(super) group: String,
@@ -44,7 +44,7 @@ pub(super) enum Event {
     Synced(Result<BTreeSet<TopicPartition>, Error>),
     /// A heartbeat was answered.
     Heartbeat(Result<HeartbeatAnswer, Error>),
-    /// The command has released the partitions that it was told to.
+    /// The command has released the revoked partitions.
     Released,
     /// A commit was refused, because the group rebalances or the member's epoch has changed.
     CommitRefused,
@@ -63,7 +63,7 @@ pub(super) enum Event {
 pub(super) struct Joined {
     pub(super) member_id: String,
     pub(super) generation: i32,
-    pub(super) assignor: super::Assignor,
+    pub(super) assignor: crate::engine::Assignor,
     /// Of the leader only: all subscriptions.
     pub(super) members: Option<Vec<Subscriber>>,
 }

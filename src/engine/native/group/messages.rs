@@ -3,7 +3,8 @@
 
 use super::super::cluster::topic_name;
 use super::super::wire::message;
-use super::assignors::{Assignor, Subscriber};
+use super::assignors::Subscriber;
+use crate::engine::Assignor;
 use crate::record::{TopicPartition, partitions_by_topic};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as AssignedPartitions;

@@ -16,7 +16,6 @@ mod ownership;
 mod requests;
 mod task;
 
-pub use assignors::Assignor;
 pub(super) use committer::Committer;
 pub(super) use ownership::AssignmentNumber;
 use requests::partition_counts;
@@ -49,6 +48,8 @@ pub(super) enum Change {
     Revoking(BTreeSet<TopicPartition>),
     /// These may be others' by now: nothing can be committed for them.
     Lost(BTreeSet<TopicPartition>, Error),
+    /// No topic matches the subscription, at the start.
+    Unmatched,
     /// The membership has ended.
     Failed(Error),
 }
@@ -112,9 +113,8 @@ impl Member {
                     return Err(Error::kafka(Action::LookUp, subject, E::UnknownTopicOrPartition));
                 }
             }
-            Subscription::Pattern(pattern) if counts.is_empty() => {
-                let pattern = pattern.as_str();
-                tracing::warn!("group {}: no topic matches {pattern}; waiting for one to be created", config.id);
+            Subscription::Pattern(_) if counts.is_empty() => {
+                let _ = changes.send(Change::Unmatched); // Err: the consumer is gone
             }
             Subscription::Pattern(_) => {}
         }
@@ -141,7 +141,7 @@ impl Member {
         Ok(Self { commands, activity, ownership })
     }
 
-    /// The command has released what it was told to.
+    /// The command has released the revoked partitions.
     pub(super) fn released(&self) {
         let _ = self.commands.send(Command::Released); // Err: the membership has ended
     }

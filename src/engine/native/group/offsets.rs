@@ -1,6 +1,7 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
-use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, group_id, text, topic_name};
+use super::super::net::Connection;
 use super::commits::Answers;
 use crate::engine::{CommittedOffset, Offsets};
 use crate::error::{Action, Error, Result, Subject, error_code};
@@ -8,11 +9,12 @@ use crate::record::{LeaderEpoch, Position, TopicPartition, by_topic, partitions_
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponsePartition;
 use kafka_protocol::messages::{
     ApiKey, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
 };
 use kafka_protocol::protocol::StrBytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Stands beside each offset, so that others see where it came from.
@@ -24,10 +26,7 @@ pub(in super::super) async fn fetch(
     group: &str,
     partitions: &[TopicPartition],
 ) -> Result<HashMap<TopicPartition, Position>> {
-    let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| {
-        OffsetFetchRequestTopic::default().with_name(topic_name(&name)).with_partition_indexes(partitions)
-    });
-    let found = ask(cluster, group, Some(topics.collect())).await?;
+    let found = ask(cluster, group, Some(partitions)).await?;
     Ok(found.into_iter().map(|(of, committed)| (of, committed.position)).collect())
 }
 
@@ -39,32 +38,49 @@ pub(in super::super) async fn all(cluster: &Cluster, group: &str) -> Result<BTre
 async fn ask(
     cluster: &Cluster,
     group: &str,
-    topics: Option<Vec<OffsetFetchRequestTopic>>,
+    partitions: Option<&[TopicPartition]>,
 ) -> Result<BTreeMap<TopicPartition, CommittedOffset>> {
+    let topic = |(name, partitions): (Arc<str>, Vec<i32>)| {
+        OffsetFetchRequestTopic::default().with_name(topic_name(&name)).with_partition_indexes(partitions)
+    };
+    let topics =
+        partitions.map(|partitions| partitions_by_topic(partitions.iter().cloned()).into_iter().map(topic).collect());
     let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(topics);
-    let refusal = |response: &OffsetFetchResponse| {
-        let partitions = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
-        let code = std::iter::once(response.error_code).chain(partitions).find_map(error_code)?;
-        Some(Error::kafka(Action::FetchOffsets, Subject::group_named(group), code))
+    let read = |response: OffsetFetchResponse, connection: &Connection| {
+        let refused = |code| Err(Error::kafka(Action::FetchOffsets, Subject::group_named(group), code));
+        error_code(response.error_code).map_or(Ok(()), refused)?;
+        let answers = response.topics.into_iter().flat_map(|topic| {
+            let name: Arc<str> = topic.name.as_str().into();
+            let of = move |partition| TopicPartition::new(name.clone(), partition);
+            topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
+        });
+        let answers: Vec<_> = answers.collect();
+        let named = answers.iter().map(|(of, _)| of.clone()).collect();
+        // Who asks for all gets each once.
+        let asked: BTreeSet<TopicPartition> = partitions.map_or(named, |asked| asked.iter().cloned().collect());
+        let mut found = BTreeMap::new();
+        for (of, partition) in answers_to(connection, ApiKey::OffsetFetch, asked, answers)? {
+            error_code(partition.error_code).map_or(Ok(()), refused)?;
+            match partition.committed_offset {
+                -1 => {}
+                offset if offset < 0 || of.partition < 0 => {
+                    return Err(connection.malformed::<OffsetFetchRequest>(&format_args!("{of} has offset {offset}")));
+                }
+                _ => _ = found.insert(of, committed(partition)),
+            }
+        }
+        Ok(found)
     };
     // From v8 on it asks for several groups at once (KIP-709); one is all we need.
-    let response = cluster.ask_coordinator(Coordinated::Group, group, &request, 7, cluster.retry(), refusal).await?;
-    let mut found = BTreeMap::new();
-    for topic in response.topics {
-        let name: Arc<str> = topic.name.as_str().into();
-        for partition in topic.partitions.into_iter().filter(|p| p.committed_offset >= 0) {
-            let position = Position {
-                offset: partition.committed_offset,
-                leader_epoch: LeaderEpoch::from_wire(partition.committed_leader_epoch),
-            };
-            let metadata = partition.metadata.map(|text| text.to_string()).unwrap_or_default();
-            found.insert(
-                TopicPartition::new(name.clone(), partition.partition_index),
-                CommittedOffset { position, metadata },
-            );
-        }
-    }
-    Ok(found)
+    cluster.ask_coordinator(Coordinated::Group, group, &request, 7, cluster.retry(), read).await
+}
+
+fn committed(partition: OffsetFetchResponsePartition) -> CommittedOffset {
+    let position = Position {
+        offset: partition.committed_offset,
+        leader_epoch: LeaderEpoch::from_wire(partition.committed_leader_epoch),
+    };
+    CommittedOffset { position, metadata: partition.metadata.map(|text| text.to_string()).unwrap_or_default() }
 }
 
 /// Who commits, where a group has members.
@@ -105,10 +121,18 @@ fn request(group: &str, by: Option<By<'_>>, written: &Offsets) -> OffsetCommitRe
         .with_topics(topics.collect())
 }
 
-/// The first error in an answer to a commit of `written`.
-fn refusal(group: &str, written: &Offsets, response: &OffsetCommitResponse) -> Option<Error> {
-    let code = response.topics.iter().flat_map(|t| &t.partitions).find_map(|p| error_code(p.error_code))?;
-    Some(Error::kafka(Action::CommitOffsets, subject(group, written), code))
+/// What an answer to a commit of `written` has for each partition.
+fn codes(
+    connection: &Connection,
+    written: &Offsets,
+    response: OffsetCommitResponse,
+) -> Result<BTreeMap<TopicPartition, Option<E>>> {
+    let codes = response.topics.into_iter().flat_map(|topic| {
+        let name: Arc<str> = topic.name.as_str().into();
+        let of = move |partition| TopicPartition::new(name.clone(), partition);
+        topic.partitions.into_iter().map(move |p| (of(p.partition_index), error_code(p.error_code)))
+    });
+    answers_to(connection, ApiKey::OffsetCommit, written.keys().cloned(), codes)
 }
 
 /// Whether `code` concerns one partition, and not the group or the member.
@@ -136,24 +160,10 @@ pub(super) async fn commit_once(
     let attempt = async {
         let coordinator = cluster.coordinator_on(Coordinated::Group, group, Lane::Main).await?;
         let response = coordinator.request(&request(group, by, written)).await?;
-        let mut answers = Answers::new();
-        for topic in response.topics {
-            let name: Arc<str> = topic.name.as_str().into();
-            for partition in topic.partitions {
-                let code = error_code(partition.error_code);
-                if let Some(code) = code.filter(|code| !is_of_partition(*code)) {
-                    return Err(Error::kafka(Action::CommitOffsets, subject(group, written), code));
-                }
-                answers.insert(TopicPartition::new(name.clone(), partition.partition_index), code);
-            }
-        }
-        match written.keys().find(|of| !answers.contains_key(*of)) {
-            Some(missing) => Err(Error::Malformed {
-                node: coordinator.node().clone(),
-                api: ApiKey::OffsetCommit,
-                why: format!("it does not contain {missing}"),
-            }),
-            None => Ok(answers),
+        let answers = codes(&coordinator, written, response)?;
+        match answers.values().flatten().find(|code| !is_of_partition(**code)) {
+            Some(code) => Err(Error::kafka(Action::CommitOffsets, subject(group, written), *code)),
+            None => Ok(answers.into_iter().collect::<Answers>()),
         }
     };
     attempt.await.map_err(|error: Error| error.during(Action::CommitOffsets, subject(group, written)))
@@ -161,8 +171,10 @@ pub(super) async fn commit_once(
 
 /// Commits for a group without members, again while its coordinator moves or loads.
 pub(in super::super) async fn commit(cluster: &Cluster, group: &str, written: &Offsets) -> Result<()> {
-    let refusal = |response: &OffsetCommitResponse| refusal(group, written, response);
+    let read = |response: OffsetCommitResponse, connection: &Connection| {
+        let refused = codes(connection, written, response)?.into_values().flatten().next();
+        refused.map_or(Ok(()), |code| Err(Error::kafka(Action::CommitOffsets, subject(group, written), code)))
+    };
     let request = request(group, None, written);
-    let retry = cluster.retry();
-    cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, retry, refusal).await.map(drop)
+    cluster.ask_coordinator(Coordinated::Group, group, &request, i16::MAX, cluster.retry(), read).await
 }

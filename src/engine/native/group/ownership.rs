@@ -49,7 +49,7 @@ impl Ownership {
         self.last
     }
 
-    /// The command has released what it was told to.
+    /// The command has released the revoked partitions.
     pub(super) fn released(&mut self) {
         for partition in std::mem::take(&mut self.releasing) {
             self.owned.remove(&partition);

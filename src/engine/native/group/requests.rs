@@ -1,11 +1,11 @@
 //! A member's requests: put into the schemas and sent; their answers become the machine's events.
 
-use super::super::cluster::{Cluster, Coordinated, Lane, group_id, text, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, answer_to, group_id, text, topic_name};
 use super::super::net::Connection;
-use super::assignors::{Assignor, Subscriber};
+use super::assignors::Subscriber;
 use super::membership::{Content, Event, HeartbeatAnswer, Joined, PartitionCounts};
 use super::messages;
-use crate::engine::{GroupConfig, Named, Subscription};
+use crate::engine::{Assignor, GroupConfig, Named, Subscription};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::TopicPartition;
 use bytes::Bytes;
@@ -16,8 +16,8 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    ConsumerGroupHeartbeatRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+    ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DescribeGroupsRequest, GroupId,
+    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,6 +32,9 @@ type Identity = (String, i32);
 /// KIP-848's epoch of a member that leaves, and of a static one that will come back.
 const LEAVES: i32 = -1;
 const LEAVES_FOR_NOW: i32 = -2;
+
+/// Heartbeats are sent no more often, whatever a coordinator expects.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// From version 5 on SyncGroup repeats what JoinGroup has said of the protocol (KIP-559).
 const LAST_SYNC_WITHOUT_PROTOCOL: i16 = 4;
@@ -82,8 +85,10 @@ impl Requests {
         self.config.max_poll_interval + self.cluster.options.request_timeout
     }
 
-    async fn ask<R: Request>(&self, request: &R, cap: i16, limit: Duration) -> Result<R::Response> {
-        self.coordinator(Lane::Membership).await?.request_within(request, cap, limit).await
+    /// The coordinator's answer, and the connection that it came from.
+    async fn ask<R: Request>(&self, request: &R, cap: i16, limit: Duration) -> Result<(R::Response, Arc<Connection>)> {
+        let coordinator = self.coordinator(Lane::Membership).await?;
+        Ok((coordinator.request_within(request, cap, limit).await?, coordinator))
     }
 
     pub(super) fn join(
@@ -96,10 +101,10 @@ impl Requests {
         let me = self.clone();
         tasks.spawn(async move {
             Some(match me.send_join(identity, &owned, &topics).await {
-                Ok(response) if response.error_code == E::MemberIdRequired.code() => {
+                Ok((response, _)) if response.error_code == E::MemberIdRequired.code() => {
                     Event::MemberIdGiven(response.member_id.to_string())
                 }
-                Ok(response) => Event::Joined(me.read_join(response)),
+                Ok((response, coordinator)) => Event::Joined(me.read_join(response, &coordinator)),
                 Err(error) => Event::Joined(Err(error)),
             })
         });
@@ -110,7 +115,7 @@ impl Requests {
         identity: Identity,
         owned: &BTreeSet<TopicPartition>,
         topics: &BTreeSet<Arc<str>>,
-    ) -> Result<JoinGroupResponse> {
+    ) -> Result<(JoinGroupResponse, Arc<Connection>)> {
         let rack = self.rack.as_deref();
         let protocols = self.config.assignors.iter().map(|assignor| {
             let metadata =
@@ -128,12 +133,21 @@ impl Requests {
         self.ask(&request, i16::MAX, self.rebalance_limit()).await
     }
 
-    fn read_join(&self, response: JoinGroupResponse) -> Result<Joined> {
+    fn read_join(&self, response: JoinGroupResponse, coordinator: &Connection) -> Result<Joined> {
         self.refuse(Action::JoinGroup, response.error_code, None)?;
+        let malformed = |why: String| Err(coordinator.malformed::<JoinGroupRequest>(&why));
         let name = response.protocol_name.as_ref().map_or("", |name| name.as_str());
-        let assignor = Assignor::named(name)
-            .ok_or_else(|| self.broken(format!("it uses assignor {name}, which kpipe does not support")))?;
+        let Some(assignor) = Assignor::named(name).filter(|assignor| self.config.assignors.contains(assignor)) else {
+            return malformed(format!("assignor {name:?} is not one of this member's"));
+        };
+        if response.member_id.is_empty() || response.generation_id < 0 {
+            return malformed(format!("member {:?} of generation {}", response.member_id, response.generation_id));
+        }
         let leads = response.leader == response.member_id;
+        let ids: BTreeSet<&str> = response.members.iter().map(|member| member.member_id.as_str()).collect();
+        if leads && (ids.len() != response.members.len() || !ids.contains(response.member_id.as_str())) {
+            return malformed("its members are not each there once".to_owned());
+        }
         let members = response.members.into_iter().map(|member| {
             let (id, instance) = (member.member_id.to_string(), member.group_instance_id.map(|id| id.to_string()));
             messages::read_subscription(id.clone(), instance, assignor, member.metadata).unwrap_or_else(|why| {
@@ -167,6 +181,7 @@ impl Requests {
         tasks: &mut JoinSet<Option<Event>>,
         identity: Identity,
         assignments: Vec<(String, Bytes)>,
+        topics: BTreeSet<Arc<str>>,
     ) {
         let me = self.clone();
         tasks.spawn(async move {
@@ -180,10 +195,15 @@ impl Requests {
                 .with_group_instance_id(me.instance())
                 .with_assignments(assignments.collect());
             let assigned = async {
-                let response = me.ask(&request, LAST_SYNC_WITHOUT_PROTOCOL, me.rebalance_limit()).await?;
+                let (response, coordinator) =
+                    me.ask(&request, LAST_SYNC_WITHOUT_PROTOCOL, me.rebalance_limit()).await?;
                 me.refuse(Action::SyncGroup, response.error_code, None)?;
-                let unreadable = |why| me.broken(format!("the assignment is malformed: {why}"));
-                messages::read_assignment(response.assignment).map_err(unreadable)
+                let malformed = |why: String| coordinator.malformed::<SyncGroupRequest>(&why);
+                let assigned = messages::read_assignment(response.assignment).map_err(malformed)?;
+                match assigned.iter().find(|of| of.partition < 0 || !topics.contains(&of.topic)) {
+                    Some(of) => Err(malformed(format!("{of} is not of the subscription"))),
+                    None => Ok(assigned),
+                }
             };
             Some(Event::Synced(assigned.await))
         });
@@ -208,7 +228,7 @@ impl Requests {
                 .with_member_id(text(&identity.0))
                 .with_group_instance_id(me.instance());
             let answer = me.ask(&request, i16::MAX, me.cluster.options.suspect_after()).await;
-            Some(Event::Heartbeat(answer.and_then(|response| {
+            Some(Event::Heartbeat(answer.and_then(|(response, _)| {
                 me.refuse(Action::Heartbeat, response.error_code, None)?;
                 Ok(HeartbeatAnswer::default())
             })))
@@ -236,18 +256,36 @@ impl Requests {
                 .with_server_assignor(self.config.server_assignor.as_deref().map(text))
                 .with_topic_partitions(Some(self.with_ids(owned)));
         }
-        let response = self.ask(&request, i16::MAX, self.cluster.options.suspect_after()).await?;
+        let (response, coordinator) = self.ask(&request, i16::MAX, self.cluster.options.suspect_after()).await?;
+        self.read_kip848(response, &coordinator, topics).await
+    }
+
+    async fn read_kip848(
+        &self,
+        response: ConsumerGroupHeartbeatResponse,
+        coordinator: &Connection,
+        topics: &BTreeSet<Arc<str>>,
+    ) -> Result<HeartbeatAnswer> {
         let detail = response.error_message.map(|detail| detail.to_string());
         self.refuse(Action::Heartbeat, response.error_code, detail)?;
+        let malformed = |why: String| Err(coordinator.malformed::<ConsumerGroupHeartbeatRequest>(&why));
+        if response.member_epoch < 0 {
+            return malformed(format!("a member of epoch {}", response.member_epoch));
+        }
         let assignment = match response.assignment {
             None => None,
             Some(assignment) => {
                 let given = assignment.topic_partitions.into_iter().map(|topic| (topic.topic_id, topic.partitions));
-                Some(self.named(given.collect(), topics).await?)
+                let assigned = self.named(given.collect(), topics).await?;
+                if let Some(of) = assigned.iter().find(|of| of.partition < 0) {
+                    return malformed(format!("it assigns {of}"));
+                }
+                Some(assigned)
             }
         };
         let interval = u64::try_from(response.heartbeat_interval_ms).ok().filter(|millis| *millis > 0);
-        Ok(HeartbeatAnswer { epoch: response.member_epoch, interval: interval.map(Duration::from_millis), assignment })
+        let interval = interval.map(|millis| Duration::from_millis(millis).max(SHORTEST_INTERVAL));
+        Ok(HeartbeatAnswer { epoch: response.member_epoch, interval, assignment })
     }
 
     fn with_ids(&self, partitions: &BTreeSet<TopicPartition>) -> Vec<TopicPartitions> {
@@ -396,14 +434,14 @@ pub(super) async fn has_kip848(cluster: &Cluster, group: &str) -> Result<bool> {
 /// Whether the group has members that speak the classic protocol.
 pub(super) async fn is_live_classic(cluster: &Cluster, group: &str) -> Result<bool> {
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-    let refusal = |response: &<DescribeGroupsRequest as Request>::Response| {
-        let code = response.groups.first().map_or(0, |group| group.error_code);
-        error_code(code).map(|code| Error::kafka(Action::DescribeGroup, Subject::group_named(group), code))
+    let read = |response: <DescribeGroupsRequest as Request>::Response, connection: &Connection| {
+        let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
+        let found = answer_to(connection, ApiKey::DescribeGroups, group.to_owned(), groups)?;
+        match error_code(found.error_code) {
+            None => Ok(matches!(found.group_state.as_str(), "PreparingRebalance" | "CompletingRebalance" | "Stable")),
+            Some(code) => Err(Error::kafka(Action::DescribeGroup, Subject::group_named(group), code)),
+        }
     };
     // From version 6 on a group of the other kind is an error.
-    let answer = cluster.ask_coordinator(Coordinated::Group, group, &request, 5, cluster.retry(), refusal).await?;
-    Ok(answer
-        .groups
-        .iter()
-        .any(|group| matches!(group.group_state.as_str(), "PreparingRebalance" | "CompletingRebalance" | "Stable")))
+    cluster.ask_coordinator(Coordinated::Group, group, &request, 5, cluster.retry(), read).await
 }

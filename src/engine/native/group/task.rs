@@ -139,7 +139,9 @@ impl Task {
                 requests.join(in_flight, identity, owned, topics);
             }
             Effect::CountPartitions(topics) => requests.count_partitions(in_flight, topics),
-            Effect::Sync(assignments) => requests.sync(in_flight, identity, assignments),
+            Effect::Sync(assignments) => {
+                requests.sync(in_flight, identity, assignments, self.membership.subscribed());
+            }
             Effect::Heartbeat(content) => {
                 let (owned, topics) = (self.membership.owned().clone(), self.membership.subscribed());
                 requests.heartbeat(in_flight, identity, content, owned, topics);
@@ -207,6 +209,7 @@ impl Task {
 
     fn look_for_topics(&mut self, in_flight: &mut JoinSet<Option<Event>>) {
         self.refresh_at = Instant::now() + self.refresh;
+        self.requests.cluster.ask_next();
         self.requests.look_for_topics(in_flight, self.subscription.clone());
     }
 

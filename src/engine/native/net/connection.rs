@@ -76,7 +76,7 @@ impl Connection {
                 tracing::debug!(broker = %node, %error, "connection closed");
                 let error = closed.get_or_init(|| error).clone();
                 for awaited in drain(&pending) {
-                    // Err: nobody waits for it any more.
+                    // Err: the caller no longer waits for it.
                     let _ = awaited.reply.send(Err(error.clone()));
                 }
             }
@@ -220,10 +220,15 @@ impl Connection {
     /// It is malformed.
     pub fn decode<R: Request>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
         let flexible = R::Response::header_version(version) > 0;
-        message::decode(&mut answer, version, flexible).map_err(|e| self.malformed::<R>(&e))
+        let decoded = match api::<R>() {
+            ApiKey::Fetch => message::decode_fetched(&mut answer, version, flexible),
+            _ => message::decode(&mut answer, version, flexible),
+        };
+        decoded.map_err(|e| self.malformed::<R>(&e))
     }
 
-    fn malformed<R: Request>(&self, why: &dyn std::fmt::Display) -> Error {
+    /// The error of an answer to `R` that breaks the protocol.
+    pub fn malformed<R: Request>(&self, why: &dyn std::fmt::Display) -> Error {
         Error::Malformed { node: self.node.clone(), api: api::<R>(), why: why.to_string() }
     }
 
@@ -319,7 +324,7 @@ impl Connection {
         let error = self.closed.get_or_init(|| error).clone();
         self.tasks.iter().for_each(AbortHandle::abort);
         for awaited in drain(&self.pending) {
-            let _ = awaited.reply.send(Err(error.clone())); // Err: nobody waits for it any more
+            let _ = awaited.reply.send(Err(error.clone())); // Err: the caller no longer waits for it
         }
         error
     }
@@ -357,14 +362,14 @@ impl Connection {
         head.put_i32(0);
         header.encode(&mut head, R::header_version(version)).map_err(|e| unencodable::<R>(&e))?;
         let len = head.len() - 4 + body.iter().map(Bytes::len).sum::<usize>();
+        let is_flexible = R::Response::header_version(version) > 0;
+        let longest = longest_answer(api::<R>(), is_flexible, len);
         let len = i32::try_from(len).map_err(|_| Error::Usage("a request of 2 GiB: use smaller batches".to_owned()))?;
         head[..4].copy_from_slice(&len.to_be_bytes());
         let mut parts = body;
         parts.insert(0, head.freeze());
         tracing::trace!(broker = %self.node, key = R::KEY, version, correlation, bytes = len, "request");
-        self.requests
-            .send(Outgoing { parts, correlation, reply, longest: longest_answer(R::KEY), answered })
-            .map_err(|_| self.why_closed())?;
+        self.requests.send(Outgoing { parts, correlation, reply, longest, answered }).map_err(|_| self.why_closed())?;
         Ok(correlation)
     }
 

@@ -5,15 +5,15 @@ use super::connection::Connection;
 use super::transport::{Progress, Watched};
 use super::versions::Versions;
 use super::{oauth, sasl, tls};
-use crate::engine::Options;
 use crate::engine::security::{Sasl, Security};
+use crate::engine::{EngineChoice, Options};
 use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
 use crate::record::Node;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -67,6 +67,8 @@ pub struct Dialer {
     addresses: Addresses,
     /// Told when a broker has been silent for too long.
     suspected: Arc<Notify>,
+    /// Done when the user was warned that credentials are sent without encryption.
+    warned: Once,
 }
 
 impl Dialer {
@@ -80,9 +82,8 @@ impl Dialer {
             Some(Sasl::Bearer(bearer)) => Some(oauth::Tokens::prepare(bearer, options.request_timeout)?),
             _ => None,
         };
-        sasl::warn_of_plaintext(options);
         let tls = tls.as_ref().map(tls::prepare).transpose()?;
-        Ok(Self { tls, tokens, addresses: Addresses::default(), suspected: Arc::default() })
+        Ok(Self { tls, tokens, addresses: Addresses::default(), suspected: Arc::default(), warned: Once::new() })
     }
 
     /// Told whenever a broker has been silent for too long.
@@ -136,6 +137,23 @@ impl Dialer {
         Ok((connection, address))
     }
 
+    /// What closes the connection on ApiVersions is a broker before Kafka 0.10 if the user says so, or if it answers
+    /// Metadata as that one does.
+    async fn find_age(&self, node: Node, options: &Options) -> Result<Opened> {
+        let old = OldBroker { node: node.clone(), found: Age::ClosesOnApiVersions };
+        if options.engine == EngineChoice::Kafka {
+            return Ok(Opened::Old(old));
+        }
+        let (connection, _) = self.connect(&node, options).await?;
+        let all_topics = MetadataRequest::default().with_topics(Some(Vec::new()));
+        let answer = connection.exchange(&all_topics, 0, options.suspect_after()).await;
+        match answer.and_then(|answer| connection.decode::<MetadataRequest>(answer, 0)) {
+            Ok(metadata) if !metadata.brokers.is_empty() => Ok(Opened::Old(old)),
+            Err(error @ Error::TimedOut { .. }) => Err(error),
+            _ => Err(Error::Disconnected { node, why: Disconnect::BeforeFirstAnswer }),
+        }
+    }
+
     /// Asks what the broker offers, and authenticates.
     async fn introduce(&self, connection: Connection, address: SocketAddr, options: &Options) -> Result<Opened> {
         let node = connection.node().clone();
@@ -148,7 +166,7 @@ impl Dialer {
             let answer = match connection.exchange(&request, version, options.suspect_after()).await {
                 Ok(answer) => answer,
                 Err(Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. }) => {
-                    return Ok(Opened::Old(OldBroker { node, found: Age::ClosesOnApiVersions }));
+                    return self.find_age(node, options).await;
                 }
                 Err(error) => {
                     if matches!(error, Error::TimedOut { .. }) {
@@ -166,6 +184,9 @@ impl Dialer {
                 Err(Some(code)) => return Err(Error::kafka(Action::ApiVersions, Subject::Broker(node), code)),
                 Ok(versions) if versions.is_modern() => {
                     connection.offers(versions);
+                    if let (Some(sasl), None) = (&options.security.sasl, &self.tls) {
+                        sasl::warn_of_plaintext(sasl, &node, &self.warned);
+                    }
                     if let Some(sasl) = &options.security.sasl
                         && let Some(lifetime) = sasl::authenticate(&connection, sasl, self.tokens.as_ref()).await?
                     {

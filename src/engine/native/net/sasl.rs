@@ -3,13 +3,14 @@
 use super::connection::Connection;
 use super::oauth::Tokens;
 use super::scram::{Hash, Scram};
-use crate::engine::Options;
 use crate::engine::security::{Mechanism, Sasl, Secret, is_loopback};
 use crate::error::{Error, ErrorCode, Result, error_code};
+use crate::record::Node;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
+use std::sync::Once;
 use std::time::Duration;
 
 /// Authenticates. Returns the session's lifetime, if the broker sets a limit (KIP-368). OAUTHBEARER requires `tokens`.
@@ -70,17 +71,24 @@ async fn scram(exchange: &Exchange<'_>, hash: Hash, username: &str, password: &S
     Ok(lifetime)
 }
 
-/// Warns if credentials that can be used again are sent without encryption to another machine.
-pub fn warn_of_plaintext(options: &Options) {
-    let (Some(sasl), None) = (&options.security.sasl, &options.security.tls) else { return };
-    let sent = match sasl {
-        Sasl::Password { mechanism: Mechanism::Plain, .. } => "PLAIN sends the password",
-        Sasl::Password { .. } => return,
-        Sasl::Bearer(_) => "OAUTHBEARER sends the token",
-    };
-    let host = |address: &str| address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
-    if let Some(remote) = options.brokers.iter().find(|address| !is_loopback(&host(address))) {
-        tracing::warn!("{sent} to {remote} without encryption (use security.protocol=SASL_SSL)");
+/// What is sent to `address` that whoever reads it on the way can use again, if it leaves this machine.
+fn exposed(sasl: &Sasl, address: &str) -> Option<&'static str> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    match sasl {
+        _ if is_loopback(host) => None,
+        Sasl::Password { mechanism: Mechanism::Plain, .. } => Some("PLAIN sends the password"),
+        Sasl::Password { .. } => None,
+        Sasl::Bearer(_) => Some("OAUTHBEARER sends the token"),
+    }
+}
+
+/// Warns if credentials are about to be sent to another machine without encryption; for the first broker, to which
+/// `warned` belongs.
+pub fn warn_of_plaintext(sasl: &Sasl, node: &Node, warned: &Once) {
+    if let Some(sent) = exposed(sasl, &node.address) {
+        warned.call_once(|| {
+            tracing::warn!("{sent} to {node} without encryption (use security.protocol=SASL_SSL)");
+        });
     }
 }
 
@@ -120,5 +128,31 @@ impl<'a> Exchange<'a> {
             .map_err(|_| Error::Security(format!("{label} sent a malformed SASL response")))?;
         let lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
         Ok((words, lifetime))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::security::{Bearer, Token, TokenSource};
+
+    #[test]
+    fn only_what_leaves_this_machine_and_can_be_used_again_is_exposed() {
+        let password = |mechanism| Sasl::Password { mechanism, username: "u".into(), password: Secret::from("p") };
+        let token = Token::Supplied(TokenSource::new(|| Ok(String::new())));
+        let bearer = Sasl::Bearer(Bearer { token, extensions: Vec::new() });
+        for (sasl, is_exposed) in [
+            (password(Mechanism::Plain), true),
+            (password(Mechanism::ScramSha256), false),
+            (password(Mechanism::ScramSha512), false),
+            (bearer, true),
+        ] {
+            for address in ["127.0.0.1:9092", "[::1]:9092", "localhost:9092"] {
+                assert_eq!(exposed(&sasl, address), None, "{address}");
+            }
+            for address in ["kafka-1:9092", "10.0.0.1:9092", "[2001:db8::1]:9092", "localhost.example:9092"] {
+                assert_eq!(exposed(&sasl, address).is_some(), is_exposed, "{address}");
+            }
+        }
     }
 }

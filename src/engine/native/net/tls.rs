@@ -48,7 +48,11 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
     }
     let mut by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     if !tls.revocation_lists.is_empty() {
-        by_chain = by_chain.with_crls(tls.revocation_lists.iter().cloned()).only_check_end_entity_revocation();
+        // As OpenSSL and librdkafka do.
+        by_chain = by_chain
+            .with_crls(tls.revocation_lists.iter().cloned())
+            .only_check_end_entity_revocation()
+            .enforce_revocation_expiration();
     }
     let by_chain = by_chain.build().map_err(|e| wrong("the trusted CAs", &e))?;
     let trusted = tls.authorities.clone().unwrap_or_default();
@@ -102,13 +106,18 @@ fn openssl_name(iana: &str) -> String {
     format!("{exchange}-{cipher}").replace('_', "-")
 }
 
-/// The cryptography: ring's when kpipe was built with it, else graviola's.
-#[cfg(feature = "ring")]
+/// The cryptography: AWS-LC's or ring's when kpipe was built with it, else graviola's.
+#[cfg(feature = "aws-lc-rs")]
+fn provider() -> Result<CryptoProvider> {
+    Ok(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
 fn provider() -> Result<CryptoProvider> {
     Ok(rustls::crypto::ring::default_provider())
 }
 
-#[cfg(all(not(feature = "ring"), any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(not(any(feature = "aws-lc-rs", feature = "ring")), any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn provider() -> Result<CryptoProvider> {
     // graviola requires these, and ends the process without.
     #[cfg(target_arch = "x86_64")]
@@ -125,12 +134,12 @@ fn provider() -> Result<CryptoProvider> {
     if serves { Ok(rustls_graviola::default_provider()) } else { Err(no_cryptography()) }
 }
 
-#[cfg(all(not(feature = "ring"), not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring", target_arch = "x86_64", target_arch = "aarch64")))]
 fn provider() -> Result<CryptoProvider> {
     Err(no_cryptography())
 }
 
-#[cfg(not(feature = "ring"))]
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 fn no_cryptography() -> Error {
     Error::Usage(
         "TLS: this build does not support this CPU (it requires AES and AVX2, or ARM AES and SHA-2; build with --features ring)".to_owned(),
@@ -170,6 +179,9 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             CertificateError::Revoked => "the broker's certificate is revoked (ssl.crl.location)".to_owned(),
             CertificateError::UnknownRevocationStatus => {
                 "ssl.crl.location has no list of the CA that issued the broker's certificate".to_owned()
+            }
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+                "the revocation list has expired (get a new one for ssl.crl.location)".to_owned()
             }
             CertificateError::Other(why) => format!("the broker's certificate was rejected: {why}"),
             other => format!("the broker's certificate was rejected: {other}"),

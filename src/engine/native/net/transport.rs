@@ -18,8 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 
 /// A longer answer to Fetch is not believed: no fetch asks for as much.
 const LONGEST_FETCHED: usize = 256 << 20;
-/// A longer answer to another request is not believed: it would describe more than a million partitions.
-const LONGEST_ANSWER: usize = 64 << 20;
+/// A longer answer that lists a cluster's topics, groups or ACLs is not believed: it would describe half a million
+/// partitions. A message takes some ten times its bytes once it is decoded.
+const LONGEST_LIST: usize = 32 << 20;
+/// The same in the encoding before KIP-482 (Kafka 2.4).
+const LONGEST_OLD_LIST: usize = 16 << 20;
+/// A longer answer to what is asked one by one is not believed, and not one of so many bytes for each that was asked
+/// with.
+const LONGEST_ANSWER: usize = 1 << 20;
+const ANSWERED_PER_BYTE: usize = 64;
 /// Shorter parts of a frame are put together before they are written.
 const SMALL_PART: usize = 16 << 10;
 
@@ -40,9 +47,39 @@ pub struct Awaited {
     pub longest: usize,
 }
 
-/// How many bytes of an answer to a request of `key` are believed.
-pub fn longest_answer(key: i16) -> usize {
-    if key == ApiKey::Fetch as i16 { LONGEST_FETCHED } else { LONGEST_ANSWER }
+/// How many bytes of an answer to a request of `api`, which takes `asked` bytes, are believed.
+pub fn longest_answer(api: ApiKey, is_flexible: bool, asked: usize) -> usize {
+    use ApiKey as A;
+    match api {
+        A::Fetch => LONGEST_FETCHED,
+        // What they return depends on the cluster, not on how much was asked for.
+        A::Metadata
+        | A::JoinGroup
+        | A::SyncGroup
+        | A::ConsumerGroupHeartbeat
+        | A::OffsetFetch
+        | A::ListGroups
+        | A::DescribeGroups
+        | A::ConsumerGroupDescribe
+        | A::DescribeAcls
+        | A::DeleteAcls
+        | A::DescribeConfigs
+        | A::DescribeLogDirs
+        | A::DescribeUserScramCredentials
+        | A::DescribeCluster
+        | A::DescribeQuorum
+        | A::DescribeProducers
+        | A::DescribeTransactions
+        | A::ListTransactions
+        | A::ListPartitionReassignments => {
+            if is_flexible {
+                LONGEST_LIST
+            } else {
+                LONGEST_OLD_LIST
+            }
+        }
+        _ => LONGEST_ANSWER.saturating_add(asked.saturating_mul(ANSWERED_PER_BYTE)).min(LONGEST_LIST),
+    }
 }
 
 pub struct Outgoing {
@@ -156,7 +193,7 @@ pub async fn write_requests(
         }
         socket.flush().await?;
         if let Some(written) = written {
-            let _ = written.send(Ok(Bytes::new())); // Err: nobody waits for it any more
+            let _ = written.send(Ok(Bytes::new())); // Err: the caller no longer waits for it
         }
     }
     Ok(())
@@ -192,7 +229,7 @@ pub async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Err
             pending.lock().unwrap_or_else(PoisonError::into_inner).push_front(Awaited { correlation, reply, longest });
             return disconnected(Disconnect::Unasked);
         }
-        // Err: nobody waits for it any more.
+        // Err: the caller no longer waits for it.
         let _ = reply.send(Ok(answer));
         answers += 1;
     }

@@ -1,7 +1,7 @@
 //! Who produces: producer IDs, and the transactions of a transactional one (KIP-98, KIP-890).
 
-use super::super::cluster::{Cluster, Coordinated, Lane, text, topic_name};
-use super::super::net::Retry;
+use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, text, topic_name};
+use super::super::net::{Connection, Retry};
 use super::queue::ProducerId;
 use crate::engine::{TransactionConfig, TransactionEnd};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
@@ -9,8 +9,8 @@ use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiVersionsRequest, EndTxnRequest, InitProducerIdRequest,
-    InitProducerIdResponse, ProducerId as WireProducerId, TransactionalId,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiKey, ApiVersionsRequest, EndTxnRequest,
+    InitProducerIdRequest, InitProducerIdResponse, ProducerId as WireProducerId, TransactionalId,
 };
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -67,25 +67,30 @@ pub(super) async fn take(
         .with_producer_id(WireProducerId(-1))
         .with_producer_epoch(-1);
     let subject = transaction.map_or(Subject::Producer, |t| Subject::TransactionalId(t.id.clone()));
-    let refusal = |response: &InitProducerIdResponse| {
-        Some(Error::kafka(Action::InitProducerId, subject.clone(), error_code(response.error_code)?))
+    let read = |response: InitProducerIdResponse, connection: &Connection| {
+        if let Some(code) = error_code(response.error_code) {
+            return Err(Error::kafka(Action::InitProducerId, subject.clone(), code));
+        }
+        identity(response.producer_id, response.producer_epoch)
+            .ok_or_else(|| connection.malformed::<InitProducerIdRequest>(&"a negative producer ID or epoch"))
     };
     let retry = retry(cluster, deadline);
-    let response = match transaction {
-        Some(t) => {
-            let of = Coordinated::Transaction;
-            cluster.ask_coordinator(of, &t.id, &request, i16::MAX, retry, refusal).await?
-        }
+    match transaction {
+        Some(t) => cluster.ask_coordinator(Coordinated::Transaction, &t.id, &request, i16::MAX, retry, read).await,
         // Any broker gives one that belongs to no transaction.
         None => {
             let ask = || async {
-                let (response, _) = cluster.ask_any(&request, i16::MAX).await?;
-                refusal(&response).map_or(Ok(response), Err)
+                let (response, connection) = cluster.ask_any(&request, i16::MAX).await?;
+                read(response, &connection)
             };
-            retry.run(ask).await?
+            retry.run(ask).await
         }
-    };
-    Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch })
+    }
+}
+
+/// An identity that a broker can give.
+fn identity(id: WireProducerId, epoch: i16) -> Option<ProducerId> {
+    (id.0 >= 0 && epoch >= 0).then_some(ProducerId { id: id.0, epoch })
 }
 
 fn retry(cluster: &Cluster, deadline: Instant) -> Retry {
@@ -103,6 +108,8 @@ pub(super) async fn add_partitions(
     topics: BTreeMap<String, Vec<i32>>,
     deadline: Instant,
 ) -> Result<()> {
+    let asked: Vec<TopicPartition> =
+        topics.iter().flat_map(|(name, ids)| ids.iter().map(|id| TopicPartition::new(name.as_str(), *id))).collect();
     let topics = topics
         .iter()
         .map(|(name, ids)| AddPartitionsToTxnTopic::default().with_name(topic_name(name)).with_partitions(ids.clone()));
@@ -111,19 +118,24 @@ pub(super) async fn add_partitions(
         .with_v3_and_below_producer_id(WireProducerId(producer.id))
         .with_v3_and_below_producer_epoch(producer.epoch)
         .with_v3_and_below_topics(topics.collect());
-    let refusal = |response: &AddPartitionsToTxnResponse| {
-        let failed = response.results_by_topic_v3_and_below.iter().flat_map(|topic| {
-            let of = |index| TopicPartition::new(topic.name.as_str(), index);
-            let failed = move |index, code| Some((error_code(code)?, of(index)));
-            topic.results_by_partition.iter().filter_map(move |p| failed(p.partition_index, p.partition_error_code))
+    let read = |response: AddPartitionsToTxnResponse, connection: &Connection| {
+        let results = response.results_by_topic_v3_and_below.into_iter().flat_map(|topic| {
+            let of = move |index| TopicPartition::new(topic.name.as_str(), index);
+            topic.results_by_partition.into_iter().map(move |p| (of(p.partition_index), p.partition_error_code))
         });
+        let results = answers_to(connection, ApiKey::AddPartitionsToTxn, asked.iter().cloned(), results)?;
+        let failed = results.into_iter().filter_map(|(of, code)| Some((error_code(code)?, of)));
         // Partitions that are fine fail with OPERATION_NOT_ATTEMPTED beside one that is not.
-        let (code, partition) = failed.min_by_key(|(code, _)| *code == ResponseError::OperationNotAttempted)?;
-        let subject = Subject::TransactionPartition { transactional_id: id.to_owned(), partition };
-        Some(Error::kafka(Action::AddPartitions, subject, code))
+        match failed.min_by_key(|(code, _)| *code == ResponseError::OperationNotAttempted) {
+            None => Ok(()),
+            Some((code, partition)) => {
+                let subject = Subject::TransactionPartition { transactional_id: id.to_owned(), partition };
+                Err(Error::kafka(Action::AddPartitions, subject, code))
+            }
+        }
     };
     let retry = retry(cluster, deadline);
-    cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_ADD_PARTITIONS, retry, refusal).await.map(drop)
+    cluster.ask_coordinator(Coordinated::Transaction, id, &request, LAST_ADD_PARTITIONS, retry, read).await
 }
 
 /// Commits or aborts the transaction; returns the identity of the next one. `in_doubt` is set while a request may
@@ -153,16 +165,17 @@ pub(super) async fn end(
         let answer = async {
             let connection = cluster.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
             in_doubt.set(true);
-            connection.request_capped(&request, cap).await
+            Ok((connection.request_capped(&request, cap).await?, connection))
         };
         let error = match answer.await {
             Err(error) => error,
-            Ok(response) => match error_code(response.error_code) {
-                None if response.producer_id.0 >= 0 => {
-                    return Ok(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch });
-                }
+            Ok((response, connection)) => match error_code(response.error_code) {
                 // Before version 5 the answer has no identity.
-                None => return Ok(producer),
+                None if response.producer_id.0 < 0 => return Ok(producer),
+                None => match identity(response.producer_id, response.producer_epoch) {
+                    Some(next) => return Ok(next),
+                    None => connection.malformed::<EndTxnRequest>(&"a negative producer epoch"),
+                },
                 // There is nothing to abort: no record came so far, or the brokers aborted it themselves.
                 Some(ResponseError::InvalidTxnState) if !commit => return Ok(producer),
                 Some(code) => {

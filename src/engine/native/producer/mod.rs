@@ -1,5 +1,5 @@
-//! Delivering: records are written once into their partition's open batch on the command's own thread; sealed
-//! batches go to the sender on the network's; what became of them comes back as one receipt a batch.
+//! Delivery: each record is written once, into its partition's open batch, on the command's own thread; sealed
+//! batches go to the sender on the network thread, which returns one receipt per batch.
 
 mod identity;
 mod partitioner;
@@ -28,18 +28,18 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-/// Batches of one partition that may be on their way before the input waits: more would only use memory.
+/// The most sealed batches of one partition before input waits: more would only use memory.
 const MAX_QUEUED: usize = 16;
-/// A batch that a busy input fills this slowly is sent as it is.
+/// A batch that busy input does not fill within this time is sent as it is.
 const MAX_OPEN: Duration = Duration::from_millis(100);
 
-/// How often a record that names a partition which does not exist has metadata refreshed.
+/// The shortest interval between metadata refreshes for records that name a nonexistent partition.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What is kept of a batch beside its records: its entries in the queue and elsewhere, and its receipt.
+/// Memory per batch beside its records: its entries in the queue and elsewhere, and its receipt.
 const BATCH_OVERHEAD: usize = 512;
 
-/// What a batch counts for against [`ProducerConfig::buffer_memory`]. What the command keeps of its records is told by
+/// A batch's share of [`ProducerConfig::buffer_memory`]. What the command keeps of its records is reported by
 /// [`Producer::tick`].
 fn cost(sealed: &Sealed) -> usize {
     sealed.len() + BATCH_OVERHEAD
@@ -59,7 +59,7 @@ pub struct NativeProducer {
     last: usize,
     sender: UnboundedSender<ToSender>,
     feedback: Receiver<Feedback>,
-    /// Set when the sender shall call the command's waker at the next receipt.
+    /// Set when the sender is to call the command's waker at the next receipt.
     armed: Arc<AtomicBool>,
     now: Timestamp,
     /// Of a transactional producer.
@@ -76,7 +76,7 @@ pub struct NativeProducer {
     /// Bytes that the command keeps of records until they are acknowledged in order.
     held: usize,
     receipts: Vec<Receipt>,
-    /// Memory of delivered batches, for those to come.
+    /// Buffers of delivered batches, for reuse.
     spare: Vec<BytesMut>,
 }
 
@@ -86,7 +86,7 @@ struct Topic {
     /// Whether each partition has a leader; kept by the sender.
     available: Arc<[AtomicBool]>,
     sticky: usize,
-    /// When a record last asked for a partition that the topic did not have.
+    /// When a record last named a partition that the topic did not have.
     asked_at: Option<Instant>,
 }
 
@@ -110,10 +110,10 @@ impl std::fmt::Debug for NativeProducer {
 }
 
 impl NativeProducer {
-    /// Looks up the topics, takes a producer id if need be, and starts the sender.
+    /// Looks up the topics, obtains a producer ID if needed, and starts the sender.
     ///
     /// # Errors
-    /// A topic does not exist and the brokers do not make it, or idempotence is denied.
+    /// A topic does not exist and the brokers do not create it, or idempotence is denied.
     pub fn open(client: Client, config: ProducerConfig, wake: Wake) -> Result<Self> {
         let (sender, batches) = unbounded_channel();
         let (report, feedback) = channel();
@@ -134,7 +134,7 @@ impl NativeProducer {
         })?;
         let woken = report.clone();
         let waker = client.network.stop().wake_with(move || {
-            // Err: the producer is gone, nobody waits.
+            // Err: the producer has been dropped.
             let _ = woken.send(Feedback::Woken);
         });
         let identity_of = sender::Identity { producer: identity, transactions: version };
@@ -219,7 +219,7 @@ impl NativeProducer {
         self.sender.send(message).map_err(|_| Error::TaskEnded("the sending task"))
     }
 
-    /// The index of a topic; looks it up, and has the brokers make it, when it is new.
+    /// The index of a topic; a new one is looked up, and created by the brokers if configured.
     fn topic(&mut self, name: &str) -> Result<usize> {
         if self.topics.get(self.last).is_some_and(|topic| *topic.name == *name) {
             return Ok(self.last);
@@ -256,7 +256,7 @@ impl NativeProducer {
         self.tell(ToSender::Batch(Outgoing { slot, sealed, first_record, opened }))
     }
 
-    /// Notes one answer.
+    /// Takes one receipt into account.
     fn note(&mut self, feedback: Feedback) -> Result<()> {
         let (slot, freed_bytes, receipt, buffer) = match feedback {
             Feedback::Woken => return Ok(()),
@@ -284,7 +284,7 @@ impl NativeProducer {
         Ok(())
     }
 
-    /// Waits for an answer.
+    /// Waits for a receipt.
     fn wait(&mut self) -> Result<()> {
         if self.client.network.stop().signals() > 1 {
             return Err(Error::Stopped);
@@ -293,13 +293,13 @@ impl NativeProducer {
         self.note(feedback.map_err(|_| Error::TaskEnded("the sending task"))?)
     }
 
-    /// Has keyless records of a topic go to another partition.
+    /// Switches the partition for a topic's keyless records.
     fn move_sticky(&mut self, topic: usize) {
         let Topic { sticky, available, .. } = &mut self.topics[topic];
         *sticky = partitioner::next_sticky(Some(*sticky), available);
     }
 
-    /// Waits until the buffer has room for a record of `size` bytes of a partition.
+    /// Waits until the buffer has space for a record of `size` bytes.
     fn make_room(&mut self, topic: usize, partition: usize, size: usize) -> Result<()> {
         loop {
             let is_full = self.outstanding + self.open + self.held + size > self.config.buffer_memory;
@@ -328,7 +328,7 @@ impl NativeProducer {
     }
 }
 
-/// The topics of `names`; makes those that are missing, when it is told how.
+/// The topics of `names`; creates missing ones if configured to.
 async fn find_topics(cluster: &Cluster, names: &[&str], create: Option<(i32, Option<i16>)>) -> Result<Vec<TopicInfo>> {
     if let Some((partitions, replication_factor)) = create {
         for (name, topic) in cluster.metadata(Some(names), false).await? {

@@ -14,7 +14,7 @@ use super::request::{self, Entry};
 use super::{Wake, cost};
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
 use crate::error::{Error, Result};
-use crate::record::PartitionId;
+use crate::record::{BrokerId, LeaderEpoch, PartitionId};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use metadata::pending;
@@ -67,7 +67,7 @@ pub(super) enum Feedback {
     },
     /// A topic has more partitions than before.
     Grown(TopicInfo),
-    /// A signal came.
+    /// A signal was received.
     Woken,
 }
 
@@ -76,7 +76,8 @@ struct Slot {
     topic: Arc<str>,
     topic_id: Uuid,
     partition: PartitionId,
-    leader: Option<i32>,
+    leader: Option<BrokerId>,
+    leader_epoch: Option<LeaderEpoch>,
     /// The topic's flags: whether each partition has a leader.
     available: Arc<[AtomicBool]>,
     queue: Queue,
@@ -104,7 +105,7 @@ struct Broker {
 enum Event {
     /// `None` with acks=0, when the socket has the request: that is as good as it gets.
     Answered {
-        broker: i32,
+        broker: BrokerId,
         sent: Vec<(usize, u64)>,
         response: Result<Option<ProduceResponse>>,
     },
@@ -114,7 +115,7 @@ enum Event {
         sealed: Sealed,
     },
     Connected {
-        broker: i32,
+        broker: BrokerId,
         connection: Result<Arc<Connection>>,
     },
     Metadata(Result<Vec<TopicAnswer>>),
@@ -141,7 +142,7 @@ pub(super) struct Sender {
     armed: Arc<AtomicBool>,
     wake: Wake,
     slots: Vec<Slot>,
-    brokers: HashMap<i32, Broker>,
+    brokers: HashMap<BrokerId, Broker>,
     events: JoinSet<Event>,
     /// Whether metadata is being refreshed, and when that is due next.
     is_refreshing: bool,
@@ -260,6 +261,7 @@ impl Sender {
                 topic_id: info.id,
                 partition: index as PartitionId,
                 leader: partition.leader,
+                leader_epoch: partition.leader_epoch,
                 available: available.clone(),
                 queue: Queue::new(self.config.transaction.is_some()),
                 sizes: BTreeMap::new(),
@@ -331,7 +333,7 @@ impl Sender {
         }
     }
 
-    fn connected(&mut self, broker: i32, connection: Result<Arc<Connection>>, now: Instant) {
+    fn connected(&mut self, broker: BrokerId, connection: Result<Arc<Connection>>, now: Instant) {
         let entry = self.brokers.entry(broker).or_default();
         match connection {
             Ok(connection) => {
@@ -342,15 +344,28 @@ impl Sender {
                 entry.link = None;
                 entry.retry_at = Some(now + backoff(self.cluster.options.retry_backoff, entry.failures));
                 entry.failures += 1;
-                self.trouble.failed(pending(&self.slots, |slot| slot.leader == Some(broker)), &error);
+                let waiting: Vec<usize> = pending(&self.slots, |slot| slot.leader == Some(broker)).collect();
                 self.refresh_soon(now);
+                if error.is_transient() {
+                    self.trouble.failed(waiting, &error);
+                } else {
+                    self.refuse(waiting, &error);
+                }
             }
+        }
+    }
+
+    /// Gives up what waits for a broker that cannot be reached, where no retry mends that.
+    fn refuse(&mut self, slots: Vec<usize>, error: &Error) {
+        for slot in slots {
+            let done = self.slots[slot].queue.abandon(error);
+            self.finish(slot, done);
         }
     }
 
     /// Sends what may be sent now, a request to each broker at a time.
     fn send(&mut self, now: Instant) {
-        let mut leaders: Vec<i32> =
+        let mut leaders: Vec<BrokerId> =
             self.slots.iter().filter(|slot| !slot.queue.is_empty()).filter_map(|slot| slot.leader).collect();
         leaders.sort_unstable();
         leaders.dedup();
@@ -367,7 +382,7 @@ impl Sender {
     }
 
     /// The connection to a broker, when it is open and may take another request; else it is being made.
-    fn open_connection(&mut self, broker: i32, now: Instant) -> Option<Arc<Connection>> {
+    fn open_connection(&mut self, broker: BrokerId, now: Instant) -> Option<Arc<Connection>> {
         let entry = self.brokers.entry(broker).or_default();
         if entry.throttled_until.is_some_and(|until| until > now) {
             return None;
@@ -389,7 +404,7 @@ impl Sender {
     }
 
     /// Puts one batch of each partition that `broker` leads into a request; false when there is none to send.
-    fn send_one(&mut self, broker: i32, connection: &Arc<Connection>, now: Instant) -> bool {
+    fn send_one(&mut self, broker: BrokerId, connection: &Arc<Connection>, now: Instant) -> bool {
         let ids = self.slots.iter().filter(|slot| slot.leader == Some(broker)).all(|slot| slot.topic_id != Uuid::nil());
         let added_first = self.identity.transactions == Some(TransactionVersion::One);
         let newest = match ids {
@@ -397,7 +412,13 @@ impl Sender {
             true => i16::MAX,
             false => request::LAST_BY_NAME,
         };
-        let Ok(version) = connection.version::<ProduceRequest>(newest) else { return false };
+        let version = match connection.version::<ProduceRequest>(newest) {
+            Ok(version) => version,
+            Err(error) => {
+                self.abandon(error);
+                return false;
+            }
+        };
         let transactional = self.config.transaction.is_some();
         let mut batches: Vec<(usize, Sealed, ProducerStamp)> = Vec::new();
         let mut sent = Vec::new();

@@ -1,5 +1,6 @@
 //! The five codecs of Kafka, in pure Rust, each as the other clients write and read it.
 
+use crate::record::{Codec, Compression};
 use std::io::{self, Read, Write};
 
 /// What one batch may unpack to where nobody sets another limit.
@@ -11,53 +12,7 @@ const XERIAL_HEADER: &[u8] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 /// Block size of snappy-java: its reader allocates as much.
 const XERIAL_BLOCK: usize = 32 << 10;
 
-/// How a batch is compressed; the numbers are those of the batch's attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(i16)]
-pub enum Codec {
-    /// Not at all.
-    #[default]
-    None = 0,
-    /// gzip (RFC 1952).
-    Gzip = 1,
-    /// Snappy in snappy-java's framing; raw blocks are read too.
-    Snappy = 2,
-    /// LZ4 frames, since Kafka 0.8.2.
-    Lz4 = 3,
-    /// Zstandard, since Kafka 2.1 (KIP-110).
-    Zstd = 4,
-}
-
 impl Codec {
-    /// Every name `-z` takes.
-    pub const NAMES: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
-
-    /// The codec of a batch's attributes.
-    pub fn from_attributes(attributes: i16) -> Option<Self> {
-        Some(match attributes & super::CODEC_MASK {
-            0 => Self::None,
-            1 => Self::Gzip,
-            2 => Self::Snappy,
-            3 => Self::Lz4,
-            4 => Self::Zstd,
-            _ => return None,
-        })
-    }
-
-    /// Its name, as `compression.type` spells it.
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
-    }
-
-    /// The levels that `-z CODEC:LEVEL` takes, if the codec has any.
-    pub fn levels(self) -> Option<std::ops::RangeInclusive<i32>> {
-        match self {
-            Self::Gzip => Some(1..=9),
-            Self::Zstd => Some(1..=22),
-            Self::None | Self::Snappy | Self::Lz4 => None,
-        }
-    }
-
     /// [`Codec::decompress_within`] 512 MiB.
     ///
     /// # Errors
@@ -80,15 +35,6 @@ impl Codec {
             Self::Zstd => read_all(structured_zstd::decoding::StreamingDecoder::new(input), input.len() * 4, limit),
         }
     }
-}
-
-/// A codec and its level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Compression {
-    /// The codec.
-    pub codec: Codec,
-    /// `None` is the codec's own default: gzip 6, zstd 3.
-    pub level: Option<i32>,
 }
 
 impl Compression {

@@ -3,77 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use super::{APPEND_TIME, CONTROL, CRC_FROM, Codec, HEADER_LEN, TRANSACTIONAL, message_set};
-use crate::record::{Batch, Offset, PartitionId, Timestamp, TimestampType};
+use super::{
+    APPEND_TIME, CONTROL, CRC_FROM, Codec, Corrupt, Damage, Decoder, HEADER_LEN, Isolation, TRANSACTIONAL, message_set,
+};
+use crate::record::{Batch, Offset, Timestamp, TimestampType};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use std::sync::Arc;
-
-/// Which records of transactions are shown (KIP-98).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
-    /// All, aborted and open ones too.
-    Uncommitted,
-    /// Those of committed transactions, and those of none.
-    #[default]
-    Committed,
-}
-
-/// A batch that does not decode.
-#[derive(Debug, thiserror::Error)]
-#[error("{damage}")]
-pub struct Corrupt {
-    /// The batch's first offset, as its header has it.
-    pub base_offset: Offset,
-    /// What is wrong with it.
-    pub damage: Damage,
-}
-
-/// What is wrong with a batch.
-#[derive(Debug, thiserror::Error)]
-pub enum Damage {
-    /// The checksum does not fit.
-    #[error("the batch fails its CRC-32C check")]
-    Checksum,
-    /// A length, count or offset that cannot be.
-    #[error("the batch is malformed: {0}")]
-    Malformed(&'static str),
-    /// An unknown magic byte.
-    #[error("the batch has format {0}; kpipe supports 0, 1 and 2")]
-    Magic(u8),
-    /// The codec refused it, or it unpacks to too much.
-    #[error("the batch cannot be decompressed ({codec}): {source}")]
-    Compression {
-        /// The codec's name.
-        codec: &'static str,
-        /// Why the codec refused it.
-        source: std::io::Error,
-    },
-}
-
-impl Corrupt {
-    pub(super) fn malformed(base_offset: Offset, what: &'static str) -> Self {
-        Self { base_offset, damage: Damage::Malformed(what) }
-    }
-}
-
-/// What stays the same for all batches of one fetched partition.
-#[derive(Debug, Clone)]
-pub struct Decoder {
-    /// The topic's name.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: PartitionId,
-    /// The offset that was fetched from: records below it are not lent.
-    pub from: Offset,
-    /// Records from here on are not lent.
-    pub until: Offset,
-    /// Which records of transactions are shown.
-    pub isolation: Isolation,
-    /// Producers and the first offsets of their aborted transactions, as the fetch listed them.
-    pub aborted: Vec<(i64, Offset)>,
-    /// How many bytes one batch may unpack to.
-    pub max_unpacked: usize,
-}
 
 /// One batch (or, before v2, one message) of a fetched partition, not yet looked into.
 #[derive(Debug, Clone)]
@@ -94,7 +28,8 @@ impl RawBatch {
         (&self.bytes[at..]).get_i64()
     }
 
-    fn base_offset(&self) -> Offset {
+    /// Its first offset.
+    pub fn base_offset(&self) -> Offset {
         self.i64(0)
     }
 

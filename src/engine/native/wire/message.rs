@@ -1,42 +1,129 @@
 //! Decodes the schemas' messages without trusting the lengths in them.
 //!
-//! The schemas' decoder allocates whatever count an array announces. Here every count is held against the bytes
-//! that are left, as each element takes one at least.
+//! The schemas' decoder allocates whatever count an array announces. Here every count is held against the bytes that
+//! are left: an array of more than 64 Ki elements takes at least 16 bytes for each, so that what is allocated is a small
+//! multiple of the message. A length of text or bytes may be all that is left, and looks like a count: which numbers are
+//! lengths is found in a dry run, in which such a number is read as an empty length, and the bytes that it is followed
+//! by are skipped when they are asked for.
 
 use bytes::{Buf, Bytes, TryGetError};
 use kafka_protocol::protocol::Decodable;
-use kafka_protocol::protocol::buf::ByteBuf;
+use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
+use std::collections::BTreeSet;
+
+/// Any array may have so many elements.
+const FEW: usize = 64 << 10;
+/// An element of a larger one takes at least so many bytes.
+const LEAST_ELEMENT: usize = 16;
 
 /// Decodes a message. `flexible`: whether this version counts in varints (KIP-482).
 ///
 /// # Errors
 /// It is malformed; the text says how.
 pub fn decode<M: Decodable>(bytes: &mut Bytes, version: i16, flexible: bool) -> Result<M, String> {
-    if !flexible {
-        // Counts look like any other 32-bit number here. A number that no count can be is read as one too many:
-        // that changes nothing for a number, and ends an array before anything was allocated for it.
-        let mut dry_run = Guarded { bytes: bytes.clone(), varint: 0, shift: 0, clamp: true };
-        M::decode(&mut dry_run, version).map_err(|e| e.to_string())?;
-    }
-    let mut guarded = Guarded { bytes: std::mem::take(bytes), varint: 0, shift: 0, clamp: false };
+    decode_as(bytes, version, if flexible { Numbers::Any } else { Numbers::Counts })
+}
+
+/// Decodes an answer to Fetch, which may be large: none of its large numbers is anything but a length.
+///
+/// # Errors
+/// It is malformed; the text says how.
+pub fn decode_fetched<M: Decodable>(bytes: &mut Bytes, version: i16, flexible: bool) -> Result<M, String> {
+    decode_as(bytes, version, if flexible { Numbers::Any } else { Numbers::Lengths })
+}
+
+fn decode_as<M: Decodable>(bytes: &mut Bytes, version: i16, numbers: Numbers) -> Result<M, String> {
+    let mut dry_run = Guarded::new(bytes.clone(), numbers, None);
+    M::decode(&mut dry_run, version).map_err(|e| e.to_string())?;
+    let mut guarded = Guarded::new(std::mem::take(bytes), numbers, Some(dry_run.lengths));
     let decoded = M::decode(&mut guarded, version).map_err(|e| e.to_string());
     *bytes = guarded.bytes;
     decoded
 }
 
+/// What 32-bit numbers may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    /// No counts: those are varints.
+    Any,
+    /// Counts, which look like any other. One that no count can be is read as one too many in the dry run: that changes
+    /// nothing for a number, and ends an array before anything was allocated for it.
+    Counts,
+    /// Counts, lengths and small numbers.
+    Lengths,
+}
+
 struct Guarded {
     bytes: Bytes,
-    /// The varint that is being read, and how many bits of it there are.
+    /// How many bytes there were.
+    all: usize,
+    numbers: Numbers,
+    is_dry: bool,
+    /// Where large numbers stand that are lengths, by the bytes after them.
+    lengths: BTreeSet<usize>,
+    /// In the dry run: a large number that was read as an empty length.
+    pending: Option<usize>,
+    /// In the other: the varint that is being read, and how many bits of it there are.
     varint: u64,
     shift: u32,
-    /// Whether 32-bit numbers larger than the rest are read as the rest and one.
-    clamp: bool,
 }
 
 impl Guarded {
-    fn too_few(&self, requested: u64) -> TryGetError {
-        let requested = usize::try_from(requested).unwrap_or(usize::MAX);
+    /// Without `lengths`, a dry run.
+    fn new(bytes: Bytes, numbers: Numbers, lengths: Option<BTreeSet<usize>>) -> Self {
+        let (all, is_dry) = (bytes.len(), lengths.is_none());
+        let lengths = lengths.unwrap_or_default();
+        Self { bytes, all, numbers, is_dry, lengths, pending: None, varint: 0, shift: 0 }
+    }
+
+    fn too_few(&self, requested: usize) -> TryGetError {
         TryGetError { requested, available: self.bytes.len() }
+    }
+
+    /// Whether a number is more than any count can be here.
+    fn is_large(&self, number: usize) -> bool {
+        number > (self.bytes.len() / LEAST_ELEMENT).max(FEW.min(self.bytes.len()))
+    }
+
+    /// Before anything but bytes is read: what was taken for a length is none.
+    fn settle(&mut self) -> Result<(), TryGetError> {
+        self.pending.take().map_or(Ok(()), |count| Err(self.too_few(count.saturating_mul(LEAST_ELEMENT))))
+    }
+
+    /// Checks a number that was read; returns whether it is to be read as an empty length.
+    fn is_skipped(&mut self, number: usize) -> Result<bool, TryGetError> {
+        if !self.is_large(number) || self.lengths.contains(&self.bytes.len()) {
+            return Ok(false);
+        }
+        if !self.is_dry || number > self.bytes.len() {
+            return Err(self.too_few(number.saturating_mul(LEAST_ELEMENT)));
+        }
+        self.pending = Some(number);
+        Ok(true)
+    }
+
+    /// In the dry run, a varint is looked at before its first byte is given out: plus one, where zero is null.
+    fn skip_varint(&mut self) -> Result<bool, TryGetError> {
+        let (mut value, mut size) = (0_u64, 0);
+        for byte in self.bytes.iter().take(5) {
+            value |= u64::from(byte & 0x7f) << (7 * size);
+            size += 1;
+            if *byte < 0x80 {
+                break;
+            }
+        }
+        // A tag is a small number of its own.
+        if size < 2 || self.bytes.len() < size {
+            return Ok(false);
+        }
+        let number = usize::try_from(value).unwrap_or(usize::MAX).saturating_sub(1);
+        let before = self.bytes.clone();
+        self.bytes.advance(size);
+        let is_skipped = self.is_skipped(number)?;
+        if !is_skipped {
+            self.bytes = before;
+        }
+        Ok(is_skipped)
     }
 }
 
@@ -53,27 +140,51 @@ impl Buf for Guarded {
         self.bytes.advance(count);
     }
 
-    /// The schemas read booleans and varints with this, and only lengths and counts are varints: plus one, where
-    /// zero is null.
+    /// The schemas read booleans and varints with this, and only lengths and counts are varints.
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
+        if self.shift == 0 {
+            self.settle()?;
+            if self.is_dry && self.skip_varint()? {
+                return Ok(1); // an empty length, plus one
+            }
+        }
         let byte = self.bytes.try_get_u8()?;
         self.varint |= u64::from(byte & 0x7f) << self.shift;
         self.shift += 7;
         if byte < 0x80 || self.shift >= 35 {
             let value = std::mem::take(&mut self.varint);
-            self.shift = 0;
-            // A tag is a small number of its own.
-            if value > 127 && value > self.bytes.len() as u64 + 1 {
-                return Err(self.too_few(value - 1));
+            let is_long = std::mem::take(&mut self.shift) > 7;
+            if is_long && !self.is_dry {
+                self.is_skipped(usize::try_from(value).unwrap_or(usize::MAX).saturating_sub(1))?;
             }
         }
         Ok(byte)
     }
 
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
+        self.settle()?;
+        let is_first = self.bytes.len() == self.all;
         let value = self.bytes.try_get_i32()?;
-        let most = i32::try_from(self.bytes.len()).unwrap_or(i32::MAX - 1) + 1;
-        Ok(if self.clamp { value.min(most) } else { value })
+        match self.numbers {
+            Numbers::Any => Ok(value),
+            Numbers::Counts if self.is_dry => {
+                Ok(value.min(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX - 1) + 1))
+            }
+            Numbers::Counts => Ok(value),
+            // The first one is how long the client is throttled.
+            Numbers::Lengths if is_first => Ok(value),
+            Numbers::Lengths => Ok(if self.is_skipped(usize::try_from(value).unwrap_or(0))? { 0 } else { value }),
+        }
+    }
+
+    fn try_get_i16(&mut self) -> Result<i16, TryGetError> {
+        self.settle()?;
+        self.bytes.try_get_i16()
+    }
+
+    fn try_get_i64(&mut self) -> Result<i64, TryGetError> {
+        self.settle()?;
+        self.bytes.try_get_i64()
     }
 }
 
@@ -85,12 +196,24 @@ impl ByteBuf for Guarded {
     fn get_bytes(&mut self, size: usize) -> Bytes {
         self.bytes.split_to(size)
     }
+
+    fn try_get_bytes(&mut self, size: usize) -> Result<Bytes, NotEnoughBytesError> {
+        let size = match self.pending.take() {
+            Some(length) => {
+                self.lengths.insert(self.bytes.len());
+                length
+            }
+            None => size,
+        };
+        if size > self.bytes.len() { Err(NotEnoughBytesError) } else { Ok(self.bytes.split_to(size)) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::{BufMut, BytesMut};
+    use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
     use kafka_protocol::messages::{ApiKey, FetchResponse, MetadataRequest, MetadataResponse};
     use kafka_protocol::protocol::Encodable;
     use proptest::prelude::*;
@@ -104,6 +227,54 @@ mod tests {
         new.put_i32(0);
         new.put_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
         assert!(decode::<MetadataResponse>(&mut new.freeze(), 9, true).is_err());
+    }
+
+    /// Metadata whose brokers' array announces `count` elements, and has as many bytes as `len`.
+    fn announced(count: u32, len: usize, flexible: bool) -> Bytes {
+        let mut bytes = BytesMut::new();
+        bytes.put_i32(0);
+        if flexible {
+            let mut rest = count + 1;
+            while rest >= 0x80 {
+                bytes.put_u8(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.put_u8(rest as u8);
+        } else {
+            bytes.put_u32(count);
+        }
+        bytes.resize(bytes.len() + len, 0);
+        bytes.freeze()
+    }
+
+    /// A count that the bytes could hold only as elements of a byte or two: nothing is allocated for it.
+    #[test]
+    fn a_count_whose_elements_would_be_too_small_is_refused() {
+        let len = 4 << 20;
+        let refused = decode::<MetadataResponse>(&mut announced(len as u32 / 2, len, true), 9, true).unwrap_err();
+        assert!(refused.contains("Not enough bytes"), "{refused}");
+        let mut fetched = announced(len as u32 / 2, len, false);
+        assert!(decode_fetched::<FetchResponse>(&mut fetched, 4, false).is_err());
+        let mut fetched = announced(len as u32 / 2, len, true);
+        assert!(decode_fetched::<FetchResponse>(&mut fetched, 12, true).is_err());
+    }
+
+    #[test]
+    fn records_may_take_all_that_is_left() {
+        for version in 4..=17 {
+            let records = Bytes::from(vec![7; 3 << 20]);
+            let partition =
+                |index| PartitionData::default().with_partition_index(index).with_records(Some(records.clone()));
+            let partitions = (0..3).map(partition).collect();
+            let topic = FetchableTopicResponse::default().with_partitions(partitions);
+            let answer = FetchResponse::default().with_throttle_time_ms(100_000).with_responses(vec![topic]);
+            let mut bytes = BytesMut::new();
+            answer.encode(&mut bytes, version).unwrap();
+            let flexible = ApiKey::Fetch.response_header_version(version) > 0;
+            let mut bytes = bytes.freeze();
+            let read: FetchResponse = decode_fetched(&mut bytes, version, flexible).unwrap();
+            assert_eq!((read, bytes.len()), (answer, 0), "v{version}");
+        }
     }
 
     #[test]
@@ -123,7 +294,8 @@ mod tests {
         fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>, version in 0i16..13) {
             let _ = decode::<MetadataResponse>(&mut bytes.clone().into(), version, version >= 9);
             let _ = decode::<MetadataRequest>(&mut bytes.clone().into(), version, version >= 9);
-            let _ = decode::<FetchResponse>(&mut bytes.into(), version.max(4), version >= 12);
+            let _ = decode::<FetchResponse>(&mut bytes.clone().into(), version.max(4), version >= 12);
+            let _ = decode_fetched::<FetchResponse>(&mut bytes.into(), version.max(4), version >= 12);
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Message sets v0 and v1 (before KIP-98), as older segments still hold them and brokers down to 0.8 wrote
 //! them, brought into the form of a v2 batch. Rare, so each record is copied.
 
-use super::Codec;
-use super::decode::{Corrupt, Damage, Decoder};
+use super::{Codec, Corrupt, Damage, Decoder};
 use crate::record::{Batch, Headers, Offset, RecordRef, TimestampType, encode};
 use bytes::{Buf, BytesMut};
 

@@ -1,19 +1,19 @@
-//! Bytes only: record batches and message sets, both ways, and their compression. Knows nobody but `record`.
+//! Bytes only: record batches and message sets, both ways, and their compression. Uses only `record`.
 
 pub mod compression;
 mod decode;
+mod decoder;
 mod encode;
 pub mod message;
 mod message_set;
 
-pub use compression::{Codec, Compression};
-pub use decode::{Batches, Corrupt, Damage, Decoder, Isolation, RawBatch, batches};
+pub use crate::record::{Codec, Compression, Isolation};
+pub use decode::{Batches, RawBatch, batches};
+pub use decoder::{Corrupt, Damage, Decoder};
 pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, cut, view};
 
 /// Where the part of a batch begins that its checksum covers: the attributes.
 const CRC_FROM: usize = 21;
-/// Bits of a batch's attributes that name its codec.
-const CODEC_MASK: i16 = 0b111;
 /// The broker set the timestamps (KIP-32).
 const APPEND_TIME: i16 = 1 << 3;
 /// Part of a transaction (KIP-98).

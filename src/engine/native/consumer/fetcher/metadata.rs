@@ -1,10 +1,10 @@
 //! Metadata: leaders, topics that come and go, and topics that were created again.
 
-use super::super::positions::{AssignmentId, LeaderChange};
+use super::super::positions::{AssignmentId, Leader, LeaderChange, Source};
 use super::{Ended, Event, Fetcher, Start, Subscription, TopicAnswer};
-use crate::engine::native::cluster::{PartitionInfo, TopicInfo};
+use crate::engine::native::cluster::{Described, PartitionInfo, TopicInfo};
 use crate::error::{Action, Error, ErrorCode, Result};
-use crate::record::{BrokerId, PartitionId, TopicPartition};
+use crate::record::{PartitionId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,18 +36,25 @@ impl Fetcher {
             return;
         }
         self.is_looking = true;
+        // A repeated question goes to another broker: one that is cut off would answer the same for ever.
+        let is_first = !std::mem::replace(&mut self.has_looked, true);
         let cluster = self.cluster.clone();
         self.events.spawn(async move {
             let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-            Event::Leaders(cluster.metadata((!is_open).then_some(&names[..]), false).await)
+            let names = (!is_open).then_some(&names[..]);
+            Event::Leaders(if is_first {
+                cluster.described(names, false).await
+            } else {
+                cluster.refreshed(names).await
+            })
         });
     }
 
-    pub(super) fn on_leaders(&mut self, topics: Result<Vec<TopicAnswer>>) -> Result<(), Ended> {
+    pub(super) fn on_leaders(&mut self, described: Result<Described>) -> Result<(), Ended> {
         self.is_looking = false;
         self.look_at = Instant::now() + self.config.refresh;
-        let topics = match topics {
-            Ok(topics) => topics,
+        let Described { topics, by, is_alone } = match described {
+            Ok(described) => described,
             Err(error) => {
                 for id in self.positions.ids() {
                     if self.positions.is_leaderless(id) {
@@ -57,6 +64,7 @@ impl Fetcher {
                 return Ok(());
             }
         };
+        let source = Source { by, is_alone, at: Instant::now() };
         let found: Found<'_> = topics.iter().map(|(name, topic)| (name.as_str(), topic)).collect();
         let (mut recreated, mut deleted) = (BTreeSet::new(), BTreeMap::new());
         for id in self.positions.ids() {
@@ -66,7 +74,7 @@ impl Fetcher {
                     return self.fail(Error::kafka(Action::LookUp, &of, *code));
                 }
                 Some(Ok(topic)) if partition(topic, of.partition).is_some() => {
-                    if self.take_leader(id, &of, topic)? {
+                    if self.take_leader(id, &of, topic, &source)? {
                         recreated.insert(of.topic);
                     }
                 }
@@ -93,13 +101,20 @@ impl Fetcher {
     }
 
     /// Takes what metadata tells of a partition; whether its topic was created again.
-    fn take_leader(&mut self, id: AssignmentId, of: &TopicPartition, topic: &TopicInfo) -> Result<bool, Ended> {
+    fn take_leader(
+        &mut self,
+        id: AssignmentId,
+        of: &TopicPartition,
+        topic: &TopicInfo,
+        source: &Source,
+    ) -> Result<bool, Ended> {
         let info = partition(topic, of.partition);
-        let leader = info.and_then(|info| Some((BrokerId(info.leader?), info.leader_epoch)));
-        let change = match leader {
-            Some((leader, epoch)) => self.positions.set_leader(id, topic.id, leader, epoch, self.restart()),
-            None => LeaderChange::Stale,
-        };
+        let leader = info.and_then(|info| {
+            let (leader, epoch) = (info.leader?, info.leader_epoch);
+            Some(Leader { leader, epoch, topic_id: topic.id })
+        });
+        let change = leader.map(|leader| self.positions.set_leader(id, leader, source, self.restart()));
+        let change = change.unwrap_or(LeaderChange::Stale);
         if change == LeaderChange::Stale && self.positions.is_leaderless(id) {
             self.failed(id, Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable))?;
         }
@@ -107,11 +122,11 @@ impl Fetcher {
     }
 
     /// Where a partition begins that was not there when the run began.
-    fn restart(&self) -> Start {
+    pub(super) fn restart(&self) -> Start {
         if self.config.group.is_some() { self.config.fallback } else { Start::Beginning }
     }
 
-    fn restart_words(&self) -> &'static str {
+    pub(super) fn restart_words(&self) -> &'static str {
         match self.restart() {
             Start::End => "its end",
             Start::Beginning | Start::Stored => "its beginning",
@@ -119,7 +134,7 @@ impl Fetcher {
         }
     }
 
-    /// A topic is gone. It leaves a subscription by pattern; who named it is told.
+    /// A topic no longer exists. It leaves a subscription by pattern; for a named topic this is an error.
     fn on_deleted(&mut self, topic: &Arc<str>, error: Error) -> Result<(), Ended> {
         if matches!(self.config.subscription, Subscription::Topics(_)) {
             return self.fail(error);

@@ -4,12 +4,14 @@ use super::super::answers::{Fetched, Meaning, meaning};
 use super::super::budget::Bytes as Kind;
 use super::super::decoding::{Decoded, Packed};
 use super::{AssignmentId, Delivery, Duration, Ended, Error, FetchResponse, Fetcher, Instant, Plan, Position, Result};
+use crate::engine::Isolation;
 use crate::engine::native::net::backoff;
 use crate::engine::native::wire::{Codec, Decoder};
 use crate::error::{Action, Subject, error_code};
 use crate::record::{Batch, TopicPartition};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::fetch_response::PartitionData;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ impl Fetcher {
             Ok(response) => match error_code(response.error_code) {
                 None => response,
                 Some(code) => {
-                    let subject = Subject::Broker(self.cluster.node(plan.broker.0));
+                    let subject = Subject::Broker(self.cluster.node(plan.broker));
                     return self.on_refused(plan, Error::kafka(Action::Fetch, subject, code));
                 }
             },
@@ -41,6 +43,7 @@ impl Fetcher {
         let asked = self.asked(plan);
         let mut is_fruitless = took < self.config.fetch_wait / 2;
         let mut recovered = Vec::new();
+        let is_idle = is_fruitless && throttle.is_zero() && is_empty(&response);
         for topic in response.responses {
             for data in topic.partitions {
                 let name = Some(&*topic.topic.0).filter(|name| !name.is_empty()).map(Arc::from);
@@ -48,10 +51,14 @@ impl Fetcher {
                 // Never asked for, or answered before: not believed.
                 let Some(&id) = asked.get(&(name, id, data.partition_index)) else { continue };
                 if self.positions.awaiting(id, plan.request).is_some() {
-                    is_fruitless &= self.on_partition(id, plan, data, &mut recovered)?;
+                    match self.starved(id, plan, &data).filter(|_| is_idle) {
+                        Some(error) => self.failed(id, error)?,
+                        None => is_fruitless &= self.on_partition(id, plan, data, &mut recovered)?,
+                    }
                 }
             }
         }
+        self.on_missing(plan)?;
         if let Some((_, lasted)) = recovered.first() {
             let lasted = lasted.as_secs();
             let partitions = super::named(recovered.iter().map(|(of, _): &(TopicPartition, _)| of.to_string()));
@@ -59,6 +66,31 @@ impl Fetcher {
         }
         self.positions.answered(plan, is_fruitless, now, throttle, |attempt| backoff(first, attempt));
         Ok(())
+    }
+
+    /// Partitions that the answer lacks.
+    fn on_missing(&mut self, plan: &Plan) -> Result<(), Ended> {
+        let node = self.cluster.node(plan.broker);
+        for id in &plan.partitions {
+            if let Some(target) = self.positions.awaiting(*id, plan.request) {
+                let why = format!("it lacks {}", target.of);
+                self.failed(*id, Error::Malformed { node: node.clone(), api: ApiKey::Fetch, why })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of an empty answer that came at once although the log goes on behind the position.
+    fn starved(&self, id: AssignmentId, plan: &Plan, data: &PartitionData) -> Option<Error> {
+        let end = match self.config.isolation {
+            Isolation::Committed => data.last_stable_offset.min(data.high_watermark),
+            Isolation::Uncommitted => data.high_watermark,
+        };
+        let target = self.positions.target(id).filter(|target| target.position < end)?;
+        let is_elsewhere = data.preferred_read_replica.0 >= 0 || data.diverging_epoch.end_offset >= 0;
+        let why = format!("{}: no records at {}, although the log ends at {end}", target.of, target.position);
+        let node = self.cluster.node(plan.broker);
+        (!is_elsewhere).then_some(Error::Malformed { node, api: ApiKey::Fetch, why })
     }
 
     /// By what an answer names the partitions of `plan`: by the topic's name, or from Fetch v13 on by its ID.
@@ -94,7 +126,7 @@ impl Fetcher {
     ) -> Result<bool, Ended> {
         let Some(target) = self.positions.target(id).cloned() else { return Ok(true) };
         let now = Instant::now();
-        let node = self.cluster.node(plan.broker.0);
+        let node = self.cluster.node(plan.broker);
         match meaning(&target, &node, self.config.isolation, data) {
             Meaning::Fetched(fetched) => {
                 if let Some(lasted) = self.positions.fetched(id, fetched.next) {
@@ -110,8 +142,7 @@ impl Fetcher {
             }
             Meaning::Follow(broker) => {
                 self.positions.fetched(id, None);
-                let (partition, broker_id) = (target.of.to_string(), broker.0);
-                tracing::info!(partition, broker = broker_id, "reading from the nearest replica");
+                tracing::info!(partition = %target.of, %broker, "reading from the nearest replica");
                 self.positions.follow(id, broker, now);
             }
             Meaning::OutOfRange => self.on_out_of_range(id, &target, now),
@@ -178,4 +209,10 @@ impl Fetcher {
         (batch.base_offset, batch.from, batch.next_offset) = (position.offset, position.offset, position.offset);
         Decoded { id, batches: vec![batch], failed: None, held: self.budget.hold(Kind::Unpacked, 0) }
     }
+}
+
+/// Whether an answer has neither records nor errors.
+fn is_empty(response: &FetchResponse) -> bool {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.all(|data| data.error_code == 0 && data.records.as_ref().is_none_or(Bytes::is_empty))
 }

@@ -25,10 +25,18 @@ fn error() -> Error {
     Error::kafka(Action::Fetch, of(0), ResponseError::NotLeaderOrFollower)
 }
 
+fn led_by(topic_id: Uuid, leader: i32, epoch: Option<LeaderEpoch>) -> Leader {
+    Leader { leader: BrokerId(leader), epoch, topic_id }
+}
+
+fn source() -> Source {
+    Source { by: "b:1".into(), is_alone: false, at: Instant::now() }
+}
+
 /// A partition that is led by `leader` and begins at `offset`.
 fn reading(positions: &mut Positions, partition: i32, leader: i32, offset: Offset, now: Instant) -> AssignmentId {
     let id = positions.add(of(partition), Start::Beginning, now);
-    positions.set_leader(id, Uuid::nil(), BrokerId(leader), epoch(5), Start::Beginning);
+    positions.set_leader(id, led_by(Uuid::nil(), leader, epoch(5)), &source(), Start::Beginning);
     positions.begin(id, Begin { position: at(offset), until: 9 });
     positions.announce(now);
     id
@@ -75,10 +83,10 @@ fn a_failed_partition_waits_then_looks_for_its_leader() {
     let later = now + wait;
     assert!(positions.needs_leaders(later));
     assert_ne!(positions.next_due(later), Some(later), "a moment that has passed is not waited for");
-    let stale = positions.set_leader(id, Uuid::nil(), BrokerId(1), epoch(4), Start::Beginning);
+    let stale = positions.set_leader(id, led_by(Uuid::nil(), 1, epoch(4)), &source(), Start::Beginning);
     assert_eq!(stale, LeaderChange::Stale, "an older epoch");
     assert!(plans(&mut positions, later).is_empty());
-    positions.set_leader(id, Uuid::nil(), BrokerId(2), epoch(6), Start::Beginning);
+    positions.set_leader(id, led_by(Uuid::nil(), 2, epoch(6)), &source(), Start::Beginning);
     assert_eq!(plans(&mut positions, later), [(2, vec![id])]);
 }
 
@@ -89,7 +97,7 @@ fn a_topic_created_again_begins_again_whatever_its_epoch() {
     let id = reading(&mut positions, 0, 1, 5, now);
     let (old, new) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let set = |positions: &mut Positions, topic, leader_epoch| {
-        positions.set_leader(id, topic, BrokerId(1), epoch(leader_epoch), Start::Beginning)
+        positions.set_leader(id, led_by(topic, 1, epoch(leader_epoch)), &source(), Start::Beginning)
     };
     assert_eq!(set(&mut positions, old, 7), LeaderChange::Taken);
     let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
@@ -103,13 +111,43 @@ fn a_topic_created_again_begins_again_whatever_its_epoch() {
     assert_eq!(set(&mut positions, new, 0), LeaderChange::Taken);
 }
 
+/// Before Kafka 2.8 a topic has no ID: brokers that agree on a lower epoch for long describe another topic; one broker
+/// alone may be cut off from the others.
+#[test]
+fn without_topic_ids_a_lasting_older_epoch_that_no_broker_contradicts_is_another_topics() {
+    let began = Instant::now();
+    for (brokers, is_alone, contradicted, expected) in [
+        (&["a", "b", "a", "b"][..], false, false, LeaderChange::Recreated),
+        (&["a", "a", "a", "a"], false, false, LeaderChange::Stale),
+        (&["a", "a", "a", "a"], true, false, LeaderChange::Recreated),
+        (&["a", "b", "a", "b"], false, true, LeaderChange::Stale),
+    ] {
+        let mut positions = Positions::default();
+        let id = reading(&mut positions, 0, 1, 5, began);
+        let mut last = LeaderChange::Taken;
+        for (n, by) in brokers.iter().enumerate() {
+            let source = Source { by: (*by).into(), is_alone, at: began + Duration::from_secs(4 * n as u64) };
+            let named = |leader_epoch| led_by(Uuid::nil(), 1, epoch(leader_epoch));
+            if contradicted && n == 2 {
+                positions.set_leader(id, named(5), &source, Start::Beginning);
+            }
+            last = positions.set_leader(id, named(0), &source, Start::Beginning);
+        }
+        assert_eq!(last, expected, "{brokers:?}, alone: {is_alone}, contradicted: {contradicted}");
+        if expected == LeaderChange::Recreated {
+            assert_eq!(positions.target(id).map(|target| target.leader_epoch), Some(epoch(0)));
+            assert_eq!(positions.questions(began).remove(0).partitions, [(id, Stage::Begins(Start::Beginning))]);
+        }
+    }
+}
+
 #[test]
 fn a_new_leader_is_followed_while_the_old_one_is_silent() {
     let now = Instant::now();
     let mut positions = Positions::default();
     let id = reading(&mut positions, 0, 1, 0, now);
     let old = positions.plan(now, RESPONSE, PARTITION).remove(0);
-    positions.set_leader(id, Uuid::nil(), BrokerId(2), epoch(6), Start::Beginning);
+    positions.set_leader(id, led_by(Uuid::nil(), 2, epoch(6)), &source(), Start::Beginning);
     assert_eq!(plans(&mut positions, now), [(2, vec![id])]);
     assert!(positions.awaiting(id, old.request).is_none(), "the old leader is not believed any more");
 }
@@ -122,7 +160,7 @@ fn a_nearer_replica_is_read_until_it_fails() {
     positions.follow(id, BrokerId(3), now);
     assert_eq!(plans(&mut positions, now)[0].0, 3);
     positions.failed(id, error(), now, Duration::ZERO);
-    positions.set_leader(id, Uuid::nil(), BrokerId(1), epoch(5), Start::Beginning);
+    positions.set_leader(id, led_by(Uuid::nil(), 1, epoch(5)), &source(), Start::Beginning);
     assert_eq!(plans(&mut positions, now)[0].0, 1);
 }
 
@@ -302,7 +340,7 @@ impl Model {
             }
             Step::NewLeader(partition, leader) => {
                 if let Some(id) = self.assigned.get(&partition) {
-                    self.positions.set_leader(*id, Uuid::nil(), BrokerId(leader), None, Start::Beginning);
+                    self.positions.set_leader(*id, led_by(Uuid::nil(), leader, None), &source(), Start::Beginning);
                 }
             }
             Step::Ask => {
@@ -399,7 +437,7 @@ proptest! {
             prop_assert!(asked.iter().all(|id| asked.iter().filter(|other| *other == id).count() == 1));
             match what {
                 0 => positions.failed(ids[which], error(), now, Duration::from_millis(wait)),
-                1 => drop(positions.set_leader(ids[which], Uuid::nil(), BrokerId((wait % 2) as i32), None, Start::End)),
+                1 => drop(positions.set_leader(ids[which], led_by(Uuid::nil(), (wait % 2) as i32, None), &source(), Start::End)),
                 _ => if let Some(plan) = in_flight.pop() {
                     positions.answered(&plan, wait > 200, now, Duration::ZERO, |_| Duration::from_millis(50));
                 },

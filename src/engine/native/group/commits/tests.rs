@@ -1,6 +1,6 @@
 //! Members, their commits and a coordinator in any interleaving: joins, leaves, stalls, revocations, late answers.
 
-use super::super::assignors::{Assignor, Subscriber};
+use super::super::assignors::Subscriber;
 use super::super::classic::Classic;
 use super::super::kip848::Kip848;
 use super::super::membership::{
@@ -8,6 +8,7 @@ use super::super::membership::{
 };
 use super::super::ownership::Ownership;
 use super::*;
+use crate::engine::Assignor;
 use crate::error::{Action, Subject};
 use crate::record::Position;
 use proptest::prelude::*;

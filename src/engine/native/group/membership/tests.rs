@@ -1,7 +1,7 @@
-use super::super::assignors::Assignor;
 use super::super::classic::Classic;
 use super::super::kip848::Kip848;
 use super::*;
+use crate::engine::Assignor;
 use crate::error::{Action, Subject};
 use crate::record::TopicPartition;
 use proptest::prelude::*;

@@ -1,32 +1,38 @@
-//! What answers mean: which batches are done with, and what the command is told of them.
+//! Interprets Produce responses: which batches are settled, and what is reported to the command.
 
 use super::{Feedback, Sender};
+use crate::engine::native::cluster::Asked;
 use crate::engine::native::net::backoff;
 use crate::engine::native::producer::queue::{Answer, BadRecord, Done, Refusal};
 use crate::engine::native::wire::view;
 use crate::engine::{Failure, Receipt};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ApiKey, ProduceResponse};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Sender {
     pub(super) fn answered(
         &mut self,
-        broker: i32,
+        broker: BrokerId,
         sent: Vec<(usize, u64)>,
         response: Result<Option<ProduceResponse>>,
         now: Instant,
     ) {
         let entry = self.brokers.entry(broker).or_default();
         entry.in_flight = entry.in_flight.saturating_sub(1);
-        let response = match response {
-            Ok(Some(response)) => response,
-            Ok(None) => {
+        let read = response.and_then(|response| {
+            let throttled = response.as_ref().map_or(0, |response| response.throttle_time_ms);
+            Ok((throttled, response.map(|response| self.by_slot(broker, &sent, response)).transpose()?))
+        });
+        let (throttled, mut answers) = match read {
+            Ok((throttled, Some(answers))) => (throttled, answers),
+            Ok((_, None)) => {
                 for (slot, first_record) in sent {
                     self.settle(slot, first_record, Answer::Written { offset: -1, append_time: -1 }, now);
                 }
@@ -42,30 +48,22 @@ impl Sender {
                 return;
             }
         };
-        if response.throttle_time_ms > 0 {
-            let wait = Duration::from_millis(response.throttle_time_ms as u64);
+        if throttled > 0 {
+            let wait = Duration::from_millis(throttled as u64);
             tracing::info!(broker = %self.cluster.node(broker), ?wait, "throttled by a quota");
             self.brokers.entry(broker).or_default().throttled_until = Some(now + wait);
         }
-        let mut answers = self.by_slot(response);
         for (slot, first_record) in sent {
-            let of = || TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
-            let answer = match answers.remove(&slot) {
-                None => Answer::Lost(Error::Malformed {
-                    node: self.cluster.node(broker),
-                    api: ApiKey::Produce,
-                    why: format!("it lacks {}", of()),
-                }),
-                Some(answer) => match error_code(answer.error_code) {
-                    None => Answer::Written { offset: answer.base_offset, append_time: answer.log_append_time_ms },
-                    Some(code) => {
-                        let subject = Subject::Replica(of(), self.cluster.node(broker));
-                        Answer::Refused(refusal(subject, code, answer))
-                    }
-                },
+            let Some(answer) = answers.remove(&slot) else { continue };
+            let answer = match error_code(answer.error_code) {
+                None => Answer::Written { offset: answer.base_offset, append_time: answer.log_append_time_ms },
+                Some(code) => {
+                    let of = TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
+                    Answer::Refused(refusal(Subject::Replica(of, self.cluster.node(broker)), code, answer))
+                }
             };
             if let Answer::Refused(Refusal { error, code, .. }) = &answer
-                && code.is_transient()
+                && (code.is_transient() || *code == ResponseError::OutOfOrderSequenceNumber)
             {
                 self.trouble.failed([slot], error);
                 self.cluster.options.observer.retried(error);
@@ -75,22 +73,37 @@ impl Sender {
         }
     }
 
-    fn by_slot(&self, response: ProduceResponse) -> HashMap<usize, PartitionProduceResponse> {
+    /// The answer for each slot of `sent`.
+    ///
+    /// # Errors
+    /// One is missing or twice, or was not sent: then nothing of it is believed.
+    fn by_slot(
+        &self,
+        broker: BrokerId,
+        sent: &[(usize, u64)],
+        response: ProduceResponse,
+    ) -> Result<HashMap<usize, PartitionProduceResponse>> {
+        let of = |slot: usize| TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
+        let slots: HashMap<TopicPartition, usize> = sent.iter().map(|(slot, _)| (of(*slot), *slot)).collect();
+        let mut asked = Asked::of(&self.cluster.node(broker), ApiKey::Produce, slots.keys().cloned());
         let mut answers = HashMap::new();
         for topic in response.responses {
+            let by_id = || sent.iter().map(|(slot, _)| &self.slots[*slot]).find(|slot| slot.topic_id == topic.topic_id);
+            let name: Arc<str> = match topic.name.is_empty() {
+                true => by_id().map_or_else(|| topic.topic_id.to_string().into(), |slot| slot.topic.clone()),
+                false => topic.name.as_str().into(),
+            };
             for partition in topic.partition_responses {
-                let slot = self.slots.iter().position(|slot| {
-                    slot.partition == partition.index
-                        && if topic.name.is_empty() {
-                            slot.topic_id == topic.topic_id
-                        } else {
-                            *slot.topic == **topic.name
-                        }
-                });
-                answers.extend(slot.map(|slot| (slot, partition)));
+                let of = TopicPartition::new(name.clone(), partition.index);
+                asked.answered(&of)?;
+                if partition.error_code == 0 && partition.base_offset < -1 {
+                    return Err(asked.malformed(format_args!("{of} has offset {}", partition.base_offset)));
+                }
+                answers.extend(slots.get(&of).map(|slot| (*slot, partition)));
             }
         }
-        answers
+        asked.complete()?;
+        Ok(answers)
     }
 
     pub(super) fn settle(&mut self, slot: usize, first_record: u64, answer: Answer, now: Instant) {

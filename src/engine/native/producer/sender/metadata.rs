@@ -3,14 +3,23 @@
 use super::{Event, Feedback, Sender, Slot};
 use crate::engine::native::cluster::TopicAnswer;
 use crate::error::{Action, Error};
-use crate::record::TopicPartition;
+use crate::record::{BrokerId, LeaderEpoch, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// A refresh of metadata that comes sooner than this need not be brought forward.
 const SOON: Duration = Duration::from_secs(1);
+
+impl Slot {
+    /// Whether what is known of the partition is newer than a leader of this epoch. Without topic IDs (before Kafka 2.8)
+    /// a lower epoch may also be that of a topic which was created again.
+    fn is_newer_than(&self, topic_id: Uuid, epoch: Option<LeaderEpoch>) -> bool {
+        !topic_id.is_nil() && topic_id == self.topic_id && epoch < self.leader_epoch
+    }
+}
 
 impl Sender {
     pub(super) fn set_leaders(&mut self, topics: Vec<TopicAnswer>) {
@@ -20,15 +29,25 @@ impl Sender {
                 known += 1;
                 let found =
                     topic.as_ref().ok().and_then(|info| Some((info.id, info.partitions.get(slot.partition as usize)?)));
+                if found.is_some_and(|(id, partition)| slot.is_newer_than(id, partition.leader_epoch)) {
+                    continue;
+                }
                 let leader = found.and_then(|(_, partition)| partition.leader);
                 if slot.leader.is_some() && slot.leader != leader {
-                    let (topic, partition, before) = (&*slot.topic, slot.partition, slot.leader);
-                    tracing::info!(topic, partition, before, leader, "the leader changed");
+                    let (topic, partition) = (&*slot.topic, slot.partition);
+                    let id = |broker: Option<BrokerId>| broker.map(|id| id.0);
+                    tracing::info!(
+                        topic,
+                        partition,
+                        before = id(slot.leader),
+                        leader = id(leader),
+                        "the leader changed"
+                    );
                 }
                 slot.leader = leader;
                 slot.available[slot.partition as usize].store(slot.leader.is_some(), Ordering::Relaxed);
-                if let Some((id, _)) = found {
-                    slot.topic_id = id;
+                if let Some((id, partition)) = found {
+                    (slot.topic_id, slot.leader_epoch) = (id, partition.leader_epoch);
                 }
             }
             if let Ok(info) = topic
@@ -66,7 +85,7 @@ impl Sender {
         let cluster = self.cluster.clone();
         self.events.spawn(async move {
             let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-            Event::Metadata(cluster.metadata(Some(&names), false).await)
+            Event::Metadata(cluster.refreshed(Some(&names)).await.map(|found| found.topics))
         });
     }
 }

@@ -1,0 +1,121 @@
+//! What metadata says of partitions: their leaders, and whether their topic is still the same.
+
+use super::{AssignmentId, Partition, Positions, Replica, Stage};
+use crate::engine::Start;
+use crate::record::{BrokerId, LeaderEpoch};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// Without topic IDs, brokers that name an older epoch for so long describe another topic (before Kafka 2.8).
+const OLDER_FOR: Duration = Duration::from_secs(10);
+
+/// A partition's leader, as metadata has it.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Leader {
+    pub(in super::super) leader: BrokerId,
+    /// Since Kafka 2.1.
+    pub(in super::super) epoch: Option<LeaderEpoch>,
+    /// Nil before Kafka 2.8.
+    pub(in super::super) topic_id: Uuid,
+}
+
+/// Where metadata comes from.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Source {
+    /// The address of the broker that answered.
+    pub(in super::super) by: Arc<str>,
+    /// Whether it lists no other broker.
+    pub(in super::super) is_alone: bool,
+    pub(in super::super) at: Instant,
+}
+
+/// Brokers that name an older epoch than is known.
+#[derive(Debug)]
+pub(super) struct Older {
+    since: Instant,
+    by: BTreeSet<Arc<str>>,
+}
+
+/// What metadata changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum LeaderChange {
+    Taken,
+    /// The epoch is older than one that is known.
+    Stale,
+    /// The topic was deleted and created again: it begins again.
+    Recreated,
+}
+
+impl Positions {
+    /// Takes the leader that metadata names. An older epoch than known is stale and ignored (KIP-320), unless the topic
+    /// is another one: that one begins at `restart`. Without topic IDs it is another one when brokers agree on an older
+    /// epoch for so long, and none contradicts them.
+    pub(in super::super) fn set_leader(
+        &mut self,
+        id: AssignmentId,
+        named: Leader,
+        source: &Source,
+        restart: Start,
+    ) -> LeaderChange {
+        let Some(partition) = self.partitions.get_mut(&id) else { return LeaderChange::Stale };
+        partition.missing_since = None;
+        let Leader { leader, epoch, topic_id } = named;
+        let known = partition.target.topic_id;
+        let is_older = epoch.is_some() && epoch < partition.target.leader_epoch;
+        let is_recreated = match (known.is_nil(), topic_id.is_nil()) {
+            (false, false) => known != topic_id,
+            (true, true) => is_older && partition.is_agreed(source),
+            _ => false,
+        };
+        if !is_older {
+            partition.older = None;
+        }
+        if is_recreated {
+            partition.restart(restart);
+        } else if is_older {
+            return LeaderChange::Stale;
+        }
+        if partition.leader != Some(leader) {
+            if let Some(before) = partition.leader {
+                tracing::info!(partition = %partition.target.of, %before, %leader, "the leader changed");
+            }
+            // What the old leader still answers is not believed.
+            partition.asking = None;
+            partition.replica = Replica::Leader;
+            partition.leader = Some(leader);
+        }
+        partition.target.leader_epoch = epoch;
+        partition.target.topic_id = topic_id;
+        if is_recreated { LeaderChange::Recreated } else { LeaderChange::Taken }
+    }
+
+    /// Metadata does not list the partition. Returns for how long it has not.
+    pub(in super::super) fn missing(&mut self, id: AssignmentId, now: Instant) -> Duration {
+        let Some(partition) = self.partitions.get_mut(&id) else { return Duration::ZERO };
+        now.saturating_duration_since(*partition.missing_since.get_or_insert(now))
+    }
+}
+
+impl Partition {
+    /// The topic is another one from now on, which begins at `start`.
+    pub(super) fn restart(&mut self, start: Start) {
+        self.is_restarted |= self.is_announced;
+        self.is_announced = false;
+        self.stage = Stage::Begins(start);
+        self.target.last_epoch = None;
+        self.target.leader_epoch = None;
+        self.asking = None;
+        self.leader = None;
+        self.older = None;
+    }
+
+    /// Whether brokers have agreed on an older epoch than known for so long that it must be another topic's: one that is
+    /// cut off from the others is outvoted by the next that is asked.
+    fn is_agreed(&mut self, source: &Source) -> bool {
+        let older = self.older.get_or_insert_with(|| Older { since: source.at, by: BTreeSet::new() });
+        older.by.insert(source.by.clone());
+        older.since + OLDER_FOR <= source.at && (source.is_alone || older.by.len() > 1)
+    }
+}
