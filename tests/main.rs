@@ -22,6 +22,7 @@ mod group_outages;
 mod groups;
 mod handshakes;
 mod incomplete_listings;
+mod input_formats;
 mod interop;
 mod layers;
 mod links;
