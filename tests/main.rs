@@ -22,6 +22,7 @@ mod groups;
 mod handshakes;
 mod incomplete_listings;
 mod interop;
+mod jq;
 mod layers;
 mod links;
 mod local;
