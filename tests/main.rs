@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acls;
+mod always_refused;
 mod bad_input;
 mod bad_peers;
 mod cluster;

@@ -3,6 +3,9 @@
 use super::BadLine;
 use crate::codec::Encoding;
 
+/// A key or value, `None` when it is null.
+type Bytes<'a> = Option<&'a [u8]>;
+
 /// The bytes of one record's key and value; the memory is used again for the next.
 #[derive(Debug, Default)]
 pub struct Decoded {
@@ -22,7 +25,7 @@ impl Decoded {
         key_as: Encoding,
         value: Option<&'a [u8]>,
         value_as: Encoding,
-    ) -> Result<(Option<&'a [u8]>, Option<&'a [u8]>), BadLine> {
+    ) -> Result<(Bytes<'a>, Bytes<'a>), BadLine> {
         let key = decode(&mut self.key, key, key_as).map_err(|why| bad("key", &why))?;
         let value = decode(&mut self.value, value, value_as).map_err(|why| bad("value", &why))?;
         Ok((key, value))

@@ -1,6 +1,7 @@
 //! Starts clusters, runs the binary, and reads and writes topics with other clients.
 
 mod batches;
+mod bounded;
 mod cluster;
 mod command;
 mod mutator;
@@ -12,6 +13,7 @@ mod secured;
 mod version;
 mod wire;
 
+pub use bounded::{COMMANDS, Ended, Judge, Tested, run_bounded};
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
 pub use mutator::Mutator;

@@ -96,6 +96,11 @@ impl Outage {
         lasted
     }
 
+    /// Whether a line said that attempts fail.
+    pub fn is_reported(&self) -> bool {
+        self.reported.is_some()
+    }
+
     /// Notes that an attempt succeeded. Returns whether a line said so, for the problem had been reported.
     pub fn ended(&mut self) -> bool {
         let (since, reported) = (self.since.take(), self.reported.take());
