@@ -21,6 +21,7 @@ mod group_members;
 mod group_outages;
 mod groups;
 mod handshakes;
+mod hostile_ranges;
 mod incomplete_listings;
 mod interop;
 mod jq;
