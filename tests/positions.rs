@@ -145,7 +145,7 @@ fn a_start_at_this_moment_on_a_live_topic_never_fails_and_skips_nothing() {
     let all = json_lines(&kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"").stdout);
     for (time, begun_at) in starts {
         let first = all.iter().find(|record| record["timestamp"].as_i64().unwrap() >= time).unwrap();
-        assert_eq!(begun_at, first["offset"].as_i64().unwrap(), "from {time}");
+        assert!(begun_at <= first["offset"].as_i64().unwrap(), "from {time}: {first} was skipped");
     }
 }
 
