@@ -165,6 +165,8 @@ pub struct ConsumerConfig {
     pub fetch_min_bytes: usize,
     /// How many bytes one batch may unpack to.
     pub max_unpacked: usize,
+    /// Whether batches are left packed where their headers tell how many records are visible ([`Batch::visible`]).
+    pub counts_only: bool,
 }
 
 /// Positions by topic and partition.
