@@ -61,5 +61,6 @@ mod topics;
 mod transaction_faults;
 mod transactions;
 mod visible_text;
+mod waiting;
 mod whatever_bytes_come;
 mod where_to_begin;

@@ -15,7 +15,7 @@ mod wire;
 
 pub use bounded::{COMMANDS, Ended, Judge, Tested, run_bounded};
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
-pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
+pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell, ticks_of};
 pub use mutator::Mutator;
 pub use peer::{Request, peer};
 pub use proxy::Proxy;
