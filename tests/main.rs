@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acls;
+mod always_refused;
 mod bad_input;
 mod bad_peers;
 mod cluster;
@@ -20,9 +21,11 @@ mod group_members;
 mod group_outages;
 mod groups;
 mod handshakes;
+mod hostile_ranges;
 mod incomplete_listings;
 mod input_formats;
 mod interop;
+mod jq;
 mod layers;
 mod links;
 mod local;
@@ -32,6 +35,7 @@ mod local_consumer_groups;
 mod local_faults;
 mod local_flags;
 mod local_transactions;
+mod memory;
 mod monitoring;
 mod old_formats;
 mod outages;

@@ -1,179 +1,16 @@
 //! Every command behind a proxy that changes brokers' answers by a seed: no panic, no spin, no unbounded memory, no
 //! record lost with exit code 0, none invented and none doubled. `KPIPE_SEEDS=10000-20000` searches more.
 
-use crate::support::{Cluster, Mutator, send_signal};
-use kafka_protocol::messages::ApiKey as A;
+use crate::support::{COMMANDS, Cluster, Ended, Judge, Mutator, run_bounded};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const SEEDS: std::ops::Range<u64> = 0..500;
 /// Runs at a time: most of them wait.
 const WORKERS: usize = 12;
-/// A run that takes longer is sent SIGTERM, and ends so soon after it.
-const PATIENCE: Duration = Duration::from_secs(6);
-const OBEYS_WITHIN: Duration = Duration::from_secs(4);
-/// Of address space, in kB; and of memory in use.
-const ADDRESS_SPACE: &str = "3000000";
-const MOST_MEMORY: i64 = 300_000;
-/// Requests at once, and a second after that.
-const MOST_REQUESTS: f64 = 150.0;
-const REQUESTS_PER_SECOND: f64 = 60.0;
-const MOST_LINES: usize = 25;
 const RECORDS: usize = 120;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judge {
-    Reads,
-    ReadsInGroup,
-    Produces,
-    ProducesInTransaction,
-    Lists,
-}
-
-struct Tested {
-    args: &'static [&'static str],
-    judge: Judge,
-    apis: &'static [A],
-}
-
-const fn tested(args: &'static [&'static str], judge: Judge, apis: &'static [A]) -> Tested {
-    Tested { args, judge, apis }
-}
-
-/// `T` is a topic with records, `N` a new one, `G` a new group, `H` one with offsets.
-const COMMANDS: [Tested; 20] = [
-    tested(&["consume", "T", "-o", "beginning", "-e"], Judge::Reads, &[A::Fetch, A::ListOffsets, A::Metadata]),
-    tested(&["produce", "N", "--timeout", "3s"], Judge::Produces, &[A::Produce, A::InitProducerId, A::Metadata]),
-    tested(
-        &["consume", "T", "-g", "G", "-e", "--group-protocol", "classic"],
-        Judge::ReadsInGroup,
-        &[A::JoinGroup, A::SyncGroup, A::OffsetFetch, A::OffsetCommit, A::FindCoordinator, A::Heartbeat],
-    ),
-    tested(&["consume", "T", "-o", "beginning", "-e", "--isolation", "read_uncommitted"], Judge::Reads, &[A::Fetch]),
-    tested(
-        &["consume", "T", "-g", "G", "-e", "--group-protocol", "consumer"],
-        Judge::ReadsInGroup,
-        &[A::ConsumerGroupHeartbeat, A::OffsetCommit, A::Fetch],
-    ),
-    tested(
-        &["produce", "N", "--timeout", "3s", "--transactional-id", "N"],
-        Judge::ProducesInTransaction,
-        &[A::InitProducerId, A::Produce, A::EndTxn, A::AddPartitionsToTxn, A::FindCoordinator, A::ApiVersions],
-    ),
-    tested(&["consume", "T", "-o", "-7", "-e"], Judge::Lists, &[A::Fetch, A::ListOffsets]),
-    tested(&["produce", "N", "--timeout", "3s", "--idempotent", "false", "--acks", "1"], Judge::Lists, &[A::Produce]),
-    tested(&["topics", "list"], Judge::Lists, &[A::Metadata, A::ApiVersions]),
-    tested(
-        &["topics", "describe", "T"],
-        Judge::Lists,
-        &[A::Metadata, A::ListOffsets, A::DescribeConfigs, A::DescribeLogDirs],
-    ),
-    tested(&["topics", "offsets", "T"], Judge::Lists, &[A::ListOffsets]),
-    tested(&["topics", "create", "N", "--partitions", "2"], Judge::Lists, &[A::CreateTopics, A::Metadata]),
-    tested(
-        &["topics", "alter", "T", "--config", "retention.ms=77777777"],
-        Judge::Lists,
-        &[A::IncrementalAlterConfigs, A::DescribeConfigs],
-    ),
-    tested(&["groups", "list"], Judge::Lists, &[A::ListGroups]),
-    tested(&["groups", "describe", "H"], Judge::Lists, &[A::DescribeGroups, A::ConsumerGroupDescribe, A::OffsetFetch]),
-    tested(&["groups", "lag", "H"], Judge::Lists, &[A::OffsetFetch, A::ListOffsets, A::FindCoordinator]),
-    tested(&["groups", "export", "H"], Judge::Lists, &[A::OffsetFetch]),
-    tested(
-        &["groups", "reset", "H", "--topic", "T", "--to", "beginning", "--execute"],
-        Judge::Lists,
-        &[A::OffsetCommit, A::ListOffsets],
-    ),
-    tested(&["cluster", "brokers"], Judge::Lists, &[A::Metadata, A::DescribeCluster]),
-    tested(&["cluster", "transactions", "list"], Judge::Lists, &[A::ListTransactions]),
-];
-
-/// A run that has ended.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-    took: Duration,
-    /// From SIGTERM to the end, where it was sent.
-    obeyed: Option<Duration>,
-    /// In kB.
-    memory: i64,
-}
-
-fn run(args: &[String], stdin: &[u8]) -> Run {
-    let line = format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" \"$@\"");
-    let mut command = Command::new("sh");
-    command.args(["-c", &line, env!("CARGO_BIN_EXE_kpipe")]).args(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let began = Instant::now();
-    let mut child = command.spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(stdin); // it may have ended
-    let (out, err) = (read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap()));
-    let pid = child.id() as i32;
-    let mut signaled: Option<Instant> = None;
-    let (code, memory) = loop {
-        if let Some(ended) = ended(pid) {
-            break ended;
-        }
-        match signaled {
-            None if began.elapsed() > PATIENCE => {
-                send_signal(pid, libc::SIGTERM);
-                signaled = Some(Instant::now());
-            }
-            Some(at) if at.elapsed() > OBEYS_WITHIN * 3 => send_signal(pid, libc::SIGKILL),
-            _ => {}
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let obeyed = signaled.map(|at| at.elapsed());
-    Run { code, stdout: out.join().unwrap(), stderr: err.join().unwrap(), took: began.elapsed(), obeyed, memory }
-}
-
-fn read_all(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut all = Vec::new();
-        let _ = from.read_to_end(&mut all);
-        String::from_utf8_lossy(&all).into_owned()
-    })
-}
-
-/// The exit code of a process that has ended, or 128 and its signal, and the most memory that it had, in kB.
-#[allow(unsafe_code)]
-fn ended(pid: i32) -> Option<(i32, i64)> {
-    let mut status = 0;
-    // SAFETY: all-zero bytes are a valid rusage, and both pointers are valid for the call.
-    let (waited, usage) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(pid, &mut status, libc::WNOHANG, &mut usage), usage)
-    };
-    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
-    (waited == pid).then_some((code, usage.ru_maxrss))
-}
-
-/// What is wrong with a run, apart from its output.
-fn misbehaves(run: &Run, requests: u64) -> Option<String> {
-    let most_requests = MOST_REQUESTS + REQUESTS_PER_SECOND * run.took.as_secs_f64();
-    let lines = run.stderr.lines().count();
-    if !matches!(run.code, 0..=2 | 143) || run.stderr.contains("panicked") {
-        Some(format!("it ended with {}", run.code))
-    } else if run.obeyed.is_some_and(|after| after > OBEYS_WITHIN) {
-        Some(format!("it ended {:?} after SIGTERM", run.obeyed))
-    } else if run.memory > MOST_MEMORY {
-        Some(format!("it took {} kB", run.memory))
-    } else if requests as f64 > most_requests {
-        Some(format!("it sent {requests} requests in {:?}", run.took))
-    } else if lines > MOST_LINES {
-        Some(format!("it wrote {lines} lines"))
-    } else if run.code == 1 && run.stderr.is_empty() {
-        Some("it failed without a word".to_owned())
-    } else {
-        None
-    }
-}
 
 /// Whether an answer that was changed like this is still one that a broker could have given, with less in it.
 fn may_lose(change: &str) -> bool {
@@ -257,12 +94,12 @@ impl Worker {
             "consume" => args.extend(["--output".to_owned(), "value".to_owned()]),
             _ => {}
         }
-        let run = run(&args, stdin.as_bytes());
+        let run = run_bounded(&args, stdin.as_bytes());
         let requests = mutator.count();
         let changes = mutator.end();
-        let wrong = misbehaves(&run, requests).or_else(|| self.misjudges(tested.judge, &run, &new, &input, &changes));
+        let wrong = run.misbehaves(requests).or_else(|| self.misjudges(tested.judge, &run, &new, &input, &changes));
         let report = |wrong: String| {
-            let Run { code, stderr, took, .. } = &run;
+            let Ended { code, stderr, took, .. } = &run;
             let out: Vec<&str> = run.stdout.lines().take(3).collect();
             format!(
                 "seed {seed}: {wrong}: kpipe {:?}: {code} after {took:?}: {out:?} {stderr} {changes:?}",
@@ -273,7 +110,7 @@ impl Worker {
         (changes, wrong)
     }
 
-    fn misjudges(&self, judge: Judge, run: &Run, new: &str, input: &[String], changes: &[String]) -> Option<String> {
+    fn misjudges(&self, judge: Judge, run: &Ended, new: &str, input: &[String], changes: &[String]) -> Option<String> {
         let is_done = run.code == 0 && run.obeyed.is_none();
         let is_complete = is_done && !changes.iter().any(|change| may_lose(change));
         let all: BTreeSet<String> = match judge {
@@ -284,7 +121,7 @@ impl Worker {
             Judge::Lists => None,
             Judge::Reads => compare(&run.stdout, &all, is_complete, !changes.iter().any(|change| may_double(change))),
             Judge::ReadsInGroup => {
-                let lies = ["OffsetFetch", "JoinGroup", "SyncGroup", "GroupHeartbeat"];
+                let lies = ["OffsetFetch", "JoinGroup", "SyncGroup", "ConsumerGroupHeartbeat"];
                 let is_misled = changes.iter().any(|change| lies.iter().any(|lie| change.starts_with(lie)));
                 compare(&run.stdout, &all, is_complete && !is_misled, changes.is_empty())
             }

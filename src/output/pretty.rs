@@ -103,6 +103,11 @@ impl Format for PrettyFormat {
         Ok(())
     }
 
+    /// Its colors are the only control characters that reach the terminal.
+    fn is_visible(&self) -> bool {
+        true
+    }
+
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
         let mut text = std::mem::take(&mut self.text);
         text.clear();

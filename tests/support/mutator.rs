@@ -20,6 +20,10 @@ pub struct Mutator {
     share: f64,
     left: Mutex<u32>,
     only: Option<ApiKey>,
+    /// Decides every change anew, so that all answers to a request are changed in the same way.
+    stubborn: Option<u64>,
+    /// What ApiVersions does not offer.
+    without: Option<ApiKey>,
     requests: AtomicU64,
     changes: Mutex<Vec<String>>,
     has_ended: AtomicBool,
@@ -40,15 +44,42 @@ impl Mutator {
         let mutator = Arc::new(Self {
             port: listener.local_addr().unwrap().port(),
             broker: broker.to_owned(),
-            share: [0.1, 0.3, 0.6, 1.0][random.usize(..4)],
-            left: Mutex::new([1, 1, 2, 5, 20, u32::MAX][random.usize(..6)]),
+            share: [0.2, 0.5, 1.0, 1.0][random.usize(..4)],
+            left: Mutex::new(if seed % 5 == 0 { u32::MAX } else { [1, 2, 3, 8, 30, u32::MAX][random.usize(..6)] }),
             only: random.choice(apis).copied().filter(|_| seed % 4 > 0),
+            stubborn: (seed % 5 == 0).then_some(seed),
+            without: None,
             random: Mutex::new(random),
             requests: AtomicU64::new(0),
             changes: Mutex::default(),
             has_ended: AtomicBool::new(false),
         });
-        let me = mutator.clone();
+        mutator.serve(listener);
+        mutator
+    }
+
+    /// Starts in front of `broker` and changes nothing, but does not offer requests of `api`.
+    pub fn without(broker: &str, api: ApiKey) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mutator = Arc::new(Self {
+            port: listener.local_addr().unwrap().port(),
+            broker: broker.to_owned(),
+            share: 0.0,
+            left: Mutex::new(0),
+            only: None,
+            stubborn: None,
+            without: Some(api),
+            random: Mutex::new(fastrand::Rng::with_seed(0)),
+            requests: AtomicU64::new(0),
+            changes: Mutex::default(),
+            has_ended: AtomicBool::new(false),
+        });
+        mutator.serve(listener);
+        mutator
+    }
+
+    fn serve(self: &Arc<Self>, listener: TcpListener) {
+        let me = self.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if me.has_ended.load(Ordering::Relaxed) {
@@ -63,7 +94,6 @@ impl Mutator {
                 std::thread::spawn(move || me.answers(server, client, &pending));
             }
         });
-        mutator
     }
 
     pub fn address(&self) -> String {
@@ -127,13 +157,17 @@ impl Mutator {
             Answer::Metadata(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
             Answer::DescribeCluster(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
             Answer::FindCoordinator(answer) if answer.error_code == 0 => answer.port = port,
+            Answer::ApiVersions(answer) => {
+                answer.api_keys.retain(|offered| Some(offered.api_key) != self.without.map(|api| api as i16));
+            }
             _ => return frame,
         }
         encode(of, &frame, &answer).unwrap_or(frame)
     }
 
     fn send_changed(&self, to: &mut TcpStream, of: Asked, frame: &Bytes) -> std::io::Result<()> {
-        let mut random = self.random.lock().unwrap().fork();
+        let stubborn = self.stubborn.map(fastrand::Rng::with_seed);
+        let mut random = stubborn.unwrap_or_else(|| self.random.lock().unwrap().fork());
         if random.u8(..10) < 7
             && let Some(mut answer) = decode(of, frame)
             && let Some(what) = schemas::mutate(answer.fields(), &mut random)

@@ -184,6 +184,10 @@ impl Produce {
         (self.topic != "-").then_some(&self.topic)
     }
 
+    pub(super) fn transactional_id(&self) -> Option<&str> {
+        self.transactional_id.as_deref()
+    }
+
     pub(super) fn run(&mut self, context: &Context) -> anyhow::Result<u8> {
         self.transactional_id = context.properties.resolve(self.transactional_id.take(), &TRANSACTIONAL_ID)?;
         let config = self.producer_config(context)?;

@@ -48,7 +48,8 @@ impl ProduceRun<'_> {
         drop(reporter);
         let closed = self.delivery.report.close(self.context.quiet, started.elapsed(), is_whole);
         if let Some(error) = self.delivery.report.denied() {
-            let advice = denied::explain(error, &self.context.options.security, |_| Operation::Write, |_| None);
+            let security = &self.context.options.security;
+            let advice = denied::explain(error, security, |_| Operation::Write, |_| None, None);
             crate::cli::report::block(&advice.unwrap_or_default());
         }
         if ended.is_ok() && finished.is_ok() {

@@ -156,6 +156,8 @@ impl ConsumerMembers {
     fn stay(&mut self, beat: Beat, topics: Topics, now: Instant) -> Result<Beaten, E> {
         let id = beat.member_id.clone();
         let joins = beat.member_epoch == epoch::JOIN;
+        // Who says all is told all that is assigned.
+        let is_full = beat.rebalance_timeout.is_some() && beat.topics.is_some() && beat.owned.is_some();
         if joins {
             self.join(&beat, now)?;
         }
@@ -183,7 +185,7 @@ impl ConsumerMembers {
         }
         let changed = self.reconcile(&id, beat.owned.as_ref(), now);
         let member = self.members.get(&id).ok_or(E::UnknownMemberId)?;
-        let assignment = (joins || changed).then(|| member.assigned.clone());
+        let assignment = (joins || is_full || changed).then(|| member.assigned.clone());
         Ok(Beaten { member_id: id, member_epoch: member.epoch, assignment })
     }
 

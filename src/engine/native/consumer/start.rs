@@ -134,7 +134,7 @@ async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_
     let mut chosen = or_fallback(start, committed.as_ref(), config.fallback);
     if let (Start::Stored, Some(position)) = (chosen, committed) {
         match not_in(&bounds, &target.of, position) {
-            None => return Ok(Begin { position, until }),
+            None => return Ok(Begin { position, until, committed: Some(position.offset) }),
             Some(why) => {
                 // Retention, or a topic created again, took what the group had not read.
                 tracing::warn!("committed offset: {why}; resuming at {}", described(config.fallback));
@@ -149,7 +149,8 @@ async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_
         Start::Last(count) => last::find(log, target, count, &bounds).await?,
         Start::Time(time) => at_time(log, target, time, &bounds, at_times).await?,
     };
-    Ok(Begin { position: Position { offset, leader_epoch: None }, until })
+    let committed = committed.map(|position| position.offset);
+    Ok(Begin { position: Position { offset, leader_epoch: None }, until, committed })
 }
 
 /// Where a partition ends.

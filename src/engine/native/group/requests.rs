@@ -257,6 +257,10 @@ impl Requests {
                 .with_topic_partitions(Some(self.with_ids(owned)));
         }
         let (response, coordinator) = self.ask(&request, i16::MAX, self.cluster.options.suspect_after()).await?;
+        if content == Content::Full && response.error_code == 0 && response.assignment.is_none() {
+            // All that the member has said is answered with all that it is assigned.
+            return Err(coordinator.malformed::<ConsumerGroupHeartbeatRequest>(&"it lacks the assignment"));
+        }
         self.read_kip848(response, &coordinator, topics).await
     }
 

@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 /// How often to look whether a command that stalled takes records again.
 const STALL_CHECK: Duration = Duration::from_millis(100);
 
+/// A member that waits longer for an assignment says so.
+const LONG_WAIT: Duration = Duration::from_secs(4);
+
 /// The command is gone, or the member has left.
 struct Ended;
 
@@ -34,6 +37,8 @@ pub(super) struct Task {
     /// Who waits for the member to have left.
     left: Option<oneshot::Sender<()>>,
     outage: Outage,
+    /// Since when the member waits for an assignment, until that is reported.
+    waiting_since: Option<Instant>,
 }
 
 impl Task {
@@ -57,6 +62,7 @@ impl Task {
             is_stalled: false,
             left: None,
             outage: Outage::default(),
+            waiting_since: Some(Instant::now()),
         }
     }
 
@@ -135,6 +141,7 @@ impl Task {
         let requests = &self.requests;
         match effect {
             Effect::Join => {
+                self.waiting_since.get_or_insert_with(Instant::now);
                 let (owned, topics) = (self.membership.owned().clone(), self.membership.subscribed());
                 requests.join(in_flight, identity, owned, topics);
             }
@@ -158,6 +165,7 @@ impl Task {
                 self.outage.failed(&error);
             }
             Effect::Assign(partitions) => {
+                self.waiting_since = None;
                 let number = self.change(|ownership| ownership.assigned(&partitions));
                 return self.tell(Change::Assigned(partitions, number));
             }
@@ -192,7 +200,8 @@ impl Task {
         } else {
             self.requests.config.max_poll_interval.saturating_sub(self.activity.idle())
         };
-        self.refresh_at.min(Instant::now() + wait)
+        let waits_long = self.waiting_since.map(|since| since + LONG_WAIT);
+        self.refresh_at.min(Instant::now() + wait).min(waits_long.unwrap_or(self.refresh_at))
     }
 
     fn check(&mut self, in_flight: &mut JoinSet<Option<Event>>) -> Option<Event> {
@@ -200,6 +209,13 @@ impl Task {
         if is_stalled != self.is_stalled {
             self.is_stalled = is_stalled;
             return Some(if is_stalled { Event::Stalled } else { Event::Resumed });
+        }
+        if self.waiting_since.is_some_and(|since| since.elapsed() >= LONG_WAIT) {
+            self.waiting_since = None;
+            if !self.outage.is_reported() && !self.membership.subscribed().is_empty() {
+                let group = &self.requests.config.id;
+                tracing::warn!("group {group}: waiting for an assignment: other members may not have rejoined yet");
+            }
         }
         if self.refresh_at <= Instant::now() {
             self.look_for_topics(in_flight);
