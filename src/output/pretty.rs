@@ -103,11 +103,6 @@ impl Format for PrettyFormat {
         Ok(())
     }
 
-    /// Its colors are the only control characters that reach the terminal.
-    fn is_visible(&self) -> bool {
-        true
-    }
-
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
@@ -134,6 +129,10 @@ impl Format for PrettyFormat {
         }
         out.extend_from_slice(&self.delimiter);
         Ok(())
+    }
+
+    fn is_visible(&self) -> bool {
+        true
     }
 }
 
