@@ -169,7 +169,7 @@ impl Parser<'_> {
             _ => {
                 let len = rest.find(['%', '\\']).unwrap_or(rest.len());
                 self.at += len;
-                self.literal(start, rest[..len].as_bytes());
+                self.literal(start, &rest.as_bytes()[..len]);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ fn haystack(kafka: &Cluster) -> String {
     let topic = kafka.topic("haystack", 1);
     let line = |n: u32| {
         let value = if n % 100 == 7 { format!("a Needle {n}") } else { format!("hay {n}") };
-        let header = if n % 10 == 0 {
+        let header = if n.is_multiple_of(10) {
             format!(r#","headers":[{{"key":"trace","value":"t{}"}}]"#, n / 10)
         } else {
             String::new()

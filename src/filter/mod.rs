@@ -1,10 +1,12 @@
 //! Which records go on: what a record must match, and which of those that do are sampled. Calls `record`.
 
 mod condition;
+mod jq;
 #[cfg(test)]
 mod tests;
 
 pub use condition::{Condition, Field, Test};
+pub use jq::{Failure, Jq, Limit, Output};
 
 use crate::record::{Malformed, Offset, PartitionId, RecordRef, Records};
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filter")]
-pub(super) struct FilterArgs {
+pub(in crate::cli) struct FilterArgs {
     /// Consume only records whose value matches this regular expression
     #[arg(long, value_name = "REGEX")]
     grep: Option<String>,
@@ -61,7 +61,7 @@ impl FilterArgs {
     ///
     /// # Errors
     /// A regular expression is malformed, or a flag has no effect.
-    pub(super) fn filter(&self) -> Result<Option<Filter>> {
+    pub(in crate::cli) fn filter(&self) -> Result<Option<Filter>> {
         let matches = |flag: &str, pattern: &str| {
             Test::matches(pattern, self.ignore_case).map_err(|why| Error::Usage(format!("{flag} {pattern}: {why}")))
         };

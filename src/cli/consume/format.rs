@@ -105,6 +105,16 @@ fn parse_template(text: &str) -> Result<Template, String> {
 }
 
 impl FormatArgs {
+    /// JSON objects with nothing between them, for programs.
+    pub(super) fn json(&self) -> JsonFormat {
+        JsonFormat::new(self.key_as, self.value_as, b"")
+    }
+
+    /// What ends each record.
+    pub(super) fn delimiter(&self) -> &[u8] {
+        self.delimiter.as_ref().map_or(b"\n", |delimiter| &delimiter.0)
+    }
+
     /// The format that the flags choose, or on a terminal `properties`.
     ///
     /// # Errors
@@ -122,7 +132,7 @@ impl FormatArgs {
         if let Some(template) = &self.template {
             return Ok(Chosen::Template(TemplateFormat::new(template.clone(), key, value)));
         }
-        let delimiter = self.delimiter.as_ref().map_or(&b"\n"[..], |delimiter| &delimiter.0);
+        let delimiter = self.delimiter();
         let template = |template| Chosen::Template(TemplateFormat::new(template, key, value));
         Ok(match output {
             Output::Json => Chosen::Json(JsonFormat::new(key, value, delimiter)),

@@ -3,25 +3,29 @@
 mod filters;
 mod format;
 mod group;
+mod jq;
+mod order;
 mod range;
 mod run;
 
 use super::Context;
 use crate::config::declarations::*;
-use crate::config::parse_duration;
+use crate::config::{Properties, parse_duration};
 use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Format, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
+pub(super) use filters::FilterArgs;
 use format::{Chosen, FormatArgs};
+pub(super) use range::Span;
 use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// Consume records as JSON or values
+/// Consume records as JSON, values or a custom format
 ///
 /// Prints each record as one JSON object per line, starting at the end of the topic, or with -g at the group's
 /// committed offsets.
@@ -62,7 +66,9 @@ pub(super) struct Consume {
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
     #[command(flatten)]
-    filters: filters::FilterArgs,
+    filters: FilterArgs,
+    #[command(flatten)]
+    jq: jq::JqArgs,
     #[command(flatten)]
     group: group::Group,
     #[command(flatten)]
@@ -81,7 +87,7 @@ enum Commit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum IsolationArg {
+pub(super) enum IsolationArg {
     /// Only committed and non-transactional records
     ReadCommitted,
     /// All records, including those of open and aborted transactions
@@ -95,6 +101,15 @@ impl From<IsolationArg> for Isolation {
             IsolationArg::ReadUncommitted => Self::Uncommitted,
         }
     }
+}
+
+/// How a run ended.
+struct Ended {
+    read: Result<()>,
+    /// How the last commit did.
+    finished: Result<()>,
+    /// Whether --jq failed for a record.
+    has_failures: bool,
 }
 
 impl Consume {
@@ -117,8 +132,12 @@ impl Consume {
             group.max_commit_lead = 0;
         }
         let properties = &context.properties;
-        let format = self.format.choose(properties)?;
-        let filter = self.filters.filter()?;
+        let interval = properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?;
+        let (filter, jq) = (self.filters.filter()?, self.jq(context)?);
+        let format = match &jq {
+            Some(_) => Chosen::Json(self.format.json()),
+            None => self.format.choose(properties)?,
+        };
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -131,11 +150,13 @@ impl Consume {
         let options = RunOptions {
             count: self.count.unwrap_or(u64::MAX),
             commit,
-            interval: properties.resolve(self.commit_interval, &AUTO_COMMIT_INTERVAL)?,
-            idle_timeout: bounds.idle_timeout,
+            interval,
+            idle_timeout: self.range.idle_timeout(),
             filter,
+            jq,
+            order: self.range.order(&bounds),
         };
-        let (read, finished) = match format {
+        let ended = match format {
             Chosen::Json(format) => self.consume(context, consumer, options, format)?,
             Chosen::Value(format) => self.consume(context, consumer, options, format)?,
             Chosen::Template(format) => self.consume(context, consumer, options, format)?,
@@ -146,10 +167,10 @@ impl Consume {
             Chosen::None(format) => self.consume(context, consumer, options, format)?,
         };
         drop(reporter);
-        match (read, finished) {
+        match (ended.read, ended.finished) {
             // The reader had what it wanted: that is success, unless the commit then failed.
             (Err(Error::ReaderGone), Ok(()) | Err(Error::ReaderGone)) | (Ok(()), Ok(()) | Err(Error::ReaderGone)) => {
-                Ok(EXIT_OK)
+                Ok(if ended.has_failures { EXIT_FAILED } else { EXIT_OK })
             }
             (Err(Error::ReaderGone) | Ok(()), Err(error)) => Err(error.into()),
             (Err(error), Ok(())) => Err(error.into()),
@@ -159,23 +180,20 @@ impl Consume {
         }
     }
 
-    /// Consumes to the end asked for. Returns how reading ended, and how the last commit did.
+    /// Consumes to the end asked for.
     fn consume(
         &self,
         context: &Context,
         consumer: Box<dyn Consumer>,
         options: RunOptions,
-        mut format: impl Format,
-    ) -> Result<(Result<()>, Result<()>)> {
-        let mut writer = Writer::stdout_for(&format)?;
-        format.head(writer.buffer());
-        let mut run = ConsumeRun::new(consumer, writer, format, options, context.metrics.clone());
+        format: impl Format,
+    ) -> Result<Ended> {
+        let mut run = ConsumeRun::new(consumer, Writer::stdout_for(&format)?, format, options, context.metrics.clone());
         context.metrics.ready(true);
         let read = run.read();
         let finished = run.finish();
         context.metrics.ready(false);
-        run.report(context);
-        Ok((read, finished))
+        Ok(Ended { read, finished, has_failures: run.report(context) })
     }
 
     /// Refuses what the `kafka` crate cannot do.
@@ -183,6 +201,11 @@ impl Consume {
         let no_group = "the kafka engine does not support group membership";
         for (asked, flag, why) in [
             (self.isolation.is_some(), "--isolation", "the kafka engine does not support transactions"),
+            (
+                self.range.needs_timestamps(),
+                "--last, --sort",
+                "the kafka engine does not know the timestamps of records",
+            ),
             (self.rack.is_some(), "--rack", "the kafka engine reads from leaders only"),
             (
                 self.group.asks_for_membership(),
@@ -225,9 +248,7 @@ impl Consume {
             }
         };
         Ok(ConsumerConfig {
-            subscription,
             rack: properties.resolve(self.rack.clone(), &CLIENT_RACK)?,
-            refresh: properties.get(&METADATA_MAX_AGE)?,
             partitions: self.partitions.clone().map(|mut partitions| {
                 partitions.sort_unstable();
                 partitions.dedup();
@@ -239,11 +260,29 @@ impl Consume {
             stop_at_end: bounds.stop_at_end,
             group,
             isolation,
-            fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),
-            fetch_bytes: properties.get(&MAX_PARTITION_FETCH_BYTES)?.clamp(1, 1 << 30),
-            fetch_wait: properties.get(&FETCH_MAX_WAIT)?,
-            fetch_min_bytes: properties.get(&FETCH_MIN_BYTES)?,
-            max_unpacked: properties.get(&FETCH_MAX_UNPACKED)?,
+            ..bounded_config(properties, subscription)?
         })
     }
+}
+
+/// Everything that a subscription holds now, as `properties` would have it read.
+pub(super) fn bounded_config(properties: &Properties, subscription: Subscription) -> Result<ConsumerConfig> {
+    Ok(ConsumerConfig {
+        subscription,
+        rack: properties.get(&CLIENT_RACK)?,
+        refresh: properties.get(&METADATA_MAX_AGE)?,
+        partitions: None,
+        start: Start::Beginning,
+        fallback: Start::Beginning,
+        end: None,
+        stop_at_end: true,
+        group: None,
+        isolation: properties.get(&ISOLATION_LEVEL)?,
+        fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),
+        fetch_bytes: properties.get(&MAX_PARTITION_FETCH_BYTES)?.clamp(1, 1 << 30),
+        fetch_wait: properties.get(&FETCH_MAX_WAIT)?,
+        fetch_min_bytes: properties.get(&FETCH_MIN_BYTES)?,
+        max_unpacked: properties.get(&FETCH_MAX_UNPACKED)?,
+        counts_only: false,
+    })
 }

@@ -1,6 +1,8 @@
 //! The loop of `consume`: what was fetched is written, what was written is committed, what is revoked is released.
 
 use super::Commit;
+use super::jq::{JqStage, Outcome};
+use super::order::Order;
 use crate::cli::Context;
 use crate::cli::report::say;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
@@ -8,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
-use crate::record::{Batch, LeaderEpoch, Offset, Position, TopicPartition};
+use crate::record::{Batch, LeaderEpoch, Offset, Position, RecordRef, TopicPartition};
 use crate::text::counted;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ pub(super) struct RunOptions {
     pub(super) interval: Duration,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) filter: Option<Filter>,
+    pub(super) jq: Option<JqStage>,
+    pub(super) order: Option<Order>,
 }
 
 pub(super) struct ConsumeRun<F> {
@@ -40,6 +44,10 @@ pub(super) struct ConsumeRun<F> {
     rest: Option<Batch>,
     idle: Option<Idle>,
     filter: Option<Filter>,
+    jq: Option<JqStage>,
+    order: Option<Order>,
+    /// Whether a signal has ended a program of `--jq`.
+    is_interrupted: bool,
     metrics: Metrics,
     /// Bytes of output that were counted.
     counted: u64,
@@ -60,7 +68,7 @@ impl<F: Format> ConsumeRun<F> {
         metrics: Metrics,
     ) -> Self {
         let now = Instant::now();
-        Self {
+        let mut run = Self {
             consumer,
             writer,
             format,
@@ -72,14 +80,19 @@ impl<F: Format> ConsumeRun<F> {
             rest: None,
             idle: options.idle_timeout.map(|timeout| Idle { timeout, ends_at: now + timeout }),
             filter: options.filter,
+            jq: options.jq,
+            order: options.order,
+            is_interrupted: false,
             metrics,
             counted: 0,
-        }
+        };
+        run.format.head(run.writer.buffer());
+        run
     }
 
     /// Reads to the end asked for, or a signal.
     pub(super) fn read(&mut self) -> Result<()> {
-        while self.left > 0 {
+        while self.left > 0 && !self.is_interrupted {
             let now = Instant::now();
             let deadline = match self.commit {
                 // What waits in the buffer is written as soon as there is nothing more to add.
@@ -88,25 +101,34 @@ impl<F: Format> ConsumeRun<F> {
                 _ => now + READER_CHECK,
             };
             let deadline = deadline.min(now + READER_CHECK);
-            let deadline = self.idle.as_ref().map_or(deadline, |idle| deadline.min(idle.ends_at));
+            let ends_at = self.idle.as_ref().map(|idle| idle.ends_at);
+            let goes_on_at = self.order.as_ref().and_then(Order::deadline);
+            let deadline = ends_at.into_iter().chain(goes_on_at).fold(deadline, Instant::min);
             if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
+            } else if let Some(batch) = self.next_in_order()? {
+                self.write(batch)?;
             } else {
                 match self.consumer.next(deadline)? {
                     Event::Batch(batch) => {
                         let has_records = batch.count > 0;
-                        self.write(batch)?;
+                        match &mut self.order {
+                            None => self.write(batch)?,
+                            Some(order) => order.push(batch)?,
+                        }
                         // From when they are written: a stalled output is not silence.
                         if let Some(idle) = self.idle.as_mut().filter(|_| has_records) {
                             idle.ends_at = Instant::now() + idle.timeout;
                         }
                     }
-                    Event::End | Event::Stopped => return Ok(()),
+                    Event::End => return self.write_held(),
+                    Event::Stopped if self.order.as_ref().is_some_and(Order::is_partial) => return self.write_held(),
+                    Event::Stopped => return Ok(()),
                     Event::Timeout => {
                         self.writer.flush()?;
                         self.count_output();
                         if self.idle.as_ref().is_some_and(|idle| Instant::now() >= idle.ends_at) {
-                            return Ok(());
+                            return self.write_held();
                         }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),
@@ -120,6 +142,30 @@ impl<F: Format> ConsumeRun<F> {
                 self.commit_written(CommitMode::Background)?;
                 self.commit_at = Instant::now() + self.interval;
             }
+        }
+        Ok(())
+    }
+
+    /// Records whose turn it is, where an order is kept.
+    fn next_in_order(&mut self) -> Result<Option<Batch>> {
+        match &mut self.order {
+            Some(order) if self.rest.is_none() => order.next(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes what an order has held back.
+    fn write_held(&mut self) -> Result<()> {
+        if let Some(order) = &mut self.order {
+            order.drain();
+        }
+        while self.order.is_some() && self.left > 0 && !self.is_interrupted {
+            let next = match self.rest.take() {
+                Some(rest) => Some(rest),
+                None => self.next_in_order()?,
+            };
+            let Some(batch) = next else { break };
+            self.write(batch)?;
         }
         Ok(())
     }
@@ -142,9 +188,15 @@ impl<F: Format> ConsumeRun<F> {
                 offset: malformed.base_offset,
                 why: malformed.to_string(),
             })?;
-            let buffer = self.writer.buffer();
-            let start = buffer.len();
-            self.format.write(buffer, &record).inspect_err(|_| buffer.truncate(start))?;
+            match self.write_record(&batch, &record)? {
+                Outcome::Written => {}
+                Outcome::Nothing => continue,
+                Outcome::Interrupted => {
+                    self.is_interrupted = true;
+                    self.count(&batch, left, record.offset);
+                    return Ok(());
+                }
+            }
             let mut flushed = self.writer.mark(at, Position { offset: record.offset + 1, leader_epoch })?;
             if self.commit == Commit::Each {
                 self.writer.flush()?;
@@ -171,6 +223,17 @@ impl<F: Format> ConsumeRun<F> {
         }
         // Past offsets at the batch's end that no record has.
         self.writer.mark(at, Position { offset: batch.next_offset, leader_epoch }).map(drop)
+    }
+
+    #[inline]
+    fn write_record(&mut self, batch: &Batch, record: &RecordRef<'_>) -> Result<Outcome> {
+        if let Some(jq) = &mut self.jq {
+            return jq.write(&mut self.writer, &mut self.format, batch, record);
+        }
+        let buffer = self.writer.buffer();
+        let start = buffer.len();
+        self.format.write(buffer, record).inspect_err(|_| buffer.truncate(start))?;
+        Ok(Outcome::Written)
     }
 
     /// Counts what was written of a batch when there were `left` records to come before it.
@@ -217,12 +280,16 @@ impl<F: Format> ConsumeRun<F> {
         Ok(())
     }
 
-    /// Others read `places` by now: from what was committed last.
+    /// Others may read `places` by now, from what was committed last; unless they are assigned to this member again.
     fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
         self.writer.flush()?;
         let again = self.repeats(places);
-        let again = if again.is_empty() { again } else { format!("; records that will be read again: {again}") };
+        let again = if again.is_empty() { again } else { format!("; written and not committed: {again}") };
         tracing::warn!("lost partitions {}: {why}{again}", named(places));
+        if self.commit != Commit::None {
+            let written = self.writer.written().into_iter().filter(|(of, _)| places.contains(of));
+            self.consumer.lost(&written.collect());
+        }
         self.metrics.revoked(places);
         self.forget(places);
         Ok(())
@@ -256,15 +323,22 @@ impl<F: Format> ConsumeRun<F> {
 
     fn forget(&mut self, places: &[TopicPartition]) {
         self.writer.forget(places);
+        if let Some(order) = &mut self.order {
+            order.forget(places);
+        }
         self.committed.retain(|key, _| !places.contains(key));
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }
 
-    /// Prints what a filter did.
-    pub(super) fn report(&self, context: &Context) {
-        if let Some(filter) = &self.filter {
-            say(context, &format!("read {}, {} matched", counted(filter.read(), "record"), filter.matched()));
+    /// Prints what filters did; returns whether a program failed for a record.
+    pub(super) fn report(&self, context: &Context) -> bool {
+        let (filter, jq) = (self.filter.as_ref(), self.jq.as_ref());
+        let read = filter.map(Filter::read).or(jq.map(JqStage::read));
+        let matched = jq.map(JqStage::matched).or(filter.map(Filter::matched));
+        if let (Some(read), Some(matched)) = (read, matched) {
+            say(context, &format!("read {}, {matched} matched", counted(read, "record")));
         }
+        jq.is_some_and(JqStage::report_failures)
     }
 
     fn commit_written(&mut self, mode: CommitMode) -> Result<()> {

@@ -74,8 +74,8 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
         Ok(raw) => raw,
         Err(corrupt) => return Meaning::Fatal(describe(&target.of, &corrupt)),
     };
-    let mut neighbors = raw.iter().zip(raw.iter().skip(1));
-    if let Some((_, batch)) = neighbors.find(|(before, batch)| batch.base_offset() < before.next_offset()) {
+    let overlaps = |pair: &[RawBatch]| pair[1].base_offset() < pair[0].next_offset();
+    if let Some([_, batch]) = raw.windows(2).find(|pair| overlaps(pair)) {
         return malformed(format!("the batch at {} follows one that ends later", batch.base_offset()));
     }
     let next = raw.iter().fold(None, |next: Option<Position>, batch| {

@@ -193,7 +193,9 @@ impl Fetcher {
             aborted,
             max_unpacked: self.config.max_unpacked,
         };
-        let packed = Packed { id, of: target.of.clone(), batches: decoder.batches(raw), bytes };
+        let batches = decoder.batches(raw);
+        let batches = if self.config.counts_only { batches.counting() } else { batches };
+        let packed = Packed { id, of: target.of.clone(), batches, bytes };
         let delivery = if is_compressed {
             self.deliveries += 1;
             Delivery::Decoding(packed.decode_in_steps(self.budget.clone(), self.deliveries))

@@ -1,0 +1,87 @@
+//! jq programs, run by jaq on the JSON of a record.
+
+mod limits;
+mod program;
+#[cfg(test)]
+mod tests;
+
+pub use limits::Limit;
+
+use jaq_core::{Ctx, Vars};
+use jaq_json::{Val, read, write};
+use limits::Guard;
+use program::{Globals, Kind};
+
+/// Why a program did not end for a record.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The program raised an error, or called `halt`.
+    Raised(String),
+    /// A limit ended it.
+    Limited(Limit),
+    /// The receiver of its results wants no more.
+    Receiver,
+}
+
+/// A compiled program.
+pub struct Jq {
+    filter: jaq_core::Filter<Kind>,
+    guard: Guard,
+    is_raw: bool,
+}
+
+impl std::fmt::Debug for Jq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Jq")
+    }
+}
+
+/// One result of a program.
+pub struct Output<'a> {
+    value: &'a Val,
+    is_raw: bool,
+}
+
+impl Output<'_> {
+    /// Appends the result as compact JSON; a string as it is, if that was asked for.
+    pub fn append(&self, out: &mut Vec<u8>) {
+        match self.value {
+            Val::TStr(text) if self.is_raw => out.extend_from_slice(text),
+            value => {
+                let _ = write::write(out, &write::Pp::default(), 0, value); // a Vec takes all
+            }
+        }
+    }
+}
+
+impl Jq {
+    /// Compiles `source`. With `is_raw` strings are written without quotes. A program ends when `is_interrupted` says so.
+    ///
+    /// # Errors
+    /// What is wrong with the program.
+    pub fn compile(source: &str, is_raw: bool, is_interrupted: impl Fn() -> bool + 'static) -> Result<Self, String> {
+        Ok(Self { filter: program::compile(source)?, guard: Guard::new(is_interrupted), is_raw })
+    }
+
+    /// Runs the program on `json` and passes each result to `receive`, which returns whether it wants more.
+    ///
+    /// # Errors
+    /// The program did not end of itself; what it resulted in before was passed on.
+    pub fn run(&self, json: &[u8], mut receive: impl FnMut(Output<'_>) -> bool) -> Result<(), Failure> {
+        let input = read::parse_single(json).map_err(|e| Failure::Raised(e.to_string()))?;
+        self.guard.begin();
+        let globals = Globals { lut: &self.filter.lut, guard: &self.guard };
+        for result in self.filter.id.run((Ctx::<Kind>::new(globals, Vars::new([])), input)) {
+            let value = result.map_err(|exception| match (self.guard.reached(), exception.get_err()) {
+                (Some(limit), _) => Failure::Limited(limit),
+                (None, Ok(error)) => Failure::Raised(error.to_string()),
+                (None, Err(_)) => Failure::Raised("halt is not supported".to_owned()),
+            })?;
+            if !receive(Output { value: &value, is_raw: self.is_raw }) {
+                return Err(Failure::Receiver);
+            }
+        }
+        // A program may have caught what ended it.
+        self.guard.reached().map_or(Ok(()), |limit| Err(Failure::Limited(limit)))
+    }
+}
