@@ -115,8 +115,7 @@ pub fn run_bounded(args: &[String], stdin: &[u8]) -> Ended {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        // The last one: before it runs kpipe, the process has this one's.
-        memory = peak(pid).unwrap_or(memory);
+        memory = memory.max(peak(pid));
         match signaled {
             None if began.elapsed() > PATIENCE => {
                 send_signal(pid, libc::SIGTERM);
@@ -141,13 +140,13 @@ fn read_all(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Str
 }
 
 /// The most memory that kpipe has had in use, in kB. Before it is run, the process has the memory of this one.
-fn peak(pid: i32) -> Option<u64> {
+fn peak(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     if !status.starts_with("Name:\tkpipe\n") {
         return 0;
     }
     let line = status.lines().find(|line| line.starts_with("VmHWM"));
-    line?.split_whitespace().nth(1)?.parse().ok()
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
 impl Ended {
