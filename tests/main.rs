@@ -34,6 +34,7 @@ mod local_flags;
 mod local_transactions;
 mod monitoring;
 mod old_formats;
+mod out_of_range;
 mod outages;
 mod positions;
 mod produce_faults;
