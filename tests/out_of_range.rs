@@ -8,22 +8,17 @@ use kpipe::cli::Cli;
 use std::any::TypeId;
 use std::time::Duration;
 
-/// The flags of a command that take a duration.
-fn durations(words: &[&str]) -> Vec<String> {
+/// The flags of a command that take a duration, and the number of words that name the command.
+fn durations(words: &[&str]) -> (Vec<String>, usize) {
     let mut command = Cli::command();
     command.build();
-    let mut leaf = &command;
-    for word in words {
-        match leaf.find_subcommand(word) {
-            Some(sub) => leaf = sub,
-            None => break,
-        }
+    let (mut leaf, mut depth) = (&command, 0);
+    while let Some(sub) = words.get(depth).and_then(|word| leaf.find_subcommand(word)) {
+        (leaf, depth) = (sub, depth + 1);
     }
     let takes_duration = |arg: &&clap::Arg| arg.get_value_parser().type_id() == TypeId::of::<Duration>();
-    leaf.get_arguments()
-        .filter(takes_duration)
-        .filter_map(|arg| arg.get_long().map(|long| format!("--{long}")))
-        .collect()
+    let flags = leaf.get_arguments().filter(takes_duration).filter_map(|arg| Some(format!("--{}", arg.get_long()?)));
+    (flags.collect(), depth)
 }
 
 #[test]
@@ -31,10 +26,11 @@ fn a_duration_that_no_clock_can_hold_is_refused_by_every_flag() {
     let mut count = 0;
     for (command, _) in COMMANDS {
         let words: Vec<&str> = command.split(' ').collect();
-        for flag in durations(&words) {
+        let (flags, depth) = durations(&words);
+        for flag in flags {
             for duration in ["10000000000000000000s", "1e19", "36501d", "-1s"] {
                 let typed = format!("{flag}={duration}");
-                let parsed = Cli::try_parse_from([&["kpipe"], &words[..], &[&typed]].concat());
+                let parsed = Cli::try_parse_from([&["kpipe"], &words[..depth], &[&typed], &words[depth..]].concat());
                 assert_eq!(parsed.unwrap_err().kind(), ErrorKind::ValueValidation, "{command} {typed}");
             }
             count += 1;
@@ -56,7 +52,7 @@ fn the_longest_durations_and_largest_numbers_end_in_no_panic() {
     let consume = ["consume", &topic, "-g", "longest", "-o", "beginning", "-e"];
     let mut settings: Vec<(&[&str], Vec<String>)> = Vec::new();
     for command in [&produce[..], &consume] {
-        settings.extend(durations(command).into_iter().map(|flag| (command, vec![format!("{flag}=36500d")])));
+        settings.extend(durations(command).0.into_iter().map(|flag| (command, vec![format!("{flag}=36500d")])));
         for line in json_lines(&kpipe(&["config", "properties", "-J"], b"").stdout) {
             let largest = match line["type"].as_str().unwrap() {
                 "ms" => "2147483647",
