@@ -201,7 +201,6 @@ fn a_denied_producer_names_what_it_lacks() {
         (ApiKey::Produce, CLUSTER, &[], cluster),
         (ApiKey::FindCoordinator, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
         (ApiKey::InitProducerId, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
-        (ApiKey::AddPartitionsToTxn, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
         (ApiKey::Produce, TRANSACTIONAL_ID, &["-X", "transactional.id=tx"], id),
         (ApiKey::EndTxn, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
     ] {

@@ -38,6 +38,7 @@ mod local_transactions;
 mod memory;
 mod monitoring;
 mod old_formats;
+mod out_of_range;
 mod outages;
 mod positions;
 mod produce_faults;

@@ -204,3 +204,20 @@ fn a_number_that_looks_like_a_flag_is_a_number() {
     assert_eq!(done.code, 2);
     assert!(done.stderr.contains("-1 is not in 0.."), "{}", done.stderr);
 }
+
+#[test]
+fn every_dependency_has_a_reason_to_be_trusted() {
+    let read = |name: &str| std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (manifest, reasons) = (read("Cargo.toml"), read("SECURITY.md"));
+    let mut is_listed = false;
+    let mut count = 0;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_listed = line.ends_with("dependencies]") && !line.contains("dev-");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| is_listed) {
+            assert!(reasons.contains(&format!("`{name}`")), "SECURITY.md does not say why {name} is trusted");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count}");
+}

@@ -51,7 +51,7 @@ fn combinations() -> Vec<Streams> {
 /// What each command is run with: `{n}` is the number of the combination, for which there are topics `t{n}`, `d{n}` and
 /// `r{n}` of one record each and groups `g{n}`, `s{n}`, `o{n}` and `d{n}` that have read `t{n}`. A command that reads stdin
 /// is given something to read. No command changes what another one reads.
-const COMMANDS: [(&str, Option<&str>); 48] = [
+pub(crate) const COMMANDS: [(&str, Option<&str>); 48] = [
     ("produce new{n}", Some("a\nb\n")),
     ("produce receipts{n} --receipts", Some("a\nb\n")),
     ("consume t{n} -o beginning -e", None),

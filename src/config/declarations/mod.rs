@@ -112,6 +112,16 @@ mod tests {
     }
 
     #[test]
+    fn no_property_takes_a_number_that_nothing_can_hold() {
+        for declared in all() {
+            for number in ["10000000000000000000", "99999999999999999999", "-1", "1e300"] {
+                let checked = declared.check(number);
+                assert!(checked.is_err() || declared.describe().kind != "ms", "{}={number}", declared.name());
+            }
+        }
+    }
+
+    #[test]
     fn every_default_is_a_value_and_every_name_means_one_property() {
         for declared in all() {
             if let Some(default) = declared.default() {

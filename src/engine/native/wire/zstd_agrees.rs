@@ -1,5 +1,5 @@
-//! Two decoders of zstd agree. The one that reads what brokers send uses unsafe code: what it accepts, ruzstd, which has
-//! none in its decoder, unpacks to the same bytes. Under Miri the cases are few:
+//! Two decoders of zstd agree: what the one that reads what brokers send accepts, ruzstd unpacks to the same bytes. Both
+//! use unsafe code, so this is run under Miri, too, with few cases:
 //! `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib zstd_agrees`.
 
 use super::{Codec, Compression};
