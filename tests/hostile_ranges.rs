@@ -20,7 +20,7 @@ fn lines(partition: u32, numbers: std::ops::Range<i64>) -> String {
     let time =
         |n: i64| START + [0, 7, 7, 3][(n % 4) as usize] * 100 + (n / 4) * 250 - if n % 11 == 0 { 5_000 } else { 0 };
     let line = |n: i64| {
-        format!("{{\"partition\":{partition},\"key\":\"k{}\",\"value\":\"{n}\",\"timestamp\":{}}}\n", n % 9, time(n))
+        format!("{{\"partition\":{partition},\"key\":\"k{}\",\"value\":\"{n}\",\"timestamp\":{}}}\n", n % 31, time(n))
     };
     numbers.map(line).collect()
 }
