@@ -3,6 +3,8 @@
 use crate::support::{
     Cluster, Kafka, Running, Tool, Version, each, json_lines, latest_or_local, require, shared, shell, wait_until,
 };
+use kafka_protocol::messages::ApiKey;
+use kpipe::local::{Fault, Times};
 
 #[test]
 fn receipts_come_in_input_order_with_the_offset_of_each_record() {
@@ -183,7 +185,34 @@ fn a_denied_idempotent_write_names_the_acl_and_the_flag() {
         done.code == 1 && stderr.contains("AUTHORIZATION_FAILED")
     });
     assert!(stderr.contains("CLUSTER_AUTHORIZATION_FAILED"), "{stderr}");
-    assert!(stderr.contains("IDEMPOTENT_WRITE; use --idempotent false"), "{stderr}");
+    assert!(stderr.contains("IDEMPOTENT_WRITE on the cluster; use --idempotent false"), "{stderr}");
+}
+
+/// Before Kafka 3.0 write permission on the topic is not enough for an idempotent producer (KIP-679).
+#[test]
+fn a_denied_producer_names_what_it_lacks() {
+    const CLUSTER: i16 = 31;
+    const TRANSACTIONAL_ID: i16 = 53;
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("denied-producer", 1);
+    let (cluster, id) = ("lacks idempotent-write on the cluster", "lacks write on transactional-id tx");
+    for (api, code, flags, lacks) in [
+        (ApiKey::InitProducerId, CLUSTER, &[][..], cluster),
+        (ApiKey::Produce, CLUSTER, &[], cluster),
+        (ApiKey::FindCoordinator, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
+        (ApiKey::InitProducerId, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
+        (ApiKey::AddPartitionsToTxn, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
+        (ApiKey::Produce, TRANSACTIONAL_ID, &["-X", "transactional.id=tx"], id),
+        (ApiKey::EndTxn, TRANSACTIONAL_ID, &["--transactional-id", "tx"], id),
+    ] {
+        kafka.local().faults().inject(api, Times::Always, Fault::Error(code));
+        let done = kafka.try_kpipe(&[&["produce", &topic], flags].concat(), b"x\n");
+        kafka.local().faults().clear(api);
+        let what = format!("{api:?} {code}: {}", done.stderr);
+        assert_eq!(done.code, 1, "{what}");
+        assert!(done.stderr.contains(lacks), "{what}");
+        assert_eq!(done.stderr.contains("deny IDEMPOTENT_WRITE on the cluster"), code == CLUSTER, "{what}");
+    }
 }
 
 #[test]

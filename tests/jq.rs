@@ -36,7 +36,7 @@ const PROGRAMS: [&str; 26] = [
 fn orders(kafka: &Cluster) -> String {
     let topic = kafka.topic("orders", 1);
     let line = |n: u32| {
-        let user = if n % 3 == 0 { r#","user":{"name":"Zoë \"Z\""}"# } else { "" };
+        let user = if n.is_multiple_of(3) { r#","user":{"name":"Zoë \"Z\""}"# } else { "" };
         format!(r#"k{}:{{"id":{n},"price":{n}.25,"tags":["a{n}","b","cäc"]{user}}}"#, n % 4) + "\n"
     };
     kafka.kpipe(&["produce", &topic, "-K", ":"], (0..12).map(line).collect::<String>().as_bytes());

@@ -11,18 +11,24 @@ pub(super) type Lack = (Operation, ResourceType, String);
 
 /// Who lacks what, and what an administrator would run; `None` when `error` is not a denial. Where the request that was
 /// denied does not tell the operation, `intended` does, from the kind of the resource; `next` tells what would be denied
-/// after it.
+/// after it, and `transactional_id` what the error does not name.
 pub(super) fn explain(
     error: &Error,
     security: &Security,
     intended: impl Fn(ResourceType) -> Operation,
     next: impl Fn(ResourceType) -> Option<Lack>,
+    transactional_id: Option<&str>,
 ) -> Option<String> {
     let (action, kind, name) = denied(error)?;
+    let name = match kind {
+        ResourceType::TransactionalId => name.or(transactional_id).unwrap_or("ID"),
+        _ => name.unwrap_or("NAME"),
+    };
     let principal = security.principal().unwrap_or("User:NAME".to_owned());
     let operation = operation(action, kind).unwrap_or_else(|| intended(kind));
-    let lacks = std::iter::once((operation, kind, name.to_owned())).chain(next(kind));
-    let said = lacks.map(|(operation, kind, name)| {
+    let lacks = ("lacks", (operation, kind, name.to_owned()));
+    let said = std::iter::once(lacks).chain(next(kind).map(|lack| ("may also lack", lack)));
+    let said = said.map(|(lacks, (operation, kind, name))| {
         let (operation, kind) = (operation.name(), kind.name());
         let (name, flag) = match kind {
             "cluster" => ("the cluster".to_owned(), "--cluster".to_owned()),
@@ -30,7 +36,7 @@ pub(super) fn explain(
         };
         let who = quoted(&principal);
         format!(
-            "kpipe: {} lacks {operation} on {}; an administrator can allow it:\n  \
+            "kpipe: {} {lacks} {operation} on {}; an administrator can allow it:\n  \
              kpipe acls create --principal {} --operation {operation} {}\n",
             escaped(&principal),
             escaped(&name),
@@ -42,16 +48,14 @@ pub(super) fn explain(
 }
 
 /// What was denied: the attempt, the resource's kind, and its name.
-fn denied(error: &Error) -> Option<(Action, ResourceType, &str)> {
+fn denied(error: &Error) -> Option<(Action, ResourceType, Option<&str>)> {
     match error {
         Error::Kafka { action, subject, code, .. } => {
             let (kind, name) = match code {
-                E::TopicAuthorizationFailed => (ResourceType::Topic, subject.topic().unwrap_or("NAME")),
-                E::GroupAuthorizationFailed => (ResourceType::Group, subject.group().unwrap_or("NAME")),
-                E::TransactionalIdAuthorizationFailed => {
-                    (ResourceType::TransactionalId, subject.transactional_id().unwrap_or("ID"))
-                }
-                E::ClusterAuthorizationFailed => (ResourceType::Cluster, "kafka-cluster"),
+                E::TopicAuthorizationFailed => (ResourceType::Topic, subject.topic()),
+                E::GroupAuthorizationFailed => (ResourceType::Group, subject.group()),
+                E::TransactionalIdAuthorizationFailed => (ResourceType::TransactionalId, subject.transactional_id()),
+                E::ClusterAuthorizationFailed => (ResourceType::Cluster, Some("kafka-cluster")),
                 _ => return None,
             };
             Some((*action, kind, name))
@@ -108,7 +112,7 @@ mod tests {
 
     fn advice(action: Action, subject: Subject, code: E) -> String {
         let error = Error::kafka(action, subject, code);
-        explain(&error, &Security::default(), |_| Operation::Describe, |_| None).unwrap()
+        explain(&error, &Security::default(), |_| Operation::Describe, |_| None, None).unwrap()
     }
 
     #[test]

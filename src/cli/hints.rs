@@ -17,8 +17,9 @@ impl fmt::Display for WithHint<'_> {
 /// What to do about `error`.
 pub(super) fn hint(error: &Error) -> Option<&'static str> {
     Some(match error {
-        Error::Kafka { action: Action::InitProducerId, code: E::ClusterAuthorizationFailed, .. } => {
-            "the brokers deny IDEMPOTENT_WRITE; use --idempotent false"
+        Error::Kafka { subject: Subject::Producer, code: E::ClusterAuthorizationFailed, .. }
+        | Error::Kafka { action: Action::Produce, code: E::ClusterAuthorizationFailed, .. } => {
+            "the brokers deny IDEMPOTENT_WRITE on the cluster; use --idempotent false"
         }
         Error::Kafka { subject: Subject::User(_), code: E::ResourceNotFound, .. } => {
             "the user has no SCRAM credentials; see `kpipe cluster users list`"

@@ -149,13 +149,17 @@ impl Command {
     /// What to do when the cluster denied something.
     fn advice(&self, error: &Error, security: &Security) -> Option<String> {
         let next = |kind| match (self, kind) {
-            // To be idempotent is denied first, before 3.0 to who may write as well.
+            // Since Kafka 3.0 write on a topic allows to be idempotent (KIP-679): who may not lacks both.
             (Self::Produce(produce), ResourceType::Cluster) => {
                 produce.only_topic().map(|topic| (Operation::Write, ResourceType::Topic, topic.to_owned()))
             }
             _ => None,
         };
-        denied::explain(error, security, |kind| self.operation(kind, error), next)
+        let transactional_id = match self {
+            Self::Produce(produce) => produce.transactional_id(),
+            _ => None,
+        };
+        denied::explain(error, security, |kind| self.operation(kind, error), next, transactional_id)
     }
 
     /// What it lacks when the cluster denies it a resource of `kind`.

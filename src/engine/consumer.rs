@@ -220,6 +220,12 @@ pub trait Consumer {
     /// No commit can succeed any more; with [`CommitMode::Final`], the commit failed, retries included.
     fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets>;
 
+    /// Tells how far the caller has written what [`Event::Lost`] names: where the group assigns it again, and nobody has
+    /// set the group back meanwhile, reading resumes there.
+    fn lost(&mut self, written: &Offsets) {
+        let _ = written;
+    }
+
     /// Whether events about partitions wait: a caller at work on a batch should soon call [`Consumer::next`], and may
     /// continue with the batch afterwards. Asking also keeps the member from being taken for a stalled one.
     fn poll_news(&self) -> bool {

@@ -15,16 +15,18 @@ mod wire;
 
 pub use bounded::{COMMANDS, Ended, Judge, Tested, run_bounded};
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
-pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
+pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell, ticks_of};
 pub use mutator::Mutator;
 pub use peer::{Request, peer};
 pub use proxy::Proxy;
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};
+pub use schemas::{Answer, mutate};
 pub use secured::{Secured, assert_no_secret, outlives_sessions, secured};
 pub use version::{Kafka, Tool, Version};
 pub use wire::Wire;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds; panics after 30 seconds.
@@ -34,6 +36,12 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within 60 s: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Prints how much a test has searched; what it prints otherwise is captured.
+pub fn report(what: &str) {
+    // Nobody reads it.
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// A name that no other test uses.

@@ -280,12 +280,16 @@ impl<F: Format> ConsumeRun<F> {
         Ok(())
     }
 
-    /// Others read `places` by now: from what was committed last.
+    /// Others may read `places` by now, from what was committed last; unless they are assigned to this member again.
     fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
         self.writer.flush()?;
         let again = self.repeats(places);
-        let again = if again.is_empty() { again } else { format!("; records that will be read again: {again}") };
+        let again = if again.is_empty() { again } else { format!("; written and not committed: {again}") };
         tracing::warn!("lost partitions {}: {why}{again}", named(places));
+        if self.commit != Commit::None {
+            let written = self.writer.written().into_iter().filter(|(of, _)| places.contains(of));
+            self.consumer.lost(&written.collect());
+        }
         self.metrics.revoked(places);
         self.forget(places);
         Ok(())

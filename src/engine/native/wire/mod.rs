@@ -6,6 +6,8 @@ mod decoder;
 mod encode;
 pub mod message;
 mod message_set;
+#[cfg(test)]
+mod zstd_agrees;
 
 pub use crate::record::{Codec, Compression, Isolation};
 pub use decode::{Batches, RawBatch, batches};
