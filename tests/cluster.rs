@@ -157,7 +157,7 @@ fn the_docs_name_the_fields_of_every_listing() {
         let command = quoted(cells[1]).remove(0);
         let of_topic = [topic.as_str()];
         let more: &[&str] = match command.as_str() {
-            "topics describe" | "topics offsets" => &of_topic,
+            "topics describe" | "topics offsets" | "topics count" => &of_topic,
             "groups describe" | "groups lag" | "groups export" => &[&group],
             "cluster transactions describe" => &[&id],
             "cluster transactions find-hanging" => &[&topic, "--older-than", "1ms"],
@@ -177,5 +177,5 @@ fn the_docs_name_the_fields_of_every_listing() {
         assert_eq!(found, named, "{command}: {}", done.stderr);
         checked += 1;
     }
-    assert_eq!(checked, 19);
+    assert_eq!(checked, 20);
 }

@@ -20,7 +20,7 @@ fn lines(partition: u32, numbers: std::ops::Range<i64>) -> String {
     let time =
         |n: i64| START + [0, 7, 7, 3][(n % 4) as usize] * 100 + (n / 4) * 250 - if n % 11 == 0 { 5_000 } else { 0 };
     let line = |n: i64| {
-        format!("{{\"partition\":{partition},\"key\":\"k{}\",\"value\":\"{n}\",\"timestamp\":{}}}\n", n % 9, time(n))
+        format!("{{\"partition\":{partition},\"key\":\"k{}\",\"value\":\"{n}\",\"timestamp\":{}}}\n", n % 31, time(n))
     };
     numbers.map(line).collect()
 }
@@ -57,12 +57,11 @@ fn hostile(kafka: &Cluster, is_compacted: bool) -> Hostile {
     if is_compacted {
         let count = || listed(kafka, &["topics", "count", &topic])[0]["records"].as_u64().unwrap();
         let before = count();
-        // Only segments that are closed are compacted; a record after their time closes them.
-        wait_until("compaction", || {
-            kafka.kpipe(&produce, lines(0, 200..202).as_bytes());
-            kafka.kpipe(&produce, lines(1, 200..202).as_bytes());
-            count() < before / 2
-        });
+        // Only segments that are closed are compacted: a record much later than the segment's first one closes it.
+        for partition in ["0", "1"] {
+            kafka.kpipe(&["produce", &topic, "-p", partition, "-K", ":", "-q"], b"last:record\n");
+        }
+        wait_until("compaction", || count() < before * 2 / 3);
     }
     let before = end(1);
     let mut open = with_broker(&transaction);

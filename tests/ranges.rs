@@ -1,6 +1,6 @@
 //! Ranges that end: `-o A..B`, `--until`, `--idle-timeout`.
 
-use crate::support::{Cluster, Kafka, Running, Version, each, listed, shared, values, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, each, listed, require, shared, shell, values, wait_until};
 use std::time::{Duration, Instant};
 
 const START: i64 = 1_700_000_000_000;
@@ -191,4 +191,32 @@ fn records_are_counted() {
     let table = kafka.kpipe(&["topics", "count", &format!("{topic}:1"), "--by", "partition"], b"").stdout;
     assert!(table.starts_with("TOPIC") && table.contains("PARTITION") && table.trim_end().ends_with("100"), "{table}");
     assert_eq!(table.lines().count(), 2);
+}
+
+/// kcat's flags for ranges and delimiters give the same bytes.
+#[test]
+fn kcats_recipes_for_ranges_give_the_same_bytes() {
+    require!(Kafka, Kcat);
+    let kafka = shared(Kafka::LATEST);
+    let (topic, b) = (ten(&kafka), kafka.bootstrap.clone());
+    for flags in [
+        "-o beginning -e",
+        "-o end -e",
+        "-o 3 -e",
+        "-o -4 -e",
+        "-o 2 -c 5",
+        "-o s@1700000003000 -e",
+        "-o s@1700000003000 -o e@1700000006000 -e",
+        "-o s@1700000003001 -o e@1700000006001 -e",
+        "-o s@1500000000000 -o e@1700000000000 -e",
+        "-o s@1800000000000 -e",
+        "-o beginning -D ; -e",
+        "-o -2 -D \\t\\n -p 0 -e",
+    ] {
+        let flags = flags.replace(';', "';'").replace("\\", "\\\\");
+        let ours = shell(&format!("kpipe -b {b} -q consume {topic} {flags} --output value"));
+        let theirs = shell(&format!("kcat -b {b} -q -C -t {topic} {flags}"));
+        assert_eq!((ours.code, theirs.code), (0, 0), "{flags}: {}{}", ours.stderr, theirs.stderr);
+        assert_eq!(ours.bytes, theirs.bytes, "{flags}");
+    }
 }

@@ -232,6 +232,11 @@ pub trait Consumer {
         false
     }
 
+    /// Whether a partition cannot be read at the moment, so that silence does not mean that there are no records.
+    fn is_impaired(&self) -> bool {
+        false
+    }
+
     /// Leaves the group.
     ///
     /// # Errors

@@ -42,7 +42,8 @@ impl Test {
         regex.map(Self::Matches).map_err(|error| error.to_string())
     }
 
-    fn holds(&self, bytes: Option<&[u8]>) -> bool {
+    /// Whether it holds for a part of a record.
+    pub fn holds(&self, bytes: Option<&[u8]>) -> bool {
         match (self, bytes) {
             (Self::Exists, _) => true,
             (Self::Matches(regex), Some(bytes)) => regex.is_match(bytes),

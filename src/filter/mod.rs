@@ -1,12 +1,20 @@
 //! Which records go on: what a record must match, and which of those that do are sampled. Calls `record`.
 
 mod condition;
+mod failure;
+#[cfg(feature = "jq")]
 mod jq;
 #[cfg(test)]
 mod tests;
+#[cfg(not(feature = "jq"))]
+mod without_jq;
 
 pub use condition::{Condition, Field, Test};
-pub use jq::{Failure, Jq, Limit, Output};
+pub use failure::{Failure, Limit};
+#[cfg(feature = "jq")]
+pub use jq::{Jq, Output};
+#[cfg(not(feature = "jq"))]
+pub use without_jq::{Jq, Output};
 
 use crate::record::{Malformed, Offset, PartitionId, RecordRef, Records};
 

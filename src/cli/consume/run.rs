@@ -127,8 +127,12 @@ impl<F: Format> ConsumeRun<F> {
                     Event::Timeout => {
                         self.writer.flush()?;
                         self.count_output();
-                        if self.idle.as_ref().is_some_and(|idle| Instant::now() >= idle.ends_at) {
-                            return self.write_held();
+                        let now = Instant::now();
+                        if let Some(idle) = self.idle.as_mut().filter(|idle| now >= idle.ends_at) {
+                            if !self.consumer.is_impaired() {
+                                return self.write_held();
+                            }
+                            idle.ends_at = now + idle.timeout;
                         }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),

@@ -1,6 +1,7 @@
 //! What ends a program that does not end of itself. jaq has no hooks for that, so [`super::program`] has every recursive
 //! definition and every range call [`Guard::check`].
 
+use super::super::failure::Limit;
 use std::cell::Cell;
 
 /// Bytes of stack that a program may take: half of what a main thread usually has.
@@ -11,20 +12,6 @@ const MAX_MEMORY: u64 = 1 << 30;
 const SIGNAL_EVERY: u32 = 64;
 /// Calls between two looks at the memory.
 const MEMORY_EVERY: u32 = 1 << 14;
-
-/// What a program has reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Limit {
-    /// It was told to end.
-    #[error("interrupted")]
-    Interrupted,
-    /// It recurses too deeply.
-    #[error("the program recurses too deeply")]
-    Depth,
-    /// It takes too much memory.
-    #[error("the program takes more than 1 GiB of memory for one record")]
-    Memory,
-}
 
 /// Watches over a run of a program.
 pub(super) struct Guard {

@@ -5,23 +5,11 @@ mod program;
 #[cfg(test)]
 mod tests;
 
-pub use limits::Limit;
-
+use super::failure::Failure;
 use jaq_core::{Ctx, Vars};
 use jaq_json::{Val, read, write};
 use limits::Guard;
 use program::{Globals, Kind};
-
-/// Why a program did not end for a record.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The program raised an error, or called `halt`.
-    Raised(String),
-    /// A limit ended it.
-    Limited(Limit),
-    /// The receiver of its results wants no more.
-    Receiver,
-}
 
 /// A compiled program.
 pub struct Jq {

@@ -1,3 +1,4 @@
+use super::super::failure::Limit;
 use super::*;
 use std::cell::Cell;
 use std::rc::Rc;

@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub(super) struct Assignments {
     has_events: AtomicBool,
+    /// Whether a partition cannot be read at the moment.
+    is_impaired: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -33,6 +35,14 @@ impl Assignments {
     fn push(&self, state: &mut State, event: Event, number: AssignmentNumber) {
         state.events.push_back((event, number));
         self.has_events.store(true, Ordering::Release);
+    }
+
+    pub(super) fn set_impaired(&self, is_impaired: bool) {
+        self.is_impaired.store(is_impaired, Ordering::Release);
+    }
+
+    pub(super) fn is_impaired(&self) -> bool {
+        self.is_impaired.load(Ordering::Acquire)
     }
 
     /// These begin.

@@ -176,6 +176,7 @@ impl Fetcher {
     /// Does what can be done now.
     fn act(&mut self, now: Instant) -> Result<Next, Ended> {
         self.announce(now)?;
+        self.assignments.set_impaired(self.positions.is_impaired());
         self.report(now);
         self.end(now)?;
         if now >= self.look_at || self.positions.needs_leaders(now) {

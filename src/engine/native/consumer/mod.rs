@@ -257,6 +257,10 @@ impl Consumer for NativeConsumer {
         self.assignments.has_events() || self.committer.as_ref().is_some_and(Committer::is_ahead)
     }
 
+    fn is_impaired(&self) -> bool {
+        self.assignments.is_impaired()
+    }
+
     fn close(&mut self) -> Result<()> {
         match &self.member {
             None => Ok(()),

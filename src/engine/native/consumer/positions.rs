@@ -222,6 +222,11 @@ impl Positions {
         self.partitions.values().all(Partition::is_done)
     }
 
+    /// Whether a partition cannot be read at the moment: it has not begun, or its last request failed.
+    pub(super) fn is_impaired(&self) -> bool {
+        self.partitions.values().any(|partition| !partition.is_announced || partition.trouble.is_some())
+    }
+
     /// Whether a partition without a known leader is to be looked up now.
     pub(super) fn needs_leaders(&self, now: Instant) -> bool {
         self.partitions.values().any(|p| p.leader.is_none() && p.is_due(now))

@@ -94,6 +94,24 @@ fn a_failed_partition_waits_then_looks_for_its_leader() {
     assert_eq!(plans(&mut positions, later), [(2, vec![id])]);
 }
 
+/// Silence means that nothing is produced only while every partition is read.
+#[test]
+fn positions_are_impaired_until_every_partition_has_begun_and_while_one_fails() {
+    let now = Instant::now();
+    let mut positions = Positions::default();
+    assert!(!positions.is_impaired(), "a member without partitions waits for none");
+    let id = positions.add(of(1), Start::Beginning, now);
+    assert!(positions.is_impaired());
+    positions.begin(id, begin(at(0), 9));
+    positions.announce(now);
+    let failing = reading(&mut positions, 0, 1, 0, now);
+    assert!(!positions.is_impaired());
+    positions.failed(failing, error(), now, Duration::ZERO);
+    assert!(positions.is_impaired());
+    positions.fetched(failing, None);
+    assert!(!positions.is_impaired());
+}
+
 #[test]
 fn a_topic_created_again_begins_again_whatever_its_epoch() {
     let now = Instant::now();
