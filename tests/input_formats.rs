@@ -91,8 +91,13 @@ fn a_bad_row_is_named_by_its_line_and_costs_only_itself() {
     let stopped = kafka.try_kpipe(&["produce", &topic, "--input", "csv"], csv);
     assert_eq!(stopped.code, 1);
     assert!(stopped.stderr.contains("stdin, line 4: 3 fields, where the header has 2"), "{}", stopped.stderr);
-    let rest = kafka.try_kpipe(&["produce", &topic, "--input", "csv", "--on-error", "continue", "--skip", "1"], csv);
+    let dir = tempfile::tempdir().unwrap();
+    let letters = dir.path().join("dead.jsonl");
+    let flags = ["--on-error", "continue", "--skip", "1", "--dead-letter", letters.to_str().unwrap()];
+    let rest = kafka.try_kpipe(&[&["produce", &topic, "--input", "csv"], &flags[..]].concat(), csv);
     assert_eq!(rest.code, 1);
+    let letter = &json_lines(&std::fs::read_to_string(&letters).unwrap())[0];
+    assert_eq!(letter["value"], r#""1","2","3""#, "the row can be read again");
     assert_eq!(kafka.values(&topic), [r#"{"a":"x\ny","b":"1"}"#, r#"{"a":"4","b":"5"}"#]);
     // A header that does not fit costs all, and nothing is sent.
     let none =

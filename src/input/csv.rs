@@ -180,6 +180,19 @@ impl CsvReader {
         self.layout = None;
     }
 
+    /// The row as a line of CSV, with every field in quotes.
+    pub(super) fn text(&self, frame: &Frame<'_>) -> Vec<u8> {
+        let mut line = Vec::with_capacity(frame.bytes.len() + 3 * frame.ends.len());
+        for (index, field) in frame.fields().enumerate() {
+            line.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            for byte in field {
+                line.extend_from_slice(if *byte == b'"' { b"\"\"" } else { std::slice::from_ref(byte) });
+            }
+            line.push(b'"');
+        }
+        line
+    }
+
     /// The record of a row; `None` for the header row.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub use template::{Program, TemplateOptions, TemplateReader};
 
 use crate::error::Result;
 use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
+use std::borrow::Cow;
 
 /// A record of the input, and where it says that it goes.
 #[derive(Debug)]
@@ -161,6 +162,14 @@ impl Reader {
             Shape::Csv(csv) => csv.next_source(),
             Shape::File(file) => file.next_source(name),
             _ => {}
+        }
+    }
+
+    /// What stood in the input where `frame` was found, without what delimits it.
+    pub fn text<'a>(&self, frame: &Frame<'a>) -> Cow<'a, [u8]> {
+        match &self.shape {
+            Shape::Csv(csv) => Cow::Owned(csv.text(frame)),
+            _ => Cow::Borrowed(frame.bytes),
         }
     }
 

@@ -130,6 +130,10 @@ impl Format for PrettyFormat {
         out.extend_from_slice(&self.delimiter);
         Ok(())
     }
+
+    fn is_visible(&self) -> bool {
+        true
+    }
 }
 
 /// Whether it is a JSON object or array.

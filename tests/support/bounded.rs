@@ -139,9 +139,12 @@ fn read_all(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Str
     })
 }
 
-/// The most memory that a process has had in use, in kB.
+/// The most memory that kpipe has had in use, in kB. Before it is run, the process has the memory of this one.
 fn peak(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    if !status.starts_with("Name:\tkpipe\n") {
+        return 0;
+    }
     let line = status.lines().find(|line| line.starts_with("VmHWM"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
@@ -162,7 +165,7 @@ impl Ended {
         } else if lines > MOST_LINES {
             Some(format!("it wrote {lines} lines"))
         } else if (self.code == 1 || self.obeyed.is_some()) && self.stderr.is_empty() {
-            Some("it failed, or waited, without a word".to_owned())
+            Some(format!("it ended with {} after {:?}, without a word", self.code, self.took))
         } else {
             None
         }

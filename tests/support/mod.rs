@@ -21,6 +21,7 @@ pub use peer::{Request, peer};
 pub use proxy::Proxy;
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};
+pub use schemas::{Answer, mutate};
 pub use secured::{Secured, assert_no_secret, outlives_sessions, secured};
 pub use version::{Kafka, Tool, Version};
 pub use wire::Wire;

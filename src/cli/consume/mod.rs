@@ -25,7 +25,7 @@ use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// Consume records as JSON or values
+/// Consume records as JSON, values or a custom format
 ///
 /// Prints each record as one JSON object per line, starting at the end of the topic, or with -g at the group's
 /// committed offsets.

@@ -78,7 +78,7 @@ impl Refusals {
             Ok(Some(read)) => {
                 report.refused(&error, topic.or(read.topic).unwrap_or_default(), Refused::Record(&read.record))
             }
-            _ => report.refused(&error, topic.unwrap_or_default(), Refused::Line(frame.bytes)),
+            _ => report.refused(&error, topic.unwrap_or_default(), Refused::Line(&reader.text(frame))),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::delivery::Delivery;
 use super::refusals::{Bad, InputPosition};
 use super::report::note;
+use super::transaction::Transaction;
 use crate::cli::Context;
 use crate::cli::denied;
 use crate::engine::Operation;
@@ -48,8 +49,8 @@ impl ProduceRun<'_> {
         drop(reporter);
         let closed = self.delivery.report.close(self.context.quiet, started.elapsed(), is_whole);
         if let Some(error) = self.delivery.report.denied() {
-            let security = &self.context.options.security;
-            let advice = denied::explain(error, security, |_| Operation::Write, |_| None, None);
+            let id = self.delivery.transaction.as_ref().map(Transaction::id);
+            let advice = denied::explain(error, &self.context.options.security, |_| Operation::Write, |_| None, id);
             crate::cli::report::block(&advice.unwrap_or_default());
         }
         if ended.is_ok() && finished.is_ok() {

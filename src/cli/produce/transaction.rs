@@ -27,6 +27,10 @@ impl Transaction {
         Self { id, commit_every, records: 0, began: Instant::now(), is_in_doubt: false }
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Counts a record; true when the transaction is to be committed after it.
     #[inline]
     pub(super) fn appended(&mut self) -> bool {
