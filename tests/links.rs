@@ -1,16 +1,14 @@
 //! Links that are slow or go silent: what moves is waited for, what does not is given up and followed elsewhere.
 
-use crate::support::{Cluster, Proxy, Running, Version, require, wait_until};
+use crate::support::{Cluster, Proxy, Running, wait_until};
 use std::time::{Duration, Instant};
 
 /// 4 Mbit/s: a fetch of 4 MiB takes 8 s, and so does a produce request of as much.
 #[test]
 fn a_slow_link_is_slow_and_nothing_else() {
-    require!(Kafka);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}");
-    let mut kafka = Cluster::start(Version::LATEST, 1, &[&advertised]);
-    let (proxy, _) = Proxy::start(port, &kafka.bootstrap);
+    let mut kafka = Cluster::start_local(1);
+    let (proxy, port) = Proxy::start(0, &kafka.bootstrap);
+    kafka.local().advertise(1, "127.0.0.1", port);
     kafka.bootstrap = format!("127.0.0.1:{port}");
     kafka.kpipe(&["topics", "create", "slow", "--partitions", "6"], b"");
     let lines: String = (0..6_000).map(|n| format!("{n:0>999}\n")).collect();
@@ -85,8 +83,8 @@ fn a_wrong_advertised_listener_is_named_at_once() {
     let kafka = Cluster::start_local(1);
     let topic = kafka.topic("advertised", 1);
     kafka.kpipe(&["consume", &topic, "-g", "g", "-e"], b"");
-    kafka.local().advertise(1, "kafka-internal.invalid");
     let port = kafka.bootstrap.rsplit(':').next().unwrap();
+    kafka.local().advertise(1, "kafka-internal.invalid", port.parse().unwrap());
     let says = format!(
         "broker 1 advertises kafka-internal.invalid:{port}, which does not resolve; bootstrap was {}: check \
          advertised.listeners",

@@ -1,6 +1,6 @@
 //! Positions on logs where offsets do not count records: with transactions, markers and compaction.
 
-use crate::support::{Cluster, Kafka, Running, each, fresh, json_lines, require, shared, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, each, fresh, json_lines, require, shared, wait_until};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970.
@@ -166,4 +166,23 @@ fn a_topic_created_again_is_read_from_its_beginning() {
         assert_eq!((done.code, done.stdout.lines().count()), (0, 5), "{}", done.stderr);
         assert_eq!(done.stderr.matches("was deleted and created again").count(), 1, "{}", done.stderr);
     }
+}
+
+/// Before Kafka 2.8 nothing but its end tells a topic that was created again.
+#[test]
+fn without_topic_ids_a_log_that_ends_before_the_position_is_read_from_its_beginning() {
+    require!(Kafka);
+    let kafka = shared(Kafka::Real(Version::V1_1));
+    let topic = kafka.topic("without-id", 1);
+    kafka.kpipe(&["produce", &topic], &lines(0..5));
+    let tail = Running::kpipe(&["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning", "--output", "value"]);
+    wait_until("the old records", || tail.seen().lines().count() == 5);
+    kafka.kpipe(&["topics", "delete", &topic, "--yes"], b"");
+    wait_until("the new topic", || kafka.try_kpipe(&["topics", "create", &topic], b"").code == 0);
+    kafka.kpipe(&["produce", &topic], &lines(10..12));
+    wait_until("the new records", || tail.seen().ends_with("4\n10\n11\n"));
+    tail.signal(libc::SIGTERM);
+    let done = tail.ended();
+    assert_eq!((done.code, done.stdout.lines().count()), (0, 7), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("was created again or its log truncated").count(), 1, "{}", done.stderr);
 }

@@ -19,6 +19,8 @@
 //! faults.freeze(2); // accepts connections and answers nothing until `thaw`
 //! local.set_partition_error("t", 0, Some(3)); // what this partition answers to Produce, Fetch and ListOffsets
 //! local.remove_leader("t", 0); // until `move_leader`
+//! local.isolate(3, true); // it names and serves what it knows now, and accepts nothing
+//! local.advertise(3, "wrong.invalid", 9092); // what clients are told of its address
 //! local.recreate_topic("t"); // another topic ID, leader epoch 0, no records
 //! let before = faults.requests(ApiKey::Metadata); // a later look at it gives the request rate
 //! # Ok(())

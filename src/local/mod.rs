@@ -23,7 +23,7 @@ use crate::engine::native::Network;
 use crate::error::{Error, Result, describe_io};
 use crate::record::{BrokerId, PartitionId};
 use crate::signal::{Stop, Until};
-use cluster::{Cluster, HOST, NewTopic};
+use cluster::{Advertised, Cluster, HOST, NewTopic};
 use frames::Room;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
@@ -182,11 +182,12 @@ impl Local {
         self.change(|cluster| cluster.isolate(BrokerId(broker), is_isolated));
     }
 
-    /// Has a broker tell clients another host than the one it listens on, as a wrong `advertised.listeners` does.
-    pub fn advertise(&self, broker: i32, host: &str) {
+    /// Has a broker tell clients another address than the one it listens on, as `advertised.listeners` does: a proxy's, or
+    /// a wrong one.
+    pub fn advertise(&self, broker: i32, host: &str, port: u16) {
         self.change(|cluster| {
             for found in cluster.brokers.iter_mut().filter(|found| found.id == BrokerId(broker)) {
-                found.host = StrBytes::from_string(host.to_owned());
+                found.advertised = Advertised { host: StrBytes::from_string(host.to_owned()), port };
             }
         });
     }

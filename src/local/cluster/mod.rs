@@ -24,12 +24,20 @@ use uuid::Uuid;
 /// Where brokers listen.
 pub(super) const HOST: &str = "127.0.0.1";
 
+/// An address that a broker tells clients.
+#[derive(Debug, Clone)]
+pub(super) struct Advertised {
+    pub(super) host: StrBytes,
+    pub(super) port: u16,
+}
+
 /// A broker: where it tells clients that it is, and whether it is up.
 #[derive(Debug, Clone)]
 pub(super) struct Broker {
     pub(super) id: BrokerId,
-    pub(super) host: StrBytes,
+    /// Where it listens.
     pub(super) port: u16,
+    pub(super) advertised: Advertised,
     pub(super) up: bool,
 }
 
@@ -101,8 +109,8 @@ impl Retained {
 impl Cluster {
     pub(super) fn new(ports: &[u16], retain_bytes: usize) -> Self {
         let broker = |(index, port): (usize, &u16)| {
-            let host = StrBytes::from_static_str(HOST);
-            Broker { id: BrokerId(index as i32 + 1), host, port: *port, up: true }
+            let advertised = Advertised { host: StrBytes::from_static_str(HOST), port: *port };
+            Broker { id: BrokerId(index as i32 + 1), port: *port, advertised, up: true }
         };
         Self {
             brokers: ports.iter().enumerate().map(broker).collect(),

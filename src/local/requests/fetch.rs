@@ -78,7 +78,7 @@ fn read(call: &Call, request: &FetchRequest) -> Read {
     let permit = fetched.clone().try_acquire_many_owned(permits as u32).ok();
     let endpoints = cluster.brokers.iter().filter(|broker| moved && broker.up).map(|broker| {
         let endpoint = NodeEndpoint::default().with_node_id(BrokerId(broker.id.0));
-        endpoint.with_host(broker.host.clone()).with_port(i32::from(broker.port))
+        endpoint.with_host(broker.advertised.host.clone()).with_port(i32::from(broker.advertised.port))
     });
     let response = FetchResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect());
     Read { response, bytes, failed, permit }

@@ -1,7 +1,7 @@
 //! FindCoordinator, and what administrators ask of groups: ListGroups, DescribeGroups, DeleteGroups.
 
 use super::call::{Call, distinct, text};
-use crate::local::cluster::Broker;
+use crate::local::cluster::{Advertised, Broker};
 use crate::local::group::Group;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -33,7 +33,7 @@ pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRe
         let one = |key: &StrBytes| {
             let answer = Coordinator::default().with_key(key.clone());
             match find(key) {
-                Ok(Broker { id, host, port, .. }) => {
+                Ok(Broker { id, advertised: Advertised { host, port }, .. }) => {
                     let answer = answer.with_node_id(BrokerId(id.0)).with_host(host);
                     answer.with_port(i32::from(port)).with_error_message(Some(StrBytes::default()))
                 }
@@ -48,7 +48,7 @@ pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRe
     }
     let answer = FindCoordinatorResponse::default();
     match find(&request.key) {
-        Ok(Broker { id, host, port, .. }) => {
+        Ok(Broker { id, advertised: Advertised { host, port }, .. }) => {
             let answer = answer.with_node_id(BrokerId(id.0)).with_host(host);
             answer.with_port(i32::from(port)).with_error_message(Some(StrBytes::from_static_str("NONE")))
         }

@@ -36,7 +36,7 @@ pub(in crate::local) fn metadata(call: &Call, request: MetadataRequest) -> Metad
     }
     let brokers = cluster.brokers.iter().filter(|broker| broker.up).map(|broker| {
         let shown = MetadataResponseBroker::default().with_node_id(BrokerId(broker.id.0));
-        shown.with_host(broker.host.clone()).with_port(i32::from(broker.port))
+        shown.with_host(broker.advertised.host.clone()).with_port(i32::from(broker.advertised.port))
     });
     MetadataResponse::default()
         .with_brokers(brokers.collect())
@@ -115,7 +115,7 @@ pub(in crate::local) fn describe_cluster(call: &Call, request: DescribeClusterRe
     let cluster = call.cluster();
     let brokers = cluster.brokers.iter().filter(|broker| broker.up).map(|broker| {
         let shown = DescribeClusterBroker::default().with_broker_id(BrokerId(broker.id.0));
-        shown.with_host(broker.host.clone()).with_port(i32::from(broker.port))
+        shown.with_host(broker.advertised.host.clone()).with_port(i32::from(broker.advertised.port))
     });
     answer
         .with_error_message(None)

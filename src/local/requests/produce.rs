@@ -52,7 +52,7 @@ fn produce(call: &Call, request: ProduceRequest) -> ProduceResponse {
         responses.iter().flat_map(|topic| &topic.partition_responses).any(|p| p.current_leader.leader_id.0 >= 0);
     let endpoints = cluster.brokers.iter().filter(|broker| moved && broker.up).map(|broker| {
         let endpoint = NodeEndpoint::default().with_node_id(BrokerId(broker.id.0));
-        endpoint.with_host(broker.host.clone()).with_port(i32::from(broker.port))
+        endpoint.with_host(broker.advertised.host.clone()).with_port(i32::from(broker.advertised.port))
     });
     let answer = ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect());
     drop(cluster);
