@@ -4,6 +4,7 @@
 use crate::support::{COMMANDS, Cluster, Mutator, Tested, run_bounded};
 use kafka_protocol::messages::ApiKey;
 use kpipe::local::{CONSUMER_GROUPS, Fault, OFFERED, Times};
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -96,6 +97,13 @@ fn no_command_spins_or_waits_in_silence_at_a_broker_that_always_refuses() {
         }
     });
     let wrong = wrong.into_inner().unwrap();
-    println!("{} requests of {} commands always refused in {:?}", cases.len(), COMMANDS.len(), began.elapsed());
+    // The test runner captures what println! prints.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{} requests of {} commands always refused in {:?}",
+        cases.len(),
+        COMMANDS.len(),
+        began.elapsed()
+    );
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use kafka_protocol::messages::ApiKey;
 use kpipe::local::{CONSUMER_GROUPS, OFFERED};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -175,7 +176,9 @@ fn every_command_survives_whatever_a_broker_answers() {
         }
     });
     let (changes, wrong) = (changes.into_inner().unwrap(), wrong.into_inner().unwrap());
-    println!(
+    // The test runner captures what println! prints.
+    let _ = writeln!(
+        std::io::stderr(),
         "{} runs of {} commands in {:?}: {} changed answers of {} kinds",
         seeds.end - seeds.start,
         COMMANDS.len(),
