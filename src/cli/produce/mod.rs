@@ -286,14 +286,7 @@ impl Produce {
         if linger > delivery_timeout {
             return Err(Error::Usage("--linger must not exceed --timeout".to_owned()));
         }
-        if self.topic == "-" && !self.input.has_topics() {
-            let why =
-                "TOPIC - uses the topic of each record and requires --input json, --template or --topic-from-header";
-            return Err(Error::Usage(why.to_owned()));
-        }
-        if self.topic != "-" && self.input.topic_from_header.is_some() {
-            return Err(Error::Usage("--topic-from-header requires TOPIC -".to_owned()));
-        }
+        self.check_topic()?;
         let transaction_timeout = properties.resolve(self.transaction_timeout, &TRANSACTION_TIMEOUT)?;
         Ok(ProducerConfig {
             acks,
@@ -313,6 +306,19 @@ impl Produce {
             create_topics: self.create_topic,
             topics: if self.topic == "-" { Vec::new() } else { vec![self.topic.clone()] },
         })
+    }
+
+    /// Refuses a TOPIC that does not fit the input.
+    fn check_topic(&self) -> Result<()> {
+        if self.topic == "-" && !self.input.has_topics() {
+            let why =
+                "TOPIC - uses the topic of each record and requires --input json, --template or --topic-from-header";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        if self.topic != "-" && self.input.topic_from_header.is_some() {
+            return Err(Error::Usage("--topic-from-header requires TOPIC -".to_owned()));
+        }
+        Ok(())
     }
 
     fn refuse_what_the_kafka_engine_lacks(&self) -> Result<()> {
