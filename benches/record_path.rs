@@ -3,12 +3,13 @@
 #![allow(missing_docs)] // criterion's macros generate functions without documentation
 
 use bytes::BytesMut;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use kpipe::codec::Encoding;
 use kpipe::engine::native::wire::{BatchBuilder, Codec, Compression, Decoder, Isolation, ProducerStamp, batches};
-use kpipe::input::{LineReader, Splitter};
-use kpipe::output::{Format, JsonFormat};
+use kpipe::input::{CsvOptions, CsvReader, CsvSplitter, Derived, Framing, LineReader, Reader, Shape, Splitter};
+use kpipe::output::{Column, CsvFormat, Format, JsonFormat, TemplateFormat};
 use kpipe::record::Batch;
+use kpipe::template::Template;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
@@ -90,22 +91,67 @@ fn record_path(c: &mut Criterion) {
         }
     }
     let batches = decoded(encoded(&input, Compression::default()));
-    group.bench_function("write JSON", |b| {
-        let mut format = JsonFormat::new(Encoding::Text, Encoding::Text, b"\n");
-        let mut out = Vec::new();
-        b.iter(|| {
-            out.clear();
-            for batch in &batches {
-                let _ = format.begin(batch); // JSON takes every record
-                for record in batch.records().flatten() {
-                    let _ = format.write(&mut out, &record);
-                }
-            }
-            out.len()
-        })
+    let text = Encoding::Text;
+    group.bench_function("write JSON", |b| write(b, &batches, JsonFormat::new(text, text, b"\n")));
+    let template = Template::key_value(b"\t", b"\n");
+    group.bench_function("write a template", |b| write(b, &batches, TemplateFormat::new(template.clone(), text, text)));
+    group.bench_function("write CSV", |b| {
+        let columns = Column::defaults().unwrap_or_default();
+        write(b, &batches, CsvFormat::new(columns, b',', b"\n", true, text, text));
     });
     group.finish();
 }
 
-criterion_group!(benches, record_path);
+fn write(b: &mut Bencher<'_>, batches: &[Batch], mut format: impl Format) {
+    let mut out = Vec::new();
+    b.iter(|| {
+        out.clear();
+        for batch in batches {
+            let _ = format.begin(batch); // these take every record
+            for record in batch.records().flatten() {
+                let _ = format.write(&mut out, &record);
+            }
+        }
+        out.len()
+    });
+}
+
+/// Rows of 100 bytes with three columns, and the same as JSON: what `produce` reads.
+fn input_formats(c: &mut Criterion) {
+    let note = |n: usize| format!("{:.<74}", format!("the quick brown fox, {} times a day", n * 7919 % 1013));
+    let rows = (0..LINES).map(|n| format!("{n:08},name-{:03},\"{}\"\n", n % 977, note(n)));
+    let csv: Vec<u8> = std::iter::once("id,name,note\n".to_owned()).chain(rows).flat_map(String::into_bytes).collect();
+    let objects = (0..LINES).map(|n| format!("{{\"key\":\"{n:08}\",\"value\":\"{}\"}}\n", note(n)));
+    let json: Vec<u8> = objects.flat_map(String::into_bytes).collect();
+    let mut group = c.benchmark_group("input");
+    group.throughput(Throughput::Bytes(csv.len() as u64));
+    group.bench_function("read CSV", |b| {
+        b.iter(|| {
+            let options = CsvOptions { key: Some("id".to_owned()), ..CsvOptions::default() };
+            let shape = Shape::Csv(Box::new(CsvReader::new(options)));
+            read(Framing::Csv(Box::new(CsvSplitter::new(b',', 1 << 20))), shape, black_box(&csv))
+        })
+    });
+    group.throughput(Throughput::Bytes(json.len() as u64));
+    group.bench_function("read JSON", |b| {
+        b.iter(|| read(Framing::lines(b"\n", 1 << 20), Shape::Json(Box::default()), black_box(&json)))
+    });
+    group.finish();
+}
+
+/// The bytes of all values.
+fn read(mut framing: Framing, shape: Shape, input: &[u8]) -> usize {
+    let mut reader = Reader::new(shape, Derived::default());
+    let mut bytes = 0;
+    let fed = framing.feed(input, |frame| {
+        if let Ok(Some(read)) = reader.read(&frame) {
+            bytes += read.record.value.map_or(0, <[u8]>::len);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    assert!(fed.is_ok());
+    bytes
+}
+
+criterion_group!(benches, record_path, input_formats);
 criterion_main!(benches);

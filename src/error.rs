@@ -213,12 +213,12 @@ pub enum Error {
     #[error("{0}")]
     ClusterState(String),
     /// A record of the input is malformed.
-    #[error("{source_name}, line {line}{}: {what}", .byte.map(|b| format!(", byte {b}")).unwrap_or_default())]
+    #[error("{source_name}{place}{}: {what}", .byte.map(|b| format!(", byte {b}")).unwrap_or_default())]
     Input {
         /// The file's name, or "stdin".
         source_name: String,
-        /// Which record, from 1.
-        line: u64,
+        /// Which record.
+        place: InputPlace,
         /// Where in it, from 1, when that is known.
         byte: Option<usize>,
         /// What is wrong with it.
@@ -242,6 +242,27 @@ pub enum Error {
     /// One of kpipe's own tasks ended without a reason.
     #[error("{0} ended unexpectedly")]
     TaskEnded(&'static str),
+}
+
+/// Where a record stands in an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputPlace {
+    /// It begins in this line, from 1.
+    Line(u64),
+    /// It has this number, from 1.
+    Record(u64),
+    /// It is all of the input.
+    Whole,
+}
+
+impl fmt::Display for InputPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, ", line {line}"),
+            Self::Record(record) => write!(f, ", record {record}"),
+            Self::Whole => Ok(()),
+        }
+    }
 }
 
 /// Why a record can never be sent.

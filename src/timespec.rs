@@ -1,6 +1,8 @@
 //! Durations and points in time, as people write them. A leaf: it calls nothing of kpipe.
 
-use jiff::{Timestamp, ToSpan, Zoned, civil};
+use jiff::tz::TimeZone;
+use jiff::{RoundMode, Timestamp, ToSpan, Zoned, ZonedRound, civil};
+use std::ops::Range;
 use std::time::Duration;
 
 /// The longest duration that is accepted: 100 years. Adding it to any clock does not overflow.
@@ -93,6 +95,41 @@ pub fn format_time(millis: i64) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |timestamp| timestamp.to_string())
 }
 
+/// A unit of local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// 60 s
+    Minute,
+    /// 60 minutes
+    Hour,
+    /// A calendar day
+    Day,
+}
+
+/// The unit of local time that holds a moment: its first millisecond, and the first one after it. The moment alone where
+/// no calendar has it.
+pub fn unit_around(millis: i64, unit: Unit) -> Range<i64> {
+    let around = || {
+        let zoned = Timestamp::from_millisecond(millis).ok()?.to_zoned(TimeZone::system());
+        let (round, span) = match unit {
+            Unit::Minute => (jiff::Unit::Minute, 1.minute()),
+            Unit::Hour => (jiff::Unit::Hour, 1.hour()),
+            Unit::Day => (jiff::Unit::Day, 1.day()),
+        };
+        let floor = ZonedRound::new().smallest(round).mode(RoundMode::Floor);
+        let start = zoned.round(floor).ok()?;
+        let end = start.checked_add(span).ok()?;
+        Some(start.timestamp().as_millisecond()..end.timestamp().as_millisecond())
+    };
+    around().filter(|range| range.contains(&millis)).unwrap_or(millis..millis.saturating_add(1))
+}
+
+/// Milliseconds since 1970 as local date and time, to the minute.
+pub fn format_local(millis: i64) -> String {
+    let shown = |timestamp: Timestamp| timestamp.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
+    Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), shown)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +212,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_moment_lies_in_its_unit(at: i64, near in 0..4_000_000_000_000_i64) {
+            for (millis, unit) in [at, near].into_iter().flat_map(|at| [Unit::Minute, Unit::Hour, Unit::Day].map(|unit| (at, unit))) {
+                let range = unit_around(millis, unit);
+                prop_assert!(range.contains(&millis) || millis == i64::MAX);
+                prop_assert_eq!(unit_around(range.start, unit), range);
+            }
+        }
+
         #[test]
         fn every_moment_is_read_back(at in 0..253_402_207_200_000i64, garbage in ".{0,24}") {
             prop_assert_eq!(parse_time(&format_time(at)), Ok(at));

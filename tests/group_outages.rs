@@ -55,6 +55,48 @@ fn a_member_outlives_an_outage_of_its_coordinator() {
     }
 }
 
+/// UNKNOWN_MEMBER_ID and FENCED_MEMBER_EPOCH: the coordinator comes back and has forgotten the member, whose commits have
+/// waited. What was written is committed by the new member, and not read again.
+#[test]
+fn what_was_written_in_an_outage_is_not_read_again_by_a_member_that_was_forgotten() {
+    for (protocol, heartbeat, code) in [
+        ("classic", ApiKey::Heartbeat, 25),
+        ("consumer", ApiKey::ConsumerGroupHeartbeat, 25),
+        ("consumer", ApiKey::ConsumerGroupHeartbeat, 110),
+    ] {
+        for first_commit in [true, false] {
+            let kafka = Cluster::start_local(1);
+            kafka.local().offer_consumer_groups();
+            let (topic, faults) = (kafka.topic("forgotten", 1), kafka.local().faults());
+            if !first_commit {
+                faults.inject(ApiKey::OffsetCommit, Times::Always, Fault::Error(15));
+            }
+            let flags = [&topic, "-g", &topic, "--commit-interval", "100ms", "--group-protocol", protocol];
+            let session: &[&str] = if protocol == "classic" { &["--session-timeout", "2s"] } else { &[] };
+            let reader = member(&kafka, &[&flags[..], session].concat());
+            kafka.kpipe(&["produce", &topic], b"a\n");
+            wait_until("the first record", || reader.seen() == "a\n");
+            if first_commit {
+                wait_until("the first commit", || committed(&kafka, &topic) == 1);
+                faults.inject(ApiKey::OffsetCommit, Times::Always, Fault::Error(15));
+            }
+            kafka.kpipe(&["produce", &topic], b"b\nc\n");
+            wait_until("records during the outage", || reader.seen() == "a\nb\nc\n");
+            let before = faults.requests(ApiKey::OffsetCommit);
+            wait_until("a commit to fail", || faults.requests(ApiKey::OffsetCommit) > before + 1);
+            faults.inject(heartbeat, 1, Fault::Error(code));
+            wait_until("the member to be forgotten", || faults.happened(heartbeat));
+            faults.clear(ApiKey::OffsetCommit);
+            kafka.kpipe(&["produce", &topic], b"d\n");
+            wait_until("all to be committed", || committed(&kafka, &topic) == 4);
+            reader.signal(libc::SIGTERM);
+            let done = reader.ended();
+            assert_eq!((done.code, done.stdout.as_str()), (0, "a\nb\nc\nd\n"), "{protocol} {code}: {}", done.stderr);
+            assert!(done.stderr.contains("written and not committed: "), "{protocol} {code}: {}", done.stderr);
+        }
+    }
+}
+
 /// `--commit each` writes no record before the one before it is committed, however long that takes.
 #[test]
 fn an_outage_stops_the_output_at_the_bound_of_what_is_not_committed() {

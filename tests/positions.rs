@@ -1,7 +1,12 @@
 //! Positions on logs where offsets do not count records: with transactions, markers and compaction.
 
-use crate::support::{Cluster, Kafka, Running, each, fresh, require, shared, wait_until};
-use std::time::Duration;
+use crate::support::{Cluster, Kafka, Running, each, fresh, json_lines, require, shared, wait_until};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
 
 fn lines(values: std::ops::Range<u32>) -> Vec<u8> {
     values.flat_map(|n| format!("{n}\n").into_bytes()).collect()
@@ -53,11 +58,11 @@ fn the_last_n_are_visible_records_on_a_compacted_topic() {
     let configs: Vec<&str> = configs.iter().flat_map(|config| ["--config", config]).collect();
     kafka.kpipe(&[&["topics", "create", &topic][..], &configs].concat(), b"");
     let lines: String = (0..500).map(|n| format!("{}:{n}\n", n % 3)).collect();
-    kafka.kpipe(&["produce", &topic, "-K", ":"], lines.as_bytes());
-    std::thread::sleep(Duration::from_millis(300));
-    kafka.kpipe(&["produce", &topic, "-K", ":"], b"a:500\n");
-    std::thread::sleep(Duration::from_millis(300));
-    kafka.kpipe(&["produce", &topic, "-K", ":"], b"b:501\n");
+    // Timestamps that are further apart than segment.ms begin another segment each.
+    for (second, lines) in [&lines[..], "a:500\n", "b:501\n"].into_iter().enumerate() {
+        let time = (now() + 1_000 * second as i64).to_string();
+        kafka.kpipe(&["produce", &topic, "-K", ":", "--timestamp", &time], lines.as_bytes());
+    }
     wait_until("compaction", || kafka.values(&topic).len() == 5);
     assert_eq!(last(&kafka, &topic, 4, &[]), ["498", "499", "500", "501"]);
     assert_eq!(last(&kafka, &topic, 5, &[]), ["497", "498", "499", "500", "501"]);
@@ -103,8 +108,7 @@ fn an_open_transaction_is_reported_and_moves_no_position_back() {
         assert_eq!(inside.stdout, "");
         let tail = Running::kpipe(&["-b", b, "consume", &topic, "-o", "beginning", "--output", "value"]);
         wait_until("what comes before the transaction", || tail.seen() == "before 1\nbefore 2\n");
-        // Longer than records may wait before they are reported.
-        std::thread::sleep(Duration::from_secs(5));
+        wait_until("the report", || tail.told().contains("records wait for an open transaction"));
         assert_eq!(open.finish().code, 0);
         wait_until("all", || tail.seen().ends_with("in it\nafter\n"));
         tail.signal(libc::SIGTERM);
@@ -113,6 +117,35 @@ fn an_open_transaction_is_reported_and_moves_no_position_back() {
             "records wait for an open transaction: up to 2 of {topic}/0 (kpipe cluster transactions find-hanging"
         );
         assert_eq!(done.stderr.matches(&says).count(), 1, "{}", done.stderr);
+    }
+}
+
+/// What comes while the place to begin is looked up is neither an error nor skipped.
+#[test]
+fn a_start_at_this_moment_on_a_live_topic_never_fails_and_skips_nothing() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("live", 1);
+    let mut writer = Running::kpipe(&["-b", &kafka.bootstrap, "produce", &topic, "--rate", "300", "-q"]);
+    writer.write("r\n".repeat(30_000).as_bytes());
+    // Many records come between two questions.
+    kafka.local().faults().set_latency(Duration::from_millis(10));
+    let starts: Vec<(i64, i64)> = (0..20)
+        .map(|_| {
+            // Nothing is as late when it is asked for, and something is a moment later.
+            let time = now() + 150;
+            let first = kafka.kpipe(&["consume", &topic, "-o", &format!("@{time}"), "-c", "1"], b"");
+            let live = kafka.kpipe(&["consume", &topic, "-o", "@-0s", "-c", "1"], b"");
+            assert_eq!(live.stdout.lines().count(), 1, "{}", live.stderr);
+            (time, json_lines(&first.stdout)[0]["offset"].as_i64().unwrap())
+        })
+        .collect();
+    writer.signal(libc::SIGTERM);
+    kafka.local().faults().set_latency(Duration::ZERO);
+    writer.ended();
+    let all = json_lines(&kafka.kpipe(&["consume", &topic, "-o", "beginning", "-e"], b"").stdout);
+    for (time, begun_at) in starts {
+        let first = all.iter().find(|record| record["timestamp"].as_i64().unwrap() >= time).unwrap();
+        assert!(begun_at <= first["offset"].as_i64().unwrap(), "from {time}: {first} was skipped");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A producer whose brokers answer wrongly or not at all: what was acknowledged is in the topic, and what may be there is
 //! called possibly written.
 
-use crate::support::{Cluster, Kafka, Running, json_lines, require, shared, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, json_lines, require, shared, wait_until};
 use kafka_protocol::messages::ApiKey;
 use kpipe::local::{Fault, Times};
 use std::time::{Duration, Instant};
@@ -58,7 +58,9 @@ fn an_answer_that_says_nothing_of_the_log_leaves_records_possibly_written() {
 #[test]
 fn bad_records_of_a_batch_fail_alone() {
     require!(Kafka);
-    for version in Kafka::MODERN {
+    // Before 2.4 brokers name no record, and call the batch corrupt.
+    let old = (Kafka::Real(Version::V1_1), "CORRUPT_MESSAGE");
+    for (version, code) in Kafka::MODERN.map(|kafka| (kafka, "INVALID_RECORD")).into_iter().chain([old]) {
         let kafka = shared(version);
         let topic = crate::support::fresh("compacted");
         kafka.kpipe(&["topics", "create", &topic, "--config", "cleanup.policy=compact"], b"");
@@ -68,7 +70,7 @@ fn bad_records_of_a_batch_fail_alone() {
         let done = kafka.try_kpipe(&args, lines.as_bytes());
         assert_eq!(done.code, 1, "{}", done.stderr);
         let receipts = json_lines(&done.stdout);
-        let failed: Vec<_> = receipts.iter().filter(|r| r["error"] == "INVALID_RECORD").map(|r| &r["record"]).collect();
+        let failed: Vec<_> = receipts.iter().filter(|r| r["error"] == code).map(|r| &r["record"]).collect();
         assert_eq!(failed, [8, 508, 1008, 1508]);
         assert!(receipts.iter().all(|r| r["offset"].is_number() || r["possibly_written"] == false));
         let good: Vec<String> = (0..2000).filter(|n| n % 500 != 7).map(|n| n.to_string()).collect();
@@ -130,14 +132,25 @@ fn a_partition_without_a_leader_costs_few_requests_and_few_lines() {
 /// A producer ID that is refused is not asked for without end.
 #[test]
 fn a_refused_producer_id_is_asked_for_with_growing_waits() {
-    let kafka = Cluster::start_local(1);
-    let topic = kafka.topic("no-producer-id", 1);
-    // COORDINATOR_LOAD_IN_PROGRESS, as long as brokers cannot hand out IDs.
-    kafka.local().faults().inject(ApiKey::InitProducerId, Times::Always, Fault::Error(14));
-    let done = kafka.try_kpipe(&["produce", &topic, "--timeout", "3s"], b"a\n");
-    assert_eq!(done.code, 1, "{}", done.stderr);
-    assert!(kafka.local().faults().requests(ApiKey::InitProducerId) < 30);
-    assert!(done.stderr.lines().count() <= 4, "{}", done.stderr);
+    // COORDINATOR_LOAD_IN_PROGRESS, as long as brokers cannot hand out IDs; COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR,
+    // CONCURRENT_TRANSACTIONS.
+    for (code, flags) in [
+        (14, &[][..]),
+        (15, &["--transactional-id", "t"]),
+        (16, &["--transactional-id", "t"]),
+        (51, &["--transactional-id", "t"]),
+    ] {
+        let kafka = Cluster::start_local(1);
+        let topic = kafka.topic("no-producer-id", 1);
+        kafka.local().faults().inject(ApiKey::InitProducerId, Times::Always, Fault::Error(code));
+        let began = Instant::now();
+        let done = kafka.try_kpipe(&[&["produce", &topic, "--timeout", "3s"], flags].concat(), b"a\n");
+        assert_eq!(done.code, 1, "{code}: {}", done.stderr);
+        assert!((2..10).contains(&began.elapsed().as_secs()), "{code}: the deadline is 3 s: {:?}", began.elapsed());
+        let requests = kafka.local().faults().requests(ApiKey::InitProducerId);
+        assert!((2..30).contains(&requests), "{code}: {requests}");
+        assert!(done.stderr.lines().count() <= 4, "{code}: {}", done.stderr);
+    }
 }
 
 /// The most memory that a process has had, in kB; `None` once it has ended.

@@ -1,6 +1,6 @@
 //! Ranges that end: `-o A..B`, `--until`, `--idle-timeout`.
 
-use crate::support::{Cluster, Kafka, Running, Version, each, shared, values, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, each, listed, shared, values, wait_until};
 use std::time::{Duration, Instant};
 
 const START: i64 = 1_700_000_000_000;
@@ -118,4 +118,77 @@ fn a_reader_ends_after_silence() {
         let waited = since.elapsed();
         assert!((Duration::from_secs(2)..Duration::from_secs(15)).contains(&waited), "{waited:?}");
     }
+}
+
+/// Records of three partitions, whose timestamps interleave.
+fn interleaved(kafka: &Cluster) -> String {
+    let topic = kafka.topic("interleaved", 3);
+    let line = |n: i64| format!("{{\"partition\":{},\"value\":\"{n}\",\"timestamp\":{}}}\n", n % 3, START + n);
+    let lines: String = (0..3).flat_map(|p| (0..100).map(move |n| line(n * 3 + p))).collect();
+    kafka.kpipe(&["produce", &topic, "--input", "json"], lines.as_bytes());
+    topic
+}
+
+#[test]
+fn partitions_are_merged_by_time() {
+    for kafka in each([Kafka::LATEST, Kafka::Local]) {
+        let topic = interleaved(&kafka);
+        let read = |args: &[&str]| values(&kafka.kpipe(&[&["consume", &topic][..], args].concat(), b"").stdout);
+        let all: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+        assert_eq!(read(&["-o", "beginning", "-e", "--sort", "time"]), all);
+        assert_eq!(read(&["-o", "10..20", "--sort", "time"]), all[30..60]);
+        assert_eq!(read(&["-o", "beginning", "-e", "--sort", "time", "-c", "7"]), all[..7]);
+        assert_eq!(read(&["--last", "5"]), all[295..]);
+        assert_eq!(read(&["--last", "100", "--grep", "7$"]).first().map(String::as_str), Some("207"));
+        // A buffer that holds nothing merges nothing, and loses nothing.
+        let mut small = read(&["-o", "beginning", "-e", "--sort", "time", "--sort-buffer", "0"]);
+        small.sort_by_key(|value| value.parse::<i64>().unwrap());
+        assert_eq!(small, all);
+        let tail = Running::kpipe(&[
+            "-b",
+            &kafka.bootstrap,
+            "consume",
+            &topic,
+            "-o",
+            "beginning",
+            "--sort",
+            "time",
+            "--output",
+            "value",
+        ]);
+        wait_until("all without an end", || tail.seen().lines().count() == 300);
+        tail.signal(libc::SIGTERM);
+        let done = tail.ended();
+        assert_eq!((done.code, done.stdout.lines().collect::<Vec<_>>()), (0, all.iter().map(String::as_str).collect()));
+    }
+}
+
+/// Of a group, what was merged and not written is not committed.
+#[test]
+fn merged_records_are_committed_when_they_are_written() {
+    let kafka = shared(Kafka::Local);
+    let topic = interleaved(&kafka);
+    let group = format!("{topic}-group");
+    let read = |args: &[&str]| {
+        let args = [&["consume", &topic, "-g", &group, "-o", "beginning", "--sort", "time"][..], args].concat();
+        values(&kafka.kpipe(&args, b"").stdout)
+    };
+    assert_eq!(read(&["-c", "10"]).len(), 10);
+    let rest = read(&["-e"]);
+    assert_eq!((rest.len(), rest.first().map(String::as_str)), (290, Some("10")));
+}
+
+#[test]
+fn records_are_counted() {
+    let kafka = shared(Kafka::Local);
+    let topic = interleaved(&kafka);
+    let rows = |args: &[&str]| listed(&kafka, &[&["topics", "count", &topic][..], args].concat());
+    assert_eq!(rows(&[]), [serde_json::json!({ "topic": topic, "records": 300 })]);
+    let by = |n: i64| serde_json::json!({ "topic": topic, "partition": n, "records": 100 });
+    assert_eq!(rows(&["--by", "partition"]), [by(0), by(1), by(2)]);
+    assert_eq!(rows(&["--by", "key"]), [serde_json::json!({ "topic": topic, "key": null, "records": 300 })]);
+    assert_eq!(rows(&["--grep", "^1.$", "--by", "partition"])[0]["records"], 3);
+    let table = kafka.kpipe(&["topics", "count", &format!("{topic}:1"), "--by", "partition"], b"").stdout;
+    assert!(table.starts_with("TOPIC") && table.contains("PARTITION") && table.trim_end().ends_with("100"), "{table}");
+    assert_eq!(table.lines().count(), 2);
 }

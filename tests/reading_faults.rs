@@ -1,11 +1,11 @@
 //! Readers on clusters where something is wrong: each partition fails, begins again and ends for itself, and nothing
 //! stale is committed.
 
-use crate::support::{Cluster, Running, json_lines, send_signal, shell, values, wait_until};
+use crate::support::{Cluster, Running, json_lines, send_signal, shell, ticks_of, values, wait_until};
 use kafka_protocol::messages::ApiKey;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The committed offset of each partition.
 fn committed(kafka: &Cluster, group: &str) -> Vec<(i64, i64)> {
@@ -29,6 +29,14 @@ fn owned(kafka: &Cluster, group: &str) -> Vec<Vec<i64>> {
     described["members"].as_array().unwrap().iter().map(partitions).collect()
 }
 
+/// The one partition of the member with this client ID.
+fn partition_of(kafka: &Cluster, group: &str, client: &str) -> i64 {
+    let described = json_lines(&kafka.kpipe(&["groups", "describe", group, "-J"], b"").stdout).remove(0);
+    let members = described["members"].as_array().unwrap();
+    let member = members.iter().find(|member| member["client_id"] == client).unwrap();
+    member["partitions"][0].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap()
+}
+
 /// A kpipe whose stdout is read only as far as a test reads it.
 struct Stalled(Child);
 
@@ -47,11 +55,8 @@ impl Stalled {
         rustix::io::ioctl_fionread(self.0.stdout.as_ref().unwrap()).unwrap()
     }
 
-    /// Clock ticks of the processor that it has used.
     fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        ticks_of(self.0.id())
     }
 
     /// The most memory that it has had, in kB.
@@ -83,24 +88,14 @@ fn an_assignment_that_waited_behind_records_until_it_was_revoked_is_not_committe
     let flags = [&flags[..], &["--commit-interval", "50ms"]].concat();
     let mut stalling = Stalled::kpipe(&flags);
     wait_until("the first member", || owned(&kafka, &topic) == [[0, 1]]);
-    let second = Running::kpipe(&flags);
+    let second = Running::kpipe(&[&["-X", "client.id=second"], &flags[..]].concat());
     wait_until("both members", || owned(&kafka, &topic).iter().all(|of| of.len() == 1));
     kafka.kpipe(&["produce", &topic, "-p", "0"], &lines(50, 10));
     kafka.kpipe(&["produce", &topic, "-p", "1"], &lines(50, 10));
     wait_until("the commits", || committed(&kafka, &topic).iter().map(|(_, offset)| offset).sum::<i64>() == 100);
-    let (mine, others) = if second.seen().is_empty() {
-        panic!("nothing was read")
-    } else {
-        // Whichever partition the second member has is the one that changes hands.
-        second.signal(libc::SIGSTOP);
-        kafka.kpipe(&["produce", &topic, "-p", "0"], &lines(1, 10));
-        let taken = (0..50).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            committed_of(&kafka, &topic, 0) == Some(51)
-        });
-        second.signal(libc::SIGCONT);
-        if taken { ("0", 1) } else { ("1", 0) }
-    };
+    // Whichever partition the second member has is the one that changes hands.
+    let others = partition_of(&kafka, &topic, "second");
+    let mine = if others == 1 { "0" } else { "1" };
     let start = committed_of(&kafka, &topic, others).unwrap();
     kafka.kpipe(&["produce", &topic, "-p", mine], &lines(10_000, 1_000));
     wait_until("the stall", || stalling.waiting() > 60_000);
@@ -213,11 +208,7 @@ fn a_deleted_topic_leaves_a_pattern_with_one_message() {
     kafka.kpipe(&["produce", &b, "-p", "0"], b"2\n");
     wait_until("both", || tail.seen().lines().count() == 2);
     kafka.kpipe(&["topics", "delete", &b, "--yes"], b"");
-    // Longer than a topic may be unknown before it counts as deleted.
-    wait_until("a refresh", || {
-        std::thread::sleep(Duration::from_secs(12));
-        true
-    });
+    wait_until("the message", || tail.told().contains(&format!("topic {b} was deleted")));
     kafka.kpipe(&["produce", &a], b"3\n");
     wait_until("the rest goes on", || tail.seen().ends_with("3\n"));
     tail.signal(libc::SIGTERM);
@@ -238,6 +229,23 @@ fn a_partition_that_does_not_reach_the_offset_begins_at_its_end() {
     assert_eq!(values(&done.stdout), ["2", "3"]);
     assert!(done.stderr.contains(&format!("{topic}/1")) && done.stderr.contains("beginning at 1"), "{}", done.stderr);
     let named = kafka.try_kpipe(&["consume", &topic, "-o", "2", "-e", "-p", "0,1"], b"");
+    assert_eq!((named.code, named.stdout.as_str()), (1, ""), "{}", named.stderr);
+    assert!(named.stderr.contains("OFFSET_OUT_OF_RANGE"), "{}", named.stderr);
+}
+
+#[test]
+fn a_partition_whose_log_begins_after_the_offset_begins_at_its_first() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("late", 2);
+    kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n");
+    kafka.kpipe(&["produce", &topic, "-p", "1"], b"x\ny\nz\n");
+    kafka.local().set_log_start(&topic, 0, 3);
+    let done = kafka.kpipe(&["consume", &topic, "-o", "1", "-e"], b"");
+    let mut read = values(&done.stdout);
+    read.sort();
+    assert_eq!(read, ["3", "y", "z"]);
+    assert!(done.stderr.contains(&format!("{topic}/0")) && done.stderr.contains("beginning at 3"), "{}", done.stderr);
+    let named = kafka.try_kpipe(&["consume", &topic, "-o", "1", "-e", "-p", "0,1"], b"");
     assert_eq!((named.code, named.stdout.as_str()), (1, ""), "{}", named.stderr);
     assert!(named.stderr.contains("OFFSET_OUT_OF_RANGE"), "{}", named.stderr);
 }
@@ -281,12 +289,13 @@ fn nothing_spins_while_stdout_stalls_across_a_restart() {
     let flags = ["consume", &topic, "-o", "beginning", "--output", "value", "-X", "fetch.max.bytes=1M"];
     let stalled = Stalled::kpipe(&[&["-b", &kafka.bootstrap][..], &flags].concat());
     wait_until("the stall", || stalled.waiting() > 60_000);
+    let before = kafka.local().faults().connections();
     kafka.local().crash(1);
-    std::thread::sleep(Duration::from_millis(500));
     kafka.local().restart(1).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
+    wait_until("it to come back", || kafka.local().faults().connections() > before);
     let (ticks, asked) = (stalled.ticks(), kafka.local().faults().requests(ApiKey::Metadata));
-    std::thread::sleep(Duration::from_secs(2));
+    let began = Instant::now();
+    wait_until("two seconds", || began.elapsed() > Duration::from_secs(2));
     let (ticks, asked) = (stalled.ticks() - ticks, kafka.local().faults().requests(ApiKey::Metadata) - asked);
     assert!(ticks < 20 && asked < 10, "{ticks} ticks, {asked} metadata requests in two seconds");
 }
@@ -300,11 +309,11 @@ fn an_outage_is_reported_when_it_begins_and_when_it_ends() {
     kafka.kpipe(&["produce", &topic], b"a\n");
     wait_until("the record", || !tail.seen().is_empty());
     kafka.local().crash(1);
-    std::thread::sleep(Duration::from_secs(5));
+    wait_until("the report", || tail.told().contains("cannot read"));
     kafka.local().restart(1).unwrap();
     kafka.kpipe(&["produce", &topic], b"b\n");
     wait_until("the record after it", || tail.seen() == "a\nb\n");
-    wait_until("all partitions", || kafka.local().faults().requests(ApiKey::Fetch) > 5);
+    wait_until("the end of it", || tail.told().contains("again after"));
     tail.signal(libc::SIGTERM);
     let done = tail.ended();
     assert_eq!(done.code, 0, "{}", done.stderr);

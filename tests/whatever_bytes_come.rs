@@ -1,7 +1,10 @@
 //! Every command behind a proxy that changes brokers' answers by a seed: no panic, no spin, no unbounded memory, no
 //! record lost with exit code 0, none invented and none doubled. `KPIPE_SEEDS=10000-20000` searches more.
 
-use crate::support::{COMMANDS, Cluster, Ended, Judge, Mutator, run_bounded};
+use crate::support::{Answer, COMMANDS, Cluster, Ended, Judge, Mutator, Request, Tested, mutate, peer, run_bounded};
+use bytes::BytesMut;
+use kafka_protocol::messages::ApiKey;
+use kpipe::local::{CONSUMER_GROUPS, OFFERED};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +56,27 @@ fn compare(read: &str, expected: &BTreeSet<String>, is_complete: bool, once: boo
     (is_complete && missing > 0).then(|| format!("{missing} records are missing"))
 }
 
+/// The command line, and what is written to its stdin; `names` are those of the topic, the group, and all that is new.
+fn command(tested: &Tested, address: &str, names: [&str; 3], input: &[String]) -> (Vec<String>, String) {
+    let [topic, group, new] = names;
+    let word = |word: &&str| match *word {
+        "T" => topic.to_owned(),
+        "H" => group.to_owned(),
+        "N" | "G" => new.to_owned(),
+        word => word.to_owned(),
+    };
+    let options = ["-b", address, "-X", "request.timeout.ms=600", "-X", "retry.backoff.ms=20"];
+    let mut args: Vec<String> = options.iter().map(|word| (*word).to_owned()).collect();
+    args.extend(tested.args.iter().map(word));
+    let mut stdin = String::new();
+    match tested.args[0] {
+        "produce" => input.iter().for_each(|line| stdin += &format!("{line}\n")),
+        "consume" => args.extend(["--output".to_owned(), "value".to_owned()]),
+        _ => {}
+    }
+    (args, stdin)
+}
+
 struct Worker {
     kafka: Cluster,
     topic: String,
@@ -77,23 +101,10 @@ impl Worker {
     fn search(&self, seed: u64) -> (Vec<String>, Option<String>) {
         let tested = &COMMANDS[(seed % COMMANDS.len() as u64) as usize];
         let new = format!("new-{seed}");
-        let word = |word: &&str| match *word {
-            "T" => self.topic.clone(),
-            "N" | "G" => new.clone(),
-            "H" => self.group.clone(),
-            word => word.to_owned(),
-        };
         let mutator = Mutator::start(&self.kafka.bootstrap, seed, tested.apis);
-        let options = ["-b", &mutator.address(), "-X", "request.timeout.ms=600", "-X", "retry.backoff.ms=20"];
-        let mut args: Vec<String> = options.iter().map(|word| (*word).to_owned()).collect();
-        args.extend(tested.args.iter().map(word));
         let input: Vec<String> = (0..RECORDS).map(|n| line("p", n)).collect();
-        let mut stdin = String::new();
-        match tested.args[0] {
-            "produce" => input.iter().for_each(|line| stdin += &format!("{line}\n")),
-            "consume" => args.extend(["--output".to_owned(), "value".to_owned()]),
-            _ => {}
-        }
+        let names = [self.topic.as_str(), &self.group, &new];
+        let (args, stdin) = command(tested, &mutator.address(), names, &input);
         let run = run_bounded(&args, stdin.as_bytes());
         let requests = mutator.count();
         let changes = mutator.end();
@@ -172,5 +183,70 @@ fn every_command_survives_whatever_a_broker_answers() {
         changes.values().sum::<usize>(),
         changes.len()
     );
+    assert!(wrong.is_empty(), "{} runs:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A broker that has nothing, and makes up what it answers: the same seed, much the same answers.
+fn hostile(seed: u64) -> (String, std::sync::Arc<AtomicU64>) {
+    let requests = std::sync::Arc::new(AtomicU64::new(0));
+    let (count, random) = (requests.clone(), Mutex::new(fastrand::Rng::with_seed(seed)));
+    let address = peer(move |request: &Request| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let mut random = random.lock().unwrap().fork();
+        let api = ApiKey::try_from(request.api).ok()?;
+        let mut answer = Answer::empty(api)?;
+        match &mut answer {
+            Answer::ApiVersions(answer) => {
+                let offered = OFFERED.iter().chain(&CONSUMER_GROUPS).map(|(api, versions)| {
+                    let offered = kafka_protocol::messages::api_versions_response::ApiVersion::default();
+                    offered.with_api_key(*api as i16).with_min_version(versions.min).with_max_version(versions.max)
+                });
+                answer.api_keys = offered.collect();
+            }
+            answer => {
+                for _ in 0..random.usize(..60) {
+                    mutate(answer.fields(), &mut random);
+                }
+                // So that more than the first answer is asked for.
+                if let Answer::Metadata(answer) = answer {
+                    answer.brokers.iter_mut().for_each(|broker| broker.port = i32::from(request.port));
+                }
+            }
+        }
+        let mut out = BytesMut::new();
+        // Behind the correlation ID an answer in the newer encoding has tagged fields.
+        let is_flexible = api.response_header_version(request.version) > 0;
+        out.extend_from_slice(&[0][usize::from(!is_flexible)..]);
+        answer.encode(&mut out, request.version)?;
+        Some(out.to_vec())
+    });
+    (address, requests)
+}
+
+#[test]
+fn every_command_survives_a_broker_that_makes_everything_up() {
+    let (seeds, wrong) = (seeds(), Mutex::new(Vec::new()));
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    // Few of them come far: fewer are enough.
+                    let seed = next.fetch_add(3, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let tested = &COMMANDS[(seed % COMMANDS.len() as u64) as usize];
+                    let (address, requests) = hostile(seed);
+                    let (args, stdin) = command(tested, &address, ["t", "g", "n"], &["a line".to_owned()]);
+                    let run = run_bounded(&args, stdin.as_bytes());
+                    let found = run.misbehaves(requests.load(Ordering::Relaxed));
+                    let report = |found: String| format!("seed {seed}: {found}: {:?}: {}", tested.args, run.stderr);
+                    wrong.lock().unwrap().extend(found.map(report));
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} runs:\n{}", wrong.len(), wrong.join("\n"));
 }

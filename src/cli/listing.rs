@@ -1,7 +1,7 @@
 //! How listings look: tables for people, JSON lines for scripts.
 
 pub(super) use super::report::say;
-use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
+use crate::error::{EXIT_FAILED, EXIT_OK, Error, InputPlace, Result};
 use crate::files;
 use crate::input::BadLine;
 use crate::text::{escaped, escaped_json};
@@ -87,8 +87,8 @@ fn json_lines<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parsed = lines.map(|(index, line)| {
         serde_json::from_str(line).map_err(|e| {
-            let BadLine { byte, what } = e.into();
-            Error::Input { source_name: name.to_owned(), line: index as u64 + 1, byte, what }
+            let BadLine { byte, what, .. } = e.into();
+            Error::Input { source_name: name.to_owned(), place: InputPlace::Line(index as u64 + 1), byte, what }
         })
     });
     parsed.collect()

@@ -39,6 +39,22 @@ impl Codec for Text {
     }
 }
 
+/// Appends `bytes` as a JSON string.
+///
+/// # Errors
+/// They are not UTF-8.
+#[inline]
+pub fn write_string_of(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), std::str::Utf8Error> {
+    if is_plain(bytes) {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return Ok(());
+    }
+    write_string(out, std::str::from_utf8(bytes)?);
+    Ok(())
+}
+
 /// Whether all bytes are ASCII that JSON takes as it stands. Without a branch for each byte, so that it is vectorized.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {

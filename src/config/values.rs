@@ -181,6 +181,6 @@ mod tests {
         assert_eq!(parse_start("@1970-01-01T00:00:01Z"), Ok(Start::Time(1000)));
         assert!(matches!(parse_start("@-15m"), Ok(Start::Time(t)) if t > 1_700_000_000_000));
         assert!(parse_start("begining").unwrap_err().contains("did you mean beginning?"));
-        assert!(parse_start("@yesterday").is_err() && parse_start("-x").is_err());
+        assert!(parse_start("@yesteryear").is_err() && parse_start("-x").is_err());
     }
 }

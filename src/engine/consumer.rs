@@ -165,6 +165,8 @@ pub struct ConsumerConfig {
     pub fetch_min_bytes: usize,
     /// How many bytes one batch may unpack to.
     pub max_unpacked: usize,
+    /// Whether batches are left packed where their headers tell how many records are visible ([`Batch::visible`]).
+    pub counts_only: bool,
 }
 
 /// Positions by topic and partition.
@@ -217,6 +219,12 @@ pub trait Consumer {
     /// # Errors
     /// No commit can succeed any more; with [`CommitMode::Final`], the commit failed, retries included.
     fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets>;
+
+    /// Tells how far the caller has written what [`Event::Lost`] names: where the group assigns it again, and nobody has
+    /// set the group back meanwhile, reading resumes there.
+    fn lost(&mut self, written: &Offsets) {
+        let _ = written;
+    }
 
     /// Whether events about partitions wait: a caller at work on a batch should soon call [`Consumer::next`], and may
     /// continue with the batch afterwards. Asking also keeps the member from being taken for a stalled one.

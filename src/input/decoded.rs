@@ -3,15 +3,15 @@
 use super::BadLine;
 use crate::codec::Encoding;
 
-/// A key or value, `None` when it is null.
-type Bytes<'a> = Option<&'a [u8]>;
-
 /// The bytes of one record's key and value; the memory is used again for the next.
 #[derive(Debug, Default)]
 pub struct Decoded {
     key: Vec<u8>,
     value: Vec<u8>,
 }
+
+/// Both may be null.
+type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 impl Decoded {
     /// The key and value that stand in the input in these encodings. Text is lent on as it is.
@@ -25,7 +25,7 @@ impl Decoded {
         key_as: Encoding,
         value: Option<&'a [u8]>,
         value_as: Encoding,
-    ) -> Result<(Bytes<'a>, Bytes<'a>), BadLine> {
+    ) -> Result<KeyAndValue<'a>, BadLine> {
         let key = decode(&mut self.key, key, key_as).map_err(|why| bad("key", &why))?;
         let value = decode(&mut self.value, value, value_as).map_err(|why| bad("value", &why))?;
         Ok((key, value))
@@ -46,5 +46,5 @@ fn decode<'a>(into: &'a mut Vec<u8>, text: Option<&'a [u8]>, encoding: Encoding)
 
 #[cold]
 fn bad(which: &str, why: &str) -> BadLine {
-    BadLine { byte: None, what: format!("the {which}: {why}") }
+    BadLine::new(format!("the {which}: {why}"))
 }

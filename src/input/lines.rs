@@ -90,7 +90,7 @@ impl Splitter {
         if len <= self.limit {
             return Ok(());
         }
-        Err(BadLine { byte: Some(self.limit + 1), what: format!("longer than --max-record-size {}", self.limit) })
+        Err(BadLine::at(self.limit + 1, format!("longer than --max-record-size {}", self.limit)))
     }
 
     /// The last line, when it had no delimiter.

@@ -1,5 +1,6 @@
 //! Reads stdin or files in large chunks on a thread of its own, so that the command knows when the input is idle.
 
+use super::unpack::unpacked;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{self, Read};
@@ -42,16 +43,26 @@ impl Source {
     }
 }
 
-/// All bytes of `sources`, when all of them are files. Opens none: a named pipe's writer would find its reader gone.
+/// All bytes of `sources`, when all of them are files and none is called like a compressed one. Opens none: a named pipe's writer would find its reader gone.
 pub fn size(sources: &[Source]) -> Option<u64> {
     let sizes = sources.iter().map(|source| {
         let metadata = match source {
             Source::Stdin => source.open().ok()?.metadata().ok()?,
             Source::File(path) => std::fs::metadata(path).ok()?,
         };
-        metadata.is_file().then_some(metadata.len())
+        let is_compressed =
+            |path: &PathBuf| path.extension().is_some_and(|end| end == "gz" || end == "zst" || end == "lz4");
+        let is_plain = !matches!(source, Source::File(path) if is_compressed(path));
+        (metadata.is_file() && is_plain).then_some(metadata.len())
     });
     sizes.sum()
+}
+
+/// Whether compressed sources are recognized and unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packed {
+    Unpack,
+    Keep,
 }
 
 /// What arrives for the command.
@@ -78,6 +89,7 @@ pub struct Inbox {
     last: usize,
     /// What the reading thread will read, until it is started.
     sources: Vec<(String, File)>,
+    packed: Packed,
     empty: Option<Receiver<Vec<u8>>>,
     spent: SyncSender<Vec<u8>>,
 }
@@ -88,11 +100,11 @@ impl Inbox {
     /// # Errors
     /// The system has no thread to give.
     pub fn start(&mut self) -> Result<()> {
-        let (sources, out) = (std::mem::take(&mut self.sources), self.sender.clone());
+        let (sources, packed, out) = (std::mem::take(&mut self.sources), self.packed, self.sender.clone());
         let Some(empty) = self.empty.take() else { return Ok(()) };
         std::thread::Builder::new()
             .name("input".to_owned())
-            .spawn(move || read_all(sources, &out, &empty))
+            .spawn(move || read_all(sources, packed, &out, &empty))
             .map(drop)
             .map_err(|e| Error::io("cannot start the input thread", &e))
     }
@@ -138,7 +150,7 @@ impl Inbox {
 ///
 /// # Errors
 /// A source cannot be opened: a wrong name fails before, not amid the work.
-pub fn open(sources: &[Source]) -> Result<Inbox> {
+pub fn open(sources: &[Source], packed: Packed) -> Result<Inbox> {
     let mut files = Vec::with_capacity(sources.len());
     for source in sources {
         let file = source.open().map_err(|e| Error::io(source.name(), &e))?;
@@ -149,36 +161,50 @@ pub fn open(sources: &[Source]) -> Result<Inbox> {
     }
     let (sender, messages) = sync_channel(AHEAD);
     let (spent, empty) = sync_channel(AHEAD + 2);
-    Ok(Inbox { messages, sender, last: AHEAD + 1, sources: files, empty: Some(empty), spent })
+    Ok(Inbox { messages, sender, last: AHEAD + 1, sources: files, packed, empty: Some(empty), spent })
 }
 
-fn read_all(files: Vec<(String, File)>, out: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {
-    for (name, mut file) in files {
+fn read_all(files: Vec<(String, File)>, packed: Packed, out: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {
+    for (name, file) in files {
         // Err: it is no pipe, or the system allows no larger one.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_SIZE);
-        loop {
-            let mut chunk = empty.try_recv().unwrap_or_default();
-            chunk.resize(CHUNK, 0);
-            let message = match file.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(len) => {
-                    chunk.truncate(len);
-                    Message::Chunk(chunk)
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => {
-                    // Err: the command has ended.
-                    let _ = out.send(Message::Failed(Error::io(name, &e)));
-                    return;
-                }
-            };
-            if out.send(message).is_err() {
-                return;
-            }
-        }
-        if out.send(Message::EndOfSource).is_err() {
+        let read = match packed {
+            Packed::Keep => read_source(file, out, empty),
+            Packed::Unpack => unpacked(file).and_then(|source| read_source(source, out, empty)),
+        };
+        let message = match read {
+            Ok(Sent::All) => Message::EndOfSource,
+            Ok(Sent::NobodyListens) => return,
+            Err(e) => Message::Failed(Error::io(name, &e)),
+        };
+        // After a failure nothing more is wanted. Err: the command has ended.
+        let is_over = matches!(message, Message::Failed(_));
+        if out.send(message).is_err() || is_over {
             return;
         }
     }
     let _ = out.send(Message::End); // as above
+}
+
+/// How the reading of one source ended.
+enum Sent {
+    All,
+    /// The command has ended.
+    NobodyListens,
+}
+
+fn read_source(mut source: impl Read, out: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) -> io::Result<Sent> {
+    loop {
+        let mut chunk = empty.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK, 0);
+        match source.read(&mut chunk) {
+            Ok(0) => return Ok(Sent::All),
+            Ok(len) => chunk.truncate(len),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        }
+        if out.send(Message::Chunk(chunk)).is_err() {
+            return Ok(Sent::NobodyListens);
+        }
+    }
 }

@@ -106,6 +106,11 @@ impl Faults {
         !self.state().injected.iter().any(|(_, times, _)| matches!(times, Times::Next(_)))
     }
 
+    /// Whether every fault of `api` that was injected for a number of times has happened as often.
+    pub fn happened(&self, api: ApiKey) -> bool {
+        !self.state().injected.iter().any(|(of, times, _)| *of == api && matches!(times, Times::Next(_)))
+    }
+
     /// Delays every answer by this much.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;

@@ -32,7 +32,7 @@ pub struct Batch {
     pub next_offset: Offset,
     /// How many records `records` holds.
     pub count: u32,
-    /// The encoded records.
+    /// The encoded records; empty where they were only to be counted and all of them are visible.
     pub records: Bytes,
 }
 
@@ -58,6 +58,64 @@ impl Batch {
             next_offset: Offset::from(count),
             count,
             records,
+        }
+    }
+
+    /// How many records there are to lend, also where they were only to be counted.
+    ///
+    /// # Errors
+    /// A record is malformed.
+    pub fn visible(&self) -> Result<u64, Malformed> {
+        if self.records.is_empty() {
+            return Ok(u64::from(self.count));
+        }
+        self.records().try_fold(0, |count, record| record.map(|_| count + 1))
+    }
+
+    /// A batch with `record` alone, which is one of this batch's.
+    pub fn only(&self, record: &RecordRef<'_>) -> Self {
+        let mut records = BytesMut::new();
+        encode(&mut records, record, 0, 0);
+        Self {
+            base_offset: record.offset,
+            base_timestamp: record.timestamp,
+            from: record.offset,
+            until: Offset::MAX,
+            next_offset: record.offset.saturating_add(1),
+            count: 1,
+            records: records.freeze(),
+            ..self.clone()
+        }
+    }
+
+    /// Splits off the leading records up to the first one for which `belongs` does not hold; `None` when that is the
+    /// first one.
+    ///
+    /// # Errors
+    /// A record is malformed.
+    pub fn split_off_while(
+        &mut self,
+        mut belongs: impl FnMut(&RecordRef<'_>) -> bool,
+    ) -> Result<Option<Self>, Malformed> {
+        let mut records = self.records();
+        let mut last = None;
+        loop {
+            let (rest, left) = (records.rest.len(), records.left);
+            match records.next().transpose()? {
+                Some(record) if belongs(&record) => last = Some(record.offset),
+                Some(_) => {
+                    let Some(last) = last else { return Ok(None) };
+                    let cut = self.records.len() - rest;
+                    let (records, next_offset) = (self.records.slice(..cut), last.saturating_add(1));
+                    let head = Self { count: self.count - left, records, next_offset, ..self.clone() };
+                    (self.records, self.count, self.from) = (self.records.slice(cut..), left, next_offset);
+                    return Ok(Some(head));
+                }
+                None => {
+                    let rest = Self { count: 0, records: Bytes::new(), from: self.next_offset, ..self.clone() };
+                    return Ok(Some(std::mem::replace(self, rest)));
+                }
+            }
         }
     }
 

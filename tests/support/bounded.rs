@@ -3,6 +3,7 @@
 use super::send_signal;
 use kafka_protocol::messages::ApiKey as A;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const OBEYS_WITHIN: Duration = Duration::from_secs(4);
 /// Of address space, in kB; and of memory in use.
 const ADDRESS_SPACE: &str = "3000000";
-const MOST_MEMORY: i64 = 300_000;
+const MOST_MEMORY: u64 = 300_000;
 /// Requests at once, and a second after that.
 const MOST_REQUESTS: f64 = 150.0;
 const REQUESTS_PER_SECOND: f64 = 60.0;
@@ -94,7 +95,7 @@ pub struct Ended {
     /// From SIGTERM to the end, where it was sent.
     pub obeyed: Option<Duration>,
     /// In kB.
-    pub memory: i64,
+    pub memory: u64,
 }
 
 /// Runs kpipe within bounds of memory and time.
@@ -109,10 +110,12 @@ pub fn run_bounded(args: &[String], stdin: &[u8]) -> Ended {
     let (out, err) = (read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap()));
     let pid = child.id() as i32;
     let mut signaled: Option<Instant> = None;
-    let (code, memory) = loop {
-        if let Some(ended) = ended(pid) {
-            break ended;
+    let mut memory = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
         }
+        memory = memory.max(peak(pid));
         match signaled {
             None if began.elapsed() > PATIENCE => {
                 send_signal(pid, libc::SIGTERM);
@@ -121,8 +124,9 @@ pub fn run_bounded(args: &[String], stdin: &[u8]) -> Ended {
             Some(at) if at.elapsed() > OBEYS_WITHIN * 3 => send_signal(pid, libc::SIGKILL),
             _ => {}
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(3));
     };
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     let obeyed = signaled.map(|at| at.elapsed());
     Ended { code, stdout: out.join().unwrap(), stderr: err.join().unwrap(), took: began.elapsed(), obeyed, memory }
 }
@@ -135,17 +139,14 @@ fn read_all(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Str
     })
 }
 
-/// The exit code of a process that has ended, or 128 and its signal, and the most memory that it had, in kB.
-#[allow(unsafe_code)]
-fn ended(pid: i32) -> Option<(i32, i64)> {
-    let mut status = 0;
-    // SAFETY: all-zero bytes are a valid rusage, and both pointers are valid for the call.
-    let (waited, usage) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(pid, &mut status, libc::WNOHANG, &mut usage), usage)
-    };
-    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
-    (waited == pid).then_some((code, usage.ru_maxrss))
+/// The most memory that kpipe has had in use, in kB. Before it is run, the process has the memory of this one.
+fn peak(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    if !status.starts_with("Name:\tkpipe\n") {
+        return 0;
+    }
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
 impl Ended {
@@ -164,7 +165,7 @@ impl Ended {
         } else if lines > MOST_LINES {
             Some(format!("it wrote {lines} lines"))
         } else if (self.code == 1 || self.obeyed.is_some()) && self.stderr.is_empty() {
-            Some("it failed, or waited, without a word".to_owned())
+            Some(format!("it ended with {} after {:?}, without a word", self.code, self.took))
         } else {
             None
         }

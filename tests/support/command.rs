@@ -73,6 +73,13 @@ pub fn send_signal(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// Clock ticks of the processor that a process has used.
+pub fn ticks_of(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
 /// A running command.
 pub struct Running {
     child: Child,
@@ -82,6 +89,7 @@ pub struct Running {
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
     seen: Arc<Mutex<Vec<u8>>>,
+    told: Arc<Mutex<Vec<u8>>>,
     /// Whether its stdout is not read at the moment.
     paused: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -114,12 +122,17 @@ impl Running {
             }
             std::mem::take(&mut *tee.lock().unwrap())
         });
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tee = told.clone();
         let stderr = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            let _ = err.read_to_end(&mut all);
-            all
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = err.read(&mut chunk) {
+                tee.lock().unwrap().extend_from_slice(&chunk[..len]);
+            }
+            tee.lock().unwrap().clone()
         });
-        Self { stdin: child.stdin.take(), child, is_kpipe, stdout: Some(stdout), stderr: Some(stderr), seen, paused }
+        let (stdin, stdout, stderr) = (child.stdin.take(), Some(stdout), Some(stderr));
+        Self { stdin, child, is_kpipe, stdout, stderr, seen, told, paused }
     }
 
     /// Writes to its stdin; the command may have ended.
@@ -135,6 +148,16 @@ impl Running {
     /// Its stdout so far.
     pub fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+    }
+
+    /// Its stderr so far.
+    pub fn told(&self) -> String {
+        String::from_utf8_lossy(&self.told.lock().unwrap()).into_owned()
+    }
+
+    /// Clock ticks of the processor that it has used: a hundred are a second.
+    pub fn ticks(&self) -> u64 {
+        ticks_of(self.child.id())
     }
 
     /// Stops or resumes reading its stdout.

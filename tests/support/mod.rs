@@ -15,12 +15,13 @@ mod wire;
 
 pub use bounded::{COMMANDS, Ended, Judge, Tested, run_bounded};
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
-pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell};
+pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell, ticks_of};
 pub use mutator::Mutator;
 pub use peer::{Request, peer};
 pub use proxy::Proxy;
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};
+pub use schemas::{Answer, mutate};
 pub use secured::{Secured, assert_no_secret, outlives_sessions, secured};
 pub use version::{Kafka, Tool, Version};
 pub use wire::Wire;

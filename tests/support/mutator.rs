@@ -45,9 +45,13 @@ impl Mutator {
             port: listener.local_addr().unwrap().port(),
             broker: broker.to_owned(),
             share: [0.2, 0.5, 1.0, 1.0][random.usize(..4)],
-            left: Mutex::new(if seed % 5 == 0 { u32::MAX } else { [1, 2, 3, 8, 30, u32::MAX][random.usize(..6)] }),
-            only: random.choice(apis).copied().filter(|_| seed % 4 > 0),
-            stubborn: (seed % 5 == 0).then_some(seed),
+            left: Mutex::new(if seed.is_multiple_of(5) {
+                u32::MAX
+            } else {
+                [1, 2, 3, 8, 30, u32::MAX][random.usize(..6)]
+            }),
+            only: random.choice(apis).copied().filter(|_| !seed.is_multiple_of(4)),
+            stubborn: seed.is_multiple_of(5).then_some(seed),
             without: None,
             random: Mutex::new(random),
             requests: AtomicU64::new(0),

@@ -15,6 +15,7 @@ pub enum Need {
     /// librdkafka's Python binding, and Prometheus' parser.
     Python,
     OpenSsl,
+    Jq,
     /// `script`, which gives a command a terminal.
     Script,
 }
@@ -27,6 +28,7 @@ impl Need {
             Self::Kcat => "kcat",
             Self::Python => "Python with librdkafka",
             Self::OpenSsl => "openssl",
+            Self::Jq => "jq",
             Self::Script => "script (util-linux)",
         }
     }
@@ -37,6 +39,7 @@ impl Need {
             Self::Kcat => "command -v kcat",
             Self::Python => &format!("{} -c 'import confluent_kafka, prometheus_client'", python_path()),
             Self::OpenSsl => "command -v openssl",
+            Self::Jq => "command -v jq",
             Self::Script => "script --version",
         };
         shell(probe).code == 0

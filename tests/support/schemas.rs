@@ -130,12 +130,15 @@ impl<T: Fields + Default> Fields for Option<T> {
     }
 }
 
-impl<T: Fields + Clone> Fields for Vec<T> {
+impl<T: Fields + Clone + Default> Fields for Vec<T> {
     fn visit(&mut self, at: &mut Visitor) {
         at.place(|random| {
             let count = self.len();
             match random.u8(..6) {
-                _ if count == 0 => "nothing",
+                _ if count == 0 => {
+                    self.push(T::default());
+                    "filled"
+                }
                 0 => {
                     self.clear();
                     "cleared"
@@ -274,6 +277,14 @@ macro_rules! answers {
             pub fn decode(api: ApiKey, bytes: &mut Bytes, version: i16) -> Option<Self> {
                 match api {
                     $(ApiKey::$api => $answer::decode(bytes, version).ok().map(Self::$api),)*
+                    _ => None,
+                }
+            }
+
+            /// An answer with nothing in it.
+            pub fn empty(api: ApiKey) -> Option<Self> {
+                match api {
+                    $(ApiKey::$api => Some(Self::$api($answer::default())),)*
                     _ => None,
                 }
             }

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filter")]
-pub(super) struct FilterArgs {
+pub(in crate::cli) struct FilterArgs {
     /// Consume only records whose value matches this regular expression
     #[arg(long, value_name = "REGEX")]
     grep: Option<String>,
@@ -19,15 +19,6 @@ pub(super) struct FilterArgs {
     /// Consume only records with exactly this key, value or header: key=X, value=X, header:NAME=X
     #[arg(long = "where", value_name = "FIELD=X", value_parser = parse_where)]
     equals: Vec<(Field, Vec<u8>)>,
-    /// Run a jq program on the JSON object of each record and print its results instead, one per line
-    ///
-    /// With --value-as json the program sees JSON values as such (.value.id), otherwise as text (.value | fromjson | .id).
-    /// A record for which the program fails is reported, and kpipe exits with 1 at the end.
-    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["output", "template", "key_delimiter", "columns"])]
-    jq: Option<String>,
-    /// Print strings that result from --jq without quotes
-    #[arg(long, requires = "jq")]
-    raw_output: bool,
     /// Ignore case in --grep, --grep-key and --grep-header
     #[arg(short, long)]
     ignore_case: bool,
@@ -66,16 +57,11 @@ fn parse_every(text: &str) -> Result<Sampling, String> {
 }
 
 impl FilterArgs {
-    /// The program of `--jq`, and whether its strings are written without quotes.
-    pub(super) fn jq(&self) -> Option<(&str, bool)> {
-        self.jq.as_deref().map(|program| (program, self.raw_output))
-    }
-
     /// The filter, if any flag asks for one.
     ///
     /// # Errors
     /// A regular expression is malformed, or a flag has no effect.
-    pub(super) fn filter(&self) -> Result<Option<Filter>> {
+    pub(in crate::cli) fn filter(&self) -> Result<Option<Filter>> {
         let matches = |flag: &str, pattern: &str| {
             Test::matches(pattern, self.ignore_case).map_err(|why| Error::Usage(format!("{flag} {pattern}: {why}")))
         };

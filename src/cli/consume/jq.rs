@@ -8,11 +8,26 @@ use crate::filter::{Failure, Jq, Limit};
 use crate::output::{Format, Writer};
 use crate::record::{Batch, RecordRef, TopicPartition};
 use crate::text::counted;
+use clap::Args;
 
 /// So many failures are described; of more there is a count.
 const MOST_DESCRIBED: u64 = 10;
 /// A description has at most so many characters: jq's errors contain the values that they are about.
 const LONGEST: usize = 200;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filter")]
+pub(super) struct JqArgs {
+    /// Run a jq program on the JSON object of each record and print its results instead, one per line
+    ///
+    /// With --value-as json the program sees JSON values as such (.value.id), otherwise as text (.value | fromjson | .id).
+    /// A record for which the program fails is reported, and kpipe exits with 1 at the end.
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["output", "template", "key_delimiter", "columns"])]
+    jq: Option<String>,
+    /// Print strings that result from --jq without quotes
+    #[arg(long, requires = "jq")]
+    raw_output: bool,
+}
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +57,9 @@ impl Consume {
     /// # Errors
     /// It does not compile.
     pub(super) fn jq(&self, context: &Context) -> Result<Option<JqStage>> {
-        let Some((source, is_raw)) = self.filters.jq() else { return Ok(None) };
+        let Some(source) = &self.jq.jq else { return Ok(None) };
         let stop = context.stop.clone();
-        let program = Jq::compile(source, is_raw, move || stop.is_raised());
+        let program = Jq::compile(source, self.jq.raw_output, move || stop.is_raised());
         let program = program.map_err(|why| Error::Usage(format!("--jq {source}: {why}")))?;
         let delimiter = self.format.delimiter().to_vec();
         Ok(Some(JqStage { program, delimiter, json: Vec::new(), read: 0, matched: 0, failed: 0 }))

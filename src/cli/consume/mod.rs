@@ -4,12 +4,13 @@ mod filters;
 mod format;
 mod group;
 mod jq;
+mod order;
 mod range;
 mod run;
 
 use super::Context;
 use crate::config::declarations::*;
-use crate::config::parse_duration;
+use crate::config::{Properties, parse_duration};
 use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
@@ -17,12 +18,14 @@ use crate::output::{Format, Writer};
 use crate::record::PartitionId;
 pub(super) use crate::timespec::parse_time;
 use clap::{Args, ValueEnum};
+pub(super) use filters::FilterArgs;
 use format::{Chosen, FormatArgs};
+pub(super) use range::Span;
 use run::{ConsumeRun, RunOptions};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// Consume records as JSON or values
+/// Consume records as JSON, values or a custom format
 ///
 /// Prints each record as one JSON object per line, starting at the end of the topic, or with -g at the group's
 /// committed offsets.
@@ -63,7 +66,9 @@ pub(super) struct Consume {
     #[arg(long, value_enum)]
     isolation: Option<IsolationArg>,
     #[command(flatten)]
-    filters: filters::FilterArgs,
+    filters: FilterArgs,
+    #[command(flatten)]
+    jq: jq::JqArgs,
     #[command(flatten)]
     group: group::Group,
     #[command(flatten)]
@@ -82,7 +87,7 @@ enum Commit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum IsolationArg {
+pub(super) enum IsolationArg {
     /// Only committed and non-transactional records
     ReadCommitted,
     /// All records, including those of open and aborted transactions
@@ -146,9 +151,10 @@ impl Consume {
             count: self.count.unwrap_or(u64::MAX),
             commit,
             interval,
-            idle_timeout: bounds.idle_timeout,
+            idle_timeout: self.range.idle_timeout(),
             filter,
             jq,
+            order: self.range.order(&bounds),
         };
         let ended = match format {
             Chosen::Json(format) => self.consume(context, consumer, options, format)?,
@@ -195,6 +201,11 @@ impl Consume {
         let no_group = "the kafka engine does not support group membership";
         for (asked, flag, why) in [
             (self.isolation.is_some(), "--isolation", "the kafka engine does not support transactions"),
+            (
+                self.range.needs_timestamps(),
+                "--last, --sort",
+                "the kafka engine does not know the timestamps of records",
+            ),
             (self.rack.is_some(), "--rack", "the kafka engine reads from leaders only"),
             (
                 self.group.asks_for_membership(),
@@ -237,9 +248,7 @@ impl Consume {
             }
         };
         Ok(ConsumerConfig {
-            subscription,
             rack: properties.resolve(self.rack.clone(), &CLIENT_RACK)?,
-            refresh: properties.get(&METADATA_MAX_AGE)?,
             partitions: self.partitions.clone().map(|mut partitions| {
                 partitions.sort_unstable();
                 partitions.dedup();
@@ -251,11 +260,29 @@ impl Consume {
             stop_at_end: bounds.stop_at_end,
             group,
             isolation,
-            fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),
-            fetch_bytes: properties.get(&MAX_PARTITION_FETCH_BYTES)?.clamp(1, 1 << 30),
-            fetch_wait: properties.get(&FETCH_MAX_WAIT)?,
-            fetch_min_bytes: properties.get(&FETCH_MIN_BYTES)?,
-            max_unpacked: properties.get(&FETCH_MAX_UNPACKED)?,
+            ..bounded_config(properties, subscription)?
         })
     }
+}
+
+/// Everything that a subscription holds now, as `properties` would have it read.
+pub(super) fn bounded_config(properties: &Properties, subscription: Subscription) -> Result<ConsumerConfig> {
+    Ok(ConsumerConfig {
+        subscription,
+        rack: properties.get(&CLIENT_RACK)?,
+        refresh: properties.get(&METADATA_MAX_AGE)?,
+        partitions: None,
+        start: Start::Beginning,
+        fallback: Start::Beginning,
+        end: None,
+        stop_at_end: true,
+        group: None,
+        isolation: properties.get(&ISOLATION_LEVEL)?,
+        fetch_ahead: properties.get(&FETCH_MAX_BYTES)?.clamp(1, 1 << 30),
+        fetch_bytes: properties.get(&MAX_PARTITION_FETCH_BYTES)?.clamp(1, 1 << 30),
+        fetch_wait: properties.get(&FETCH_MAX_WAIT)?,
+        fetch_min_bytes: properties.get(&FETCH_MIN_BYTES)?,
+        max_unpacked: properties.get(&FETCH_MAX_UNPACKED)?,
+        counts_only: false,
+    })
 }

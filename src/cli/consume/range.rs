@@ -1,14 +1,21 @@
 //! The flags of `consume` about where it begins and ends.
 
-use crate::config::{Range, parse_duration, parse_end, parse_range};
+use super::order::Order;
+use crate::config::{Range, parse_duration, parse_end, parse_range, parse_size};
 use crate::engine::{End, Start};
 use crate::error::{Error, Result};
 use crate::timespec::format_time;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use std::time::Duration;
 
+/// The default of `--sort-buffer`.
+const SORT_BUFFER: usize = 64 << 20;
+/// How long a record of a tail waits for earlier ones of other partitions.
+const MOST_WAIT: Duration = Duration::from_secs(1);
+
+/// The range itself.
 #[derive(Debug, Args)]
-pub(super) struct RangeArgs {
+pub(in crate::cli) struct Span {
     /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME; or a range START..END
     /// [default: end; with -g stored, else beginning]
     ///
@@ -24,6 +31,24 @@ pub(super) struct RangeArgs {
     /// one, and in any case at the end offset seen at startup.
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_end)]
     until: Option<End>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RangeArgs {
+    #[command(flatten)]
+    span: Span,
+    /// Consume the last COUNT records of all partitions together, in the order of their timestamps, and exit
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["offset", "until", "group", "sort"])]
+    last: Option<usize>,
+    /// Merge partitions: of the records that wait to be written, the one with the earliest timestamp is next
+    ///
+    /// Each partition keeps its order. Records wait up to 1 s for earlier ones of other partitions while tailing, and
+    /// otherwise until --sort-buffer is full or all ends are reached.
+    #[arg(long, value_enum, value_name = "BY")]
+    sort: Option<SortBy>,
+    /// Memory for records that wait to be merged [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "sort")]
+    sort_buffer: Option<usize>,
     /// Exit after reaching the end offsets seen at startup
     #[arg(short, long)]
     exit_at_end: bool,
@@ -32,22 +57,26 @@ pub(super) struct RangeArgs {
     idle_timeout: Option<Duration>,
 }
 
-/// Where reading begins and ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) start: Option<Start>,
-    pub(super) end: Option<End>,
-    pub(super) stop_at_end: bool,
-    /// How long no record may arrive.
-    pub(super) idle_timeout: Option<Duration>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SortBy {
+    /// By timestamp
+    Time,
 }
 
-impl RangeArgs {
+/// Where reading begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) struct Bounds {
+    pub(in crate::cli) start: Option<Start>,
+    pub(in crate::cli) end: Option<End>,
+    pub(in crate::cli) stop_at_end: bool,
+}
+
+impl Span {
     /// What the flags say together.
     ///
     /// # Errors
     /// They contradict each other.
-    pub(super) fn bounds(&self) -> Result<Bounds> {
+    pub(in crate::cli) fn bounds(&self) -> Result<Bounds> {
         let twice = |what| Err(Error::Usage(format!("{what} of the range is given twice")));
         let (mut start, mut end) = (None, self.until);
         for range in &self.offset {
@@ -60,18 +89,46 @@ impl RangeArgs {
                 return twice("the end");
             }
         }
-        let bounds = Bounds {
-            start: start.flatten(),
-            end,
-            stop_at_end: self.exit_at_end || end.is_some(),
-            idle_timeout: self.idle_timeout,
-        };
-        if let Some(Start::Time(time)) = bounds.start {
+        let start = start.flatten();
+        if let Some(Start::Time(time)) = start {
             tracing::info!("starting at {}", format_time(time));
         }
         if let Some(End::Time(time)) = end {
             tracing::info!("ending at {}", format_time(time));
         }
-        Ok(bounds)
+        Ok(Bounds { start, end, stop_at_end: end.is_some() })
+    }
+}
+
+impl RangeArgs {
+    /// Where reading begins and ends.
+    ///
+    /// # Errors
+    /// As [`Span::bounds`].
+    pub(super) fn bounds(&self) -> Result<Bounds> {
+        if let Some(last) = self.last {
+            return Ok(Bounds { start: Some(Start::Last(last as u64)), end: Some(End::AtStartup), stop_at_end: true });
+        }
+        let bounds = self.span.bounds()?;
+        Ok(Bounds { stop_at_end: bounds.stop_at_end || self.exit_at_end, ..bounds })
+    }
+
+    /// The order in which records of different partitions are written, if not as they arrive.
+    pub(super) fn order(&self, bounds: &Bounds) -> Option<Order> {
+        if let Some(last) = self.last {
+            return Some(Order::last(last));
+        }
+        self.sort.map(|SortBy::Time| {
+            let most_wait = (!bounds.stop_at_end).then_some(MOST_WAIT);
+            Order::merged(self.sort_buffer.unwrap_or(SORT_BUFFER), most_wait)
+        })
+    }
+
+    pub(super) fn needs_timestamps(&self) -> bool {
+        self.last.is_some() || self.sort.is_some()
+    }
+
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
     }
 }

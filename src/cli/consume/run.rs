@@ -2,6 +2,7 @@
 
 use super::Commit;
 use super::jq::{JqStage, Outcome};
+use super::order::Order;
 use crate::cli::Context;
 use crate::cli::report::say;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
@@ -26,6 +27,7 @@ pub(super) struct RunOptions {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) filter: Option<Filter>,
     pub(super) jq: Option<JqStage>,
+    pub(super) order: Option<Order>,
 }
 
 pub(super) struct ConsumeRun<F> {
@@ -43,6 +45,7 @@ pub(super) struct ConsumeRun<F> {
     idle: Option<Idle>,
     filter: Option<Filter>,
     jq: Option<JqStage>,
+    order: Option<Order>,
     /// Whether a signal has ended a program of `--jq`.
     is_interrupted: bool,
     metrics: Metrics,
@@ -78,6 +81,7 @@ impl<F: Format> ConsumeRun<F> {
             idle: options.idle_timeout.map(|timeout| Idle { timeout, ends_at: now + timeout }),
             filter: options.filter,
             jq: options.jq,
+            order: options.order,
             is_interrupted: false,
             metrics,
             counted: 0,
@@ -97,25 +101,34 @@ impl<F: Format> ConsumeRun<F> {
                 _ => now + READER_CHECK,
             };
             let deadline = deadline.min(now + READER_CHECK);
-            let deadline = self.idle.as_ref().map_or(deadline, |idle| deadline.min(idle.ends_at));
+            let ends_at = self.idle.as_ref().map(|idle| idle.ends_at);
+            let goes_on_at = self.order.as_ref().and_then(Order::deadline);
+            let deadline = ends_at.into_iter().chain(goes_on_at).fold(deadline, Instant::min);
             if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
+            } else if let Some(batch) = self.next_in_order()? {
+                self.write(batch)?;
             } else {
                 match self.consumer.next(deadline)? {
                     Event::Batch(batch) => {
                         let has_records = batch.count > 0;
-                        self.write(batch)?;
+                        match &mut self.order {
+                            None => self.write(batch)?,
+                            Some(order) => order.push(batch)?,
+                        }
                         // From when they are written: a stalled output is not silence.
                         if let Some(idle) = self.idle.as_mut().filter(|_| has_records) {
                             idle.ends_at = Instant::now() + idle.timeout;
                         }
                     }
-                    Event::End | Event::Stopped => return Ok(()),
+                    Event::End => return self.write_held(),
+                    Event::Stopped if self.order.as_ref().is_some_and(Order::is_partial) => return self.write_held(),
+                    Event::Stopped => return Ok(()),
                     Event::Timeout => {
                         self.writer.flush()?;
                         self.count_output();
                         if self.idle.as_ref().is_some_and(|idle| Instant::now() >= idle.ends_at) {
-                            return Ok(());
+                            return self.write_held();
                         }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),
@@ -129,6 +142,30 @@ impl<F: Format> ConsumeRun<F> {
                 self.commit_written(CommitMode::Background)?;
                 self.commit_at = Instant::now() + self.interval;
             }
+        }
+        Ok(())
+    }
+
+    /// Records whose turn it is, where an order is kept.
+    fn next_in_order(&mut self) -> Result<Option<Batch>> {
+        match &mut self.order {
+            Some(order) if self.rest.is_none() => order.next(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes what an order has held back.
+    fn write_held(&mut self) -> Result<()> {
+        if let Some(order) = &mut self.order {
+            order.drain();
+        }
+        while self.order.is_some() && self.left > 0 && !self.is_interrupted {
+            let next = match self.rest.take() {
+                Some(rest) => Some(rest),
+                None => self.next_in_order()?,
+            };
+            let Some(batch) = next else { break };
+            self.write(batch)?;
         }
         Ok(())
     }
@@ -243,12 +280,16 @@ impl<F: Format> ConsumeRun<F> {
         Ok(())
     }
 
-    /// Others read `places` by now: from what was committed last.
+    /// Others may read `places` by now, from what was committed last; unless they are assigned to this member again.
     fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
         self.writer.flush()?;
         let again = self.repeats(places);
-        let again = if again.is_empty() { again } else { format!("; records that will be read again: {again}") };
+        let again = if again.is_empty() { again } else { format!("; written and not committed: {again}") };
         tracing::warn!("lost partitions {}: {why}{again}", named(places));
+        if self.commit != Commit::None {
+            let written = self.writer.written().into_iter().filter(|(of, _)| places.contains(of));
+            self.consumer.lost(&written.collect());
+        }
         self.metrics.revoked(places);
         self.forget(places);
         Ok(())
@@ -282,6 +323,9 @@ impl<F: Format> ConsumeRun<F> {
 
     fn forget(&mut self, places: &[TopicPartition]) {
         self.writer.forget(places);
+        if let Some(order) = &mut self.order {
+            order.forget(places);
+        }
         self.committed.retain(|key, _| !places.contains(key));
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }

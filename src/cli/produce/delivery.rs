@@ -6,7 +6,7 @@ use super::report::Report;
 use super::transaction::Transaction;
 use crate::engine::Producer;
 use crate::error::{Error, RefusedRecord, Result};
-use crate::input::Reader;
+use crate::input::{Frame, Reader};
 use crate::record::{PartitionId, Timestamp, now};
 use std::time::{Duration, Instant};
 
@@ -58,8 +58,8 @@ impl Delivery<'_> {
     }
 
     #[inline]
-    pub(super) fn append(&mut self, reader: &mut Reader, line: &[u8]) -> Result<(), Bad> {
-        let Some(read) = reader.read(line).map_err(Bad::Line)? else { return Ok(()) };
+    pub(super) fn append(&mut self, reader: &mut Reader, frame: &Frame<'_>) -> Result<(), Bad> {
+        let Some(read) = reader.read(frame).map_err(Bad::Line)? else { return Ok(()) };
         if self.skip.takes_next() {
             return Ok(());
         }
@@ -84,8 +84,8 @@ impl Delivery<'_> {
     }
 
     /// A line that is no record, or a record that can never be sent.
-    pub(super) fn refuse(&mut self, error: Error, reader: &mut Reader, line: &[u8]) -> Result<()> {
-        self.refusals.refuse(error, self.topic, reader, line, &mut self.report)
+    pub(super) fn refuse(&mut self, error: Error, reader: &mut Reader, frame: &Frame<'_>) -> Result<()> {
+        self.refusals.refuse(error, self.topic, reader, frame, &mut self.report)
     }
 
     /// Waits for `--rate`.

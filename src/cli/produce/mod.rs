@@ -1,6 +1,7 @@
 //! `kpipe produce`: what can be typed, and the run that is made of it.
 
 mod delivery;
+mod input;
 mod ledger;
 mod pace;
 mod refusals;
@@ -9,25 +10,25 @@ mod run;
 mod transaction;
 
 use super::Context;
-use super::named::{encoding, named_with};
-use crate::codec::Encoding;
+use super::named::named_with;
 use crate::config::declarations::*;
 use crate::config::{parse_acks, parse_compression, parse_duration, parse_size, with_level};
 use crate::engine::{
     Acks, Compression, Partitioner, Producer, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
 };
 use crate::error::{Error, Result};
-use crate::input::{JsonOptions, JsonReader, LineReader, Reader, Source, Splitter};
+use crate::input::Source;
 use crate::metrics::{Observe, Reporter};
 use crate::output::{DeadLetters, Writer};
-use crate::record::{HeaderBuf, PartitionId, Timestamp};
+use crate::record::PartitionId;
 use crate::text::escape;
 use clap::{Args, ValueEnum};
 use delivery::{Delivery, Skip};
+use input::InputArgs;
 use ledger::Ledger;
 use pace::Pace;
 use refusals::{InputPosition, Refusals};
-use report::Report;
+use report::{Report, note};
 use run::ProduceRun;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -39,46 +40,20 @@ use transaction::{CommitEvery, Transaction};
     seq 5 | kpipe produce demo\n  \
     tail -F app.log | kpipe produce logs -z zstd\n  \
     printf 'k1:v1\\nk2:v2\\n' | kpipe produce demo -K :\n  \
+    kpipe produce users users.csv --input csv --key-column id\n  \
     kpipe consume demo -o beginning -e | kpipe produce copy --input json")]
 pub(super) struct Produce {
-    /// Topic to produce to; - uses the topic of each JSON record
+    /// Topic to produce to; - uses the topic that each record names
     topic: String,
     /// Files to read instead of stdin
     files: Vec<PathBuf>,
-    /// Input format
-    #[arg(long, value_enum, default_value_t)]
-    input: Input,
-    /// Record delimiter; accepts \n \t \r \0 \xHH
-    #[arg(short = 'D', long, value_name = "DELIM", value_parser = parse_delimiter, default_value = "\\n")]
-    delimiter: Bytes,
-    /// Split each line into key and value at the first DELIM
-    #[arg(short = 'K', long, value_name = "DELIM", value_parser = parse_delimiter)]
-    key_delimiter: Option<Bytes>,
-    /// Key for records without one
-    #[arg(short, long)]
-    key: Option<String>,
-    /// Add a header to every record; NAME alone gives it a null value
-    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
-    headers: Vec<String>,
-    /// What values are in the input; add -le to a number that is little-endian
-    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
-    value_as: Encoding,
-    /// What keys are in the input
-    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
-    key_as: Encoding,
+    #[command(flatten)]
+    input: InputArgs,
     /// Partition to produce to
     #[arg(short, long, value_parser = clap::value_parser!(PartitionId).range(0..))]
     partition: Option<PartitionId>,
-    /// Treat empty keys and values as null
-    #[arg(short = 'Z', long)]
-    empty_is_null: bool,
-    /// Timestamp for records without one, in milliseconds since 1970 [default: now]
-    #[arg(long, value_name = "MS", allow_negative_numbers = true, value_parser = clap::value_parser!(Timestamp).range(0..))]
-    timestamp: Option<Timestamp>,
-    /// Ignore unknown fields in JSON input
-    #[arg(long)]
-    ignore_unknown: bool,
-    /// Compression codec: none, gzip, snappy, lz4 or zstd; gzip and zstd accept a level [default: none]
+    /// Compression codec: none, gzip, snappy, lz4 or zstd; gzip:1-9 and zstd:1-22 set a level, snappy and lz4 have
+    /// none [default: none]
     #[arg(short = 'z', long, value_name = "CODEC[:LEVEL]", value_parser = parse_compression)]
     compression: Option<Compression>,
     /// Required acknowledgments: all (in-sync replicas), 1 (leader only: lost if it fails), 0 (none: losses go
@@ -158,15 +133,6 @@ enum OnError {
     Continue,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Input {
-    /// One record per line: a value, or a key and value with -K
-    #[default]
-    Lines,
-    /// One JSON object per line, as `kpipe consume` writes them
-    Json,
-}
-
 /// Bytes typed on the command line.
 #[derive(Debug, Clone)]
 pub(super) struct Bytes(pub(super) Vec<u8>);
@@ -229,7 +195,11 @@ impl Produce {
             [] => vec![Source::Stdin],
             files => files.iter().cloned().map(Source::File).collect(),
         };
-        let reader = self.reader()?;
+        let (framing, mut reader) = self.input.read(config.max_record_size)?;
+        reader.next_source(&sources[0].name());
+        if let Some(advice) = self.input.advice().filter(|_| !context.quiet) {
+            note!("{advice}");
+        }
         let mut context = context.clone();
         context.options.request_timeout = context.properties.resolve(self.request_timeout, &REQUEST_TIMEOUT)?;
         let context = &context;
@@ -244,14 +214,13 @@ impl Produce {
             self.refuse_what_the_kafka_engine_lacks()?;
         }
         let report = self.report(context)?;
-        let mut inbox = crate::input::open(&sources)?;
+        let mut inbox = crate::input::open(&sources, self.input.packed())?;
         let _waker = context.stop.wake_with(inbox.waker());
-        let splitter = Splitter::new(&self.delimiter.0, config.max_record_size);
         let producer = engine.produce(config, std::sync::Arc::new(inbox.waker()))?;
         inbox.start()?;
         metrics.ready(true);
         let position = InputPosition::new(sources.iter().map(Source::name).collect());
-        let input = run::Input { inbox, splitter, reader, position };
+        let input = run::Input { inbox, framing, reader, position };
         ProduceRun { context, input, delivery: self.delivery(context, producer, report) }.run(reporter)
     }
 
@@ -317,8 +286,13 @@ impl Produce {
         if linger > delivery_timeout {
             return Err(Error::Usage("--linger must not exceed --timeout".to_owned()));
         }
-        if self.topic == "-" && self.input != Input::Json {
-            return Err(Error::Usage("TOPIC - uses the topic of each record and requires --input json".to_owned()));
+        if self.topic == "-" && !self.input.has_topics() {
+            let why =
+                "TOPIC - uses the topic of each record and requires --input json, --template or --topic-from-header";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        if self.topic != "-" && self.input.topic_from_header.is_some() {
+            return Err(Error::Usage("--topic-from-header requires TOPIC -".to_owned()));
         }
         let transaction_timeout = properties.resolve(self.transaction_timeout, &TRANSACTION_TIMEOUT)?;
         Ok(ProducerConfig {
@@ -343,9 +317,9 @@ impl Produce {
 
     fn refuse_what_the_kafka_engine_lacks(&self) -> Result<()> {
         let cannot = [
-            (!self.headers.is_empty(), "-H", "the kafka engine writes message format v0, which has no headers"),
+            (!self.input.headers.is_empty(), "-H", "the kafka engine writes message format v0, which has no headers"),
             (
-                self.timestamp.is_some(),
+                self.input.timestamp.is_some(),
                 "--timestamp",
                 "the kafka engine writes message format v0, which has no timestamps",
             ),
@@ -365,44 +339,6 @@ impl Produce {
             Some((_, flag, why)) => Err(unsupported_by_kafka_crate(flag, why)),
             None => Ok(()),
         }
-    }
-
-    fn reader(&self) -> Result<Reader> {
-        let mut headers = HeaderBuf::default();
-        for header in &self.headers {
-            match header.split_once('=') {
-                Some((name, value)) => headers.push(name.as_bytes(), Some(value.as_bytes())),
-                None => headers.push(header.as_bytes(), None),
-            }
-        }
-        let key = self.key.as_ref().map(|key| key.as_bytes().to_vec());
-        if self.input == Input::Json {
-            for (given, flag) in [(self.key_delimiter.is_some(), "-K"), (self.empty_is_null, "-Z")] {
-                if given {
-                    return Err(Error::Usage(format!(
-                        "{flag} requires --input lines: a JSON record has its own key and nulls"
-                    )));
-                }
-            }
-            return Ok(Reader::Json(Box::new(JsonReader::new(JsonOptions {
-                ignore_unknown: self.ignore_unknown,
-                extra_headers: headers,
-                default_key: key,
-                default_timestamp: self.timestamp,
-                key_as: self.key_as,
-                value_as: self.value_as,
-            }))));
-        }
-        Ok(Reader::Lines(LineReader {
-            key_delimiter: self.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
-            key,
-            empty_is_null: self.empty_is_null,
-            headers,
-            timestamp: self.timestamp,
-            key_as: self.key_as,
-            value_as: self.value_as,
-            ..Default::default()
-        }))
     }
 }
 

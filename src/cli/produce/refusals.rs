@@ -2,8 +2,8 @@
 
 use super::OnError;
 use super::report::{Refused, Report};
-use crate::error::{Error, Result};
-use crate::input::{BadLine, Reader};
+use crate::error::{Error, InputPlace, Result};
+use crate::input::{BadLine, Frame, Reader};
 
 /// Why a line of the input did not become a record on its way.
 pub(super) enum Bad {
@@ -15,35 +15,30 @@ pub(super) enum Bad {
     Fatal(Error),
 }
 
-/// The line that is being read.
+/// The source that is being read.
 pub(super) struct InputPosition {
     /// Names of the sources, and which is being read.
     names: Vec<String>,
     source: usize,
-    /// Lines read of this source.
-    line: u64,
 }
 
 impl InputPosition {
     pub(super) fn new(names: Vec<String>) -> Self {
-        Self { names, source: 0, line: 0 }
-    }
-
-    #[inline]
-    pub(super) fn next_line(&mut self) {
-        self.line += 1;
+        Self { names, source: 0 }
     }
 
     pub(super) fn next_source(&mut self) {
-        (self.source, self.line) = (self.source + 1, 0);
+        self.source += 1;
     }
 
-    /// What is wrong with this line.
-    pub(super) fn error(&self, bad: Bad) -> Error {
-        let input = |byte, what| {
-            let source_name = self.names.get(self.source).cloned().unwrap_or_default();
-            Error::Input { source_name, line: self.line, byte, what }
-        };
+    /// What the user calls the source.
+    pub(super) fn name(&self) -> &str {
+        self.names.get(self.source).map_or("", String::as_str)
+    }
+
+    /// What is wrong with the record that stands at `place`.
+    pub(super) fn error(&self, place: InputPlace, bad: Bad) -> Error {
+        let input = |byte, what| Error::Input { source_name: self.name().to_owned(), place, byte, what };
         match bad {
             Bad::Line(bad) => input(bad.byte, bad.what),
             Bad::Record(error) => input(None, error.to_string()),
@@ -73,17 +68,17 @@ impl Refusals {
         error: Error,
         topic: Option<&str>,
         reader: &mut Reader,
-        line: &[u8],
+        frame: &Frame<'_>,
         report: &mut Report,
     ) -> Result<()> {
         if self.on_error == OnError::Stop {
             return Err(error);
         }
-        match reader.read(line) {
+        match reader.read(frame) {
             Ok(Some(read)) => {
                 report.refused(&error, topic.or(read.topic).unwrap_or_default(), Refused::Record(&read.record))
             }
-            _ => report.refused(&error, topic.unwrap_or_default(), Refused::Line(line)),
+            _ => report.refused(&error, topic.unwrap_or_default(), Refused::Line(&reader.text(frame))),
         }
     }
 }

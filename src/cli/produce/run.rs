@@ -8,7 +8,7 @@ use crate::cli::Context;
 use crate::cli::denied;
 use crate::engine::Operation;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::input::{Inbox, Message, Reader, Splitter};
+use crate::input::{BadLine, Frame, Framing, Inbox, Message, Reader};
 use crate::metrics::Reporter;
 use crate::text::counted;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use std::time::Instant;
 /// Where records come from.
 pub(super) struct Input {
     pub(super) inbox: Inbox,
-    pub(super) splitter: Splitter,
+    pub(super) framing: Framing,
     pub(super) reader: Reader,
     pub(super) position: InputPosition,
 }
@@ -115,19 +115,19 @@ impl ProduceRun<'_> {
             Message::Chunk(chunk) => {
                 self.context.metrics.read(chunk.len());
                 self.delivery.tick()?;
-                if let Some(ended) = self.take(&chunk)? {
+                if let Some(ended) = self.take(Some(&chunk))? {
                     return Ok(Some(ended));
                 }
                 self.input.inbox.recycle(chunk);
             }
             Message::EndOfSource => {
-                let Input { splitter, reader, position, .. } = &mut self.input;
-                if let Some(last) = splitter.finish() {
-                    self.delivery.tick()?;
-                    position.next_line();
-                    deliver(&mut self.delivery, reader, position, &last)?;
+                self.delivery.tick()?;
+                if let Some(ended) = self.take(None)? {
+                    return Ok(Some(ended));
                 }
+                let Input { reader, position, .. } = &mut self.input;
                 position.next_source();
+                reader.next_source(position.name());
             }
             Message::End => return Ok(Some(Ended::AllRead)),
             Message::Failed(error) => return Err(error),
@@ -137,34 +137,39 @@ impl ProduceRun<'_> {
         Ok(self.delivery.has_failed().then_some(Ended::Failed))
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<Option<Ended>> {
-        let Self { delivery, input: Input { reader, splitter, position, .. }, .. } = self;
-        let fed = splitter.feed(chunk, |line| {
-            position.next_line();
-            match deliver(delivery, reader, position, line) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(error),
-            }
-        });
+    /// Delivers the records that end in `chunk`, or what is left at the end of a source.
+    fn take(&mut self, chunk: Option<&[u8]>) -> Result<Option<Ended>> {
+        let Self { delivery, input: Input { reader, framing, position, .. }, .. } = self;
+        let each = |frame: Frame<'_>| match deliver(delivery, reader, position, &frame) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        };
+        let fed: Result<ControlFlow<Error>, BadLine> = match chunk {
+            Some(chunk) => framing.feed(chunk, each),
+            None => framing.finish(each),
+        };
         match fed {
             Ok(ControlFlow::Continue(())) => Ok(None),
             Ok(ControlFlow::Break(Error::Stopped)) => Ok(Some(Ended::Stopped)),
             Ok(ControlFlow::Break(error)) => Err(error),
-            Err(bad) => {
-                // Too long to be kept: nothing after it can be told apart.
-                position.next_line();
-                Err(position.error(Bad::Line(bad)))
-            }
+            // Nothing after it can be told apart.
+            Err(bad) => Err(position.error(framing.place(), Bad::Line(bad))),
         }
     }
 }
 
-/// Delivers the record of a line, or refuses it.
+/// Delivers the record of a frame, or refuses it.
 #[inline]
-fn deliver(delivery: &mut Delivery<'_>, reader: &mut Reader, position: &InputPosition, line: &[u8]) -> Result<()> {
-    match delivery.append(reader, line) {
+fn deliver(
+    delivery: &mut Delivery<'_>,
+    reader: &mut Reader,
+    position: &InputPosition,
+    frame: &Frame<'_>,
+) -> Result<()> {
+    match delivery.append(reader, frame) {
         Ok(()) => Ok(()),
         Err(Bad::Fatal(error)) => Err(error),
-        Err(bad) => delivery.refuse(position.error(bad), reader, line),
+        Err(bad @ Bad::Line(BadLine { ends_input: true, .. })) => Err(position.error(frame.place, bad)),
+        Err(bad) => delivery.refuse(position.error(frame.place, bad), reader, frame),
     }
 }

@@ -1,7 +1,8 @@
-//! `kpipe topics`: list, describe, offsets; create, alter, add-partitions, delete-records, delete; elect-leaders,
+//! `kpipe topics`: list, describe, offsets, count; create, alter, add-partitions, delete-records, delete; elect-leaders,
 //! reassign.
 
 mod change;
+mod count;
 mod reassign;
 mod show;
 mod spread;
@@ -64,6 +65,8 @@ enum Verb {
         #[arg(short = 'J', long)]
         json: bool,
     },
+    /// Count the records that a consumer sees, by reading the topics
+    Count(count::Count),
     /// Create a topic
     Create(change::Create),
     /// Set or unset topic configs
@@ -158,6 +161,7 @@ impl Topics {
     pub(super) fn operation(&self) -> Operation {
         match self.verb {
             Verb::List { .. } | Verb::Describe { .. } | Verb::Offsets { .. } => Operation::Describe,
+            Verb::Count(_) => Operation::Read,
             Verb::Create(_) => Operation::Create,
             Verb::Alter { .. } => Operation::AlterConfigs,
             Verb::AddPartitions { .. } | Verb::ElectLeaders { .. } | Verb::Reassign(_) => Operation::Alter,
@@ -173,6 +177,7 @@ impl Topics {
                 return show::describe(context, topics, only, *json);
             }
             Verb::Offsets { topics, at, json } => return show::offsets(context, topics, *at, *json),
+            Verb::Count(count) => count.run(context)?,
             Verb::Create(create) => create.run(context)?,
             Verb::Alter { name, configs, unset, dry_run } => {
                 change::alter(context, name, &changes(configs, unset), *dry_run)?;

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+/// So many deliveries are unpacked at a time ahead of the command: until one is unpacked, nobody knows how large it is.
+const AT_A_TIME: usize = 2;
+
 /// How many bytes of records are fetched and not handled.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -13,6 +16,8 @@ pub(super) struct Budget {
     packed: AtomicUsize,
     /// Records that the command can handle, or does.
     unpacked: AtomicUsize,
+    /// How many deliveries are being unpacked.
+    unpacking: AtomicUsize,
     /// The delivery that the command waits for; 0 is none.
     awaited: AtomicU64,
     changed: Notify,
@@ -31,6 +36,7 @@ impl Budget {
             limit,
             packed: AtomicUsize::new(0),
             unpacked: AtomicUsize::new(0),
+            unpacking: AtomicUsize::new(0),
             awaited: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -45,7 +51,7 @@ impl Budget {
 
     pub(super) fn hold(self: &Arc<Self>, kind: Bytes, bytes: usize) -> Held {
         self.counter(kind).fetch_add(bytes, Ordering::AcqRel);
-        Held { budget: self.clone(), kind, bytes }
+        Held { budget: self.clone(), kind, bytes, is_unpacking: false }
     }
 
     /// How many bytes may still be fetched.
@@ -65,13 +71,18 @@ impl Budget {
         self.changed.notify_waiters();
     }
 
-    /// Waits until `delivery` may unpack `bytes` more, and holds them.
+    /// Waits until `delivery` may unpack `bytes` more, and holds them until [`Held::set`] says what they have become.
     pub(super) async fn unpack(self: &Arc<Self>, delivery: u64, bytes: usize) -> Held {
         loop {
             let changed = self.changed();
             let is_awaited = self.awaited.load(Ordering::Acquire) == delivery;
-            if is_awaited || self.unpacked.load(Ordering::Acquire) < self.limit {
-                return self.hold(Bytes::Unpacked, bytes);
+            let has_room = self.unpacked.load(Ordering::Acquire) < self.limit
+                && self.unpacking.load(Ordering::Acquire) < AT_A_TIME;
+            if is_awaited || has_room {
+                self.unpacking.fetch_add(1, Ordering::AcqRel);
+                let mut held = self.hold(Bytes::Unpacked, bytes);
+                held.is_unpacking = true;
+                return held;
             }
             changed.await;
         }
@@ -84,21 +95,30 @@ pub(super) struct Held {
     budget: Arc<Budget>,
     kind: Bytes,
     bytes: usize,
+    is_unpacking: bool,
 }
 
 impl Held {
-    /// Counts `bytes` instead.
+    /// Counts `bytes` instead; they are unpacked.
     pub(super) fn set(&mut self, bytes: usize) {
+        self.end_unpacking();
         let counter = self.budget.counter(self.kind);
         counter.fetch_add(bytes, Ordering::AcqRel);
         counter.fetch_sub(self.bytes, Ordering::AcqRel);
         self.bytes = bytes;
         self.budget.changed.notify_waiters();
     }
+
+    fn end_unpacking(&mut self) {
+        if std::mem::take(&mut self.is_unpacking) {
+            self.budget.unpacking.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.end_unpacking();
         self.budget.counter(self.kind).fetch_sub(self.bytes, Ordering::AcqRel);
         self.budget.changed.notify_waiters();
     }
@@ -129,6 +149,20 @@ mod tests {
         assert_eq!(budget.room(), 50);
         assert!(poll(third.as_mut()).is_ready());
         drop(held);
+    }
+
+    #[test]
+    fn few_deliveries_are_unpacked_at_a_time_besides_the_one_that_the_command_waits_for() {
+        let budget = Arc::new(Budget::new(1000));
+        let Poll::Ready(mut first) = poll(pin!(budget.unpack(1, 10)).as_mut()) else { panic!("the first waits") };
+        let Poll::Ready(second) = poll(pin!(budget.unpack(2, 10)).as_mut()) else { panic!("the second waits") };
+        let (mut third, mut fourth) = (pin!(budget.unpack(3, 10)), pin!(budget.unpack(4, 10)));
+        assert!(poll(third.as_mut()).is_pending() && poll(fourth.as_mut()).is_pending());
+        budget.set_awaited(Some(4));
+        assert!(poll(fourth.as_mut()).is_ready() && poll(third.as_mut()).is_pending());
+        first.set(100);
+        assert!(poll(third.as_mut()).is_ready());
+        drop(second);
     }
 
     #[test]

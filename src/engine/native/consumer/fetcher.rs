@@ -13,6 +13,7 @@ use super::bounds::{self, Bounds, ByPartition};
 use super::budget::Budget;
 use super::decoding::{Decoded, Decoding};
 use super::fetch::{self, Limits};
+use super::losses::{Handled, Losses};
 use super::positions::{AssignmentId, Begin, Plan, Positions, Question, Stage};
 use super::start;
 use crate::engine::{ConsumerConfig, Offsets, Start, Subscription, out_of_range};
@@ -89,6 +90,7 @@ pub(super) struct Fetcher {
     is_member: bool,
     /// The group's number of each assignment.
     numbers: BTreeMap<AssignmentId, AssignmentNumber>,
+    losses: Losses,
     /// Partitions that were found by this reader itself.
     known: BTreeSet<TopicPartition>,
     events: JoinSet<Event>,
@@ -116,6 +118,7 @@ impl Fetcher {
             positions: Positions::default(),
             is_member: partitions.is_none(),
             numbers: BTreeMap::new(),
+            losses: Losses::default(),
             known: BTreeSet::new(),
             events: JoinSet::new(),
             is_looking: false,
@@ -133,7 +136,11 @@ impl Fetcher {
     }
 
     /// Fetches until fetching fails for good, or the consumer is dropped.
-    pub(super) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
+    pub(super) async fn run(
+        mut self,
+        mut changes: mpsc::UnboundedReceiver<Change>,
+        mut handled: mpsc::UnboundedReceiver<Handled>,
+    ) {
         let mut is_member = self.is_member;
         if !is_member && self.positions.is_empty() && self.on_unmatched().is_err() {
             return;
@@ -151,6 +158,10 @@ impl Fetcher {
                         Ok(())
                     }
                 },
+                Some(loss) = handled.recv() => {
+                    self.on_handled(loss);
+                    Ok(())
+                }
                 // Err: the task was cancelled, which only happens when the runtime ends.
                 Some(Ok(event)) = self.events.join_next() => self.on_event(event),
                 () = changed, if is_full => Ok(()),
@@ -314,23 +325,30 @@ impl Fetcher {
     fn on_change(&mut self, change: Change) -> Result<(), Ended> {
         match change {
             Change::Assigned(partitions, number) => {
-                let now = Instant::now();
-                for of in &partitions {
-                    let id = self.positions.add(of.clone(), self.config.start, now);
-                    self.numbers.insert(id, number);
+                let is_new = !partitions.is_empty();
+                for of in self.losses.assigned(partitions, number) {
+                    self.begin(of, number);
                 }
                 self.has_ended = false;
-                self.empty_since = self.positions.is_empty().then(|| now + EMPTY_WAIT);
-                if !partitions.is_empty() {
+                self.empty_since = (!is_new && self.positions.is_empty()).then(|| Instant::now() + EMPTY_WAIT);
+                if is_new {
                     return Ok(());
                 }
                 self.assignments.assign(Offsets::new(), number);
             }
             Change::Revoking(partitions) => {
+                partitions.iter().for_each(|of| self.losses.revoked(of));
                 let ids = self.remove(&partitions);
                 self.assignments.revoke(&ids, partitions.into_iter().collect());
             }
             Change::Lost(partitions, error) => {
+                for target in self.positions.ids().into_iter().filter_map(|id| self.positions.target(id)) {
+                    if partitions.contains(&target.of) {
+                        self.losses.lost(target.of.clone(), target.topic_id);
+                    }
+                }
+                // Those that wait for an earlier loss to be handled have no position.
+                partitions.iter().for_each(|of| self.losses.revoked(of));
                 let ids = self.remove(&partitions);
                 self.assignments.lose(&ids, partitions.into_iter().collect(), error);
             }
@@ -350,6 +368,19 @@ impl Fetcher {
         }
         tracing::warn!("no topic matches {pattern}; waiting for one to be created");
         Ok(())
+    }
+
+    /// Begins a partition that the group assigns.
+    fn begin(&mut self, of: TopicPartition, number: AssignmentNumber) {
+        let id = self.positions.add(of, self.config.start, Instant::now());
+        self.numbers.insert(id, number);
+    }
+
+    /// The command has handled a loss: what was assigned again since begins behind what it has written.
+    fn on_handled(&mut self, loss: Handled) {
+        for (of, number) in self.losses.handled(loss) {
+            self.begin(of, number);
+        }
     }
 
     fn remove(&mut self, partitions: &BTreeSet<TopicPartition>) -> Vec<AssignmentId> {
@@ -373,7 +404,11 @@ impl Fetcher {
         for (id, _) in &question.partitions {
             let Some(target) = self.positions.awaiting(*id, question.request) else { continue };
             match begins.remove(&target.of) {
-                Some(Ok(begin)) => self.positions.begin(*id, begin),
+                Some(Ok(begin)) => {
+                    let (of, topic_id) = (target.of.clone(), target.topic_id);
+                    let begin = self.losses.resumed(&of, topic_id, begin);
+                    self.positions.begin(*id, begin);
+                }
                 Some(Err(error)) => self.failed(*id, error)?,
                 None => {}
             }

@@ -8,22 +8,24 @@ mod decoding;
 mod fetch;
 mod fetcher;
 mod last;
+mod losses;
 mod positions;
 mod scan;
 mod start;
 
 use super::Client;
-use super::group::{Committer, Member};
+use super::group::{AssignmentNumber, Committer, Member};
 use crate::engine::{CommitMode, Consumer, ConsumerConfig, Event, Offsets};
 use crate::error::{Error, Result};
-use crate::record::Batch;
+use crate::record::{Batch, Offset, Position, TopicPartition};
 use crate::signal::{Until, Waker};
 use assignments::Assignments;
 use budget::{Budget, Held};
 use decoding::{Decoded, Decoding};
 use fetcher::{Delivery, Fetcher, Setup};
+use losses::{Handled, Written};
 use positions::AssignmentId;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
@@ -49,6 +51,11 @@ pub struct NativeConsumer {
     failed: Option<Error>,
     /// Whether the group waits for partitions that the command was told to release.
     releasing: bool,
+    /// What was committed of each partition since it was assigned.
+    committed: BTreeMap<TopicPartition, Offset>,
+    /// A loss that the command is handling, and where the fetcher is told that it has.
+    losing: Option<Handled>,
+    handled: mpsc::UnboundedSender<Handled>,
     _waker: Waker,
 }
 
@@ -84,7 +91,8 @@ impl NativeConsumer {
             assignments: assignments.clone(),
             deliver,
         };
-        handle.spawn(Fetcher::new(setup, partitions).run(changes));
+        let (handled, losses) = mpsc::unbounded_channel();
+        handle.spawn(Fetcher::new(setup, partitions).run(changes, losses));
         Ok(Self {
             client,
             member,
@@ -97,6 +105,9 @@ impl NativeConsumer {
             held: None,
             failed: None,
             releasing: false,
+            committed: BTreeMap::new(),
+            losing: None,
+            handled,
             _waker: waker,
         })
     }
@@ -105,8 +116,12 @@ impl NativeConsumer {
         loop {
             if let Some((event, number)) = self.assignments.take_event() {
                 self.releasing = matches!(event, Event::Revoking(_));
-                if let (Event::Assigned(begins), Some(committer)) = (&event, &mut self.committer) {
-                    committer.assigned(begins.keys(), number);
+                match &event {
+                    Event::Assigned(begins) => self.assigned(begins, number),
+                    Event::Lost(partitions, _) => {
+                        self.losing = Some(Handled { partitions: partitions.clone(), ..Handled::default() });
+                    }
+                    _ => {}
                 }
                 return Ok(event);
             }
@@ -149,6 +164,13 @@ impl NativeConsumer {
         }
     }
 
+    fn assigned(&mut self, begins: &Offsets, number: AssignmentNumber) {
+        self.committed.retain(|of, _| !begins.contains_key(of));
+        if let Some(committer) = &mut self.committer {
+            committer.assigned(begins.keys(), number);
+        }
+    }
+
     /// Waits while too much is written and not committed.
     fn catch_up(&self, committer: &Committer, deadline: Instant) -> Result<Event> {
         if let Some(member) = &self.member {
@@ -185,6 +207,9 @@ fn wake_on_stop(client: &Client, deliver: &Sender<Delivery>) -> Waker {
 
 impl Consumer for NativeConsumer {
     fn next(&mut self, deadline: Instant) -> Result<Event> {
+        if let Some(loss) = self.losing.take() {
+            let _ = self.handled.send(loss); // Err: fetching has ended
+        }
         if let Some(member) = &self.member {
             if std::mem::take(&mut self.releasing) {
                 member.released();
@@ -209,8 +234,20 @@ impl Consumer for NativeConsumer {
         let until = if mode == CommitMode::BeforeRelease { Until::FirstSignal } else { Until::SecondSignal };
         match self.client.network.run(until, committer.commit(written, mode)) {
             Err(Error::Stopped) if mode == CommitMode::BeforeRelease => Ok(Offsets::new()),
-            committed => committed,
+            committed => {
+                let offsets = committed.iter().flatten().map(|(of, position)| (of.clone(), position.offset));
+                self.committed.extend(offsets);
+                committed
+            }
         }
+    }
+
+    fn lost(&mut self, written: &Offsets) {
+        let Some(loss) = &mut self.losing else { return };
+        let one = |(of, end): (&TopicPartition, &Position)| {
+            (of.clone(), Written { committed: self.committed.get(of).copied(), end: *end })
+        };
+        loss.written = written.iter().map(one).collect();
     }
 
     fn poll_news(&self) -> bool {

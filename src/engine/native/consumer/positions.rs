@@ -56,6 +56,8 @@ pub(super) struct Begin {
     pub(super) position: Position,
     /// [`Offset::MAX`] for no end.
     pub(super) until: Offset,
+    /// The group's committed offset, if it was asked for and there is one.
+    pub(super) committed: Option<Offset>,
 }
 
 /// What is to be done with a partition.

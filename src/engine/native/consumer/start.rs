@@ -50,7 +50,7 @@ async fn topics(cluster: &Cluster, subscription: &Subscription) -> Result<Vec<To
 /// Bytes of a fetch that looks for a time: the first record fetched is mostly the one.
 const TIME_FETCH_BYTES: usize = 64 << 10;
 
-/// The first offset of partitions at times, as their leader lists it; `None` where no record is so late.
+/// Where looking for times begins in partitions, as their leader lists it; `None` for the beginning.
 type AtTimes = HashMap<(TopicPartition, Timestamp), Result<Option<Offset>>>;
 
 /// What is known of a partition when the place to begin is chosen.
@@ -100,9 +100,13 @@ async fn begin_all(
     let mut at_times = AtTimes::new();
     for (time, partitions) in times {
         let connection = cluster.broker(leader).await?;
-        let found = cluster.list_offsets(&connection, &partitions, OffsetAt::Time(time), config.isolation).await?;
-        let offset = |listed: Option<Listed>| listed.map(|listed| listed.offset);
-        at_times.extend(found.into_iter().map(|(of, found)| ((of, time), found.map(offset))));
+        let list = |at| cluster.list_offsets(&connection, &partitions, at, config.isolation);
+        let (mut ends, found) = (list(OffsetAt::Latest).await?, list(OffsetAt::Time(time)).await?);
+        for (of, found) in found {
+            let end = ends.remove(&of).transpose().map(Option::flatten);
+            let from = end.and_then(|end| Ok(sought_from(found?, end)));
+            at_times.insert((of, time), from);
+        }
     }
     // Asked last, so that what was found before lies within.
     let mut all = bounds::ask(cluster, leader, &of(&|_| true), config.isolation).await?;
@@ -134,7 +138,7 @@ async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_
     let mut chosen = or_fallback(start, committed.as_ref(), config.fallback);
     if let (Start::Stored, Some(position)) = (chosen, committed) {
         match not_in(&bounds, &target.of, position) {
-            None => return Ok(Begin { position, until }),
+            None => return Ok(Begin { position, until, committed: Some(position.offset) }),
             Some(why) => {
                 // Retention, or a topic created again, took what the group had not read.
                 tracing::warn!("committed offset: {why}; resuming at {}", described(config.fallback));
@@ -149,7 +153,8 @@ async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_
         Start::Last(count) => last::find(log, target, count, &bounds).await?,
         Start::Time(time) => at_time(log, target, time, &bounds, at_times).await?,
     };
-    Ok(Begin { position: Position { offset, leader_epoch: None }, until })
+    let committed = committed.map(|position| position.offset);
+    Ok(Begin { position: Position { offset, leader_epoch: None }, until, committed })
 }
 
 /// Where a partition ends.
@@ -179,9 +184,8 @@ async fn at_time(
         found: Option<Offset>,
     }
     let listed = match at_times.get(&(target.of.clone(), time)) {
-        Some(Ok(Some(offset))) => (*offset).clamp(bounds.first, bounds.end),
-        Some(Err(error)) => return Err(error.clone()),
-        Some(Ok(None)) | None => return Ok(bounds.reachable),
+        Some(from) => from.clone()?.unwrap_or(bounds.first).clamp(bounds.first, bounds.end),
+        None => return Ok(bounds.reachable),
     };
     let target = Target { position: listed, until: bounds.reachable, last_epoch: None, ..target.clone() };
     let sought = Sought { time, found: None };
@@ -197,6 +201,12 @@ async fn at_time(
     Ok(sought.found.unwrap_or_else(|| listed.max(bounds.reachable)))
 }
 
+/// Where looking for a time begins: at the first record that is as late, or where none is, at the end as it was before
+/// that was looked up. So a record that comes meanwhile is not skipped.
+fn sought_from(listed: Option<Listed>, end_before: Option<Listed>) -> Option<Offset> {
+    listed.or(end_before).map(|listed| listed.offset)
+}
+
 /// Why a committed offset is of no use: it lies outside of the log, or belongs to a topic of this name that was deleted.
 fn not_in(bounds: &Bounds, of: &TopicPartition, committed: Position) -> Option<String> {
     if !(bounds.first..=bounds.end).contains(&committed.offset) {
@@ -207,8 +217,8 @@ fn not_in(bounds: &Bounds, of: &TopicPartition, committed: Position) -> Option<S
         .then(|| format!("{} of {of} belongs to a topic that was deleted and created again", committed.offset))
 }
 
-/// An offset that was asked for. A partition that does not hold it is an error where it was named, or where nothing may
-/// be skipped; in others it stands for the nearest end.
+/// An offset that was asked for. A partition that does not hold it is an error where the partition was named; in others
+/// the offset stands for the nearest end.
 fn at(config: &ConsumerConfig, of: &TopicPartition, offset: Offset, bounds: &Bounds) -> Result<Offset> {
     if (bounds.first..=bounds.end).contains(&offset) {
         return Ok(offset);
@@ -218,7 +228,7 @@ fn at(config: &ConsumerConfig, of: &TopicPartition, offset: Offset, bounds: &Bou
     }
     let error = out_of_range(of, offset, bounds.first, bounds.end);
     let nearest = if offset > bounds.end { bounds.reachable } else { bounds.first };
-    if config.group.is_none() && (config.partitions.is_some() || offset < bounds.first) {
+    if config.group.is_none() && config.partitions.is_some() {
         return Err(error);
     }
     tracing::warn!("{error}; beginning at {nearest}");
@@ -232,5 +242,18 @@ fn described(start: Start) -> String {
         Start::At(offset) => format!("offset {offset}"),
         Start::Last(count) => format!("the last {count} records"),
         Start::Time(time) => format!("time {time}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_sought_from_the_end_before_it_was_looked_up_where_no_record_is_as_late() {
+        let at = |offset| Some(Listed { offset, leader_epoch: None });
+        assert_eq!(sought_from(at(3), at(7)), Some(3));
+        assert_eq!(sought_from(at(9), at(7)), Some(9), "a record that came between the two questions");
+        assert_eq!(sought_from(None, at(7)), Some(7));
     }
 }

@@ -10,6 +10,7 @@ use crate::engine::{EngineChoice, Options};
 use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
 use crate::record::Node;
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::net::SocketAddr;
@@ -57,6 +58,11 @@ impl std::fmt::Display for OldBroker {
             Age::OldVersions => write!(f, "{} does not offer Produce v3 and Fetch v4 (before Kafka 0.11)", self.node),
         }
     }
+}
+
+/// Whether metadata can list such a broker.
+fn is_reachable(broker: &MetadataResponseBroker) -> bool {
+    broker.node_id.0 >= 0 && !broker.host.is_empty() && (1..=65535).contains(&broker.port)
 }
 
 /// Opens connections to a cluster's brokers, and holds what they share.
@@ -148,7 +154,8 @@ impl Dialer {
         let all_topics = MetadataRequest::default().with_topics(Some(Vec::new()));
         let answer = connection.exchange(&all_topics, 0, options.suspect_after()).await;
         match answer.and_then(|answer| connection.decode::<MetadataRequest>(answer, 0)) {
-            Ok(metadata) if !metadata.brokers.is_empty() => Ok(Opened::Old(old)),
+            // One that has just started and has no topics does not list itself.
+            Ok(metadata) if metadata.brokers.iter().all(is_reachable) => Ok(Opened::Old(old)),
             Err(error @ Error::TimedOut { .. }) => Err(error),
             _ => Err(Error::Disconnected { node, why: Disconnect::BeforeFirstAnswer }),
         }

@@ -17,7 +17,7 @@ mod versions;
 
 pub use connection::Connection;
 pub use dialer::{Dialer, OldBroker, Opened};
-pub use retry::{Backoff, Outage, Retry, backoff};
+pub use retry::{Backoff, Outage, Retry, backoff, throttle};
 pub use scram::Hash;
 pub use transport::Frame;
 

@@ -13,12 +13,19 @@ use std::time::{Duration, Instant};
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// A shorter wait would be a spin, whatever `retry.backoff.ms` is.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+/// Brokers ask for no longer pause than their quotas look back, 10 s by default: a longer one is not believed.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
 /// What is over sooner is not worth a line.
 const LASTING: Duration = Duration::from_secs(2);
 /// The second line about a problem that lasts comes after this long, each further one after twice as long.
 const REMIND_AFTER: Duration = Duration::from_secs(30);
 /// One that changes is reported after this part of the time.
 const CHANGES_SOONER: u32 = 10;
+
+/// How long a broker has the client pause, because a quota is exceeded (KIP-219); within limits.
+pub fn throttle(milliseconds: i32) -> Duration {
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)).min(LONGEST_THROTTLE)
+}
 
 /// The wait before retry number `attempt` (from 0): doubles from `first` up to 1 s, give or take a fifth, so that
 /// many clients do not come back at the same moment.
@@ -231,6 +238,13 @@ mod tests {
         assert_eq!(lines, [2, 5, 65, 185, 425]);
         assert!(outage.ended());
         assert!(!outage.ended());
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_the_broker_asks_within_limits() {
+        for (asked, expected) in [(-1, 0), (250, 250), (i32::MAX, 60_000)] {
+            assert_eq!(throttle(asked), Duration::from_millis(expected));
+        }
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl Queue {
                 if !precedes_append(code) {
                     batch.note_doubt();
                 }
-                match verdict(code) {
+                match verdict(code, batch.last_error.as_ref().and_then(Error::code)) {
                     Verdict::Written => done.push(self.written(batch, (None, None))),
                     Verdict::Retry => self.put_back(batch, error, now, backoff),
                     Verdict::Sequence => self.out_of_sequence(batch, error, now, backoff),

@@ -159,6 +159,8 @@ pub struct Batches {
     raw: std::vec::IntoIter<RawBatch>,
     /// What was looked at and not returned yet.
     ahead: Option<Result<Looked, Corrupt>>,
+    /// Whether records are only to be counted.
+    counts: bool,
 }
 
 /// A checked batch, and whether any of its records is visible.
@@ -172,7 +174,7 @@ impl Decoder {
     /// Checks and decompresses `raw`, in order, one batch at a time.
     pub fn batches(mut self, raw: Vec<RawBatch>) -> Batches {
         self.aborted.sort_by_key(|&(_, first)| std::cmp::Reverse(first));
-        Batches { decoder: self, aborting: Vec::new(), raw: raw.into_iter(), ahead: None }
+        Batches { decoder: self, aborting: Vec::new(), raw: raw.into_iter(), ahead: None, counts: false }
     }
 
     /// Checks and decompresses all of `raw`. What precedes a corrupt batch is returned with the error.
@@ -235,6 +237,17 @@ impl Iterator for Batches {
 }
 
 impl Batches {
+    /// Leaves batches packed of which all records are visible: their headers have the counts.
+    pub fn counting(mut self) -> Self {
+        self.counts = true;
+        self
+    }
+
+    /// Whether the header tells how many records of the batch are lent. Compaction keeps its count true.
+    fn is_counted(&self, raw: &RawBatch) -> bool {
+        self.counts && raw.base_offset() >= self.decoder.from && raw.next_offset() <= self.decoder.until
+    }
+
     /// Checks the next batch that goes beyond what was read so far: offsets only advance.
     fn look(&mut self) -> Option<Result<Looked, Corrupt>> {
         let from = self.decoder.from;
@@ -282,6 +295,9 @@ impl Batches {
         let Looked { raw, visible } = looked;
         let batch = match (visible, raw.magic()) {
             (false, _) => self.decoder.batch(raw, raw.max_timestamp(), 0, Bytes::new()),
+            (true, 2) if self.is_counted(raw) => {
+                self.decoder.batch(raw, raw.max_timestamp(), raw.record_count() as u32, Bytes::new())
+            }
             (true, 2) => self.decoder.unpack(raw)?,
             (true, _) => message_set::decode(&self.decoder, &raw.bytes)?,
         };

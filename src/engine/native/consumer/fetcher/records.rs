@@ -5,7 +5,7 @@ use super::super::budget::Bytes as Kind;
 use super::super::decoding::{Decoded, Packed};
 use super::{AssignmentId, Delivery, Duration, Ended, Error, FetchResponse, Fetcher, Instant, Plan, Position, Result};
 use crate::engine::Isolation;
-use crate::engine::native::net::backoff;
+use crate::engine::native::net::{backoff, throttle};
 use crate::engine::native::wire::{Codec, Decoder};
 use crate::error::{Action, Subject, error_code};
 use crate::record::{Batch, TopicPartition};
@@ -39,7 +39,7 @@ impl Fetcher {
             },
             Err(error) => return self.on_refused(plan, error),
         };
-        let throttle = Duration::from_millis(response.throttle_time_ms.max(0) as u64);
+        let throttle = throttle(response.throttle_time_ms);
         let asked = self.asked(plan);
         let mut is_fruitless = took < self.config.fetch_wait / 2;
         let mut recovered = Vec::new();
@@ -193,7 +193,9 @@ impl Fetcher {
             aborted,
             max_unpacked: self.config.max_unpacked,
         };
-        let packed = Packed { id, of: target.of.clone(), batches: decoder.batches(raw), bytes };
+        let batches = decoder.batches(raw);
+        let batches = if self.config.counts_only { batches.counting() } else { batches };
+        let packed = Packed { id, of: target.of.clone(), batches, bytes };
         let delivery = if is_compressed {
             self.deliveries += 1;
             Delivery::Decoding(packed.decode_in_steps(self.budget.clone(), self.deliveries))

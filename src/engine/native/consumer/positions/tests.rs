@@ -29,6 +29,10 @@ fn led_by(topic_id: Uuid, leader: i32, epoch: Option<LeaderEpoch>) -> Leader {
     Leader { leader: BrokerId(leader), epoch, topic_id }
 }
 
+fn begin(position: Position, until: Offset) -> Begin {
+    Begin { position, until, committed: None }
+}
+
 fn source() -> Source {
     Source { by: "b:1".into(), is_alone: false, at: Instant::now() }
 }
@@ -37,7 +41,7 @@ fn source() -> Source {
 fn reading(positions: &mut Positions, partition: i32, leader: i32, offset: Offset, now: Instant) -> AssignmentId {
     let id = positions.add(of(partition), Start::Beginning, now);
     positions.set_leader(id, led_by(Uuid::nil(), leader, epoch(5)), &source(), Start::Beginning);
-    positions.begin(id, Begin { position: at(offset), until: 9 });
+    positions.begin(id, begin(at(offset), 9));
     positions.announce(now);
     id
 }
@@ -105,7 +109,7 @@ fn a_topic_created_again_begins_again_whatever_its_epoch() {
     assert!(positions.awaiting(id, plan.request).is_none(), "what was fetched of the old topic is not believed");
     let question = positions.questions(now).remove(0);
     assert_eq!(question.partitions, [(id, Stage::Begins(Start::Beginning))]);
-    positions.begin(id, Begin { position: at(0), until: Offset::MAX });
+    positions.begin(id, begin(at(0), Offset::MAX));
     assert_eq!(positions.announce(now), [(id, true)]);
     assert_eq!(positions.target(id).map(|target| (target.position, target.leader_epoch)), Some((0, epoch(0))));
     assert_eq!(set(&mut positions, new, 0), LeaderChange::Taken);
@@ -204,13 +208,13 @@ fn partitions_begin_together_unless_one_is_out_of_reach() {
     let now = Instant::now();
     let mut positions = Positions::default();
     let [a, b, c] = [0, 1, 2].map(|partition| positions.add(of(partition), Start::End, now));
-    let begin = Begin { position: at(3), until: Offset::MAX };
-    positions.begin(a, begin);
+    let begins = begin(at(3), Offset::MAX);
+    positions.begin(a, begins);
     assert_eq!(positions.announce(now), []);
     positions.failed(b, error(), now, Duration::ZERO);
     assert_eq!(positions.announce(now), []);
     assert_eq!(positions.announce(now + OPENING), [(a, false)], "the third has taken too long");
-    positions.begin(c, begin);
+    positions.begin(c, begins);
     assert_eq!(positions.announce(now), [(c, false)], "the second was tried");
 }
 
@@ -362,7 +366,7 @@ impl Model {
     fn answer(&mut self, question: &Question, offset: Offset, now: Instant) {
         for (id, _) in &question.partitions {
             if self.positions.awaiting(*id, question.request).is_some() {
-                self.positions.begin(*id, Begin { position: at(offset), until: Offset::MAX });
+                self.positions.begin(*id, begin(at(offset), Offset::MAX));
             }
         }
         // Announced at once, whatever else is being looked up.

@@ -360,6 +360,38 @@ fn a_transaction_that_lost_a_batch_sends_nothing_behind_it() {
 }
 
 /// With `--on-error stop` what stands behind a bad record is not sent; what stands before it, is.
+/// CORRUPT_MESSAGE, as brokers before 2.4 answer for ever where one record of a batch has no key.
+#[test]
+fn a_batch_that_stays_corrupt_fails_for_its_bad_record_alone() {
+    let now = Instant::now();
+    let mut queue = Queue::new(false);
+    queue.push(Batch::new(0, sealed(8), false, now + Duration::from_secs(60)));
+    let (mut written, mut failed) = (Vec::new(), Vec::new());
+    let bad = 5;
+    for attempt in 0..30 {
+        let Some((batch, _)) = queue.next(now, 1, Some(ProducerId { id: 1, epoch: 0 })) else { break };
+        let (first, count) = (batch.first_record, batch.sealed.count as u64);
+        let is_bad = (first..first + count).contains(&bad);
+        let answer = match (is_bad, attempt) {
+            (true, _) | (false, 1) => refused(ResponseError::CorruptMessage),
+            _ => Answer::Written { offset: first as i64, append_time: -1 },
+        };
+        for done in queue.answered(first, answer, now, |_| Duration::ZERO) {
+            let records = done.batch.first_record..done.batch.first_record + done.batch.sealed.count as u64;
+            match done.outcome {
+                Ok(_) => written.extend(records),
+                Err((_, possibly_written)) => {
+                    assert!(!possibly_written);
+                    failed.extend(records);
+                }
+            }
+        }
+    }
+    written.sort_unstable();
+    assert_eq!((written, failed), (vec![0, 1, 2, 3, 4, 6, 7], vec![bad]));
+    assert!(queue.is_empty());
+}
+
 #[test]
 fn what_stands_behind_a_bad_record_counts_as_never_sent() {
     let now = Instant::now();

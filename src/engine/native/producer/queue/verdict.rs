@@ -17,9 +17,13 @@ pub(super) enum Verdict {
     Permanent,
 }
 
-pub(super) fn verdict(code: ResponseError) -> Verdict {
+/// The verdict on a batch whose attempt before was refused with `before`.
+pub(super) fn verdict(code: ResponseError, before: Option<ResponseError>) -> Verdict {
     use ResponseError as E;
     match code {
+        // A checksum that was damaged on the way is right the next time. Before Kafka 2.4 this also refuses a record
+        // without a key in a compacted topic, however often it is sent.
+        E::CorruptMessage if before == Some(E::CorruptMessage) => Verdict::Part,
         E::DuplicateSequenceNumber => Verdict::Written,
         E::OutOfOrderSequenceNumber | E::UnknownProducerId => Verdict::Sequence,
         E::MessageTooLarge | E::RecordListTooLarge | E::InvalidRecord | E::InvalidTimestamp => Verdict::Part,

@@ -2,7 +2,7 @@
 
 use super::{Feedback, Sender};
 use crate::engine::native::cluster::Asked;
-use crate::engine::native::net::backoff;
+use crate::engine::native::net::{backoff, throttle};
 use crate::engine::native::producer::queue::{Answer, BadRecord, Done, Refusal};
 use crate::engine::native::wire::view;
 use crate::engine::{Failure, Receipt};
@@ -14,7 +14,7 @@ use kafka_protocol::messages::{ApiKey, ProduceResponse};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Sender {
     pub(super) fn answered(
@@ -49,7 +49,7 @@ impl Sender {
             }
         };
         if throttled > 0 {
-            let wait = Duration::from_millis(throttled as u64);
+            let wait = throttle(throttled);
             tracing::info!(broker = %self.cluster.node(broker), ?wait, "throttled by a quota");
             self.brokers.entry(broker).or_default().throttled_until = Some(now + wait);
         }
