@@ -23,7 +23,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("template", &["error", "codec", "text"]),
     ("registry", &["record", "error"]),
     ("codec", &["record", "error", "registry"]),
-    ("filter", &["record", "error"]),
+    ("filter", &["record", "error", "codec"]),
     // The stop flag ends its waits.
     ("engine", &["record", "error", "signal"]),
     ("engine::native::wire", &["record", "error"]),

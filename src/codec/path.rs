@@ -102,6 +102,21 @@ impl Path {
     }
 }
 
+impl Path {
+    /// As [`Path::find`], but of repeated fields the last counts, as it does to jq.
+    pub fn find_last<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
+        let mut at = skip_space(json, 0);
+        for step in &self.steps {
+            at = match step {
+                Step::Field(name) => last_member(json, at, name.as_bytes())?,
+                Step::Index(index) => element(json, at, *index)?,
+            };
+        }
+        let end = end_of_value(json, at)?;
+        Some(&json[at..end])
+    }
+}
+
 /// Appends the text of a JSON value: a string without its quotes and escapes, any other value as it stands.
 ///
 /// # Errors
@@ -127,6 +142,26 @@ fn member(json: &[u8], mut at: usize, name: &[u8]) -> Option<usize> {
         }
         at = skip_space(json, end_of_value(json, at)?);
         at = skip_space(json, expect(json, at, b',')?);
+    }
+}
+
+/// Where the value of the last member `name` begins, in the object that begins at `at`.
+fn last_member(json: &[u8], mut at: usize, name: &[u8]) -> Option<usize> {
+    at = skip_space(json, expect(json, at, b'{')?);
+    let mut found = None;
+    loop {
+        let name_end = end_of_string(json, at)?;
+        let is_found = is_name(&json[at..name_end], name);
+        at = skip_space(json, expect(json, skip_space(json, name_end), b':')?);
+        if is_found {
+            found = Some(at);
+        }
+        at = skip_space(json, end_of_value(json, at)?);
+        match json.get(at)? {
+            b',' => at = skip_space(json, at + 1),
+            b'}' => return found,
+            _ => return None,
+        }
     }
 }
 

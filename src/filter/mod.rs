@@ -1,4 +1,4 @@
-//! Which records go on: what a record must match, and which of those that do are sampled. Calls `record`.
+//! Which records go on: what a record must match, and which of those that do are sampled. Calls `record` and `codec`.
 
 mod condition;
 mod failure;

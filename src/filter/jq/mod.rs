@@ -6,6 +6,7 @@ mod program;
 mod tests;
 
 use super::failure::Failure;
+use crate::codec::Path;
 use jaq_core::{Ctx, Vars};
 use jaq_json::{Val, read, write};
 use limits::Guard;
@@ -16,6 +17,8 @@ pub struct Jq {
     filter: jaq_core::Filter<Kind>,
     guard: Guard,
     is_raw: bool,
+    /// Set if the program is nothing but the path of a field: that one is found without reading the rest.
+    path: Option<Path>,
 }
 
 impl std::fmt::Debug for Jq {
@@ -42,13 +45,25 @@ impl Output<'_> {
     }
 }
 
+/// The path that `source` is, if it is one of plain names: `.value.id`.
+fn plain_path(source: &str) -> Option<Path> {
+    let source = source.trim();
+    let is_plain = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let is_path = source.strip_prefix('.').is_some_and(|names| names.split('.').all(is_plain));
+    if is_path { source.parse().ok() } else { None }
+}
+
 impl Jq {
     /// Compiles `source`. With `is_raw` strings are written without quotes. A program ends when `is_interrupted` says so.
     ///
     /// # Errors
     /// What is wrong with the program.
     pub fn compile(source: &str, is_raw: bool, is_interrupted: impl Fn() -> bool + 'static) -> Result<Self, String> {
-        Ok(Self { filter: program::compile(source)?, guard: Guard::new(is_interrupted), is_raw })
+        let filter = program::compile(source)?;
+        Ok(Self { filter, guard: Guard::new(is_interrupted), is_raw, path: plain_path(source) })
     }
 
     /// Runs the program on `json` and passes each result to `receive`, which returns whether it wants more.
@@ -56,6 +71,12 @@ impl Jq {
     /// # Errors
     /// The program did not end of itself; what it resulted in before was passed on.
     pub fn run(&self, json: &[u8], mut receive: impl FnMut(Output<'_>) -> bool) -> Result<(), Failure> {
+        // Where there is no such field, the program itself tells null from an error.
+        let field = self.path.as_ref().and_then(|path| path.find_last(json)).map(read::parse_single);
+        if let Some(Ok(value)) = field {
+            let wants_more = receive(Output { value: &value, is_raw: self.is_raw });
+            return if wants_more { Ok(()) } else { Err(Failure::Receiver) };
+        }
         let input = read::parse_single(json).map_err(|e| Failure::Raised(e.to_string()))?;
         self.guard.begin();
         let globals = Globals { lut: &self.filter.lut, guard: &self.guard };

@@ -50,6 +50,25 @@ fn programs_do_what_jq_does() {
     }
 }
 
+/// What is found without reading the rest is what the program would result in.
+#[test]
+fn plain_paths_result_in_what_the_program_results_in() {
+    for json in [
+        r#"{"value":{"id":7}}"#,
+        r#"{"value":{"id":1,"id":{"a" : "\u00e9",  "b":1.50},"x":0}}"#,
+        r#"{"value":{"i\u0064":[1, 2],"x":{"id":3}},"id":4}"#,
+        r#"{"value":{}}"#,
+        r#"{"value":null}"#,
+        r#"{"value":3}"#,
+        r#"{"value":"}"}"#,
+        "[]",
+    ] {
+        let (found, program) = (results(&jq(".value.id"), json), results(&jq(".value | .id"), json));
+        assert_eq!(found, program, "{json}");
+    }
+    assert!([".value-1", ".", ".a[0]", ".a?", ".a,.b", "..", ".1a"].iter().all(|source| plain_path(source).is_none()));
+}
+
 #[test]
 fn strings_are_raw_where_that_is_asked_for() {
     let raw = Jq::compile(".[]", true, || false).unwrap();
