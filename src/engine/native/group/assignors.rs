@@ -291,7 +291,7 @@ mod tests {
     /// A member that claims everything costs the leader no more than n log n steps.
     #[test]
     fn a_member_that_claims_all_partitions_is_balanced_in_n_log_n() {
-        const PARTITIONS: usize = 20_000;
+        const PARTITIONS: usize = 200_000;
         let all: Vec<(&str, i32)> = (0..PARTITIONS as i32).map(|p| ("t", p)).collect();
         let mut members: Vec<_> = (0..50).map(|n| subscriber(&format!("m{n:02}"), &["t"], &[])).collect();
         members[0] = subscriber("m00", &["t"], &all);

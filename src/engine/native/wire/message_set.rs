@@ -163,8 +163,8 @@ mod tests {
 
     type Owned = (i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>);
 
-    fn read(set: Vec<u8>, from: Offset) -> Vec<Owned> {
-        let decoder = Decoder {
+    fn decoder(from: Offset) -> Decoder {
+        Decoder {
             topic: "t".into(),
             partition: 0,
             from,
@@ -172,8 +172,11 @@ mod tests {
             isolation: Isolation::Committed,
             aborted: Vec::new(),
             max_unpacked: usize::MAX,
-        };
-        let (batches, corrupt) = decoder.decode(batches(set.into()).unwrap());
+        }
+    }
+
+    fn read(set: Vec<u8>, from: Offset) -> Vec<Owned> {
+        let (batches, corrupt) = decoder(from).decode(batches(set.into()).unwrap());
         assert!(corrupt.is_none(), "{corrupt:?}");
         let records = batches.iter().flat_map(Batch::records).map(Result::unwrap);
         records.map(|r| (r.offset, r.timestamp, r.key.map(Into::into), r.value.map(Into::into))).collect()
@@ -205,6 +208,19 @@ mod tests {
                 let offsets: Vec<_> = read.iter().map(|r| (r.0, r.3.clone().unwrap()[0])).collect();
                 assert_eq!(offsets, [(10, 0), (11, 1), (12, 2)], "{codec:?} v{magic}");
             }
+        }
+    }
+
+    #[test]
+    fn a_wrapper_that_unpacks_to_too_much_is_corrupt() {
+        for (codec, magic) in [(Codec::Gzip, 0), (Codec::Snappy, 1), (Codec::Lz4, 1)] {
+            let inner = message(0, magic, 0, None, Some(&vec![0; 4 << 20]));
+            let packed = Compression { codec, level: None }.compress(&inner).unwrap();
+            let set = message(12, magic, codec as u8, None, Some(&packed));
+            let decoder = Decoder { max_unpacked: 1 << 20, ..decoder(0) };
+            let (batches, corrupt) = decoder.decode(batches(set.into()).unwrap());
+            assert!(batches.is_empty());
+            assert!(matches!(corrupt.unwrap().damage, Damage::Compression { .. }), "{codec:?}");
         }
     }
 }
