@@ -51,7 +51,7 @@ fn combinations() -> Vec<Streams> {
 /// What each command is run with: `{n}` is the number of the combination, for which there are topics `t{n}`, `d{n}` and
 /// `r{n}` of one record each and groups `g{n}`, `s{n}`, `o{n}` and `d{n}` that have read `t{n}`. A command that reads stdin
 /// is given something to read. No command changes what another one reads.
-pub(crate) const COMMANDS: [(&str, Option<&str>); 48] = [
+pub(crate) const COMMANDS: [(&str, Option<&str>); 49] = [
     ("produce new{n}", Some("a\nb\n")),
     ("produce receipts{n} --receipts", Some("a\nb\n")),
     ("consume t{n} -o beginning -e", None),
@@ -59,6 +59,7 @@ pub(crate) const COMMANDS: [(&str, Option<&str>); 48] = [
     ("topics list", None),
     ("topics describe t{n}", None),
     ("topics offsets t{n}", None),
+    ("topics count t{n}", None),
     ("topics create created{n}", None),
     ("topics alter t{n} --config retention.ms=1000", None),
     ("topics add-partitions t{n} --to 3", None),
