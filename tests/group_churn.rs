@@ -81,7 +81,9 @@ impl Churn<'_> {
         member.running.signal(signal);
         let done = member.running.ended();
         if signal == libc::SIGTERM {
-            assert_eq!(done.code, 0, "{}", done.stderr);
+            // On a loaded machine the signal may come before kpipe has begun.
+            let has_not_begun = done.code == 128 + libc::SIGTERM && done.stdout.is_empty() && done.stderr.is_empty();
+            assert!(done.code == 0 || has_not_begun, "{}: {}", done.code, done.stderr);
         }
         // A line that SIGKILL cut short was not written.
         let whole = done.stdout.rfind('\n').map_or("", |end| &done.stdout[..=end]).to_owned();

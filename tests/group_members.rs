@@ -325,7 +325,7 @@ fn records_are_fetched_from_the_nearest_replica() {
             kafka.kpipe(&["-v", "consume", &topic, "--rack", &rack, "-o", "beginning", "-e", "--output", "value"], b"");
         assert_eq!(numbers(&done.stdout).len(), 100);
         let is_logged =
-            done.stderr.contains(&format!("reading from the nearest replica partition=\"{topic}/0\" broker={broker}"));
+            done.stderr.contains(&format!("reading from the nearest replica partition={topic}/0 broker={broker}"));
         assert_eq!(is_logged, broker != leader, "{}", done.stderr);
     }
 }
