@@ -75,6 +75,8 @@ pub struct Dialer {
     suspected: Arc<Notify>,
     /// Done when the user was warned that credentials are sent without encryption.
     warned: Once,
+    /// Done when a broker of this cluster was found to be of Kafka 0.11 or later.
+    modern: Once,
 }
 
 impl Dialer {
@@ -89,7 +91,8 @@ impl Dialer {
             _ => None,
         };
         let tls = tls.as_ref().map(tls::prepare).transpose()?;
-        Ok(Self { tls, tokens, addresses: Addresses::default(), suspected: Arc::default(), warned: Once::new() })
+        let (addresses, suspected) = (Addresses::default(), Arc::default());
+        Ok(Self { tls, tokens, addresses, suspected, warned: Once::new(), modern: Once::new() })
     }
 
     /// Told whenever a broker has been silent for too long.
@@ -172,7 +175,8 @@ impl Dialer {
                 .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
             let answer = match connection.exchange(&request, version, options.suspect_after()).await {
                 Ok(answer) => answer,
-                Err(Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. }) => {
+                // In a cluster known to be modern, a connection that is lost now is like any other that is lost.
+                Err(Error::Disconnected { why: Disconnect::BeforeFirstAnswer, .. }) if !self.modern.is_completed() => {
                     return self.find_age(node, options).await;
                 }
                 Err(error) => {
@@ -200,6 +204,7 @@ impl Dialer {
                         connection.retire_at(Instant::now() + lifetime.mul_f32(SESSION_USED));
                     }
                     self.addresses.answered(address);
+                    self.modern.call_once(|| {});
                     return Ok(Opened::Modern(Arc::new(connection)));
                 }
                 Ok(_) => return Ok(Opened::Old(OldBroker { node, found: Age::OldVersions })),
