@@ -32,6 +32,17 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
+    /// The member has this ID, and is of this generation or epoch. Returns whether that is new. What it was to release
+    /// under the one before may be others' in a new one.
+    pub(super) fn identify(&mut self, member_id: String, generation: i32) -> bool {
+        let is_new = self.generation != generation || self.member_id != member_id;
+        if is_new {
+            self.released();
+        }
+        (self.member_id, self.generation) = (member_id, generation);
+        is_new
+    }
+
     /// The member is assigned `partitions`.
     pub(super) fn assigned(&mut self, partitions: &BTreeSet<TopicPartition>) -> AssignmentNumber {
         self.last = self.last.next();

@@ -117,11 +117,7 @@ impl Task {
         let effects = self.membership.handle(event, Instant::now());
         // The identity first: a commit for what is newly assigned is made by the new generation.
         let (member_id, generation) = self.membership.identity();
-        self.ownership.send_if_modified(|ownership| {
-            let is_new = ownership.generation != generation || ownership.member_id != member_id;
-            (ownership.member_id, ownership.generation) = (member_id, generation);
-            is_new
-        });
+        self.ownership.send_if_modified(|ownership| ownership.identify(member_id, generation));
         for effect in effects {
             match effect {
                 Effect::Left => {

@@ -191,7 +191,8 @@ impl Client {
             self.ownership.released();
         }
         let effects = self.membership.handle(event, now);
-        (self.ownership.member_id, self.ownership.generation) = self.membership.identity();
+        let (member_id, generation) = self.membership.identity();
+        self.ownership.identify(member_id, generation);
         effects.into_iter().map(|effect| (index, effect)).collect()
     }
 }
