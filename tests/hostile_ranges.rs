@@ -63,9 +63,6 @@ fn hostile(kafka: &Cluster, is_compacted: bool) -> Hostile {
             kafka.kpipe(&["produce", &topic, "-p", partition, "-K", ":", "-q"], b"last:record\n");
         }
         wait_until("compaction", || count() < before * 2 / 3);
-        // What is read below must stay as it is.
-        let stop = ["topics", "alter", &topic, "--config", "cleanup.policy=delete", "--config", "retention.ms=-1"];
-        kafka.kpipe(&stop, b"");
         let mut last = 0;
         wait_until("the end of compaction", || std::mem::replace(&mut last, count()) == last);
     }
