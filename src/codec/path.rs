@@ -90,25 +90,21 @@ impl Path {
     /// what is not JSON. Of repeated fields the first counts. What stands beside and behind the field is not checked.
     #[inline]
     pub fn find<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
+        self.walk(json, member)
+    }
+
+    /// As [`Path::find`], but of repeated fields the last counts, as it does to jq.
+    pub fn find_last<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
+        self.walk(json, last_member)
+    }
+
+    /// Goes the steps, with `member` to find the value of a field.
+    #[inline]
+    fn walk<'a>(&self, json: &'a [u8], member: impl Fn(&[u8], usize, &[u8]) -> Option<usize>) -> Option<&'a [u8]> {
         let mut at = skip_space(json, 0);
         for step in &self.steps {
             at = match step {
                 Step::Field(name) => member(json, at, name.as_bytes())?,
-                Step::Index(index) => element(json, at, *index)?,
-            };
-        }
-        let end = end_of_value(json, at)?;
-        Some(&json[at..end])
-    }
-}
-
-impl Path {
-    /// As [`Path::find`], but of repeated fields the last counts, as it does to jq.
-    pub fn find_last<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
-        let mut at = skip_space(json, 0);
-        for step in &self.steps {
-            at = match step {
-                Step::Field(name) => last_member(json, at, name.as_bytes())?,
                 Step::Index(index) => element(json, at, *index)?,
             };
         }
@@ -134,9 +130,8 @@ pub fn write_text(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Erro
 fn member(json: &[u8], mut at: usize, name: &[u8]) -> Option<usize> {
     at = skip_space(json, expect(json, at, b'{')?);
     loop {
-        let name_end = end_of_string(json, at)?;
-        let is_found = is_name(&json[at..name_end], name);
-        at = skip_space(json, expect(json, skip_space(json, name_end), b':')?);
+        let is_found;
+        (is_found, at) = value_of(json, at, name)?;
         if is_found {
             return Some(at);
         }
@@ -150,9 +145,8 @@ fn last_member(json: &[u8], mut at: usize, name: &[u8]) -> Option<usize> {
     at = skip_space(json, expect(json, at, b'{')?);
     let mut found = None;
     loop {
-        let name_end = end_of_string(json, at)?;
-        let is_found = is_name(&json[at..name_end], name);
-        at = skip_space(json, expect(json, skip_space(json, name_end), b':')?);
+        let is_found;
+        (is_found, at) = value_of(json, at, name)?;
         if is_found {
             found = Some(at);
         }
@@ -163,6 +157,14 @@ fn last_member(json: &[u8], mut at: usize, name: &[u8]) -> Option<usize> {
             _ => return None,
         }
     }
+}
+
+/// Whether the member that begins at `at` is called `name`, and where its value begins.
+#[inline]
+fn value_of(json: &[u8], at: usize, name: &[u8]) -> Option<(bool, usize)> {
+    let name_end = end_of_string(json, at)?;
+    let is_found = is_name(&json[at..name_end], name);
+    Some((is_found, skip_space(json, expect(json, skip_space(json, name_end), b':')?)))
 }
 
 /// Where an element begins, in the array that begins at `at`.
