@@ -1,15 +1,25 @@
 //! Any bytes: base64 and hexadecimal; and UUIDs.
 
-use super::{Codec, open_name, string};
+use super::{Codec, encode_or_base64, open_member, string};
 use crate::error::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Base64 (RFC 4648), in a field whose name ends in `_base64`.
+/// Base64 (RFC 4648).
 #[derive(Debug, Clone, Copy)]
 pub struct Base64;
 
 impl Base64 {
+    /// How the name of a field in base64 ends.
+    pub const SUFFIX: &str = "_base64";
+
+    /// Appends `bytes` as a JSON string in base64.
+    pub fn write_string(self, out: &mut Vec<u8>, bytes: &[u8]) {
+        out.push(b'"');
+        self.write_text(out, bytes);
+        out.push(b'"');
+    }
+
     /// Appends `bytes` in base64.
     pub fn write_text(self, out: &mut Vec<u8>, bytes: &[u8]) {
         let start = out.len();
@@ -31,10 +41,8 @@ impl Base64 {
 
 impl Codec for Base64 {
     fn encode(&self, out: &mut Vec<u8>, field: &str, bytes: &[u8]) -> Result<()> {
-        open_name(out, field);
-        out.extend_from_slice(b"_base64\":\"");
-        self.write_text(out, bytes);
-        out.push(b'"');
+        open_member(out, field, Self::SUFFIX);
+        self.write_string(out, bytes);
         Ok(())
     }
 
@@ -43,11 +51,14 @@ impl Codec for Base64 {
     }
 }
 
-/// Lowercase hexadecimal, in a field whose name ends in `_hex`.
+/// Lowercase hexadecimal.
 #[derive(Debug, Clone, Copy)]
 pub struct Hex;
 
 impl Hex {
+    /// How the name of a field in hexadecimal ends.
+    pub const SUFFIX: &str = "_hex";
+
     /// Appends two digits for each byte.
     pub fn write_text(self, out: &mut Vec<u8>, bytes: &[u8]) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -73,8 +84,8 @@ impl Hex {
 
 impl Codec for Hex {
     fn encode(&self, out: &mut Vec<u8>, field: &str, bytes: &[u8]) -> Result<()> {
-        open_name(out, field);
-        out.extend_from_slice(b"_hex\":\"");
+        open_member(out, field, Self::SUFFIX);
+        out.push(b'"');
         self.write_text(out, bytes);
         out.push(b'"');
         Ok(())
@@ -85,11 +96,14 @@ impl Codec for Hex {
     }
 }
 
-/// The 16 bytes of a UUID (RFC 9562), in a field whose name ends in `_uuid`.
+/// The 16 bytes of a UUID (RFC 9562).
 #[derive(Debug, Clone, Copy)]
 pub struct Uuid;
 
 impl Uuid {
+    /// How the name of a field with a UUID ends.
+    pub const SUFFIX: &str = "_uuid";
+
     /// Appends the UUID with its hyphens; `false`, with nothing appended, where `bytes` are not 16.
     pub fn write_text(self, out: &mut Vec<u8>, bytes: &[u8]) -> bool {
         let Ok(uuid) = uuid::Uuid::from_slice(bytes) else { return false };
@@ -110,15 +124,12 @@ impl Uuid {
 
 impl Codec for Uuid {
     fn encode(&self, out: &mut Vec<u8>, field: &str, bytes: &[u8]) -> Result<()> {
-        let start = out.len();
-        open_name(out, field);
-        out.extend_from_slice(b"_uuid\":\"");
-        if self.write_text(out, bytes) {
+        encode_or_base64(out, field, Self::SUFFIX, bytes, |out| {
             out.push(b'"');
-            return Ok(());
-        }
-        out.truncate(start);
-        Base64.encode(out, field, bytes)
+            let is_uuid = self.write_text(out, bytes);
+            out.push(b'"');
+            is_uuid
+        })
     }
 
     fn decode(&self, json: &str, out: &mut Vec<u8>) -> Result<(), String> {

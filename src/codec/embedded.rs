@@ -1,7 +1,7 @@
 //! JSON that stands in the object as it is.
 
 use super::text::unsafe_at;
-use super::{Base64, Codec, Text, open_name, write_string};
+use super::{Base64, Codec, Text, open_member, write_string};
 use crate::error::Result;
 use serde_json::value::RawValue;
 
@@ -14,8 +14,7 @@ impl Codec for Embedded {
         if !is_json(bytes) {
             return Text.encode(out, field, bytes);
         }
-        open_name(out, field);
-        out.extend_from_slice(b"\":");
+        open_member(out, field, "");
         write_on_one_line(out, bytes);
         Ok(())
     }
@@ -34,11 +33,7 @@ impl Embedded {
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => write_string(out, text),
-            Err(_) => {
-                out.push(b'"');
-                Base64.write_text(out, bytes);
-                out.push(b'"');
-            }
+            Err(_) => Base64.write_string(out, bytes),
         }
     }
 

@@ -126,10 +126,10 @@ impl Encoding {
     /// The encoding of a field whose name ends like that, where the name says it.
     pub fn of_suffix(suffix: &str) -> Option<Self> {
         match suffix {
-            "_base64" => Some(Self::Base64),
-            "_hex" => Some(Self::Hex),
-            "_uuid" => Some(Self::Uuid),
-            "_msgpack" => Some(Self::MessagePack),
+            Base64::SUFFIX => Some(Self::Base64),
+            Hex::SUFFIX => Some(Self::Hex),
+            Uuid::SUFFIX => Some(Self::Uuid),
+            MessagePack::SUFFIX => Some(Self::MessagePack),
             _ => Number::ALL.iter().find(|number| number.suffix() == suffix).map(|number| Self::Number(*number)),
         }
     }
@@ -202,6 +202,31 @@ impl Encoding {
 fn open_name(out: &mut Vec<u8>, field: &str) {
     out.push(b'"');
     out.extend_from_slice(field.as_bytes());
+}
+
+/// Appends `"field`, the `suffix` that says how to read the value back, and the colon behind it.
+fn open_member(out: &mut Vec<u8>, field: &str, suffix: &str) {
+    open_name(out, field);
+    out.extend_from_slice(suffix.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// Appends a member with the JSON that `write` appends, or with `bytes` in base64 where `write` says that they are not of
+/// its codec.
+fn encode_or_base64(
+    out: &mut Vec<u8>,
+    field: &str,
+    suffix: &str,
+    bytes: &[u8],
+    write: impl FnOnce(&mut Vec<u8>) -> bool,
+) -> Result<()> {
+    let start = out.len();
+    open_member(out, field, suffix);
+    if write(out) {
+        return Ok(());
+    }
+    out.truncate(start);
+    Base64.encode(out, field, bytes)
 }
 
 /// The text of a JSON string.

@@ -1,7 +1,7 @@
 //! MessagePack, shown as the JSON with the same content.
 
 use super::text::unsafe_at;
-use super::{Base64, Codec, open_name};
+use super::{Codec, encode_or_base64};
 use crate::error::Result;
 use serde::Serialize;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -10,13 +10,16 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 
-/// MessagePack, in a field whose name ends in `_msgpack`. What JSON cannot hold (binary, extensions, keys that are not
+/// MessagePack. What JSON cannot hold (binary, extensions, keys that are not
 /// strings, numbers that are not finite) is not decoded. Read back, it is the same content, though perhaps not the same
 /// bytes: MessagePack has several for one number.
 #[derive(Debug, Clone, Copy)]
 pub struct MessagePack;
 
 impl MessagePack {
+    /// How the name of a field in MessagePack ends.
+    pub const SUFFIX: &str = "_msgpack";
+
     /// Appends the JSON of `bytes`; `false`, with nothing appended, where they are not one MessagePack value that JSON
     /// can hold.
     pub fn write_text(self, out: &mut Vec<u8>, bytes: &[u8]) -> bool {
@@ -50,14 +53,7 @@ const DEPTH: usize = 128;
 
 impl Codec for MessagePack {
     fn encode(&self, out: &mut Vec<u8>, field: &str, bytes: &[u8]) -> Result<()> {
-        let start = out.len();
-        open_name(out, field);
-        out.extend_from_slice(b"_msgpack\":");
-        if self.write_text(out, bytes) {
-            return Ok(());
-        }
-        out.truncate(start);
-        Base64.encode(out, field, bytes)
+        encode_or_base64(out, field, Self::SUFFIX, bytes, |out| self.write_text(out, bytes))
     }
 
     fn decode(&self, json: &str, out: &mut Vec<u8>) -> Result<(), String> {

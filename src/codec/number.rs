@@ -1,6 +1,6 @@
 //! Numbers of a fixed width, as Kafka's serializers write them (big-endian) or a CPU does (little-endian).
 
-use super::{Base64, Codec, open_name};
+use super::{Codec, encode_or_base64};
 use crate::error::Result;
 
 /// Declares the numbers: variant, name, ending of the field's name, type, conversions, and how an error names it.
@@ -46,7 +46,7 @@ macro_rules! numbers {
             /// Appends the bytes of the number that `text` is.
             ///
             /// # Errors
-            /// It is no such number.
+            /// It is not such a number.
             pub fn parse_text(self, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
                 match self {
                     $(Self::$variant => {
@@ -83,15 +83,7 @@ numbers! {
 
 impl Codec for Number {
     fn encode(&self, out: &mut Vec<u8>, field: &str, bytes: &[u8]) -> Result<()> {
-        let start = out.len();
-        open_name(out, field);
-        out.extend_from_slice(self.suffix().as_bytes());
-        out.extend_from_slice(b"\":");
-        if self.write_text(out, bytes) {
-            return Ok(());
-        }
-        out.truncate(start);
-        Base64.encode(out, field, bytes)
+        encode_or_base64(out, field, self.suffix(), bytes, |out| self.write_text(out, bytes))
     }
 
     fn decode(&self, json: &str, out: &mut Vec<u8>) -> Result<(), String> {

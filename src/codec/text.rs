@@ -1,6 +1,6 @@
 //! Text: a JSON string where the bytes are UTF-8, else base64. Written by hand, because every record passes here.
 
-use super::{Base64, Codec, open_name, string};
+use super::{Base64, Codec, open_member, open_name, string};
 use crate::error::Result;
 
 /// UTF-8 text.
@@ -19,8 +19,7 @@ impl Codec for Text {
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => {
-                open_name(out, field);
-                out.extend_from_slice(b"\":");
+                open_member(out, field, "");
                 write_string(out, text);
                 Ok(())
             }
