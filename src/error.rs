@@ -6,7 +6,7 @@ mod subject;
 pub use code::{ErrorCode, error_code};
 pub use subject::{Action, Subject};
 
-use crate::record::{BrokerId, Node, Offset, TopicPartition};
+use crate::record::{BrokerId, Malformed, Node, Offset, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use std::fmt;
@@ -431,6 +431,11 @@ impl Error {
     /// A broker's error without a text of its own.
     pub fn kafka(action: Action, subject: impl Into<Subject>, code: ResponseError) -> Self {
         Self::Kafka { action, subject: subject.into(), code, detail: None }
+    }
+
+    /// A record of `partition` that does not decode.
+    pub fn corrupt(partition: TopicPartition, malformed: &Malformed) -> Self {
+        Self::Corrupt { partition, offset: malformed.base_offset, why: malformed.to_string() }
     }
 
     /// An operating system's error on `what`.

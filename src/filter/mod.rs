@@ -121,6 +121,22 @@ impl Filter {
     }
 }
 
+/// The next record of `partition`: that goes on, where there is a filter.
+///
+/// # Errors
+/// A record is malformed.
+#[inline]
+pub fn next<'a>(
+    filter: Option<&mut Filter>,
+    partition: PartitionId,
+    records: &mut Records<'a>,
+) -> Option<Result<RecordRef<'a>, Malformed>> {
+    match filter {
+        None => records.next(),
+        Some(filter) => filter.next(partition, records),
+    }
+}
+
 /// Spreads offsets evenly (the finalizer of SplitMix64).
 fn hash(partition: PartitionId, offset: Offset) -> u64 {
     let mut x = (offset as u64) ^ (u64::from(partition as u32) << 40);

@@ -88,11 +88,7 @@ impl Order {
 }
 
 fn corrupt(topic: &Arc<str>, partition: PartitionId, malformed: &Malformed) -> Error {
-    Error::Corrupt {
-        partition: TopicPartition::new(topic.clone(), partition),
-        offset: malformed.base_offset,
-        why: malformed.to_string(),
-    }
+    Error::corrupt(TopicPartition::new(topic.clone(), partition), malformed)
 }
 
 /// Batches of one partition.

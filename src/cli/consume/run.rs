@@ -7,7 +7,7 @@ use crate::cli::Context;
 use crate::cli::report::say;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::metrics::Metrics;
 use crate::output::{Format, Writer};
 use crate::record::{Batch, LeaderEpoch, Offset, Position, RecordRef, TopicPartition};
@@ -182,15 +182,10 @@ impl<F: Format> ConsumeRun<F> {
         let left = self.left;
         let mut records = batch.records();
         loop {
-            let next = match &mut self.filter {
-                None => records.next(),
-                Some(filter) => filter.next(batch.partition, &mut records),
-            };
+            let next = filter::next(self.filter.as_mut(), batch.partition, &mut records);
             let Some(record) = next else { break };
-            let record = record.map_err(|malformed| Error::Corrupt {
-                partition: TopicPartition::new(batch.topic.clone(), batch.partition),
-                offset: malformed.base_offset,
-                why: malformed.to_string(),
+            let record = record.map_err(|malformed| {
+                Error::corrupt(TopicPartition::new(batch.topic.clone(), batch.partition), &malformed)
             })?;
             match self.write_record(&batch, &record)? {
                 Outcome::Written => {}

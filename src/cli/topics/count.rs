@@ -8,8 +8,8 @@ use crate::codec::{Codec, Text};
 use crate::config::declarations::ISOLATION_LEVEL;
 use crate::engine::{Engine, Event, Subscription};
 use crate::error::{Error, Result};
-use crate::filter::Filter;
-use crate::record::{Batch, Isolation, Malformed, PartitionId, RecordRef, Timestamp, TopicPartition};
+use crate::filter::{self, Filter};
+use crate::record::{Batch, Isolation, PartitionId, RecordRef, Timestamp, TopicPartition};
 use crate::timespec::{Unit, format_local, unit_around};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -224,22 +224,14 @@ impl Count {
 }
 
 fn add(counts: &mut Counts, mut filter: Option<&mut Filter>, batch: &Batch) -> Result<()> {
-    let corrupt = |malformed: Malformed| Error::Corrupt {
-        partition: TopicPartition::new(batch.topic.clone(), batch.partition),
-        offset: malformed.base_offset,
-        why: malformed.to_string(),
-    };
+    let corrupt = |malformed| Error::corrupt(TopicPartition::new(batch.topic.clone(), batch.partition), &malformed);
     if filter.is_none() && !counts.needs_records() {
         counts.add_many(batch.partition, batch.visible().map_err(corrupt)?);
         return Ok(());
     }
     let mut records = batch.records();
     loop {
-        let next = match filter.as_mut() {
-            None => records.next(),
-            Some(filter) => filter.next(batch.partition, &mut records),
-        };
-        match next.transpose().map_err(corrupt)? {
+        match filter::next(filter.as_deref_mut(), batch.partition, &mut records).transpose().map_err(corrupt)? {
             Some(record) => counts.add(batch.partition, &record)?,
             None => return Ok(()),
         }

@@ -86,11 +86,7 @@ fn visit_all<S>(
     for batch in decoder.batches(fetched.raw) {
         let batch = batch.map_err(|corrupt| describe(&target.of, &corrupt))?;
         for record in batch.records() {
-            let record = record.map_err(|malformed| Error::Corrupt {
-                partition: target.of.clone(),
-                offset: malformed.base_offset,
-                why: malformed.to_string(),
-            })?;
+            let record = record.map_err(|malformed| Error::corrupt(target.of.clone(), &malformed))?;
             if visit(&mut state, &record).is_break() {
                 return Ok((state, ControlFlow::Break(())));
             }
