@@ -29,7 +29,6 @@ pub(super) struct Relay(Arc<Shared>);
 struct Shared {
     connect_timeout: Duration,
     answer_timeout: Duration,
-    max_unpacked: usize,
     /// The port that stands for a broker's `host:port`.
     ports: Mutex<HashMap<String, u16>>,
     /// Why the last connection ended that did not end well.
@@ -48,7 +47,6 @@ impl Relay {
         Self(Arc::new(Shared {
             connect_timeout: options.connect_timeout,
             answer_timeout: options.request_timeout + ANSWER_SLACK,
-            max_unpacked: LONGEST,
             ports: Mutex::default(),
             refused: Mutex::default(),
         }))
@@ -119,7 +117,7 @@ impl Relay {
             if answer.get(..4) != request.get(4..8) {
                 return Err(disconnected(Disconnect::Unasked));
             }
-            let rewrite = Rewrite { node, api, max_unpacked: self.0.max_unpacked, longest: LONGEST };
+            let rewrite = Rewrite { node, api, max_unpacked: LONGEST, longest: LONGEST };
             let written = answers::rewrite(&answer, &rewrite, &|broker| self.address(broker))?;
             if write_frame(&mut client, &written).is_err() {
                 return Ok(()); // the crate has closed the connection
