@@ -1,7 +1,7 @@
 //! What a cluster consists of: brokers, versions, features, quorum, disks.
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{answer_to, text, topic_name};
+use crate::engine::native::cluster::{answer_to, of_topic, text, topic_name};
 use crate::engine::native::net::Connection;
 use crate::engine::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica, QuorumRole};
 use crate::error::{Action, Error, ErrorCode, Result, Subject};
@@ -14,7 +14,6 @@ use kafka_protocol::messages::{
     DescribeQuorumRequest,
 };
 use kafka_protocol::protocol::VersionRange;
-use std::sync::Arc;
 
 /// The log of the cluster's own metadata (KIP-595).
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -178,10 +177,10 @@ impl Cluster {
         }
         let answer = connection.request(&request).await?;
         refusal(Action::DescribeQuorum, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
-        let partitions = answer.topics.into_iter().flat_map(|topic| {
-            let of = move |partition| TopicPartition::new(topic.topic_name.as_str(), partition);
-            topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
-        });
+        let partitions = answer
+            .topics
+            .into_iter()
+            .flat_map(|topic| of_topic(&topic.topic_name, topic.partitions, |partition| partition.partition_index));
         let log = TopicPartition::new(METADATA_TOPIC, 0);
         let partition = answer_to(&connection, ApiKey::DescribeQuorum, log, partitions)?;
         refusal(Action::DescribeQuorum, Subject::Cluster, partition.error_code, partition.error_message.as_ref())?;
@@ -229,18 +228,17 @@ impl Cluster {
             for dir in answer.results {
                 let subject = Subject::LogDir(dir.log_dir.to_string());
                 let error = refusal(Action::LookUp, subject, dir.error_code, None).err().map(|e| e.to_string());
-                let partitions = dir.topics.iter().flat_map(|topic| {
-                    let name: Arc<str> = topic.name.as_str().into();
-                    let of = move |index| TopicPartition::new(name.clone(), index);
-                    topic.partitions.iter().map(move |p| (of(p.partition_index), p.partition_size))
-                });
+                let partitions = dir
+                    .topics
+                    .into_iter()
+                    .flat_map(|topic| of_topic(&topic.name, topic.partitions, |partition| partition.partition_index));
                 found.push(LogDir {
                     broker,
                     path: dir.log_dir.to_string(),
                     error,
                     total: (dir.total_bytes >= 0).then_some(dir.total_bytes),
                     usable: (dir.usable_bytes >= 0).then_some(dir.usable_bytes),
-                    partitions: partitions.collect(),
+                    partitions: partitions.map(|(of, partition)| (of, partition.partition_size)).collect(),
                 });
             }
         }

@@ -1,9 +1,9 @@
 //! Consumer groups: list, describe, committed offsets, lag.
 
-use super::NativeAdmin;
 use super::partitions::PATIENCE;
+use super::{NativeAdmin, refusal};
 use crate::engine::native::cluster::{
-    Cluster, Coordinated, TopicInfo, answer_to, answers_to, group_id, join_all, topic_name,
+    Cluster, Coordinated, TopicInfo, answer_to, answers_to, group_id, join_all, of_topic, topic_name,
 };
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::native::net::Connection;
@@ -133,7 +133,7 @@ impl NativeAdmin {
         let read = |response: <DeleteGroupsRequest as Request>::Response, connection: &Connection| {
             let codes = response.results.into_iter().map(|result| (result.group_id.to_string(), result.error_code));
             let code = answer_to(connection, ApiKey::DeleteGroups, group.to_owned(), codes)?;
-            refused(Action::DeleteGroup, Subject::group_named(group), code)
+            refusal(Action::DeleteGroup, Subject::group_named(group), code, None)
         };
         let cluster = self.cluster();
         let retry = cluster.retry();
@@ -153,14 +153,15 @@ impl NativeAdmin {
         });
         let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
         let read = |response: OffsetDeleteResponse, connection: &Connection| {
-            refused(Action::DeleteOffsets, Subject::group_named(group), response.error_code)?;
-            let codes = response.topics.into_iter().flat_map(|topic| {
-                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
-                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
-            });
+            refusal(Action::DeleteOffsets, Subject::group_named(group), response.error_code, None)?;
+            let answers = response
+                .topics
+                .into_iter()
+                .flat_map(|topic| of_topic(&topic.name, topic.partitions, |partition| partition.partition_index));
             let asked = partitions.iter().cloned();
-            for (partition, code) in answers_to(connection, ApiKey::OffsetDelete, asked, codes)? {
-                refused(Action::DeleteOffsets, Subject::GroupPartition { group: group.to_owned(), partition }, code)?;
+            for (partition, answer) in answers_to(connection, ApiKey::OffsetDelete, asked, answers)? {
+                let subject = Subject::GroupPartition { group: group.to_owned(), partition };
+                refusal(Action::DeleteOffsets, subject, answer.error_code, None)?;
             }
             Ok(())
         };
@@ -182,7 +183,7 @@ impl Cluster {
     /// The groups that `broker` coordinates.
     async fn list_groups_of(&self, broker: BrokerId) -> Result<Vec<ListedGroup>> {
         let read = |response: ListGroupsResponse, _: &Connection| {
-            refused(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code)?;
+            refusal(Action::ListGroups, Subject::Broker(self.node(broker)), response.error_code, None)?;
             Ok(response)
         };
         let response = self.ask_broker_for(PATIENCE, broker, &ListGroupsRequest::default(), i16::MAX, read).await?;
@@ -252,7 +253,7 @@ impl Cluster {
         let read = |response: <DescribeGroupsRequest as Request>::Response, connection: &Connection| {
             let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));
             let found = answer_to(connection, ApiKey::DescribeGroups, group.to_owned(), groups)?;
-            refused(Action::LookUp, Subject::group_named(group), found.error_code)?;
+            refusal(Action::LookUp, Subject::group_named(group), found.error_code, None)?;
             Ok(found)
         };
         // Up to version 5 a group that does not exist is a dead one.
@@ -277,11 +278,6 @@ impl Cluster {
             members: members.collect(),
         })
     }
-}
-
-/// The error of a message's code.
-fn refused(action: Action, subject: Subject, code: i16) -> Result<()> {
-    error_code(code).map_or(Ok(()), |code| Err(Error::kafka(action, subject, code)))
 }
 
 /// Partitions of each group, with what it has committed.

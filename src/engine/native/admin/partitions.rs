@@ -1,7 +1,7 @@
 //! Partitions: more of them, their records deleted, their leaders elected, their replicas moved.
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{TopicInfo, answer_to, answers_to, topic_name};
+use crate::engine::native::cluster::{TopicInfo, answer_to, answers_to, of_topic, topic_name};
 use crate::engine::native::net::Backoff;
 use crate::engine::{Isolation, OffsetAt, Reassignment};
 use crate::error::{Action, Result, Subject, error_code};
@@ -162,10 +162,12 @@ impl Cluster {
             let request =
                 DeleteRecordsRequest::default().with_topics(topics.collect()).with_timeout_ms(self.timeout_ms());
             let connection = self.broker(leader).await?;
-            let answers = connection.request(&request).await?.topics.into_iter().flat_map(|topic| {
-                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
-                topic.partitions.into_iter().map(move |result| (of(result.partition_index), result))
-            });
+            let answers = connection
+                .request(&request)
+                .await?
+                .topics
+                .into_iter()
+                .flat_map(|topic| of_topic(&topic.name, topic.partitions, |result| result.partition_index));
             for (of, result) in answers_to(&connection, ApiKey::DeleteRecords, asked, answers)? {
                 refusal(Action::DeleteRecords, &of, result.error_code, None)?;
                 if result.low_watermark < 0 {
@@ -193,10 +195,10 @@ impl Cluster {
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
             refusal(Action::ElectLeader, Subject::Cluster, answer.error_code, None)?;
-            let results = answer.replica_election_results.into_iter().flat_map(|topic| {
-                let of = move |partition| TopicPartition::new(topic.topic.as_str(), partition);
-                topic.partition_result.into_iter().map(move |result| (of(result.partition_id), result))
-            });
+            let results = answer
+                .replica_election_results
+                .into_iter()
+                .flat_map(|topic| of_topic(&topic.topic, topic.partition_result, |result| result.partition_id));
             let results = answers_to(&controller, ApiKey::ElectLeaders, places.iter().cloned(), results)?;
             let elected = |(of, result): (TopicPartition, PartitionResult)| {
                 let elected = match error_code(result.error_code) {
@@ -232,10 +234,10 @@ impl Cluster {
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
             refusal(Action::Reassign, Subject::Cluster, answer.error_code, answer.error_message.as_ref())?;
-            let answers = answer.responses.into_iter().flat_map(|topic| {
-                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
-                topic.partitions.into_iter().map(move |result| (of(result.partition_index), result))
-            });
+            let answers = answer
+                .responses
+                .into_iter()
+                .flat_map(|topic| of_topic(&topic.name, topic.partitions, |result| result.partition_index));
             let asked = to.keys().cloned();
             let mut results = BTreeMap::new();
             for (of, result) in answers_to(&controller, ApiKey::AlterPartitionReassignments, asked, answers)? {

@@ -2,7 +2,7 @@
 
 use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{Coordinated, answer_to, answers_to, join_all, text, topic_name};
+use crate::engine::native::cluster::{Coordinated, answer_to, answers_to, join_all, of_topic, text, topic_name};
 use crate::engine::native::net::Connection;
 use crate::engine::{ListedTransaction, Listing, OpenTransaction, Transaction};
 use crate::error::{Action, Result, Subject};
@@ -119,10 +119,10 @@ impl Cluster {
         });
         let request = DescribeProducersRequest::default().with_topics(topics.collect());
         let read = |answer: DescribeProducersResponse, connection: &Connection| {
-            let answers = answer.topics.into_iter().flat_map(|topic| {
-                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
-                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
-            });
+            let answers = answer
+                .topics
+                .into_iter()
+                .flat_map(|topic| of_topic(&topic.name, topic.partitions, |partition| partition.partition_index));
             answers_to(connection, ApiKey::DescribeProducers, places.iter().cloned(), answers)
         };
         let answers = self.ask_broker_for(PATIENCE, leader, &request, i16::MAX, read).await?;
@@ -146,12 +146,10 @@ impl Cluster {
             let connection = self.broker(leader).await?;
             let answer = connection.request(&request).await?;
             let topics = answer.markers.into_iter().flat_map(|marker| marker.topics);
-            let codes = topics.flat_map(|topic| {
-                let of = move |partition| TopicPartition::new(topic.name.as_str(), partition);
-                topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition.error_code))
-            });
-            let code = answer_to(&connection, ApiKey::WriteTxnMarkers, of.clone(), codes)?;
-            refusal(Action::AbortHanging, &of, code, None)?;
+            let answers =
+                topics.flat_map(|topic| of_topic(&topic.name, topic.partitions, |partition| partition.partition_index));
+            let answer = answer_to(&connection, ApiKey::WriteTxnMarkers, of.clone(), answers)?;
+            refusal(Action::AbortHanging, &of, answer.error_code, None)?;
         }
         Ok(())
     }

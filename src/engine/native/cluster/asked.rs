@@ -4,10 +4,11 @@
 
 use crate::engine::native::net::Connection;
 use crate::error::{Error, Result};
-use crate::record::Node;
+use crate::record::{Node, PartitionId, TopicPartition};
 use kafka_protocol::messages::ApiKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::sync::Arc;
 
 /// What was asked of a broker and is not answered yet.
 #[derive(Debug)]
@@ -120,6 +121,16 @@ pub(in crate::engine::native) fn answers_in_order<K, A>(
         return Err(Error::Malformed { node: connection.node().clone(), api, why });
     }
     Ok(asked.into_iter().zip(answers).collect())
+}
+
+/// The answers for partitions of one topic, each with its partition, whose number `index` finds.
+pub(in crate::engine::native) fn of_topic<A, F: Fn(&A) -> PartitionId>(
+    topic: &str,
+    answers: Vec<A>,
+    index: F,
+) -> impl Iterator<Item = (TopicPartition, A)> + use<A, F> {
+    let topic: Arc<str> = topic.into();
+    answers.into_iter().map(move |answer| (TopicPartition::new(topic.clone(), index(&answer)), answer))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod metadata;
 mod offsets;
 mod suspects;
 
-pub(super) use asked::{Asked, answer_to, answers_in_order, answers_to};
+pub(super) use asked::{Asked, answer_to, answers_in_order, answers_to, of_topic};
 pub(super) use coordinators::Coordinated;
 pub(super) use metadata::{Described, PartitionInfo, TopicAnswer, TopicInfo};
 pub(super) use offsets::{Listed, join_all};

@@ -1,6 +1,6 @@
 //! The offsets that a group keeps: fetched at the start, committed on the way.
 
-use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, group_id, text, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, group_id, of_topic, text, topic_name};
 use super::super::net::Connection;
 use super::commits::Answers;
 use crate::engine::{CommittedOffset, Offsets};
@@ -49,11 +49,9 @@ async fn ask(
     let read = |response: OffsetFetchResponse, connection: &Connection| {
         let refused = |code| Err(Error::kafka(Action::FetchOffsets, Subject::group_named(group), code));
         error_code(response.error_code).map_or(Ok(()), refused)?;
-        let answers = response.topics.into_iter().flat_map(|topic| {
-            let name: Arc<str> = topic.name.as_str().into();
-            let of = move |partition| TopicPartition::new(name.clone(), partition);
-            topic.partitions.into_iter().map(move |partition| (of(partition.partition_index), partition))
-        });
+        let topics = response.topics.into_iter();
+        let answers =
+            topics.flat_map(|topic| of_topic(&topic.name, topic.partitions, |partition| partition.partition_index));
         let answers: Vec<_> = answers.collect();
         let named = answers.iter().map(|(of, _)| of.clone()).collect();
         // Who asks for all gets each once.
@@ -122,16 +120,11 @@ fn request(group: &str, by: Option<By<'_>>, written: &Offsets) -> OffsetCommitRe
 }
 
 /// What an answer to a commit of `written` has for each partition.
-fn codes(
-    connection: &Connection,
-    written: &Offsets,
-    response: OffsetCommitResponse,
-) -> Result<BTreeMap<TopicPartition, Option<E>>> {
-    let codes = response.topics.into_iter().flat_map(|topic| {
-        let name: Arc<str> = topic.name.as_str().into();
-        let of = move |partition| TopicPartition::new(name.clone(), partition);
-        topic.partitions.into_iter().map(move |p| (of(p.partition_index), error_code(p.error_code)))
-    });
+fn codes(connection: &Connection, written: &Offsets, response: OffsetCommitResponse) -> Result<Answers> {
+    let topics = response.topics.into_iter();
+    let answers =
+        topics.flat_map(|topic| of_topic(&topic.name, topic.partitions, |partition| partition.partition_index));
+    let codes = answers.map(|(of, partition)| (of, error_code(partition.error_code)));
     answers_to(connection, ApiKey::OffsetCommit, written.keys().cloned(), codes)
 }
 
@@ -163,7 +156,7 @@ pub(super) async fn commit_once(
         let answers = codes(&coordinator, written, response)?;
         match answers.values().flatten().find(|code| !is_of_partition(**code)) {
             Some(code) => Err(Error::kafka(Action::CommitOffsets, subject(group, written), *code)),
-            None => Ok(answers.into_iter().collect::<Answers>()),
+            None => Ok(answers),
         }
     };
     attempt.await.map_err(|error: Error| error.during(Action::CommitOffsets, subject(group, written)))

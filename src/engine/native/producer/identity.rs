@@ -1,6 +1,6 @@
 //! Who produces: producer IDs, and the transactions of a transactional one (KIP-98, KIP-890).
 
-use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, text, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, of_topic, text, topic_name};
 use super::super::net::{Connection, Retry};
 use super::queue::ProducerId;
 use crate::engine::{TransactionConfig, TransactionEnd};
@@ -119,12 +119,13 @@ pub(super) async fn add_partitions(
         .with_v3_and_below_producer_epoch(producer.epoch)
         .with_v3_and_below_topics(topics.collect());
     let read = |response: AddPartitionsToTxnResponse, connection: &Connection| {
-        let results = response.results_by_topic_v3_and_below.into_iter().flat_map(|topic| {
-            let of = move |index| TopicPartition::new(topic.name.as_str(), index);
-            topic.results_by_partition.into_iter().map(move |p| (of(p.partition_index), p.partition_error_code))
-        });
+        let results = response
+            .results_by_topic_v3_and_below
+            .into_iter()
+            .flat_map(|topic| of_topic(&topic.name, topic.results_by_partition, |partition| partition.partition_index));
         let results = answers_to(connection, ApiKey::AddPartitionsToTxn, asked.iter().cloned(), results)?;
-        let failed = results.into_iter().filter_map(|(of, code)| Some((error_code(code)?, of)));
+        let failed =
+            results.into_iter().filter_map(|(of, result)| Some((error_code(result.partition_error_code)?, of)));
         // Partitions that are fine fail with OPERATION_NOT_ATTEMPTED beside one that is not.
         match failed.min_by_key(|(code, _)| *code == ResponseError::OperationNotAttempted) {
             None => Ok(()),
