@@ -108,6 +108,11 @@ impl Node {
     pub fn bootstrap(address: &str) -> Self {
         Self { id: None, address: address.into() }
     }
+
+    /// Whether a broker can have such an ID and address in an answer.
+    pub fn can_be(id: i32, host: &str, port: i32) -> bool {
+        id >= 0 && !host.is_empty() && (1..=65535).contains(&port)
+    }
 }
 
 impl fmt::Display for Node {

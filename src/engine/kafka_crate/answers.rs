@@ -143,7 +143,7 @@ impl<'a> Answer<'a> {
     /// A broker, as the relay has it.
     fn broker(&mut self, id: i32, address: Address<'_>) -> Result<()> {
         let (host, port) = (self.text()?, self.i32()?);
-        if id < 0 || host.is_empty() || !(1..=65535).contains(&port) {
+        if !Node::can_be(id, host, port) {
             return Err(self.malformed(format_args!("broker {id} at {host:?}, port {port}, cannot be")));
         }
         let relayed = address(&format!("{host}:{port}"))?;

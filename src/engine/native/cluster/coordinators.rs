@@ -3,7 +3,7 @@
 use super::{Cluster, Lane, text};
 use crate::engine::native::net::{Connection, Retry};
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::BrokerId;
+use crate::record::{BrokerId, Node};
 use kafka_protocol::messages::FindCoordinatorResponse;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::protocol::Request;
@@ -100,7 +100,7 @@ impl Cluster {
 /// The coordinator that an answer names, and its address.
 fn found(response: FindCoordinatorResponse, connection: &Connection) -> Result<(BrokerId, String)> {
     let (id, host, port) = (response.node_id.0, response.host, response.port);
-    if id < 0 || host.is_empty() || !(1..=65535).contains(&port) {
+    if !Node::can_be(id, &host, port) {
         let why = format!("broker {id} at {:?}, port {port}, cannot be the coordinator", host.as_str());
         return Err(connection.malformed::<FindCoordinatorRequest>(&why));
     }

@@ -4,7 +4,7 @@ use super::{Asked, Cluster, topic_name};
 use crate::engine::native::net::Connection;
 use crate::engine::no_such_partition;
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{BrokerId, LeaderEpoch, TopicPartition};
+use crate::record::{BrokerId, LeaderEpoch, Node, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
@@ -229,7 +229,7 @@ fn check_brokers(response: &MetadataResponse, connection: &Connection) -> Result
     let mut ids = BTreeSet::new();
     for broker in &response.brokers {
         let (id, host, port) = (broker.node_id.0, broker.host.as_str(), broker.port);
-        if id < 0 || host.is_empty() || !(1..=65535).contains(&port) || !ids.insert(id) {
+        if !Node::can_be(id, host, port) || !ids.insert(id) {
             let why = format!("broker {id} at {host:?}, port {port}, cannot be or is twice");
             return Err(connection.malformed::<MetadataRequest>(&why));
         }

@@ -10,7 +10,6 @@ use crate::engine::{EngineChoice, Options};
 use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
 use crate::record::Node;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::net::SocketAddr;
@@ -58,11 +57,6 @@ impl std::fmt::Display for OldBroker {
             Age::OldVersions => write!(f, "{} does not offer Produce v3 and Fetch v4 (before Kafka 0.11)", self.node),
         }
     }
-}
-
-/// Whether metadata can list such a broker.
-fn is_reachable(broker: &MetadataResponseBroker) -> bool {
-    broker.node_id.0 >= 0 && !broker.host.is_empty() && (1..=65535).contains(&broker.port)
 }
 
 /// Opens connections to a cluster's brokers, and holds what they share.
@@ -158,7 +152,9 @@ impl Dialer {
         let answer = connection.exchange(&all_topics, 0, options.suspect_after()).await;
         match answer.and_then(|answer| connection.decode::<MetadataRequest>(answer, 0)) {
             // One that has just started and has no topics does not list itself.
-            Ok(metadata) if metadata.brokers.iter().all(is_reachable) => Ok(Opened::Old(old)),
+            Ok(metadata) if metadata.brokers.iter().all(|b| Node::can_be(b.node_id.0, &b.host, b.port)) => {
+                Ok(Opened::Old(old))
+            }
             Err(error @ Error::TimedOut { .. }) => Err(error),
             _ => Err(Error::Disconnected { node, why: Disconnect::BeforeFirstAnswer }),
         }
