@@ -1,5 +1,6 @@
 //! Chunks → lines → records: the plain way in.
 
+use super::frame::too_long;
 use super::{BadLine, Decoded};
 use crate::codec::Encoding;
 use crate::record::{HeaderBuf, RecordRef, Timestamp};
@@ -35,13 +36,13 @@ impl Splitter {
         if !self.carry.is_empty() {
             let Some((end, skip)) = self.end_of_carried(rest) else {
                 self.carry.extend_from_slice(rest);
-                return self.check(self.carry.len()).map(ControlFlow::Continue);
+                return too_long(self.carry.len(), self.limit).map(ControlFlow::Continue);
             };
             // The delimiter may have begun in what was carried.
             let from_chunk = end.saturating_sub(self.carry.len());
             self.carry.truncate(end);
             self.carry.extend_from_slice(&rest[..from_chunk]);
-            self.check(self.carry.len())?;
+            too_long(self.carry.len(), self.limit)?;
             let flow = each(&self.carry);
             self.carry.clear();
             rest = &rest[skip..];
@@ -69,7 +70,7 @@ impl Splitter {
             }
         }
         self.carry.extend_from_slice(rest);
-        self.check(self.carry.len()).map(ControlFlow::Continue)
+        too_long(self.carry.len(), self.limit).map(ControlFlow::Continue)
     }
 
     /// Where the carried line ends, counting from its start, and how much of `chunk` it uses with its delimiter.
@@ -84,13 +85,6 @@ impl Splitter {
             }
         }
         self.finder.find(chunk).map(|at| (self.carry.len() + at, at + width))
-    }
-
-    fn check(&self, len: usize) -> Result<(), BadLine> {
-        if len <= self.limit {
-            return Ok(());
-        }
-        Err(BadLine::at(self.limit + 1, format!("longer than --max-record-size {}", self.limit)))
     }
 
     /// The last line, when it had no delimiter.
