@@ -1,9 +1,9 @@
-//! kpipe joins the shell and Apache Kafka: lines in, records out; records in, JSON out.
+//! kpipe connects the shell to Apache Kafka: it pipes lines into topics and streams topics out as JSON.
 //!
-//! The rooms, and who may call whom: [`cli`] knows every room and wires them; [`input`], [`output`] and
+//! The modules, and which may call which: [`cli`] knows all and wires them; [`input`], [`output`] and
 //! [`engine`] know only [`record`] and [`error`]; within the native engine, `wire` knows nobody but `record`.
 //!
-//! - [`cli`]: one file a command, arguments and the run that wires rooms
+//! - [`cli`]: one file a command, arguments and the run that wires modules
 //! - [`config`]: brokers, property files, `-X`, environment: one resolved configuration
 //! - [`input`]: bytes → records
 //! - [`output`]: records → bytes, and what of them was really written
@@ -11,7 +11,7 @@
 //! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
 //! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
 //! - [`metrics`]: what a run counts, and how that is shown
-//! - [`record`]: the one shape every room speaks
+//! - [`record`]: the one shape that all modules share
 //! - [`template`]: what `-f` and `--template` say of a record
 //! - [`error`]: what a user sees, exit codes, hints
 //! - [`files`]: reading with a limit, creating privately

@@ -104,7 +104,7 @@ pub(super) fn unsafe_at(bytes: &[u8], index: usize) -> Option<([u8; 6], usize)> 
     }
 }
 
-/// `\uXXXX`.
+/// A UTF-16 code unit as JSON escapes it: `\u` and four digits.
 fn escaped(high: u8, low: u8) -> [u8; 6] {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     [b'\\', b'u', digit(high >> 4), digit(high & 15), digit(low >> 4), digit(low & 15)]

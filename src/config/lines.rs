@@ -59,7 +59,7 @@ fn split(line: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Latin-1 with escapes as text: `\uXXXX` is a UTF-16 code unit.
+/// Latin-1 with escapes as text: `\u` and four hexadecimal digits are a UTF-16 code unit.
 fn unescaped(text: &[u8]) -> Option<String> {
     let mut units = Vec::with_capacity(text.len());
     let mut rest = text;

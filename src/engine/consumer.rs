@@ -220,8 +220,8 @@ pub trait Consumer {
     /// No commit can succeed any more; with [`CommitMode::Final`], the commit failed, retries included.
     fn commit(&mut self, written: &Offsets, mode: CommitMode) -> Result<Offsets>;
 
-    /// Tells how far the caller has written what [`Event::Lost`] names: where the group assigns it again, and nobody has
-    /// set the group back meanwhile, reading resumes there.
+    /// Notes how far the caller has written what [`Event::Lost`] names: where the group assigns it again, and was not set
+    /// back meanwhile, reading resumes there.
     fn lost(&mut self, written: &Offsets) {
         let _ = written;
     }

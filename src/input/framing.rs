@@ -50,7 +50,7 @@ impl Framing {
         }
     }
 
-    /// The source has ended: lends the last record, if it had no delimiter, and begins anew.
+    /// The source has ended: lends the last record, if it had no delimiter, and begins again.
     ///
     /// # Errors
     /// The source ends within a record.

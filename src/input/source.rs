@@ -43,7 +43,8 @@ impl Source {
     }
 }
 
-/// All bytes of `sources`, when all of them are files and none is called like a compressed one. Opens none: a named pipe's writer would find its reader gone.
+/// All bytes of `sources`, when all of them are files and none is called like a compressed one. Opens none: a named
+/// pipe's writer would find its reader gone.
 pub fn size(sources: &[Source]) -> Option<u64> {
     let sizes = sources.iter().map(|source| {
         let metadata = match source {

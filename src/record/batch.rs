@@ -190,7 +190,7 @@ impl<'a> Records<'a> {
         self.rest
     }
 
-    /// Passes over the records that end before `position` in the remaining bytes, without looking into them.
+    /// Skips the records that end before `position` in the remaining bytes, without looking into them.
     pub fn skip_to(&mut self, position: usize) {
         let start = self.rest.len();
         while self.left > 0 {
@@ -204,7 +204,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Passes over all records.
+    /// Skips all records.
     pub fn skip_all(&mut self) {
         (self.left, self.rest) = (0, &[]);
     }

@@ -20,7 +20,7 @@ pub struct Mutator {
     share: f64,
     left: Mutex<u32>,
     only: Option<ApiKey>,
-    /// Decides every change anew, so that all answers to a request are changed in the same way.
+    /// Decides every change again, so that all answers to a request are changed in the same way.
     stubborn: Option<u64>,
     /// What ApiVersions does not offer.
     without: Option<ApiKey>,

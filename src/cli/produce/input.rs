@@ -47,7 +47,7 @@ pub(super) struct InputArgs {
     /// Take the topic from a header of the record, such as a dead letter's origin; requires TOPIC -
     #[arg(long, value_name = "NAME")]
     pub(super) topic_from_header: Option<String>,
-    /// Choose partitions anew instead of using those that the records name
+    /// Choose partitions again instead of using those that the records name
     #[arg(long, conflicts_with_all = ["partition", "partition_from"])]
     repartition: bool,
     /// Add a header to every record; NAME alone gives it a null value

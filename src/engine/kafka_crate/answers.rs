@@ -1,4 +1,4 @@
-//! Version 0 of the answers that the `kafka` crate reads, checked and written anew: counts fit their frame, partitions
+//! Version 0 of the answers that the `kafka` crate reads, checked and written again: counts fit their frame, partitions
 //! are numbered from 0 on, brokers have addresses, which become those of the relay, and message sets are unpacked and
 //! ordered, so that the crate neither unpacks nor believes anything.
 //! <https://kafka.apache.org/protocol#protocol_messages>
@@ -194,7 +194,7 @@ impl<'a> Answer<'a> {
         self.broker(id, address)
     }
 
-    /// The crate repeats a commit for ever, at last without a wait, when the coordinator loads or has moved: it is told
+    /// The crate retries a commit without end, at last without a wait, when the coordinator loads or has moved: it gets
     /// another error, and kpipe looks for the coordinator itself.
     fn commits(&mut self) -> Result<()> {
         for _ in 0..self.count(6)? {

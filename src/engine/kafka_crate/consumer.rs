@@ -137,7 +137,7 @@ impl KafkaConsumer {
         }
     }
 
-    /// Looks for the leaders anew when that may help.
+    /// Looks for the leaders again when that may help.
     fn recover(&mut self, error: Error) -> Result<()> {
         if !error.is_transient() {
             return Err(error);

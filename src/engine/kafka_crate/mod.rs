@@ -161,7 +161,7 @@ impl Connection {
         found.unwrap_or_default()
     }
 
-    /// Looks the leaders up anew, over new connections: the crate never drops one that broke.
+    /// Looks the leaders up again, over new connections: the crate never drops one that broke.
     fn refresh(&mut self) -> Result<()> {
         let mut fresh = crate_client(&self.options, &self.relay)?;
         fresh.set_compression(self.inner.compression());

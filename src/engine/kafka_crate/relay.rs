@@ -1,7 +1,7 @@
 //! Stands between the `kafka` crate and its sockets, because the crate believes what a peer sends: it allocates what a
 //! count announces, indexes by a partition's number and panics on a damaged snappy block. It connects to a port of
 //! loopback for each broker instead; there, requests are passed on, and answers are read within bounds, checked, and
-//! written anew ([`answers`](super::answers)). What breaks the protocol ends the connection and is kept as the reason.
+//! written again ([`answers`](super::answers)). What breaks the protocol ends the connection and is kept as the reason.
 
 use super::answers::{self, Rewrite};
 use crate::engine::Options;

@@ -39,7 +39,7 @@ pub struct Sealed {
 pub struct ProducerStamp {
     /// Given by InitProducerId.
     pub producer_id: i64,
-    /// Rises when the producer starts anew or its state is lost.
+    /// Rises when the producer starts again or its state is lost.
     pub producer_epoch: i16,
     /// The first record's sequence number in its partition.
     pub base_sequence: i32,

@@ -36,7 +36,7 @@ impl Fetcher {
             return;
         }
         self.is_looking = true;
-        // A repeated question goes to another broker: one that is cut off would answer the same for ever.
+        // A repeated question goes to another broker: one that is cut off would always answer the same.
         let is_first = !std::mem::replace(&mut self.has_looked, true);
         let cluster = self.cluster.clone();
         self.events.spawn(async move {

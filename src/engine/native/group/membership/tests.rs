@@ -94,7 +94,7 @@ fn a_cooperative_member_lets_go_of_what_moves_alone() {
 }
 
 #[test]
-fn a_member_that_the_coordinator_forgot_loses_all_and_begins_anew() {
+fn a_member_that_the_coordinator_forgot_loses_all_and_begins_again() {
     let now = Instant::now();
     for (error, id) in [(E::UnknownMemberId, ""), (E::IllegalGeneration, "m")] {
         let mut member = Classic::new(config(None), now);

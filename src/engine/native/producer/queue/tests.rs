@@ -359,8 +359,7 @@ fn a_transaction_that_lost_a_batch_sends_nothing_behind_it() {
     assert!(queue.is_empty());
 }
 
-/// With `--on-error stop` what stands behind a bad record is not sent; what stands before it, is.
-/// CORRUPT_MESSAGE, as brokers before 2.4 answer for ever where one record of a batch has no key.
+/// CORRUPT_MESSAGE, as brokers before 2.4 answer every time where one record of a batch has no key.
 #[test]
 fn a_batch_that_stays_corrupt_fails_for_its_bad_record_alone() {
     let now = Instant::now();
@@ -392,6 +391,7 @@ fn a_batch_that_stays_corrupt_fails_for_its_bad_record_alone() {
     assert!(queue.is_empty());
 }
 
+/// With `--on-error stop` what stands behind a bad record is not sent; what stands before it, is.
 #[test]
 fn what_stands_behind_a_bad_record_counts_as_never_sent() {
     let now = Instant::now();
