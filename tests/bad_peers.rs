@@ -117,23 +117,13 @@ fn old_broker(
     let address = support::peer(move |request| match request.api {
         METADATA if request.version == 0 => metadata(request),
         LIST_OFFSETS => {
-            let mut out = Vec::new();
-            out.put_i32(1);
-            put_text(&mut out, "t");
-            out.put_i32(1);
-            out.put_i32(0);
-            out.put_i16(0);
+            let mut out = answer_for_t0();
             out.put_i32(1);
             out.put_i64(0);
             Some(out)
         }
         FETCH => {
-            let mut out = Vec::new();
-            out.put_i32(1);
-            put_text(&mut out, "t");
-            out.put_i32(1);
-            out.put_i32(0);
-            out.put_i16(0);
+            let mut out = answer_for_t0();
             out.put_i64(9);
             out.put_i32(fetched.len() as i32);
             out.put_slice(&fetched);
@@ -143,6 +133,17 @@ fn old_broker(
     });
     let options = format!("--engine {engine} -X request.timeout.ms=1000 consume t -o 0 -p 0");
     support::shell(&format!("ulimit -v 2000000; timeout 20 kpipe -b {address} {options}"))
+}
+
+/// The beginning of an answer for partition 0 of topic t, up to its error, which is none.
+fn answer_for_t0() -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_i32(1);
+    put_text(&mut out, "t");
+    out.put_i32(1);
+    out.put_i32(0);
+    out.put_i16(0);
+    out
 }
 
 /// A peer that hangs up on everything is no old broker, unless the user says so.
