@@ -64,7 +64,7 @@ impl Derived {
             read.partition = Some(partition.ok_or_else(|| wrong("--partition-from", path, "a partition"))?);
         }
         if let Some(name) = &self.topic_header {
-            let named = read.record.headers.iter().filter(|header| header.key == name.as_bytes()).last();
+            let named = read.record.headers.last(name.as_bytes());
             let topic = named.and_then(|header| header.value).and_then(|topic| std::str::from_utf8(topic).ok());
             let missing = || BadLine::new(format!("--topic-from-header: the record has no header {name} with a topic"));
             read.topic = Some(topic.ok_or_else(missing)?);

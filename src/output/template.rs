@@ -56,7 +56,7 @@ pub(super) fn write_part(out: &mut Vec<u8>, what: &What, topic: &str, partition:
         What::ValueLenBinary => out.extend_from_slice(&(len_of(record.value) as i32).to_be_bytes()),
         What::Headers => write_headers(out, record),
         What::Header(name) => {
-            let named = record.headers.iter().filter(|header| header.key == name).last();
+            let named = record.headers.last(name);
             out.extend_from_slice(named.and_then(|header| header.value).unwrap_or_default());
         }
     }

@@ -100,6 +100,11 @@ impl<'a> Headers<'a> {
         self.bytes
     }
 
+    /// The last header with this key, which counts where several have it.
+    pub fn last(&self, key: &[u8]) -> Option<Header<'a>> {
+        self.iter().filter(|header| header.key == key).last()
+    }
+
     /// The headers in order.
     pub fn iter(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let mut rest = self.bytes;
