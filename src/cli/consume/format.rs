@@ -25,7 +25,7 @@ pub(super) struct FormatArgs {
     /// value (-1 for null), %R length of the value in 4 bytes. Braces select a form: %s{base64}, %k{i64} (any encoding of
     /// --value-as), %s{.user.id} (a field of a JSON value), %T{rfc3339}, %T{%Y-%m-%d}, %h{NAME} (one header). Escapes:
     /// \n \t \r \0 \xHH \\ \% \{. Nothing is printed between records but what the template has.
-    #[arg(short = 'f', long = "format", value_name = "TEMPLATE", conflicts_with = "output", value_parser = parse_template)]
+    #[arg(short = 'f', long = "format", value_name = "TEMPLATE", conflicts_with = "output")]
     template: Option<Template>,
     /// What values are; add -le to a number that is little-endian
     ///
@@ -98,10 +98,6 @@ pub(super) enum Chosen {
     Files(FilesFormat),
     Pretty(PrettyFormat),
     None(Discard),
-}
-
-fn parse_template(text: &str) -> Result<Template, String> {
-    text.parse().map_err(|e: crate::template::Malformed| e.to_string())
 }
 
 impl FormatArgs {

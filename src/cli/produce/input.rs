@@ -9,7 +9,7 @@ use crate::input::{
     LengthReader, LineReader, MissingKey, Packed, Program, Reader, Shape, TemplateOptions, TemplateReader,
 };
 use crate::record::{HeaderBuf, Timestamp};
-use crate::template::Template;
+use crate::template::{Malformed, Template};
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -121,10 +121,10 @@ enum MissingKeyArg {
     Null,
 }
 
-fn parse_template(text: &str) -> Result<Template, String> {
-    let template: Template = text.parse().map_err(|e: crate::template::Malformed| e.to_string())?;
+fn parse_template(text: &str) -> Result<Template, Malformed> {
+    let template = text.parse()?;
     // Whether it can be read back does not depend on what keys and values are.
-    Program::new(&template, Encoding::Text, Encoding::Text).map_err(|e| e.to_string())?;
+    Program::new(&template, Encoding::Text, Encoding::Text)?;
     Ok(template)
 }
 
