@@ -104,7 +104,7 @@ impl Reader<'_> {
                 Ok(None) => self.records(data, led, asked),
                 Ok(Some(diverging)) => data
                     .with_diverging_epoch(diverging)
-                    .with_high_watermark(led.log.next())
+                    .with_high_watermark(led.high_watermark())
                     .with_records(Some(Bytes::new())),
                 Err(error) => failed(data, error),
             },
@@ -126,14 +126,14 @@ impl Reader<'_> {
     fn records(&self, data: PartitionData, led: &Partition, asked: &FetchPartition) -> PartitionData {
         let log = &led.log;
         let committed = self.request.isolation_level == READ_COMMITTED;
-        let until = if committed { log.last_stable_offset() } else { log.next() };
+        let until = if committed { led.last_stable_offset() } else { led.high_watermark() };
         let (records, end) = log.read(asked.fetch_offset, until, self.most, self.at_least_one);
         let aborted = log.aborted(asked.fetch_offset, end).map(|aborted| {
             let of = AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id));
             of.with_first_offset(aborted.first)
         });
-        data.with_high_watermark(log.next())
-            .with_last_stable_offset(log.last_stable_offset())
+        data.with_high_watermark(led.high_watermark())
+            .with_last_stable_offset(led.last_stable_offset())
             .with_log_start_offset(log.start())
             .with_aborted_transactions(committed.then(|| aborted.collect()))
             .with_records(Some(records))
