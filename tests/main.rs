@@ -34,6 +34,7 @@ mod local_bounds;
 mod local_consumer_groups;
 mod local_faults;
 mod local_flags;
+mod local_replication;
 mod local_transactions;
 mod memory;
 mod monitoring;

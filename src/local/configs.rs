@@ -1,6 +1,5 @@
 //! Topic configs: all are kept and shown; those that the functions below read have an effect.
 
-use super::cluster::Replication;
 use super::log::{AppendOptions, Compaction};
 use crate::record::Timestamp;
 use kafka_protocol::error::ResponseError as E;
@@ -9,6 +8,15 @@ use std::str::FromStr;
 
 /// Why a request was refused, and Kafka's message.
 pub(super) type Refused = (E, String);
+
+/// What a topic's configs determine about replication.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Replication {
+    /// `min.insync.replicas`.
+    pub(super) min_in_sync: usize,
+    /// `unclean.leader.election.enable`.
+    pub(super) elects_uncleanly: bool,
+}
 
 /// The type of a value; the numbers are DescribeConfigs' types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -183,10 +183,16 @@ fn refuse(versions_asked: bool, correlation: i32) -> Bytes {
     whole.freeze()
 }
 
-/// Does what is due in the groups, when it is due.
+/// Does what is due in groups, transactions, logs and replicas, when it is due.
 pub(super) async fn keep_time(shared: Arc<Shared>) {
     loop {
-        let next = shared.cluster().tick(clock::now());
+        let (next, is_changed) = {
+            let mut cluster = shared.cluster();
+            (cluster.tick(clock::now()), cluster.take_changed())
+        };
+        if is_changed {
+            shared.appended.notify_waiters();
+        }
         tokio::select! {
             biased;
             () = shared.deadlines.notified() => {}

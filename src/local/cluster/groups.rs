@@ -67,6 +67,7 @@ impl Cluster {
         let answers = self.groups.values_mut().flat_map(|group| group.tick(now)).collect();
         self.deliver(answers);
         let expired = self.transactions.expire(now);
+        self.is_changed |= !expired.is_empty();
         self.finish(expired);
         let retention = self.clean().then(|| now + RETENTION_CHECK);
         let shrinking = self.shrink_in_sync(now);

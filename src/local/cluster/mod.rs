@@ -9,7 +9,7 @@ mod retention;
 mod topics;
 mod transactions;
 
-pub(super) use partition::{Partition, Replication};
+pub(super) use partition::Partition;
 pub(super) use replication::{Acks, Progress};
 pub(super) use topics::{NewTopic, UNKNOWN_TOPIC, check_name};
 pub(super) use transactions::Enlist;
@@ -80,6 +80,8 @@ pub(super) struct Cluster {
     /// The brokers that do not replicate.
     paused: BTreeSet<BrokerId>,
     replica_lag: Duration,
+    /// Whether something has changed that requests may wait for, other than by a request.
+    is_changed: bool,
 }
 
 impl Cluster {
@@ -105,6 +107,7 @@ impl Cluster {
             retained: Retained::default(),
             paused: BTreeSet::new(),
             replica_lag: REPLICA_LAG,
+            is_changed: false,
         }
     }
 
@@ -173,6 +176,11 @@ impl Cluster {
     pub(super) fn partition_mut(&mut self, topic: &str, partition: PartitionId) -> Option<&mut Partition> {
         let index = usize::try_from(partition).ok()?;
         self.topics.get_mut(topic)?.partitions.get_mut(index)
+    }
+
+    /// Returns once whether something has changed by itself that requests may wait for.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
     }
 
     pub(super) fn new_producer_id(&mut self) -> i64 {

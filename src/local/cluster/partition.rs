@@ -5,20 +5,12 @@
 //! paused keeps the log that it had then: if it leads later, what only the others have is lost, and if it follows, what
 //! only it has (KIP-101).
 
+use crate::local::configs::Replication;
 use crate::local::log::{Compaction, Log, Outcome, Stamp};
 use crate::record::{BrokerId, Offset, Timestamp};
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// What a topic's configs determine about replication.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::local) struct Replication {
-    /// `min.insync.replicas`.
-    pub(in crate::local) min_in_sync: usize,
-    /// `unclean.leader.election.enable`.
-    pub(in crate::local) elects_uncleanly: bool,
-}
 
 /// The log of a replica that does not follow.
 #[derive(Debug, Clone)]

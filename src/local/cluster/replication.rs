@@ -156,8 +156,12 @@ impl Cluster {
             return false;
         }
         let following = self.following();
+        let gone: Vec<BrokerId> = self.isolated.keys().copied().filter(|id| Some(*id) != to).collect();
         let moved = self.change_partition(topic, index, |partition| match to {
-            Some(to) => partition.elect(to, |id| following.contains(&id), now()),
+            Some(to) => {
+                partition.elect(to, |id| following.contains(&id), now());
+                gone.iter().for_each(|id| partition.drop_in_sync(*id));
+            }
             None => {
                 partition.leader = None;
                 partition.leader_epoch += 1;
@@ -276,11 +280,14 @@ impl Cluster {
         if self.paused.is_empty() {
             return None; // those that are down or cut off left at once
         }
-        let (most, mut due) = (self.replica_lag, None);
+        let (most, mut due, mut is_changed) = (self.replica_lag, None, false);
         self.change_partitions(|partition| {
+            let before = partition.in_sync().len();
             let next = partition.shrink(most, now);
+            is_changed |= partition.in_sync().len() < before;
             due = due.into_iter().chain(next).min();
         });
+        self.is_changed |= is_changed;
         due
     }
 }
