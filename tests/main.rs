@@ -53,6 +53,7 @@ mod secrets;
 mod secure_by_default;
 mod security;
 mod signals;
+mod simulation;
 mod stdio;
 mod stdio_everywhere;
 mod stores;
