@@ -17,6 +17,7 @@ mod requests;
 mod task;
 
 pub(super) use committer::Committer;
+pub use messages::{read_assignment, read_subscription};
 pub(super) use ownership::AssignmentNumber;
 use requests::partition_counts;
 

@@ -18,7 +18,7 @@ mod versions;
 pub use connection::Connection;
 pub use dialer::{Dialer, OldBroker, Opened};
 pub use retry::{Backoff, Outage, Retry, backoff, throttle};
-pub use scram::Hash;
+pub use scram::{Hash, Scram};
 pub use transport::Frame;
 
 use crate::error::{Error, Result};
