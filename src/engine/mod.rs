@@ -28,6 +28,7 @@ pub use consumer::{
     Assignor, CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start,
     Subscription,
 };
+pub use kafka_crate::{Rewrite, rewrite};
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
 pub use native::{Hash, NativeAdmin, Wake};
