@@ -9,7 +9,9 @@ mod configs;
 mod faults;
 mod frames;
 mod group;
+mod inspect;
 mod limits;
+mod listener;
 mod log;
 mod requests;
 mod server;
@@ -19,6 +21,7 @@ pub use faults::{Fault, Faults, Times};
 pub use requests::{CONSUMER_GROUPS, OFFERED};
 
 use crate::engine::native::Network;
+use crate::engine::platform::Platform;
 use crate::error::{Error, Result, describe_io};
 use crate::record::{BrokerId, PartitionId};
 use crate::signal::{Stop, Until};
@@ -26,12 +29,13 @@ use cluster::{Advertised, Cluster, HOST, NewTopic};
 use frames::Room;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
+use listener::{Listener, taken};
 use requests::call::Shared;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 /// How a cluster is started.
@@ -55,6 +59,7 @@ const BACKLOG: u32 = 1024;
 #[derive(Debug)]
 pub struct Local {
     network: Network,
+    platform: Platform,
     shared: Arc<Shared>,
     room: Room,
     /// The task of each broker that is up, its listener and connections with it.
@@ -69,18 +74,24 @@ impl Local {
     /// # Errors
     /// A port is taken, or a topic cannot be created.
     pub fn start(options: &Options, stop: &Stop) -> Result<Self> {
-        let network = Network::start(stop)?;
+        Self::start_on(Platform::System, options, stop)
+    }
+
+    /// [`Local::start`] on `platform`; in a simulation the port must not be 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_on(platform: Platform, options: &Options, stop: &Stop) -> Result<Self> {
+        let network = Network::start(stop, &platform)?;
         let listeners = network.run(Until::FirstSignal, async {
             let mut listeners = Vec::new();
             for n in 0..options.brokers.max(1) {
                 let port = if options.port == 0 { 0 } else { options.port.saturating_add(n) };
-                listeners.push(bind(port).await?);
+                listeners.push(Listener::bind(&platform, port).await?);
             }
             Ok(listeners)
         })?;
-        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-        let ports: std::io::Result<Vec<u16>> = listeners.iter().map(port).collect();
-        let ports = ports.map_err(|e| Error::io("a listener's port", &e))?;
+        let ports: Vec<u16> = listeners.iter().map(|(_, port)| *port).collect();
         let mut cluster = Cluster::new(&ports, options.retain_bytes);
         for (name, partitions) in &options.topics {
             let new = NewTopic { partitions: Some(*partitions), ..NewTopic::default() };
@@ -90,15 +101,21 @@ impl Local {
         }
         let shared = Arc::new(Shared::new(cluster));
         network.handle().spawn(server::keep_time(shared.clone()));
-        let local =
-            Self { network, shared, room: Room::default(), running: Mutex::default(), reserved: Mutex::default() };
-        for (index, listener) in listeners.into_iter().enumerate() {
+        let local = Self {
+            network,
+            platform,
+            shared,
+            room: Room::default(),
+            running: Mutex::default(),
+            reserved: Mutex::default(),
+        };
+        for (index, (listener, _)) in listeners.into_iter().enumerate() {
             local.serve(BrokerId(index as i32 + 1), listener);
         }
         Ok(local)
     }
 
-    fn serve(&self, broker: BrokerId, listener: TcpListener) {
+    fn serve(&self, broker: BrokerId, listener: Listener) {
         let task =
             self.network.handle().spawn(server::accept(self.shared.clone(), self.room.clone(), broker, listener));
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, task);
@@ -237,8 +254,10 @@ impl Local {
         if let Some(task) = task {
             task.abort();
             // Err: it was aborted, as it should be. Its port is free when this returns.
-            let _ = self.network.handle().block_on(task);
-            self.reserve_port(broker);
+            let _ = self.network.wait(task);
+            if matches!(self.platform, Platform::System) {
+                self.reserve_port(broker);
+            }
         }
         self.change(|cluster| cluster.set_up(broker, false));
     }
@@ -271,20 +290,13 @@ impl Local {
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
         let listener = match reserved {
             Some(socket) => {
-                self.network.run(Until::SecondSignal, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?
+                let listen = async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) };
+                Listener::Tcp(self.network.run(Until::SecondSignal, listen)?)
             }
-            None => self.network.run(Until::SecondSignal, bind(port))?,
+            None => self.network.run(Until::SecondSignal, Listener::bind(&self.platform, port))?.0,
         };
         self.change(|cluster| cluster.set_up(broker, true));
         self.serve(broker, listener);
         Ok(())
     }
-}
-
-async fn bind(port: u16) -> Result<TcpListener> {
-    TcpListener::bind((HOST, port)).await.map_err(|e| taken(port, &e))
-}
-
-fn taken(port: u16, error: &std::io::Error) -> Error {
-    Error::Io(format!("cannot listen on {HOST}:{port}: {} (--port 0 takes a free one)", describe_io(error)))
 }

@@ -1,11 +1,12 @@
 //! What transactions do to logs and groups: records join them, markers end them, offsets are committed with them.
 
 use super::{Cluster, Partition};
+use crate::engine::native::clock;
 use crate::local::log::{Outcome, Stamp};
 use crate::local::transactions::{Ended, Protocol};
 use crate::record::{TopicPartition, now};
 use kafka_protocol::error::ResponseError as E;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How a produce request takes part in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Cluster {
     ) -> Result<(), E> {
         match how {
             Enlist::Added => self.transactions.check(id, stamp, &partition),
-            Enlist::Implicit => self.transactions.add(id, stamp, vec![partition], Instant::now(), now()),
+            Enlist::Implicit => self.transactions.add(id, stamp, vec![partition], clock::now(), now()),
         }
     }
 

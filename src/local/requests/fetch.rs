@@ -1,6 +1,7 @@
 //! Fetch.
 
 use super::call::Call;
+use crate::engine::native::clock;
 use crate::local::cluster::{Cluster, Partition};
 use crate::local::limits::MOST_FETCHED;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use kafka_protocol::messages::fetch_response::{
 };
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId};
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -29,17 +30,18 @@ pub(in crate::local) async fn fetch(
     if let Some(error) = refusal {
         return (FetchResponse::default().with_error_code(error.code()), None);
     }
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let deadline = clock::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     loop {
         let mut appended = pin!(call.shared.appended.notified());
         appended.as_mut().enable();
         let read = read(call, &request);
         let enough = read.failed || read.bytes >= request.min_bytes.max(0) as usize || request.topics.is_empty();
-        if enough || Instant::now() >= deadline {
+        if enough || clock::now() >= deadline {
             return (read.response, read.permit);
         }
         drop(read);
         tokio::select! {
+            biased;
             () = appended => {}
             () = tokio::time::sleep_until(deadline.into()) => {}
         }

@@ -6,6 +6,7 @@ use super::requests::Requests;
 use super::{Activity, Change, Command};
 use crate::engine::Subscription;
 use crate::engine::native::cluster::Coordinated;
+use crate::engine::native::net::clock;
 use crate::engine::native::net::{Outage, sleep_until};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -58,11 +59,11 @@ impl Task {
             changes,
             ownership: watch::Sender::new(Ownership::default()),
             refresh,
-            refresh_at: Instant::now() + refresh,
+            refresh_at: clock::now() + refresh,
             is_stalled: false,
             left: None,
             outage: Outage::default(),
-            waiting_since: Some(Instant::now()),
+            waiting_since: Some(clock::now()),
         }
     }
 
@@ -114,7 +115,7 @@ impl Task {
             Event::Topics(counts) => self.report_deleted(counts),
             _ => {}
         }
-        let effects = self.membership.handle(event, Instant::now());
+        let effects = self.membership.handle(event, clock::now());
         // The identity first: a commit for what is newly assigned is made by the new generation.
         let (member_id, generation) = self.membership.identity();
         self.ownership.send_if_modified(|ownership| ownership.identify(member_id, generation));
@@ -137,7 +138,7 @@ impl Task {
         let requests = &self.requests;
         match effect {
             Effect::Join => {
-                self.waiting_since.get_or_insert_with(Instant::now);
+                self.waiting_since.get_or_insert_with(clock::now);
                 let (owned, topics) = (self.membership.owned().clone(), self.membership.subscribed());
                 requests.join(in_flight, identity, owned, topics);
             }
@@ -197,7 +198,7 @@ impl Task {
             self.requests.config.max_poll_interval.saturating_sub(self.activity.idle())
         };
         let waits_long = self.waiting_since.map(|since| since + LONG_WAIT);
-        self.refresh_at.min(Instant::now() + wait).min(waits_long.unwrap_or(self.refresh_at))
+        self.refresh_at.min(clock::now() + wait).min(waits_long.unwrap_or(self.refresh_at))
     }
 
     fn check(&mut self, in_flight: &mut JoinSet<Option<Event>>) -> Option<Event> {
@@ -206,21 +207,21 @@ impl Task {
             self.is_stalled = is_stalled;
             return Some(if is_stalled { Event::Stalled } else { Event::Resumed });
         }
-        if self.waiting_since.is_some_and(|since| since.elapsed() >= LONG_WAIT) {
+        if self.waiting_since.is_some_and(|since| clock::since(since) >= LONG_WAIT) {
             self.waiting_since = None;
             if !self.outage.is_reported() && !self.membership.subscribed().is_empty() {
                 let group = &self.requests.config.id;
                 tracing::warn!("group {group}: waiting for an assignment: other members may not have rejoined yet");
             }
         }
-        if self.refresh_at <= Instant::now() {
+        if self.refresh_at <= clock::now() {
             self.look_for_topics(in_flight);
         }
         None
     }
 
     fn look_for_topics(&mut self, in_flight: &mut JoinSet<Option<Event>>) {
-        self.refresh_at = Instant::now() + self.refresh;
+        self.refresh_at = clock::now() + self.refresh;
         self.requests.cluster.ask_next();
         self.requests.look_for_topics(in_flight, self.subscription.clone());
     }
