@@ -42,7 +42,7 @@ fn story(kafka: &Cluster, topic: &str) -> Vec<String> {
         Kafka::Real(_) => send_signal(kafka.pid(2), libc::SIGCONT),
     }
     wait_until("the ISR", || in_sync(&mut wire, topic).contains("[1, 2] of"));
-    wait_until("the high watermark", || end(&mut wire, topic).ends_with(" 5"));
+    wait_until("the high watermark", || end(&mut wire, topic).ends_with(" 6"));
     step(&mut story, &mut wire, topic);
     story
 }
