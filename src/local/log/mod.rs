@@ -263,11 +263,13 @@ impl Log {
         (gone.len(), freed)
     }
 
-    /// The largest epoch up to `epoch` that the log has, and the offset after its last record (KIP-320); `None` when
-    /// it has none.
-    pub(super) fn end_of_epoch(&self, epoch: i32) -> Option<(i32, Offset)> {
-        let last = self.batches.iter().rev().find(|batch| batch.leader_epoch() <= epoch)?;
-        Some((last.leader_epoch(), last.next_offset()))
+    /// The largest epoch up to `epoch` that the log has, and the offset after its last record (KIP-320). Where all that
+    /// the log has is of later epochs, `epoch` ended where it begins.
+    pub(super) fn end_of_epoch(&self, epoch: i32) -> (i32, Offset) {
+        match self.batches.iter().rev().find(|batch| batch.leader_epoch() <= epoch) {
+            Some(last) => (last.leader_epoch(), last.next_offset()),
+            None => (epoch, self.batches.front().map_or(self.next, RawBatch::base_offset)),
+        }
     }
 
     pub(super) fn batch_count(&self) -> usize {
