@@ -278,6 +278,12 @@ impl Log {
         Some((*found, self.epochs.get(after).map_or(self.next, |(_, start)| *start)))
     }
 
+    /// The same as clients are told it: where all that the log has is of later epochs, `epoch` ended where it begins.
+    pub(in crate::local) fn told_end_of_epoch(&self, epoch: i32) -> (i32, Offset) {
+        let begin = || self.epochs.first().map_or(self.next, |(_, start)| *start);
+        self.end_of_epoch(epoch).unwrap_or_else(|| (epoch, begin()))
+    }
+
     /// Up to where this log and another are the same, as their leader epochs tell (KIP-101).
     pub(super) fn common_end(&self, other: &Self) -> Offset {
         let mut epoch = i32::MAX;

@@ -154,11 +154,11 @@ fn check_position(led: &Partition, asked: &FetchPartition) -> Result<Option<Epoc
         epoch if epoch > led.leader_epoch => return Err(E::UnknownLeaderEpoch),
         _ => {}
     }
-    if asked.last_fetched_epoch >= 0
-        && let Some((epoch, end)) = led.log.end_of_epoch(asked.last_fetched_epoch)
-        && (epoch < asked.last_fetched_epoch || end < asked.fetch_offset)
-    {
-        return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
+    if asked.last_fetched_epoch >= 0 {
+        let (epoch, end) = led.log.told_end_of_epoch(asked.last_fetched_epoch);
+        if epoch < asked.last_fetched_epoch || end < asked.fetch_offset {
+            return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
+        }
     }
     if !(led.log.start()..=led.log.next()).contains(&asked.fetch_offset) {
         return Err(E::OffsetOutOfRange);

@@ -82,7 +82,7 @@ pub(in crate::local) fn offset_for_leader_epoch(
                     let end = if asked.leader_epoch > led.leader_epoch {
                         None
                     } else {
-                        led.log.end_of_epoch(asked.leader_epoch)
+                        Some(led.log.told_end_of_epoch(asked.leader_epoch))
                     };
                     let (epoch, end) = end.unwrap_or((-1, -1));
                     answer.with_leader_epoch(epoch).with_end_offset(end)
