@@ -10,6 +10,7 @@ pub mod native;
 mod observer;
 mod options;
 mod pattern;
+pub mod platform;
 mod producer;
 pub mod security;
 

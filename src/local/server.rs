@@ -3,29 +3,31 @@
 
 use super::faults::Fault;
 use super::frames::Room;
+use super::listener::{Accepted, Listener};
 use super::requests::answer;
 use super::requests::call::{Call, Closed, Shared};
+use crate::engine::native::clock;
 use crate::engine::native::{sleep_until, wire::message};
+use crate::engine::platform::Socket;
 use crate::record::BrokerId;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Message, VersionRange};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 /// Accepts connections to `broker` until it is aborted; that ends them too.
-pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, listener: TcpListener) {
+pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, mut listener: Listener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    let host = format!("/{}", peer.ip());
+                Ok(Accepted { socket, host }) => {
                     connections.spawn(serve(shared.clone(), room.clone(), broker, socket, host));
                 }
                 Err(error) => {
@@ -39,7 +41,7 @@ pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, li
     }
 }
 
-async fn serve(shared: Arc<Shared>, room: Room, broker: BrokerId, socket: TcpStream, host: String) {
+async fn serve(shared: Arc<Shared>, room: Room, broker: BrokerId, socket: Box<dyn Socket>, host: String) {
     shared.faults.count_connection();
     if let Err(why) = serve_requests(&shared, &room, broker, socket, &host).await {
         tracing::info!(%broker, %why, "closed a connection");
@@ -51,10 +53,9 @@ async fn serve_requests(
     shared: &Arc<Shared>,
     room: &Room,
     broker: BrokerId,
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     host: &str,
 ) -> Result<(), Closed> {
-    socket.set_nodelay(true).map_err(|e| e.to_string())?;
     let mut socket = BufReader::new(socket);
     loop {
         let Some((frame, permit)) = room.read(&mut socket).await? else { return Ok(()) };
@@ -122,7 +123,7 @@ async fn handle(
     api: ApiKey,
     body: Bytes,
     permit: OwnedSemaphorePermit,
-    socket: &mut BufReader<TcpStream>,
+    socket: &mut BufReader<Box<dyn Socket>>,
 ) -> Result<(), Closed> {
     let mut in_work = Some(permit);
     let ordered = || Err("a fault was injected".to_owned());
@@ -182,11 +183,18 @@ fn refuse(versions_asked: bool, correlation: i32) -> Bytes {
     whole.freeze()
 }
 
-/// Does what is due in the groups, when it is due.
+/// Does what is due in groups, transactions, logs and replicas, when it is due.
 pub(super) async fn keep_time(shared: Arc<Shared>) {
     loop {
-        let next = shared.cluster().tick(Instant::now());
+        let (next, is_changed) = {
+            let mut cluster = shared.cluster();
+            (cluster.tick(clock::now()), cluster.take_changed())
+        };
+        if is_changed {
+            shared.appended.notify_waiters();
+        }
         tokio::select! {
+            biased;
             () = shared.deadlines.notified() => {}
             () = sleep_until(next) => {}
         }

@@ -4,6 +4,7 @@ mod batches;
 mod bounded;
 mod cluster;
 mod command;
+pub mod history;
 mod mutator;
 mod peer;
 mod proxy;

@@ -1,6 +1,7 @@
 //! One request as its handler sees it, and what all of them share: the cluster behind its lock, decoding, encoding.
 
 use super::{CONSUMER_GROUPS, OFFERED};
+use crate::engine::native::clock;
 use crate::engine::native::wire::message;
 use crate::local::cluster::Cluster;
 use crate::local::faults::Faults;
@@ -143,7 +144,7 @@ impl Call {
             cluster.group_with_room(group, bytes)?;
             let (waiter, answer) = cluster.wait();
             let answers = match cluster.groups.get_mut(group) {
-                Some(group) => ask(group, waiter, Instant::now()),
+                Some(group) => ask(group, waiter, clock::now()),
                 None => Vec::new(),
             };
             cluster.deliver(answers);

@@ -1,6 +1,7 @@
 //! The requests of members of classic groups: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
 
 use super::call::{Call, text};
+use crate::engine::native::clock;
 use crate::local::group::{Answer, Join, Joined, Sync};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
@@ -12,7 +13,7 @@ use kafka_protocol::messages::{
     SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn owned(text: Option<&StrBytes>) -> Option<String> {
     text.map(|text| text.to_string())
@@ -108,7 +109,7 @@ pub(in crate::local) fn heartbeat(call: &Call, request: HeartbeatRequest) -> Hea
         let mut cluster = call.cluster();
         let group = cluster.groups.get_mut(request.group_id.as_str()).ok_or(E::UnknownMemberId)?;
         let instance = request.group_instance_id.as_deref();
-        group.heartbeat(&request.member_id, instance, request.generation_id, Instant::now())
+        group.heartbeat(&request.member_id, instance, request.generation_id, clock::now())
     });
     HeartbeatResponse::default().with_error_code(code(alive))
 }
@@ -129,8 +130,7 @@ pub(in crate::local) fn leave_group(call: &Call, request: LeaveGroupRequest) -> 
         let left = match cluster.groups.get_mut(request.group_id.as_str()) {
             None => Err(E::UnknownMemberId),
             Some(group) => {
-                let (left, answers) =
-                    group.leave(&member.member_id, member.group_instance_id.as_deref(), Instant::now());
+                let (left, answers) = group.leave(&member.member_id, member.group_instance_id.as_deref(), clock::now());
                 cluster.deliver(answers);
                 left
             }

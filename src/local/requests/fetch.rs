@@ -1,6 +1,7 @@
 //! Fetch.
 
 use super::call::Call;
+use crate::engine::native::clock;
 use crate::local::cluster::{Cluster, Partition};
 use crate::local::limits::MOST_FETCHED;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use kafka_protocol::messages::fetch_response::{
 };
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId};
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -29,17 +30,18 @@ pub(in crate::local) async fn fetch(
     if let Some(error) = refusal {
         return (FetchResponse::default().with_error_code(error.code()), None);
     }
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let deadline = clock::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     loop {
         let mut appended = pin!(call.shared.appended.notified());
         appended.as_mut().enable();
         let read = read(call, &request);
         let enough = read.failed || read.bytes >= request.min_bytes.max(0) as usize || request.topics.is_empty();
-        if enough || Instant::now() >= deadline {
+        if enough || clock::now() >= deadline {
             return (read.response, read.permit);
         }
         drop(read);
         tokio::select! {
+            biased;
             () = appended => {}
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
@@ -102,7 +104,7 @@ impl Reader<'_> {
                 Ok(None) => self.records(data, led, asked),
                 Ok(Some(diverging)) => data
                     .with_diverging_epoch(diverging)
-                    .with_high_watermark(led.log.next())
+                    .with_high_watermark(led.high_watermark())
                     .with_records(Some(Bytes::new())),
                 Err(error) => failed(data, error),
             },
@@ -124,14 +126,14 @@ impl Reader<'_> {
     fn records(&self, data: PartitionData, led: &Partition, asked: &FetchPartition) -> PartitionData {
         let log = &led.log;
         let committed = self.request.isolation_level == READ_COMMITTED;
-        let until = if committed { log.last_stable_offset() } else { log.next() };
+        let until = if committed { led.last_stable_offset() } else { led.high_watermark() };
         let (records, end) = log.read(asked.fetch_offset, until, self.most, self.at_least_one);
         let aborted = log.aborted(asked.fetch_offset, end).map(|aborted| {
             let of = AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id));
             of.with_first_offset(aborted.first)
         });
-        data.with_high_watermark(log.next())
-            .with_last_stable_offset(log.last_stable_offset())
+        data.with_high_watermark(led.high_watermark())
+            .with_last_stable_offset(led.last_stable_offset())
             .with_log_start_offset(log.start())
             .with_aborted_transactions(committed.then(|| aborted.collect()))
             .with_records(Some(records))

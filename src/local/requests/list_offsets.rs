@@ -32,14 +32,20 @@ pub(in crate::local) fn list_offsets(call: &Call, request: ListOffsetsRequest) -
                 (Some(error), _) | (None, Err(error)) => return answer.with_error_code(error.code()),
                 (None, Ok(led)) => led,
             };
+            // A new leader does not know yet what its predecessor acknowledged (KIP-207).
+            if led.is_settling() && ![time::EARLIEST, time::EARLIEST_LOCAL].contains(&asked.timestamp) {
+                let error = if call.version >= 5 { E::OffsetNotAvailable } else { E::LeaderNotAvailable };
+                return answer.with_error_code(error.code());
+            }
             let log = &led.log;
+            let visible = |found: Option<(i64, i64)>| found.filter(|(offset, _)| *offset < led.high_watermark());
             let (offset, timestamp) = match asked.timestamp {
-                time::LATEST if request.isolation_level == READ_COMMITTED => (log.last_stable_offset(), -1),
-                time::LATEST => (log.next(), -1),
+                time::LATEST if request.isolation_level == READ_COMMITTED => (led.last_stable_offset(), -1),
+                time::LATEST => (led.high_watermark(), -1),
                 time::EARLIEST | time::EARLIEST_LOCAL => (log.start(), -1),
                 time::LATEST_TIERED => (-1, -1), // nothing is tiered
-                time::MAX_TIMESTAMP => log.max_timestamp().unwrap_or((-1, -1)),
-                timestamp => log.at_time(timestamp).unwrap_or((-1, -1)),
+                time::MAX_TIMESTAMP => visible(log.max_timestamp()).unwrap_or((-1, -1)),
+                timestamp => visible(log.at_time(timestamp)).unwrap_or((-1, -1)),
             };
             // Versions before 4 do not carry an epoch.
             let epoch = if offset < 0 || call.version < 4 { -1 } else { led.leader_epoch };

@@ -78,7 +78,7 @@ fn find(call: &Call, cluster: &mut Cluster, name: &str, id: Uuid, create: bool) 
 
 fn show(cluster: &Cluster, name: &str, topic: &Topic) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().enumerate().map(|(index, partition)| {
-        let (up, down): (Vec<_>, Vec<_>) = partition.replicas.iter().partition(|id| cluster.is_up(**id));
+        let down: Vec<_> = partition.replicas.iter().copied().filter(|id| !cluster.is_up(*id)).collect();
         let ids = |ids: &[record::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
         let error = partition.leader.map_or(E::LeaderNotAvailable.code(), |_| 0);
         MetadataResponsePartition::default()
@@ -87,7 +87,7 @@ fn show(cluster: &Cluster, name: &str, topic: &Topic) -> MetadataResponseTopic {
             .with_leader_id(BrokerId(partition.leader.map_or(-1, |id| id.0)))
             .with_leader_epoch(partition.leader_epoch)
             .with_replica_nodes(ids(&partition.replicas))
-            .with_isr_nodes(ids(&up))
+            .with_isr_nodes(ids(partition.in_sync()))
             .with_offline_replicas(ids(&down))
     });
     MetadataResponseTopic::default()

@@ -90,7 +90,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, Closed> {
     let mut permit = None;
     let frame = match api {
-        ApiKey::Produce => produce::answer(call, body)?,
+        ApiKey::Produce => produce::answer(call, body, in_work).await?,
         ApiKey::Fetch => {
             let (response, records) = fetch::fetch(call, call.decode(body)?).await;
             permit = records;

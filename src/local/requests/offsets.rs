@@ -1,6 +1,7 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
 use super::call::{Call, distinct};
+use crate::engine::native::clock;
 use crate::local::cluster::Cluster;
 use crate::local::group::{CommittedOffset, Group};
 use crate::local::limits::{ENTRY_OVERHEAD, LONGEST_OFFSET_METADATA};
@@ -20,7 +21,6 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 use uuid::Uuid;
 
 /// Several groups are asked for at once (KIP-709).
@@ -35,7 +35,7 @@ pub(in crate::local) fn offset_commit(call: &Call, request: OffsetCommitRequest)
     let allowed = call.coordinates_in(&cluster, &request.group_id).and_then(|()| {
         let group = cluster.group_with_room(&request.group_id, bytes)?;
         let (member, instance) = (&request.member_id, request.group_instance_id.as_deref());
-        group.may_commit(member, instance, request.generation_id_or_member_epoch, Instant::now())
+        group.may_commit(member, instance, request.generation_id_or_member_epoch, clock::now())
     });
     let topics = request.topics.into_iter().map(|topic| {
         let mut answer =

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use crate::local::cluster::{Cluster, Partition};
+use crate::local::configs::has_policy;
 use crate::record::PartitionId;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
@@ -42,12 +43,12 @@ pub(in crate::local) fn delete_records(call: &Call, request: DeleteRecordsReques
 fn delete(call: &Call, cluster: &mut Cluster, topic: &str, index: PartitionId, offset: i64) -> Result<i64, E> {
     let (_, found) = cluster.topic(topic, uuid::Uuid::nil())?;
     // Kafka deletes records only where its retention may.
-    if found.configs.get("cleanup.policy").is_some_and(|policy| policy == "compact") {
+    if !has_policy(&found.configs, "delete") {
         return Err(E::PolicyViolation);
     }
     let led = cluster.led(topic, uuid::Uuid::nil(), index, call.broker)?;
-    let offset = if offset == ALL { led.log.next() } else { offset };
-    if !(0..=led.log.next()).contains(&offset) {
+    let offset = if offset == ALL { led.high_watermark() } else { offset };
+    if !(0..=led.high_watermark()).contains(&offset) {
         return Err(E::OffsetOutOfRange);
     }
     cluster.delete_records(topic, index, offset).ok_or(E::UnknownTopicOrPartition)

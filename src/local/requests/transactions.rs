@@ -2,6 +2,7 @@
 //! EndTxn.
 
 use super::call::Call;
+use crate::engine::native::clock;
 use crate::local::cluster::Cluster;
 use crate::local::group::CommittedOffset;
 use crate::local::limits::{LONGEST_OFFSET_METADATA, LONGEST_TRANSACTION};
@@ -21,7 +22,7 @@ use kafka_protocol::messages::{
     EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, ProducerId, TxnOffsetCommitRequest,
     TxnOffsetCommitResponse,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 fn code(result: Result<(), E>) -> i16 {
@@ -119,7 +120,7 @@ fn add_partitions(
     } else {
         coordinates(call, &cluster, id).and_then(|()| {
             let partitions = all.iter().map(|(name, index)| TopicPartition::new(*name, *index)).collect();
-            cluster.transactions.add(id, stamp, partitions, Instant::now(), now())
+            cluster.transactions.add(id, stamp, partitions, clock::now(), now())
         })
     };
     let mut result = |name: &str, index: i32| match added {
@@ -152,7 +153,7 @@ pub(in crate::local) fn add_offsets_to_txn(call: &Call, request: AddOffsetsToTxn
     let stamp = Stamp { producer_id: request.producer_id.0, epoch: request.producer_epoch };
     let added = coordinates(call, &cluster, &request.transactional_id).and_then(|()| {
         let group = &request.group_id;
-        cluster.transactions.add_group(&request.transactional_id, stamp, group, Instant::now(), now())
+        cluster.transactions.add_group(&request.transactional_id, stamp, group, clock::now(), now())
     });
     drop(cluster);
     call.shared.deadlines.notify_one();
@@ -187,13 +188,13 @@ fn commit_in_transaction(call: &Call, cluster: &mut Cluster, request: &TxnOffset
     if let Some(found) = cluster.groups.get_mut(group.as_str()) {
         if request.generation_id >= 0 || !request.member_id.is_empty() {
             let instance = request.group_instance_id.as_deref();
-            found.may_commit(&request.member_id, instance, request.generation_id, Instant::now())?;
+            found.may_commit(&request.member_id, instance, request.generation_id, clock::now())?;
         }
     } else if request.generation_id >= 0 {
         return Err(E::IllegalGeneration);
     }
     if call.version >= 5 {
-        cluster.transactions.add_group(id, stamp, group, Instant::now(), now())?; // KIP-890
+        cluster.transactions.add_group(id, stamp, group, clock::now(), now())?; // KIP-890
     }
     let offsets = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
     let known = offsets.filter(|(topic, p)| cluster.has_partition(&topic.name, Uuid::nil(), p.partition_index));

@@ -7,7 +7,9 @@ use super::ownership::Ownership;
 use super::requests::Requests;
 use super::{Activity, Change, Command};
 use crate::engine::native::cluster::Coordinated;
+use crate::engine::native::net::clock;
 use crate::engine::native::net::{Outage, sleep_until};
+use crate::engine::platform::Platform;
 use crate::engine::{Assignor, Subscription};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,12 +25,17 @@ const LONG_WAIT: Duration = Duration::from_secs(4);
 
 /// Computes an assignment on a thread of its own: of many partitions it takes seconds, in which the member is to hear of
 /// a signal.
-async fn compute_assignment(assignor: Assignor, members: Vec<Subscriber>, counts: PartitionCounts) -> Option<Event> {
+async fn compute_assignment(
+    platform: Platform,
+    assignor: Assignor,
+    members: Vec<Subscriber>,
+    counts: PartitionCounts,
+) -> Option<Event> {
     let compute = move || {
         let assigned = assignor.assign(&members, &counts).into_iter();
         assigned.map(|(id, partitions)| Ok((id, messages::assignment(&partitions)?))).collect()
     };
-    let computed = tokio::task::spawn_blocking(compute).await;
+    let computed = platform.run_blocking(compute).await;
     Some(Event::AssignmentComputed(computed.unwrap_or_else(|e| Err(e.to_string()))))
 }
 
@@ -71,11 +78,11 @@ impl Task {
             changes,
             ownership: watch::Sender::new(Ownership::default()),
             refresh,
-            refresh_at: Instant::now() + refresh,
+            refresh_at: clock::now() + refresh,
             is_stalled: false,
             left: None,
             outage: Outage::default(),
-            waiting_since: Some(Instant::now()),
+            waiting_since: Some(clock::now()),
         }
     }
 
@@ -129,7 +136,7 @@ impl Task {
             Event::Topics(counts) => self.report_deleted(counts),
             _ => {}
         }
-        let effects = self.membership.handle(event, Instant::now());
+        let effects = self.membership.handle(event, clock::now());
         // The identity first: a commit for what is newly assigned is made by the new generation.
         let (member_id, generation) = self.membership.identity();
         self.ownership.send_if_modified(|ownership| ownership.identify(member_id, generation));
@@ -152,13 +159,14 @@ impl Task {
         let requests = &self.requests;
         match effect {
             Effect::Join => {
-                self.waiting_since.get_or_insert_with(Instant::now);
+                self.waiting_since.get_or_insert_with(clock::now);
                 let (owned, topics) = (self.membership.owned().clone(), self.membership.subscribed());
                 requests.join(in_flight, identity, owned, topics);
             }
             Effect::CountPartitions(topics) => requests.count_partitions(in_flight, topics),
             Effect::ComputeAssignment { assignor, members, counts } => {
-                in_flight.spawn(compute_assignment(assignor, members, counts));
+                let platform = requests.cluster.options.platform.clone();
+                in_flight.spawn(compute_assignment(platform, assignor, members, counts));
             }
             Effect::Sync(assignments) => {
                 requests.sync(in_flight, identity, assignments, self.membership.subscribed());
@@ -215,7 +223,7 @@ impl Task {
             self.requests.config.max_poll_interval.saturating_sub(self.activity.idle())
         };
         let waits_long = self.waiting_since.map(|since| since + LONG_WAIT);
-        self.refresh_at.min(Instant::now() + wait).min(waits_long.unwrap_or(self.refresh_at))
+        self.refresh_at.min(clock::now() + wait).min(waits_long.unwrap_or(self.refresh_at))
     }
 
     fn check(&mut self, in_flight: &mut JoinSet<Option<Event>>) -> Option<Event> {
@@ -224,21 +232,21 @@ impl Task {
             self.is_stalled = is_stalled;
             return Some(if is_stalled { Event::Stalled } else { Event::Resumed });
         }
-        if self.waiting_since.is_some_and(|since| since.elapsed() >= LONG_WAIT) {
+        if self.waiting_since.is_some_and(|since| clock::since(since) >= LONG_WAIT) {
             self.waiting_since = None;
             if !self.outage.is_reported() && !self.membership.subscribed().is_empty() {
                 let group = &self.requests.config.id;
                 tracing::warn!("group {group}: waiting for an assignment: other members may not have rejoined yet");
             }
         }
-        if self.refresh_at <= Instant::now() {
+        if self.refresh_at <= clock::now() {
             self.look_for_topics(in_flight);
         }
         None
     }
 
     fn look_for_topics(&mut self, in_flight: &mut JoinSet<Option<Event>>) {
-        self.refresh_at = Instant::now() + self.refresh;
+        self.refresh_at = clock::now() + self.refresh;
         self.requests.cluster.ask_next();
         self.requests.look_for_topics(in_flight, self.subscription.clone());
     }

@@ -1,6 +1,7 @@
 //! Opening connections: addresses, TLS, what the broker offers, SASL.
 
 use super::addresses::{Addresses, NoConnection};
+use super::clock;
 use super::connection::Connection;
 use super::retry::LASTING;
 use super::transport::{Progress, Watched};
@@ -17,7 +18,6 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Instant;
 use tokio::sync::Notify;
 
 /// How much of an authenticated session is used before another connection takes its place.
@@ -133,7 +133,7 @@ impl Dialer {
     async fn connect(&self, node: &Node, options: &Options) -> Result<(Connection, SocketAddr)> {
         let cannot = |why: String| Error::Unreachable { node: node.clone(), why };
         let limit = options.connect_timeout;
-        let stream = tokio::time::timeout(limit, self.addresses.connect(&node.address)).await;
+        let stream = tokio::time::timeout(limit, self.addresses.connect_on(&options.platform, &node.address)).await;
         let (stream, address) = match stream.map_err(|_| cannot(format!("no connection within {limit:?}")))? {
             Ok(connected) => connected,
             Err(NoConnection::Unresolved(e)) => {
@@ -141,7 +141,6 @@ impl Dialer {
             }
             Err(NoConnection::Failed(e)) => return Err(cannot(describe_io(&e))),
         };
-        stream.set_nodelay(true).map_err(|e| cannot(describe_io(&e)))?;
         let progress = Arc::new(Progress::new());
         let (node, suspected) = (node.clone(), self.suspected.clone());
         let connection = match &self.tls {
@@ -220,7 +219,7 @@ impl Dialer {
                     if let Some(sasl) = &options.security.sasl
                         && let Some(lifetime) = sasl::authenticate(&connection, sasl, self.tokens.as_ref()).await?
                     {
-                        connection.retire_at(Instant::now() + lifetime.mul_f32(SESSION_USED));
+                        connection.retire_at(clock::now() + lifetime.mul_f32(SESSION_USED));
                     }
                     self.addresses.answered(address);
                     self.modern.call_once(|| {});

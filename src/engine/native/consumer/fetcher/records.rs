@@ -5,6 +5,7 @@ use super::super::budget::Bytes as Kind;
 use super::super::decoding::{Decoded, Packed};
 use super::{AssignmentId, Delivery, Duration, Ended, Error, FetchResponse, Fetcher, Instant, Plan, Position, Result};
 use crate::engine::Isolation;
+use crate::engine::native::net::clock;
 use crate::engine::native::net::{backoff, throttle};
 use crate::engine::native::wire::{Codec, Decoder};
 use crate::error::{Action, Subject, error_code};
@@ -13,12 +14,12 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::fetch_response::PartitionData;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// The partitions of a plan, by topic and by topic ID.
-type Asked = HashMap<(Option<Arc<str>>, Uuid, i32), AssignmentId>;
+type Asked = BTreeMap<(Option<Arc<str>>, Uuid, i32), AssignmentId>;
 
 impl Fetcher {
     pub(super) fn on_fetched(
@@ -27,7 +28,7 @@ impl Fetcher {
         response: Result<FetchResponse>,
         took: Duration,
     ) -> Result<(), Ended> {
-        let now = Instant::now();
+        let now = clock::now();
         let first = self.cluster.options.retry_backoff;
         let response = match response {
             Ok(response) => match error_code(response.error_code) {
@@ -112,7 +113,7 @@ impl Fetcher {
                 self.failed(*id, error.clone())?;
             }
         }
-        self.positions.answered(plan, false, Instant::now(), Duration::ZERO, |_| Duration::ZERO);
+        self.positions.answered(plan, false, clock::now(), Duration::ZERO, |_| Duration::ZERO);
         Ok(())
     }
 
@@ -125,7 +126,7 @@ impl Fetcher {
         recovered: &mut Vec<(TopicPartition, Duration)>,
     ) -> Result<bool, Ended> {
         let Some(target) = self.positions.target(id).cloned() else { return Ok(true) };
-        let now = Instant::now();
+        let now = clock::now();
         let node = self.cluster.node(plan.broker);
         match meaning(&target, &node, self.config.isolation, data) {
             Meaning::Fetched(fetched) => {
@@ -198,7 +199,11 @@ impl Fetcher {
         let packed = Packed { id, of: target.of.clone(), batches, bytes };
         let delivery = if is_compressed {
             self.deliveries += 1;
-            Delivery::Decoding(packed.decode_in_steps(self.budget.clone(), self.deliveries))
+            Delivery::Decoding(packed.decode_in_steps(
+                self.cluster.options.platform.clone(),
+                self.budget.clone(),
+                self.deliveries,
+            ))
         } else {
             Delivery::Decoded(packed.decode(&self.budget))
         };

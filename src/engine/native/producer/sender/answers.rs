@@ -11,7 +11,7 @@ use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ApiKey, ProduceResponse};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -82,11 +82,11 @@ impl Sender {
         broker: BrokerId,
         sent: &[(usize, u64)],
         response: ProduceResponse,
-    ) -> Result<HashMap<usize, PartitionProduceResponse>> {
+    ) -> Result<BTreeMap<usize, PartitionProduceResponse>> {
         let of = |slot: usize| TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
-        let slots: HashMap<TopicPartition, usize> = sent.iter().map(|(slot, _)| (of(*slot), *slot)).collect();
+        let slots: BTreeMap<TopicPartition, usize> = sent.iter().map(|(slot, _)| (of(*slot), *slot)).collect();
         let mut asked = Asked::of(&self.cluster.node(broker), ApiKey::Produce, slots.keys().cloned());
-        let mut answers = HashMap::new();
+        let mut answers = BTreeMap::new();
         for topic in response.responses {
             let by_id = || sent.iter().map(|(slot, _)| &self.slots[*slot]).find(|slot| slot.topic_id == topic.topic_id);
             let name: Arc<str> = match topic.name.is_empty() {
