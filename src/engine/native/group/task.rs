@@ -9,6 +9,7 @@ use super::{Activity, Change, Command};
 use crate::engine::native::cluster::Coordinated;
 use crate::engine::native::net::clock;
 use crate::engine::native::net::{Outage, sleep_until};
+use crate::engine::platform::Platform;
 use crate::engine::{Assignor, Subscription};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,12 +25,17 @@ const LONG_WAIT: Duration = Duration::from_secs(4);
 
 /// Computes an assignment on a thread of its own: of many partitions it takes seconds, in which the member is to hear of
 /// a signal.
-async fn compute_assignment(assignor: Assignor, members: Vec<Subscriber>, counts: PartitionCounts) -> Option<Event> {
+async fn compute_assignment(
+    platform: Platform,
+    assignor: Assignor,
+    members: Vec<Subscriber>,
+    counts: PartitionCounts,
+) -> Option<Event> {
     let compute = move || {
         let assigned = assignor.assign(&members, &counts).into_iter();
         assigned.map(|(id, partitions)| Ok((id, messages::assignment(&partitions)?))).collect()
     };
-    let computed = tokio::task::spawn_blocking(compute).await;
+    let computed = platform.run_blocking(compute).await;
     Some(Event::AssignmentComputed(computed.unwrap_or_else(|e| Err(e.to_string()))))
 }
 
@@ -159,7 +165,8 @@ impl Task {
             }
             Effect::CountPartitions(topics) => requests.count_partitions(in_flight, topics),
             Effect::ComputeAssignment { assignor, members, counts } => {
-                in_flight.spawn(compute_assignment(assignor, members, counts));
+                let platform = requests.cluster.options.platform.clone();
+                in_flight.spawn(compute_assignment(platform, assignor, members, counts));
             }
             Effect::Sync(assignments) => {
                 requests.sync(in_flight, identity, assignments, self.membership.subscribed());
