@@ -34,6 +34,9 @@ pub(super) const MOST_UNPACKED: usize = 64 << 20;
 /// Refused records that an answer names.
 pub(super) const MOST_RECORD_ERRORS: usize = 100;
 
+/// ACLs of a cluster.
+pub(super) const MOST_ACLS: usize = 10_000;
+
 pub(super) const MOST_GROUPS: usize = 10_000;
 /// Members of a group, and member IDs given out, as Kafka's `group.max.size`.
 pub(super) const MOST_MEMBERS: usize = 1_000;

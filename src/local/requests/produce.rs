@@ -1,6 +1,7 @@
 //! Produce.
 
 use super::call::{Call, Closed};
+use crate::engine::Operation;
 use crate::engine::native::clock;
 use crate::local::cluster::{Acks, Cluster, Enlist, Progress, UNKNOWN_TOPIC};
 use crate::local::frames::check_produce;
@@ -185,10 +186,16 @@ fn append(
     let answer = PartitionProduceResponse::default().with_index(data.index);
     let records = data.records.clone().unwrap_or_default();
     let codec = records.get(22).map(|attributes| attributes & 0b111);
-    let enlisted = match call.refusal {
-        Some(error) => Err(error),
-        None if codec == Some(4) && call.version < FIRST_ZSTD => Err(E::UnsupportedCompressionType),
-        None => enlist(call, cluster, transactional_id, name, id, data),
+    // What the records are for is checked before whether there is such a topic.
+    let topic = cluster.topic(name, id).map_or(name, |(found, _)| found).to_owned();
+    let may_write = call.check_topic(Operation::Write, &topic).and_then(|()| match transactional_id {
+        Some(id) => call.check_transactional_id(Operation::Write, id),
+        None => Ok(()),
+    });
+    let enlisted = match may_write {
+        Err(error) => Err(error),
+        Ok(()) if codec == Some(4) && call.version < FIRST_ZSTD => Err(E::UnsupportedCompressionType),
+        Ok(()) => enlist(call, cluster, transactional_id, name, id, data),
     };
     // Kafka adds the log start offset when the log itself refused.
     let asks_log = enlisted.is_ok();
