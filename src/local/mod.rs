@@ -2,8 +2,7 @@
 //!
 //! [`server`] takes requests off sockets, [`requests`] has a file a request family, over a [`cluster`] that does no I/O:
 //! logs that store batches as they came, and groups that are state machines. [`faults`] has them go wrong, [`limits`]
-//! bounds them. Calls `engine::native` for batches and the network thread, and knows no command. Security and
-//! replication are not offered, and not listed.
+//! bounds them. Calls `engine::native` for batches and the network thread, and knows no command.
 
 mod cluster;
 mod configs;
@@ -15,11 +14,13 @@ mod limits;
 mod listener;
 mod log;
 mod requests;
+mod security;
 mod server;
 mod transactions;
 
 pub use faults::{Fault, Faults, Times};
 pub use requests::{CONSUMER_GROUPS, OFFERED};
+pub use security::Access;
 
 use crate::engine::native::Network;
 use crate::engine::platform::Platform;
@@ -35,6 +36,7 @@ use requests::call::Shared;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
@@ -139,6 +141,11 @@ impl Local {
         self.shared.consumer_groups.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Sets who may connect, from the next connection on, and do what.
+    pub fn set_access(&self, access: Access) {
+        self.shared.security.set(access);
+    }
+
     /// Changes the cluster and wakes the readers that wait.
     fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
         let changed = change(&mut self.shared.cluster());
@@ -146,8 +153,8 @@ impl Local {
         changed
     }
 
-    /// Has another broker lead a partition, under a new leader epoch; false when there is no such partition, or the
-    /// broker is down.
+    /// Has another broker lead a partition, under a new leader epoch, with the records that it has: an unclean election
+    /// when it is not in sync. False when there is no such partition, or the broker is down.
     pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
         self.change(|cluster| cluster.move_leader(topic, partition, Some(BrokerId(broker))))
     }
@@ -175,8 +182,8 @@ impl Local {
         })
     }
 
-    /// Compacts a topic at once, whatever its `cleanup.policy`: batches without a record that is the last of its key go;
-    /// false when there is none.
+    /// Compacts a topic at once, whatever its `cleanup.policy`: of the committed records with a key only the last of each
+    /// stays. False when there is no such topic.
     pub fn compact(&self, topic: &str) -> bool {
         self.change(|cluster| cluster.compact(topic))
     }
@@ -194,9 +201,41 @@ impl Local {
     }
 
     /// Cuts a broker off from the others, or joins it again: until then it names and serves the leaders and records of
-    /// the moment when it was cut off, and accepts no records.
+    /// the moment when it was cut off. As a leader it accepts records with acks=1 only; they are lost if another has been
+    /// elected when it joins again.
     pub fn isolate(&self, broker: i32, is_isolated: bool) {
         self.change(|cluster| cluster.isolate(BrokerId(broker), is_isolated));
+    }
+
+    /// Stops a broker's replication of what others lead: records with acks=all wait for it until it is out of sync, and
+    /// what it lacks is lost if it is elected.
+    pub fn pause_replication(&self, broker: i32) {
+        self.change(|cluster| cluster.set_replicating(BrokerId(broker), false));
+        self.shared.deadlines.notify_one();
+    }
+
+    /// Has a broker replicate again: it cuts off what the leaders do not have, copies the rest and is in sync.
+    pub fn resume_replication(&self, broker: i32) {
+        self.change(|cluster| cluster.set_replicating(BrokerId(broker), true));
+    }
+
+    /// Sets how long a replica may lack records before it is out of sync (`replica.lag.time.max.ms`); 30 seconds at first.
+    pub fn set_replica_lag(&self, most: Duration) {
+        self.change(|cluster| cluster.set_replica_lag(most));
+        self.shared.deadlines.notify_one();
+    }
+
+    /// Cuts off what a replica that is down or does not replicate has from `offset` on, in whole batches, as a loss of
+    /// power does with what was not flushed; false when there is no such replica.
+    pub fn truncate_replica(&self, topic: &str, partition: PartitionId, broker: i32, offset: i64) -> bool {
+        self.change(|cluster| cluster.truncate_replica(topic, partition, BrokerId(broker), offset))
+    }
+
+    /// The in-sync replicas of a partition; none when there is no such partition.
+    pub fn in_sync_replicas(&self, topic: &str, partition: PartitionId) -> Vec<i32> {
+        let mut cluster = self.shared.cluster();
+        let found = cluster.partition_mut(topic, partition);
+        found.map(|found| found.in_sync().iter().map(|id| id.0).collect()).unwrap_or_default()
     }
 
     /// Has a broker tell clients another address than the one it listens on, as `advertised.listeners` does: a proxy's, or
@@ -214,7 +253,8 @@ impl Local {
         self.shared.cluster().move_coordinator(group, BrokerId(broker));
     }
 
-    /// Kills a broker: its connections break, others lead what it led.
+    /// Kills a broker: its connections break, and the next in-sync replica leads what it led, or none while there is
+    /// none. The broker keeps its log.
     pub fn crash(&self, broker: i32) {
         let broker = BrokerId(broker);
         let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
@@ -247,7 +287,7 @@ impl Local {
         self.shared.cluster().broker(broker).map_or(0, |broker| broker.port)
     }
 
-    /// Starts a broker that crashed, at its old address.
+    /// Starts a broker that crashed, at its old address: it follows the leaders, and leads what nobody else may.
     ///
     /// # Errors
     /// The port has been taken meanwhile.
@@ -262,7 +302,7 @@ impl Local {
             }
             None => self.network.run(Until::SecondSignal, Listener::bind(&self.platform, port))?.0,
         };
-        self.shared.cluster().set_up(broker, true);
+        self.change(|cluster| cluster.set_up(broker, true));
         self.serve(broker, listener);
         Ok(())
     }

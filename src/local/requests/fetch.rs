@@ -1,6 +1,7 @@
 //! Fetch.
 
 use super::call::Call;
+use crate::engine::Operation;
 use crate::engine::native::clock;
 use crate::local::cluster::{Cluster, Partition};
 use crate::local::limits::MOST_FETCHED;
@@ -99,12 +100,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, name: &str, id: Uuid, asked: &FetchPartition) -> PartitionData {
         let data = PartitionData::default().with_partition_index(asked.partition).with_aborted_transactions(None);
+        let topic = self.cluster.topic(name, id).map_or(name, |(found, _)| found);
+        if let Err(error) = self.call.check_topic(Operation::Read, topic) {
+            return failed(data, error);
+        }
         match self.cluster.led(name, id, asked.partition, self.call.broker) {
             Ok(led) => match check_position(led, asked) {
                 Ok(None) => self.records(data, led, asked),
                 Ok(Some(diverging)) => data
                     .with_diverging_epoch(diverging)
-                    .with_high_watermark(led.log.next())
+                    .with_high_watermark(led.high_watermark())
                     .with_records(Some(Bytes::new())),
                 Err(error) => failed(data, error),
             },
@@ -126,14 +131,14 @@ impl Reader<'_> {
     fn records(&self, data: PartitionData, led: &Partition, asked: &FetchPartition) -> PartitionData {
         let log = &led.log;
         let committed = self.request.isolation_level == READ_COMMITTED;
-        let until = if committed { log.last_stable_offset() } else { log.next() };
+        let until = if committed { led.last_stable_offset() } else { led.high_watermark() };
         let (records, end) = log.read(asked.fetch_offset, until, self.most, self.at_least_one);
         let aborted = log.aborted(asked.fetch_offset, end).map(|aborted| {
             let of = AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id));
             of.with_first_offset(aborted.first)
         });
-        data.with_high_watermark(log.next())
-            .with_last_stable_offset(log.last_stable_offset())
+        data.with_high_watermark(led.high_watermark())
+            .with_last_stable_offset(led.last_stable_offset())
             .with_log_start_offset(log.start())
             .with_aborted_transactions(committed.then(|| aborted.collect()))
             .with_records(Some(records))
@@ -155,7 +160,7 @@ fn check_position(led: &Partition, asked: &FetchPartition) -> Result<Option<Epoc
         _ => {}
     }
     if asked.last_fetched_epoch >= 0 {
-        let (epoch, end) = led.log.end_of_epoch(asked.last_fetched_epoch);
+        let (epoch, end) = led.log.told_end_of_epoch(asked.last_fetched_epoch);
         if epoch < asked.last_fetched_epoch || end < asked.fetch_offset {
             return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
         }

@@ -8,6 +8,7 @@ mod records;
 use super::super::cluster::{Cluster, Described, Lane, TopicAnswer};
 use super::super::group::{AssignmentNumber, Change};
 use super::super::net::{Sender, backoff, sleep_until};
+use super::answers::may_pass;
 use super::assignments::Assignments;
 use super::bounds::{self, Bounds, ByPartition};
 use super::budget::Budget;
@@ -458,7 +459,8 @@ impl Fetcher {
 
     /// A failure of one partition: it is retried, unless nothing mends it.
     fn failed(&mut self, id: AssignmentId, error: Error) -> Result<(), Ended> {
-        if !error.is_transient() {
+        let may_pass = error.code().map_or(error.is_transient(), may_pass);
+        if !may_pass {
             return self.fail(error);
         }
         self.retry(id, error);

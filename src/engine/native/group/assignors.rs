@@ -35,7 +35,7 @@ impl Assignor {
 
 /// A member as the leader sees it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Subscriber {
+pub struct Subscriber {
     pub(super) id: String,
     pub(super) instance_id: Option<String>,
     pub(super) topics: BTreeSet<Arc<str>>,

@@ -18,6 +18,7 @@ mod task;
 
 use crate::engine::native::net::clock;
 pub(super) use committer::Committer;
+pub use messages::{read_assignment, read_subscription};
 pub(super) use ownership::AssignmentNumber;
 use requests::partition_counts;
 

@@ -1,13 +1,16 @@
 //! The task of a membership: performs the machine's effects, and brings it events.
 
+use super::assignors::Subscriber;
 use super::membership::{Effect, Event, Membership, PartitionCounts};
+use super::messages;
 use super::ownership::Ownership;
 use super::requests::Requests;
 use super::{Activity, Change, Command};
-use crate::engine::Subscription;
 use crate::engine::native::cluster::Coordinated;
 use crate::engine::native::net::clock;
 use crate::engine::native::net::{Outage, sleep_until};
+use crate::engine::platform::Platform;
+use crate::engine::{Assignor, Subscription};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +22,22 @@ const STALL_CHECK: Duration = Duration::from_millis(100);
 
 /// A member that waits longer for an assignment says so.
 const LONG_WAIT: Duration = Duration::from_secs(4);
+
+/// Computes an assignment on a thread of its own: of many partitions it takes seconds, in which the member is to hear of
+/// a signal.
+async fn compute_assignment(
+    platform: Platform,
+    assignor: Assignor,
+    members: Vec<Subscriber>,
+    counts: PartitionCounts,
+) -> Option<Event> {
+    let compute = move || {
+        let assigned = assignor.assign(&members, &counts).into_iter();
+        assigned.map(|(id, partitions)| Ok((id, messages::assignment(&partitions)?))).collect()
+    };
+    let computed = platform.run_blocking(compute).await;
+    Some(Event::AssignmentComputed(computed.unwrap_or_else(|e| Err(e.to_string()))))
+}
 
 /// The command is gone, or the member has left.
 struct Ended;
@@ -112,6 +131,8 @@ impl Task {
                 self.outage.ended();
             }
             Event::Released => self.ownership.send_modify(Ownership::released),
+            // A static member sends nothing when it leaves: whatever it waits for, it waits no longer.
+            Event::Leave => in_flight.abort_all(),
             Event::Topics(counts) => self.report_deleted(counts),
             _ => {}
         }
@@ -143,6 +164,10 @@ impl Task {
                 requests.join(in_flight, identity, owned, topics);
             }
             Effect::CountPartitions(topics) => requests.count_partitions(in_flight, topics),
+            Effect::ComputeAssignment { assignor, members, counts } => {
+                let platform = requests.cluster.options.platform.clone();
+                in_flight.spawn(compute_assignment(platform, assignor, members, counts));
+            }
             Effect::Sync(assignments) => {
                 requests.sync(in_flight, identity, assignments, self.membership.subscribed());
             }

@@ -21,7 +21,7 @@ pub use channel::{Receiver, RecvTimeoutError, Sender};
 pub use connection::Connection;
 pub use dialer::{Dialer, OldBroker, Opened};
 pub use retry::{Backoff, Outage, Retry, backoff, throttle};
-pub use scram::Hash;
+pub use scram::{Hash, Scram};
 pub use transport::Frame;
 
 use crate::engine::platform::{Platform, Simulation, wait_in};

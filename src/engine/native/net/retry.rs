@@ -17,7 +17,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 /// Brokers ask for no longer pause than their quotas look back, 10 s by default: a longer one is not believed.
 const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
 /// What is over sooner is not worth a line.
-const LASTING: Duration = Duration::from_secs(2);
+pub(super) const LASTING: Duration = Duration::from_secs(2);
 /// The second line about a problem that lasts comes after this long, each further one after twice as long.
 const REMIND_AFTER: Duration = Duration::from_secs(30);
 /// One that changes is reported after this part of the time.
