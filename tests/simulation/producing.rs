@@ -57,10 +57,8 @@ pub fn produce(world: &World, plan: &Producing, stop: &Stop) {
             Err(error) => Err(error),
         };
         note!(world.trace, "{} run {run} ended after {sent}: {ended:?}", plan.client.name);
-        if ended.is_ok() {
-            if let Some(info) = world.history().producers.get_mut(&number) {
-                info.has_ended = true;
-            }
+        if let (Ok(()), Some(info)) = (&ended, world.history().producers.get_mut(&number)) {
+            info.has_ended = true;
         }
         if sent >= plan.records || stop.is_raised() {
             return;

@@ -18,7 +18,6 @@ struct Inner {
     last: VecDeque<String>,
     /// All lines, where the whole trace is wanted.
     whole: Option<String>,
-    hash: u64,
     faults: BTreeMap<&'static str, u64>,
 }
 
@@ -29,7 +28,6 @@ impl Trace {
             began: Instant::now(),
             last: VecDeque::with_capacity(KEPT),
             whole: is_whole.then(String::new),
-            hash: 0xcbf2_9ce4_8422_2325,
             faults: BTreeMap::new(),
         })))
     }
@@ -42,8 +40,6 @@ impl Trace {
         line.clear();
         // Err: never, a String takes everything.
         let _ = write!(line, "{:9.3} {event}", inner.began.elapsed().as_secs_f64());
-        // Fowler, Noll and Vo's hash 1a.
-        inner.hash = line.bytes().fold(inner.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         if let Some(whole) = &mut inner.whole {
             whole.push_str(&line);
             whole.push('\n');
@@ -69,11 +65,6 @@ impl Trace {
     /// All events, if they were kept.
     pub fn whole(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).whole.clone()
-    }
-
-    /// A hash of all events.
-    pub fn hash(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).hash
     }
 }
 
