@@ -21,14 +21,18 @@ const RULES: &[(&str, &[&str])] = &[
     ("output", &["record", "error", "codec", "files", "template", "text"]),
     // What a template is: output writes it, input reads it.
     ("template", &["error", "codec", "text"]),
-    ("registry", &["record", "error"]),
+    // It asks over the HTTP client and the retries of `net`.
+    (
+        "registry",
+        &["record", "error", "signal", "files", "engine::native::net", "engine::security", "engine::observer"],
+    ),
     ("codec", &["record", "error", "registry"]),
     ("filter", &["record", "error", "codec"]),
     // The stop flag ends its waits.
     ("engine", &["record", "error", "signal"]),
     ("engine::native::wire", &["record", "error"]),
     // It fills in what an engine is given.
-    ("config", &["record", "error", "files", "timespec", "engine"]),
+    ("config", &["record", "error", "files", "timespec", "engine", "registry"]),
     ("metrics", &["record", "error", "signal", "files", "timespec", "engine::observer"]),
     ("local", &["record", "error", "signal", "engine::native::wire", "engine::native::net"]),
 ];

@@ -15,7 +15,7 @@ pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
 pub(in crate::engine) use net::Backoff;
 pub use net::Hash;
-pub(crate) use net::{Network, Outage, sleep_until};
+pub(crate) use net::{Network, Outage, Retry, http, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};
 
