@@ -19,6 +19,17 @@ fn parser<T: Named>(possible: impl Fn(T) -> PossibleValue) -> impl TypedValuePar
     PossibleValuesParser::new(possible).try_map(|name| T::named(&name).ok_or("not one of the possible values"))
 }
 
+/// Takes the names of `all`, whatever their case.
+pub(super) fn named_api<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.iter().map(|value| PossibleValue::new(name(*value)))).try_map(move |typed| {
+        let found = all.iter().find(|value| name(**value).eq_ignore_ascii_case(&typed));
+        found.copied().ok_or("not one of the possible values")
+    })
+}
+
 /// Takes the names of the encodings. The little-endian numbers are not listed, so that the list stays readable.
 pub(super) fn encoding() -> impl TypedValueParser<Value = Encoding> {
     let possible = |encoding: Encoding| {

@@ -50,6 +50,14 @@ impl SchemaId {
         }
     }
 
+    /// The UUID of those that are one.
+    pub fn uuid(self) -> Option<String> {
+        match self {
+            Self::Guid(uuid) | Self::GlueVersion(uuid) => Some(uuid.hyphenated().to_string()),
+            Self::Id(_) | Self::GlobalId(_) | Self::ContentId(_) => None,
+        }
+    }
+
     /// Appends the ID as a JSON value.
     pub fn write_json(self, out: &mut Vec<u8>) {
         match self {

@@ -11,7 +11,7 @@ pub mod framing;
 mod id;
 mod lookup;
 
-pub use api::{Compatibility, Level, NewSchema, ReferenceName, Version, VersionChoice};
+pub use api::{Compatibility, Deleted, Deletion, Level, NewSchema, Normalize, ReferenceName, Version, VersionChoice};
 pub use framing::{Framing, Part};
 pub use id::{Language, SchemaId};
 pub use lookup::{Found, Lookup, Resolved};
