@@ -7,6 +7,7 @@ mod embedded;
 mod msgpack;
 mod number;
 pub mod path;
+pub mod schema;
 mod text;
 
 pub use binary::{Base64, Hex, Uuid};
