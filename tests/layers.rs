@@ -17,7 +17,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("signal", &["record", "error"]),
     // Errors name topic partitions.
     ("error", &["record"]),
-    ("input", &["record", "error", "codec", "stdio", "template"]),
+    ("input", &["record", "error", "codec", "registry", "stdio", "template"]),
     ("output", &["record", "error", "codec", "files", "template", "text"]),
     // What a template is: output writes it, input reads it.
     ("template", &["error", "codec", "text"]),

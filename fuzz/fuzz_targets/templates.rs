@@ -1,7 +1,7 @@
 //! Any template is compiled or refused; what a template that can be read back wrote with lengths is the same record.
 #![no_main]
 
-use kpipe::codec::Encoding;
+use kpipe::codec::{Encoding, View};
 use kpipe::input::{Cut, Cutter, Frame, Framing, Program, TemplateOptions, TemplateReader};
 use kpipe::output::{Format, TemplateFormat};
 use kpipe::record::{Headers, RecordRef};
@@ -15,7 +15,7 @@ fuzz_target!(|input: (&str, Option<&[u8]>, Option<&[u8]>, i64, u8)| {
     let step = usize::from(step).max(1);
     if let Ok(template) = text.parse::<Template>() {
         let mut out = Vec::new();
-        let _ = TemplateFormat::new(template.clone(), Encoding::Text, Encoding::Text).write(&mut out, &record);
+        let _ = TemplateFormat::new(template.clone(), Encoding::Text, Encoding::Text).write(&mut out, &record, &View::PLAIN);
         if let Ok(program) = Program::new(&template, Encoding::Text, Encoding::Text) {
             read(&template, program, &out, step, |_| {});
         }
@@ -23,7 +23,7 @@ fuzz_target!(|input: (&str, Option<&[u8]>, Option<&[u8]>, i64, u8)| {
     let Ok(exact) = "%K %R%k%s".parse::<Template>() else { return };
     let Ok(program) = Program::new(&exact, Encoding::Text, Encoding::Text) else { return };
     let mut out = Vec::new();
-    let _ = TemplateFormat::new(exact.clone(), Encoding::Text, Encoding::Text).write(&mut out, &record);
+    let _ = TemplateFormat::new(exact.clone(), Encoding::Text, Encoding::Text).write(&mut out, &record, &View::PLAIN);
     let mut count = 0;
     read(&exact, program, &out, step, |read| {
         assert_eq!((read.key, read.value), (key, value));

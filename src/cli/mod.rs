@@ -16,6 +16,7 @@ mod places;
 mod produce;
 mod registry;
 mod report;
+mod schema_args;
 mod schemas;
 mod topics;
 

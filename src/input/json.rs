@@ -1,8 +1,10 @@
 //! JSON lines → records: the objects that `consume` writes, read back exactly.
 
 use super::{BadLine, Read};
-use crate::codec::{Codec, Encoding};
+use crate::codec::framed::{Origin, Written};
+use crate::codec::{Codec, Encoding, SchemaUsed};
 use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
+use crate::registry::SchemaId;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -20,6 +22,7 @@ const FIELDS: &[&str] = &[
     "value",
     "value_base64",
     "value_hex",
+    "value_schema_id",
     "headers",
 ];
 
@@ -64,16 +67,26 @@ struct Bytes {
     given: bool,
     null: bool,
     bytes: Vec<u8>,
+    origin: Origin,
+    schema_id: Option<SchemaId>,
+    schema_message: Option<String>,
 }
 
 impl Bytes {
     fn clear(&mut self) {
         (self.given, self.null) = (false, false);
+        (self.schema_id, self.schema_message) = (None, None);
         self.bytes.clear();
     }
 
     fn get(&self) -> Option<&[u8]> {
         (self.given && !self.null).then_some(&self.bytes[..])
+    }
+
+    fn written(&self) -> Written<'_> {
+        let schema = SchemaUsed { id: self.schema_id, message: self.schema_message.as_deref() };
+        let origin = if self.given { self.origin } else { Origin::Text };
+        Written { origin, schema }
     }
 }
 
@@ -111,7 +124,13 @@ impl JsonReader {
             value: fields.value.get(),
             headers: fields.headers.as_headers(),
         };
-        Ok(Some(Read { topic: fields.topic.as_deref(), partition: fields.partition, record }))
+        Ok(Some(Read {
+            topic: fields.topic.as_deref(),
+            partition: fields.partition,
+            record,
+            key: fields.key.written(),
+            value: fields.value.written(),
+        }))
     }
 }
 
@@ -145,9 +164,12 @@ impl<'de> Visitor<'de> for Object<'_> {
                 "offset" => drop(map.next_value::<i64>()?),
                 "timestamp_type" => drop(map.next_value::<&str>()?),
                 "headers" => map.next_value_seed(HeaderList(&mut fields.headers))?,
+                // What consume says of a record that it could not decode.
+                "error" => drop(map.next_value::<IgnoredAny>()?),
                 name => match field(name, options.key_as, options.value_as) {
                     Some((Field::Key, encoding)) => coded(&mut map, &mut fields.key, name, encoding)?,
                     Some((Field::Value, encoding)) => coded(&mut map, &mut fields.value, name, encoding)?,
+                    None if named_schema(name).is_some() => fields.read_schema(name, &mut map)?,
                     None if options.ignore_unknown => drop(map.next_value::<IgnoredAny>()?),
                     None => {
                         let hint = crate::error::did_you_mean(name, FIELDS.iter().copied());
@@ -179,6 +201,31 @@ fn field(name: &str, key_as: Encoding, value_as: Encoding) -> Option<(Field, Enc
     Some((Field::Key, encoding?))
 }
 
+/// The part and kind of a field like `value_schema_id`.
+fn named_schema(name: &str) -> Option<(Field, &str)> {
+    let kind = |part: &str| name.strip_prefix(part)?.strip_prefix("_schema_");
+    kind("value").map(|kind| (Field::Value, kind)).or_else(|| kind("key").map(|kind| (Field::Key, kind)))
+}
+
+impl Fields {
+    /// Reads what names the schema of a key or value.
+    fn read_schema<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        let raw = map.next_value::<&'de RawValue>()?.get();
+        let Some((field, kind)) = named_schema(name) else { return Ok(()) };
+        let into = match field {
+            Field::Key => &mut self.key,
+            Field::Value => &mut self.value,
+        };
+        let wrong = |why: String| A::Error::custom(format!("{name}: {why}"));
+        if kind == "message" {
+            into.schema_message = serde_json::from_str(raw).map_err(|_| wrong("expected a string".to_owned()))?;
+        } else if raw != "null" {
+            into.schema_id = Some(SchemaId::of_field(kind, raw).map_err(wrong)?);
+        }
+        Ok(())
+    }
+}
+
 /// Reads a key or value by its codec; null is null.
 fn coded<'de, A: MapAccess<'de>>(map: &mut A, into: &mut Bytes, name: &str, codec: Encoding) -> Result<(), A::Error> {
     let raw = map.next_value::<&'de RawValue>()?.get();
@@ -187,6 +234,13 @@ fn coded<'de, A: MapAccess<'de>>(map: &mut A, into: &mut Bytes, name: &str, code
         into.null = true;
         return Ok(());
     }
+    into.origin = match codec {
+        // Its name says what it is.
+        _ if name.contains('_') => Origin::Bytes,
+        Encoding::Text if raw.starts_with('"') => Origin::JsonString,
+        Encoding::Text | Encoding::Json => Origin::Text,
+        _ => Origin::Bytes,
+    };
     codec.decode(raw, &mut into.bytes).map_err(|e| A::Error::custom(format!("{name}: {e}")))
 }
 

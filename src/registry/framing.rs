@@ -235,7 +235,7 @@ fn split_uuid(bytes: &[u8]) -> Option<(Uuid, &[u8])> {
 
 /// Reads Confluent's message indexes off the front of `bytes` into `path`: the index of a message in its file, and of each
 /// message nested in it. A lone zero stands for the first message.
-pub fn read_indexes(bytes: &mut &[u8], path: &mut Vec<usize>) -> Option<()> {
+pub fn read_indexes(bytes: &mut &[u8], path: &mut Vec<i32>) -> Option<()> {
     path.clear();
     let count = varint::read(bytes)?;
     if count == 0 {
@@ -246,19 +246,19 @@ pub fn read_indexes(bytes: &mut &[u8], path: &mut Vec<usize>) -> Option<()> {
         return None;
     }
     for _ in 0..count {
-        path.push(usize::try_from(varint::read(bytes)?).ok()?);
+        path.push(i32::try_from(varint::read(bytes)?).ok().filter(|index| *index >= 0)?);
     }
     Some(())
 }
 
 /// Appends Confluent's message indexes.
-pub fn write_indexes(path: &[usize], out: &mut Vec<u8>) {
+pub fn write_indexes(path: &[i32], out: &mut Vec<u8>) {
     if path == [0] {
         out.push(0);
         return;
     }
     varint::write(out, path.len() as i64);
-    path.iter().for_each(|index| varint::write(out, *index as i64));
+    path.iter().for_each(|index| varint::write(out, i64::from(*index)));
 }
 
 /// Reads Apicurio's reference to a message off the front of `bytes`: a Protobuf message with the name in field 1, behind
@@ -276,6 +276,24 @@ pub fn read_apicurio_reference<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let name = reference.get(..usize::try_from(len).ok()?)?;
     *bytes = body;
     Some(name)
+}
+
+/// Appends Apicurio's reference to a message.
+pub fn write_apicurio_reference(name: &str, out: &mut Vec<u8>) {
+    let mut reference = vec![0x0a];
+    write_unsigned(name.len() as u64, &mut reference);
+    reference.extend_from_slice(name.as_bytes());
+    write_unsigned(reference.len() as u64, out);
+    out.extend_from_slice(&reference);
+}
+
+/// Appends a varint without a sign.
+fn write_unsigned(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 /// Reads a varint without a sign.
@@ -321,7 +339,7 @@ pub fn write_frame(id: SchemaId, out: &mut Vec<u8>) {
 }
 
 /// Adds Confluent's header with a GUID, and for Protobuf the message indexes.
-pub fn push_guid_header(part: Part, guid: Uuid, indexes: Option<&[usize]>, headers: &mut HeaderBuf) {
+pub fn push_guid_header(part: Part, guid: Uuid, indexes: Option<&[i32]>, headers: &mut HeaderBuf) {
     let mut value = vec![GUID];
     value.extend_from_slice(guid.as_bytes());
     if let Some(indexes) = indexes {
@@ -386,13 +404,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn message_indexes_are_read_back(path in prop::collection::vec(0..100_000usize, 1..100)) {
+        fn message_indexes_are_read_back(path in prop::collection::vec(0..i32::MAX, 1..100)) {
             let (mut bytes, mut read) = (Vec::new(), Vec::new());
             write_indexes(&path, &mut bytes);
             bytes.push(b'x');
             let mut rest = &bytes[..];
             prop_assert!(read_indexes(&mut rest, &mut read).is_some());
             prop_assert_eq!((read, rest), (path, &b"x"[..]));
+        }
+
+        #[test]
+        fn a_reference_of_apicurio_is_read_back(name in "[a-zA-Z.]{0,300}", body: Vec<u8>) {
+            let mut bytes = Vec::new();
+            write_apicurio_reference(&name, &mut bytes);
+            bytes.extend_from_slice(&body);
+            let mut rest = &bytes[..];
+            prop_assert_eq!(read_apicurio_reference(&mut rest), Some(name.as_bytes()));
+            prop_assert_eq!(rest, &body[..]);
         }
 
         #[test]

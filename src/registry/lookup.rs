@@ -34,16 +34,24 @@ pub struct Found {
 /// What a registry knows of an ID: the schema, or why there is none that can be used.
 pub type Lookup = std::result::Result<Resolved, String>;
 
+/// What came of looking up an ID.
+#[derive(Debug)]
+pub struct LookedUp {
+    pub id: SchemaId,
+    pub lookup: Result<Lookup>,
+}
+
 impl Registry {
     /// The schemas with these IDs, several asked for at a time. What the cache on disk has is not asked for.
     ///
     /// # Errors
-    /// The registry cannot be asked. That it does not have a schema is in its [`Lookup`].
-    pub fn look_up(&self, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Lookup)>> {
+    /// A signal ended it. That the registry cannot be asked for an ID is in its result; that it does not have a schema, in
+    /// its [`Lookup`].
+    pub fn look_up(&self, ids: &[SchemaId]) -> Result<Vec<LookedUp>> {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
             match self.cache.as_ref().and_then(|cache| cache.get(*id)) {
-                Some(resolved) => found.push((*id, Ok(resolved))),
+                Some(resolved) => found.push(LookedUp { id: *id, lookup: Ok(Ok(resolved)) }),
                 None => missing.push(*id),
             }
         }
@@ -51,8 +59,8 @@ impl Registry {
             return Ok(found);
         }
         let asked = self.run(self.client.look_up_all(missing))?;
-        for (id, lookup) in &asked {
-            if let (Some(cache), Ok(resolved)) = (&self.cache, lookup) {
+        for LookedUp { id, lookup } in &asked {
+            if let (Some(cache), Ok(Ok(resolved))) = (&self.cache, lookup) {
                 cache.put(*id, resolved);
             }
         }
@@ -63,16 +71,16 @@ impl Registry {
     /// The schema with this ID.
     ///
     /// # Errors
-    /// As [`Registry::look_up`].
+    /// The registry cannot be asked.
     pub fn look_up_one(&self, id: SchemaId) -> Result<Lookup> {
         let found = self.look_up(&[id])?.into_iter().next();
-        Ok(found.map_or_else(|| Err(format!("{id} was not found")), |(_, lookup)| lookup))
+        found.map_or(Err(Error::TaskEnded("looking up a schema")), |found| found.lookup)
     }
 
     /// A version of a subject with all that it refers to.
     ///
     /// # Errors
-    /// As [`Registry::look_up`].
+    /// As [`Registry::look_up_one`].
     pub fn resolve(&self, version: &Version) -> Result<Lookup> {
         let content = Content {
             language: version.language.clone(),
@@ -81,28 +89,20 @@ impl Registry {
         };
         self.run(self.client.resolve(content))
     }
-
-    /// What a schema that is not registered refers to, by subject and version.
-    ///
-    /// # Errors
-    /// As [`Registry::look_up`].
-    pub fn resolve_references(&self, references: &[ReferenceName]) -> Result<std::result::Result<Vec<Found>, String>> {
-        self.run(self.client.references(references))
-    }
 }
 
 impl Client {
-    async fn look_up_all(&self, ids: Vec<SchemaId>) -> Result<Vec<(SchemaId, Lookup)>> {
+    async fn look_up_all(&self, ids: Vec<SchemaId>) -> Result<Vec<LookedUp>> {
         let (mut rest, mut running, mut found) = (ids.into_iter(), JoinSet::new(), Vec::new());
         loop {
             while running.len() < IN_FLIGHT
                 && let Some(id) = rest.next()
             {
                 let client = self.clone();
-                running.spawn(async move { client.look_up(id).await.map(|lookup| (id, lookup)) });
+                running.spawn(async move { LookedUp { id, lookup: client.look_up(id).await } });
             }
             match running.join_next().await {
-                Some(looked_up) => found.push(looked_up.map_err(|_| Error::TaskEnded("looking up a schema"))??),
+                Some(looked_up) => found.push(looked_up.map_err(|_| Error::TaskEnded("looking up a schema"))?),
                 None => return Ok(found),
             }
         }

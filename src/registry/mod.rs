@@ -14,7 +14,7 @@ mod lookup;
 pub use api::{Compatibility, Deleted, Deletion, Level, NewSchema, Normalize, ReferenceName, Version, VersionChoice};
 pub use framing::{Framing, Part};
 pub use id::{Language, SchemaId};
-pub use lookup::{Found, Lookup, Resolved};
+pub use lookup::{Found, LookedUp, Lookup, Resolved};
 
 use crate::engine::Observer;
 use crate::engine::native::Network;
