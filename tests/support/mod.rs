@@ -7,6 +7,7 @@ mod command;
 mod mutator;
 mod peer;
 mod proxy;
+mod registry;
 mod require;
 mod schemas;
 mod secured;
@@ -19,6 +20,7 @@ pub use command::{Done, Running, kpipe, python, python_running, send_signal, she
 pub use mutator::Mutator;
 pub use peer::{Request, peer};
 pub use proxy::Proxy;
+pub use registry::{MadeUpRegistry, Reply, registry};
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};
 pub use schemas::{Answer, mutate};
