@@ -283,7 +283,7 @@ impl InputArgs {
             (self.columns.is_some(), &[Csv, Tsv, Length32], "--columns requires --input csv, tsv or length32"),
             (self.name_header.is_some(), &[Files], "--name-header requires --input files"),
             (
-                !(self.key_as.is_text() && self.value_as.is_text()) && !is_template,
+                !(is_template || self.key_as.is_text() && self.value_as.is_text()),
                 &[Lines, Json, Csv, Tsv],
                 "--key-as and --value-as require --input lines, json, csv or tsv, or --template",
             ),

@@ -93,7 +93,8 @@ impl EncodeArgs {
             return Err(Error::Usage(why.to_owned()));
         }
         let (keys, values) = (self.target(&keys)?, self.target(&values)?);
-        if !has_schemas && !(is_json && self.schemas.registry.options(context)?.is_some()) {
+        let may_name_schemas = is_json && self.schemas.registry.options(context)?.is_some();
+        if !has_schemas && !may_name_schemas {
             return Ok(None);
         }
         let source = self.schemas.source(context, [key, value])?;
