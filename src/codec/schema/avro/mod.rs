@@ -5,6 +5,8 @@ mod decode;
 mod encode;
 mod parse;
 mod program;
+#[cfg(test)]
+mod tests;
 mod union;
 
 use super::{BadSchema, Reference, Undecodable, Unfit};
