@@ -17,18 +17,22 @@ const RULES: &[(&str, &[&str])] = &[
     ("signal", &["record", "error"]),
     // Errors name topic partitions.
     ("error", &["record"]),
-    ("input", &["record", "error", "codec", "stdio", "template"]),
+    ("input", &["record", "error", "codec", "registry", "stdio", "template"]),
     ("output", &["record", "error", "codec", "files", "template", "text"]),
     // What a template is: output writes it, input reads it.
     ("template", &["error", "codec", "text"]),
-    ("registry", &["record", "error"]),
+    // It asks over the HTTP client and the retries of `net`.
+    (
+        "registry",
+        &["record", "error", "signal", "files", "engine::native::net", "engine::security", "engine::observer"],
+    ),
     ("codec", &["record", "error", "registry"]),
     ("filter", &["record", "error", "codec"]),
     // The stop flag ends its waits.
     ("engine", &["record", "error", "signal"]),
     ("engine::native::wire", &["record", "error"]),
     // It fills in what an engine is given.
-    ("config", &["record", "error", "files", "timespec", "engine"]),
+    ("config", &["record", "error", "files", "timespec", "engine", "registry"]),
     ("metrics", &["record", "error", "signal", "files", "timespec", "engine::observer"]),
     // `engine::admin` has what an ACL is.
     (

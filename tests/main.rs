@@ -54,6 +54,7 @@ mod reassignment;
 mod reference;
 mod regressions;
 mod repeated_requests;
+mod schemas;
 mod secrets;
 mod secure_by_default;
 mod security;

@@ -2,6 +2,7 @@
 //! whatever comes. `scripts/fuzz` feeds them by libFuzzer; `cargo test --test promises corpora` replays `fuzz/corpus`.
 
 mod files;
+mod framings;
 mod input;
 mod records;
 mod servers;
@@ -13,7 +14,7 @@ use input::Input;
 /// A target and its name, which is that of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     ("answers", wire::answers),
     ("assignments", wire::assignments),
     ("codecs", values::codecs),
@@ -22,6 +23,7 @@ pub const TARGETS: [Target; 23] = [
     ("decompress", wire::decompress),
     ("fetched", wire::fetched),
     ("filters", records::filters),
+    ("framings", framings::framings),
     ("http", servers::http),
     ("json_line", records::json_line),
     ("json_path", values::json_path),

@@ -2,7 +2,7 @@
 
 use super::Input;
 use super::input::utf8;
-use kpipe::codec::Encoding;
+use kpipe::codec::{Encoding, View};
 use kpipe::engine::native::wire::{Decoder, Isolation, batches};
 use kpipe::filter::{Condition, Field, Filter, Test};
 use kpipe::input::{
@@ -99,12 +99,16 @@ pub fn templates(data: &[u8]) {
     let record = RecordRef { offset: 1, timestamp: Some(timestamp), key, value, headers: Headers::default() };
     if let Ok(template) = utf8(input.0).parse::<Template>() {
         let mut out = Vec::new();
-        let _ = TemplateFormat::new(template.clone(), Encoding::Text, Encoding::Text).write(&mut out, &record);
+        let _ = TemplateFormat::new(template.clone(), Encoding::Text, Encoding::Text).write(
+            &mut out,
+            &record,
+            &View::PLAIN,
+        );
         read_by(&template, &out, step, |_| {});
     }
     let Ok(exact) = "%K %R%k%s".parse::<Template>() else { return };
     let mut out = Vec::new();
-    let _ = TemplateFormat::new(exact.clone(), Encoding::Text, Encoding::Text).write(&mut out, &record);
+    let _ = TemplateFormat::new(exact.clone(), Encoding::Text, Encoding::Text).write(&mut out, &record, &View::PLAIN);
     let mut count = 0;
     read_by(&exact, &out, step, |read| {
         assert_eq!((read.key, read.value), (key, value));

@@ -188,12 +188,12 @@ fn is_name(string: &[u8], name: &[u8]) -> bool {
 }
 
 #[inline]
-fn expect(json: &[u8], at: usize, byte: u8) -> Option<usize> {
+pub(super) fn expect(json: &[u8], at: usize, byte: u8) -> Option<usize> {
     (json.get(at) == Some(&byte)).then_some(at + 1)
 }
 
 #[inline]
-fn skip_space(json: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_space(json: &[u8], mut at: usize) -> usize {
     while matches!(json.get(at), Some(b' ' | b'\n' | b'\t' | b'\r')) {
         at += 1;
     }
@@ -202,7 +202,7 @@ fn skip_space(json: &[u8], mut at: usize) -> usize {
 
 /// Where the string that begins at `at` ends, behind its quote.
 #[inline]
-fn end_of_string(json: &[u8], at: usize) -> Option<usize> {
+pub(super) fn end_of_string(json: &[u8], at: usize) -> Option<usize> {
     let mut at = expect(json, at, b'"')?;
     loop {
         let found = at + memchr2(b'"', b'\\', json.get(at..)?)?;
@@ -215,7 +215,7 @@ fn end_of_string(json: &[u8], at: usize) -> Option<usize> {
 
 /// Where the value that begins at `at` ends. Nesting is counted, not followed, so that no depth overflows the stack.
 #[inline]
-fn end_of_value(json: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn end_of_value(json: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0usize;
     loop {
         match json.get(at)? {

@@ -3,8 +3,10 @@
 mod cursor;
 
 use super::{BadLine, Read};
+use crate::codec::framed::{Origin, Written};
 use crate::codec::{Codec, Encoding};
 use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
+use crate::registry::SchemaId;
 use cursor::{Cursor, Malformed, Value};
 use serde_json::value::RawValue;
 
@@ -21,6 +23,7 @@ const FIELDS: &[&str] = &[
     "value",
     "value_base64",
     "value_hex",
+    "value_schema_id",
     "headers",
 ];
 
@@ -63,11 +66,18 @@ struct Memory {
 /// The fields of a line.
 #[derive(Debug, Default)]
 struct Fields<'a> {
-    topic: Bytes<'a>,
+    topic: Part<'a>,
     partition: Option<PartitionId>,
     timestamp: Option<Timestamp>,
-    key: Bytes<'a>,
-    value: Bytes<'a>,
+    key: Part<'a>,
+    value: Part<'a>,
+}
+
+/// A key or value, or another text.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part<'a> {
+    bytes: Bytes<'a>,
+    written: Written<'a>,
 }
 
 /// Where a key or value is.
@@ -122,22 +132,25 @@ impl JsonReader {
             return Ok(None);
         }
         let Self { options, memory } = self;
-        let Fields { topic, partition, timestamp, key, value } =
-            memory.read(line, options).map_err(|wrong| match wrong {
-                Wrong::Bad(bad) => bad,
-                Wrong::Malformed => why_malformed(line),
-            })?;
+        let fields = memory.read(line, options).map_err(|wrong| match wrong {
+            Wrong::Bad(bad) => bad,
+            Wrong::Malformed => why_malformed(line),
+        })?;
         memory.headers.extend(options.extra_headers.as_headers());
         let record = RecordRef {
             offset: 0,
-            timestamp: timestamp.or(options.default_timestamp),
-            key: if key == Bytes::Absent { options.default_key.as_deref() } else { key.get(&memory.key) },
-            value: value.get(&memory.value),
+            timestamp: fields.timestamp.or(options.default_timestamp),
+            key: match fields.key.bytes {
+                Bytes::Absent => options.default_key.as_deref(),
+                key => key.get(&memory.key),
+            },
+            value: fields.value.bytes.get(&memory.value),
             headers: memory.headers.as_headers(),
         };
         // A string of JSON is UTF-8.
-        let topic = topic.get(&memory.topic).and_then(|topic| std::str::from_utf8(topic).ok());
-        Ok(Some(Read { topic, partition, record }))
+        let topic = fields.topic.bytes.get(&memory.topic).and_then(|topic| std::str::from_utf8(topic).ok());
+        let (key, value) = (fields.key.written, fields.value.written);
+        Ok(Some(Read { topic, partition: fields.partition, record, key, value }))
     }
 }
 
@@ -169,12 +182,21 @@ impl Memory {
                 b"offset" => drop(integer::<i64>(&mut cursor, &name)?),
                 b"timestamp_type" => drop(cursor.value()?),
                 b"headers" => self.headers(&mut cursor)?,
+                // What consume reports of a record that it could not decode.
+                b"error" => drop(cursor.value()?),
                 name => match field(name, options.key_as, options.value_as) {
                     Some((Field::Key, encoding)) => {
                         coded(&mut cursor, name, encoding, &mut fields.key, &mut self.key)?;
                     }
                     Some((Field::Value, encoding)) => {
                         coded(&mut cursor, name, encoding, &mut fields.value, &mut self.value)?;
+                    }
+                    None if let Some((field, kind)) = named_schema(name) => {
+                        let part = match field {
+                            Field::Key => &mut fields.key,
+                            Field::Value => &mut fields.value,
+                        };
+                        schema(&mut cursor, name, kind, part)?;
                     }
                     None if options.ignore_unknown => drop(cursor.value()?),
                     None => {
@@ -203,9 +225,9 @@ impl Memory {
                 let mut map = cursor.object()?;
                 while cursor.has_next(&mut map)? {
                     let name = cursor.name()?;
-                    let mut value = Bytes::Absent;
+                    let mut value = Part::default();
                     coded(cursor, &name, Encoding::Text, &mut value, &mut self.header_value)?;
-                    self.headers.push(&name, value.get(&self.header_value));
+                    self.headers.push(&name, value.bytes.get(&self.header_value));
                 }
             }
             _ if cursor.value()? == Value::Null => {}
@@ -221,7 +243,7 @@ impl Memory {
     /// Reads a header like `{"key":"trace","value":"abc"}`.
     fn header(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Wrong> {
         let mut members = cursor.object()?;
-        let (mut key, mut value) = (Bytes::Absent, Bytes::Absent);
+        let (mut key, mut value) = (Part::default(), Part::default());
         while cursor.has_next(&mut members)? {
             let name = cursor.name()?;
             match field(&name, Encoding::Text, Encoding::Text) {
@@ -232,8 +254,8 @@ impl Memory {
                 }
             }
         }
-        let name = key.get(&self.name).ok_or_else(|| bad(cursor, "a header without a key".to_owned()))?;
-        self.headers.push(name, value.get(&self.header_value));
+        let name = key.bytes.get(&self.name).ok_or_else(|| bad(cursor, "a header without a key".to_owned()))?;
+        self.headers.push(name, value.bytes.get(&self.header_value));
         Ok(())
     }
 }
@@ -277,16 +299,16 @@ fn coded<'a>(
     cursor: &mut Cursor<'a>,
     name: &[u8],
     codec: Encoding,
-    into: &mut Bytes<'a>,
+    into: &mut Part<'a>,
     memory: &mut Vec<u8>,
 ) -> Result<(), Wrong> {
     let start = cursor.at();
     let value = cursor.value()?;
     let shown = || String::from_utf8_lossy(name);
-    if *into != Bytes::Absent {
+    if into.bytes != Bytes::Absent {
         return Err(bad(cursor, format!("{} given twice, in several forms", shown())));
     }
-    *into = match value {
+    into.bytes = match value {
         Value::Null => Bytes::Null,
         Value::Plain(text) if codec == Encoding::Text => Bytes::Plain(text),
         _ => {
@@ -300,6 +322,37 @@ fn coded<'a>(
             Bytes::Decoded
         }
     };
+    into.written.origin = match (codec, value) {
+        // Its name says what it is.
+        _ if name.contains(&b'_') => Origin::Bytes,
+        (_, Value::Null) | (Encoding::Json, _) => Origin::Text,
+        (Encoding::Text, Value::Plain(_)) => Origin::JsonString,
+        (Encoding::Text, Value::Json(json)) if json.starts_with('"') => Origin::JsonString,
+        (Encoding::Text, _) => Origin::Text,
+        _ => Origin::Bytes,
+    };
+    Ok(())
+}
+
+/// The part and kind of a field like `value_schema_id`.
+fn named_schema(name: &[u8]) -> Option<(Field, &str)> {
+    let kind = |part: &[u8]| std::str::from_utf8(name.strip_prefix(part)?.strip_prefix(b"_schema_")?).ok();
+    kind(b"value").map(|kind| (Field::Value, kind)).or_else(|| kind(b"key").map(|kind| (Field::Key, kind)))
+}
+
+/// Reads what names the schema of a key or value.
+fn schema<'a>(cursor: &mut Cursor<'a>, name: &[u8], kind: &str, part: &mut Part<'a>) -> Result<(), Wrong> {
+    let start = cursor.at();
+    let value = cursor.value()?;
+    let wrong = |why: String| bad(cursor, format!("{}: {why}", String::from_utf8_lossy(name)));
+    let schema = &mut part.written.schema;
+    match (kind, value) {
+        (_, Value::Null) => {}
+        // The name of a message has no character that would be escaped.
+        ("message", Value::Plain(message)) => schema.message = std::str::from_utf8(message).ok(),
+        ("message", _) => return Err(wrong("expected the name of a message".to_owned())),
+        _ => schema.id = Some(SchemaId::of_field(kind, cursor.since(start)).map_err(wrong)?),
+    }
     Ok(())
 }
 

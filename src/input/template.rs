@@ -267,7 +267,7 @@ impl TemplateReader {
         let (key, value) = decoded.decode(key, found.key_as, value, found.value_as)?;
         let timestamp = found.timestamp.or(options.default_timestamp);
         let record = RecordRef { offset: 0, timestamp, key, value, headers: headers.as_headers() };
-        Ok(Read { topic: has_topic.then_some(&**topic), partition: found.partition, record })
+        Ok(Read { topic: has_topic.then_some(&**topic), partition: found.partition, ..record.into() })
     }
 }
 

@@ -8,6 +8,7 @@ pub mod history;
 mod mutator;
 mod peer;
 mod proxy;
+mod registry;
 mod require;
 mod schemas;
 mod secured;
@@ -20,6 +21,7 @@ pub use command::{Done, Running, kpipe, python, python_running, send_signal, she
 pub use mutator::{Asked, Mutator, decode, encode, read_frame, readdress, write_frame};
 pub use peer::{Request, peer};
 pub use proxy::{Proxy, Stalled};
+pub use registry::{MadeUpRegistry, Reply, registry};
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};
 pub use schemas::{Answer, mutate};

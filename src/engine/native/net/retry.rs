@@ -131,8 +131,12 @@ pub struct Retry {
 impl Retry {
     /// Waits `retry.backoff.ms` before the first retry; none begins after `deadline`.
     pub fn until(deadline: Instant, options: &Options) -> Self {
-        let backoff = Backoff::new(options.retry_backoff);
-        Self { observer: options.observer.clone(), backoff, outage: Outage::default(), deadline }
+        Self::new(deadline, options.retry_backoff, options.observer.clone())
+    }
+
+    /// Waits `first` before the first retry; none begins after `deadline`.
+    pub fn new(deadline: Instant, first: Duration, observer: Arc<dyn Observer>) -> Self {
+        Self { observer, backoff: Backoff::new(first), outage: Outage::default(), deadline }
     }
 
     /// Begins with a part of `retry.backoff.ms`, where the first answer is known to come soon.
