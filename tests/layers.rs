@@ -24,7 +24,16 @@ const RULES: &[(&str, &[&str])] = &[
     // It asks over the HTTP client and the retries of `net`.
     (
         "registry",
-        &["record", "error", "signal", "files", "engine::native::net", "engine::security", "engine::observer"],
+        &[
+            "record",
+            "error",
+            "signal",
+            "files",
+            "engine::native::net",
+            "engine::security",
+            "engine::observer",
+            "engine::platform",
+        ],
     ),
     ("codec", &["record", "error", "registry"]),
     ("filter", &["record", "error", "codec"]),
@@ -34,7 +43,19 @@ const RULES: &[(&str, &[&str])] = &[
     // It fills in what an engine is given.
     ("config", &["record", "error", "files", "timespec", "engine", "registry"]),
     ("metrics", &["record", "error", "signal", "files", "timespec", "engine::observer"]),
-    ("local", &["record", "error", "signal", "engine::native::wire", "engine::native::net"]),
+    // `engine::admin` has what an ACL is.
+    (
+        "local",
+        &[
+            "record",
+            "error",
+            "signal",
+            "engine::admin",
+            "engine::native::wire",
+            "engine::native::net",
+            "engine::platform",
+        ],
+    ),
 ];
 
 /// Crates that a module must not use.

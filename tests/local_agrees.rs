@@ -4,6 +4,7 @@ mod administration;
 mod both;
 mod groups;
 mod records;
+mod replication;
 mod topics;
 mod transactions;
 

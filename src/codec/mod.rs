@@ -17,7 +17,7 @@ pub use embedded::Embedded;
 pub use msgpack::MessagePack;
 pub use number::Number;
 pub use path::Path;
-pub use text::{Text, write_string, write_string_of};
+pub use text::{Text, is_plain, write_string, write_string_of};
 pub use view::{SchemaUsed, Shown, View};
 
 use crate::error::Result;

@@ -62,6 +62,7 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
         retry_backoff: properties.get(&RETRY_BACKOFF)?,
         security: security::resolve(properties)?,
         observer,
+        platform: Default::default(),
     })
 }
 

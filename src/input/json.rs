@@ -1,13 +1,14 @@
 //! JSON lines → records: the objects that `consume` writes, read back exactly.
 
+mod cursor;
+
 use super::{BadLine, Read};
 use crate::codec::framed::{Origin, Written};
-use crate::codec::{Codec, Encoding, SchemaUsed};
+use crate::codec::{Codec, Encoding};
 use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
 use crate::registry::SchemaId;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use cursor::{Cursor, Malformed, Value};
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// The fields of the object that people are told of.
 const FIELDS: &[&str] = &[
@@ -47,141 +48,220 @@ pub struct JsonOptions {
 #[derive(Debug, Default)]
 pub struct JsonReader {
     options: JsonOptions,
-    fields: Fields,
+    memory: Memory,
 }
 
-/// The fields of one line; the memory is used again for the next.
+/// What of a line does not stand in it as it is; the memory is used again for the next line.
 #[derive(Debug, Default)]
-struct Fields {
-    topic: Option<String>,
+struct Memory {
+    topic: Vec<u8>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    headers: HeaderBuf,
+    /// Of a header.
+    name: Vec<u8>,
+    header_value: Vec<u8>,
+}
+
+/// The fields of a line.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    topic: Bytes<'a>,
     partition: Option<PartitionId>,
     timestamp: Option<Timestamp>,
-    key: Bytes,
-    value: Bytes,
-    headers: HeaderBuf,
+    key: Part<'a>,
+    value: Part<'a>,
 }
 
-/// A key or value: absent, null, or bytes.
+/// A key or value.
 #[derive(Debug, Default)]
-struct Bytes {
-    given: bool,
-    null: bool,
-    bytes: Vec<u8>,
-    origin: Origin,
-    schema_id: Option<SchemaId>,
-    schema_message: Option<String>,
+struct Part<'a> {
+    bytes: Bytes<'a>,
+    written: Written<'a>,
 }
 
-impl Bytes {
-    fn clear(&mut self) {
-        (self.given, self.null) = (false, false);
-        (self.schema_id, self.schema_message) = (None, None);
-        self.bytes.clear();
-    }
+/// Where a key or value is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Bytes<'a> {
+    #[default]
+    Absent,
+    Null,
+    /// In the line.
+    Plain(&'a [u8]),
+    /// In memory.
+    Decoded,
+}
 
-    fn get(&self) -> Option<&[u8]> {
-        (self.given && !self.null).then_some(&self.bytes[..])
+impl<'a> Bytes<'a> {
+    fn get(self, decoded: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Absent | Self::Null => None,
+            Self::Plain(bytes) => Some(bytes),
+            Self::Decoded => Some(decoded),
+        }
     }
+}
 
-    fn written(&self) -> Written<'_> {
-        let schema = SchemaUsed { id: self.schema_id, message: self.schema_message.as_deref() };
-        let origin = if self.given { self.origin } else { Origin::Text };
-        Written { origin, schema }
+/// Why a line cannot be read.
+enum Wrong {
+    /// It is not JSON.
+    Malformed,
+    Bad(BadLine),
+}
+
+impl From<Malformed> for Wrong {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
     }
 }
 
 impl JsonReader {
     /// A reader of lines for which `options` hold.
     pub fn new(options: JsonOptions) -> Self {
-        Self { options, fields: Fields::default() }
+        Self { options, memory: Memory::default() }
     }
 
     /// The record of `line`; `None` when the line is blank.
     ///
     /// # Errors
     /// It is no such object; the error says at which byte.
-    pub fn read<'a>(&'a mut self, line: &[u8]) -> Result<Option<Read<'a>>, BadLine> {
+    pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<Option<Read<'a>>, BadLine> {
         // Editors on Windows begin a file with a byte order mark; it is nothing that JSON could begin with.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        let Self { options, fields } = self;
-        fields.topic = None;
-        fields.partition = None;
-        fields.timestamp = None;
-        fields.key.clear();
-        fields.value.clear();
-        fields.headers.clear();
-        let mut parser = serde_json::Deserializer::from_slice(line);
-        let seed = Object { fields, options };
-        seed.deserialize(&mut parser).and_then(|()| parser.end()).map_err(BadLine::from)?;
-        fields.headers.extend(options.extra_headers.as_headers());
+        let Self { options, memory } = self;
+        let Fields { topic, partition, timestamp, key, value } =
+            memory.read(line, options).map_err(|wrong| match wrong {
+                Wrong::Bad(bad) => bad,
+                Wrong::Malformed => why_malformed(line),
+            })?;
+        memory.headers.extend(options.extra_headers.as_headers());
         let record = RecordRef {
             offset: 0,
-            timestamp: fields.timestamp.or(options.default_timestamp),
-            key: if fields.key.given { fields.key.get() } else { options.default_key.as_deref() },
-            value: fields.value.get(),
-            headers: fields.headers.as_headers(),
+            timestamp: timestamp.or(options.default_timestamp),
+            key: match key.bytes {
+                Bytes::Absent => options.default_key.as_deref(),
+                bytes => bytes.get(&memory.key),
+            },
+            value: value.bytes.get(&memory.value),
+            headers: memory.headers.as_headers(),
         };
-        Ok(Some(Read {
-            topic: fields.topic.as_deref(),
-            partition: fields.partition,
-            record,
-            key: fields.key.written(),
-            value: fields.value.written(),
-        }))
+        // A string of JSON is UTF-8.
+        let topic = topic.get(&memory.topic).and_then(|topic| std::str::from_utf8(topic).ok());
+        Ok(Some(Read { topic, partition, record, key: key.written, value: value.written }))
     }
 }
 
-struct Object<'a> {
-    fields: &'a mut Fields,
-    options: &'a JsonOptions,
-}
-
-impl<'de> DeserializeSeed<'de> for Object<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
+/// What serde_json says of a line.
+fn why_malformed(line: &[u8]) -> BadLine {
+    match serde_json::from_slice::<&RawValue>(line) {
+        Err(error) => BadLine::from(error),
+        Ok(_) => BadLine::new("expected an object as `kpipe consume` writes it".to_owned()),
     }
 }
 
-impl<'de> Visitor<'de> for Object<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object as `kpipe consume` writes it")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { fields, options } = self;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+impl Memory {
+    fn read<'a>(&mut self, line: &'a [u8], options: &JsonOptions) -> Result<Fields<'a>, Wrong> {
+        self.headers.clear();
+        let mut fields = Fields::default();
+        let mut cursor = Cursor::new(line);
+        let mut members = cursor.object()?;
+        while cursor.has_next(&mut members)? {
+            let name = cursor.name()?;
             match &*name {
-                "topic" => fields.topic = map.next_value()?,
-                "partition" => fields.partition = map.next_value()?,
-                "timestamp" => fields.timestamp = map.next_value()?,
-                "offset" => drop(map.next_value::<i64>()?),
-                "timestamp_type" => drop(map.next_value::<&str>()?),
-                "headers" => map.next_value_seed(HeaderList(&mut fields.headers))?,
-                // What consume says of a record that it could not decode.
-                "error" => drop(map.next_value::<IgnoredAny>()?),
+                "topic" => {
+                    if !matches!(cursor.peek(), Some(b'"' | b'n')) {
+                        return Err(bad(&cursor, "topic: expected a string".to_owned()));
+                    }
+                    coded(&mut cursor, &name, Encoding::Text, &mut fields.topic, &mut self.topic)?;
+                }
+                "partition" => fields.partition = integer(&mut cursor, &name)?,
+                "timestamp" => fields.timestamp = integer(&mut cursor, &name)?,
+                "offset" => drop(integer::<i64>(&mut cursor, &name)?),
+                "timestamp_type" => drop(cursor.value()?),
+                "headers" => self.headers(&mut cursor)?,
+                // What consume prints of a record that it could not decode.
+                "error" => drop(cursor.value()?),
                 name => match field(name, options.key_as, options.value_as) {
-                    Some((Field::Key, encoding)) => coded(&mut map, &mut fields.key, name, encoding)?,
-                    Some((Field::Value, encoding)) => coded(&mut map, &mut fields.value, name, encoding)?,
-                    None if named_schema(name).is_some() => fields.read_schema(name, &mut map)?,
-                    None if options.ignore_unknown => drop(map.next_value::<IgnoredAny>()?),
+                    Some((Field::Key, encoding)) => fields.key.read(&mut cursor, name, encoding, &mut self.key)?,
+                    Some((Field::Value, encoding)) => {
+                        fields.value.read(&mut cursor, name, encoding, &mut self.value)?
+                    }
+                    None if named_schema(name).is_some() => fields.read_schema(&mut cursor, name)?,
+                    None if options.ignore_unknown => drop(cursor.value()?),
                     None => {
                         let hint = crate::error::did_you_mean(name, FIELDS.iter().copied());
-                        return Err(A::Error::custom(format!(
-                            "unknown field {name:?}{hint} (use --ignore-unknown to ignore it)"
-                        )));
+                        let what = format!("unknown field {name:?}{hint} (use --ignore-unknown to ignore it)");
+                        return Err(bad(&cursor, what));
                     }
                 },
             }
         }
+        cursor.end()?;
+        Ok(fields)
+    }
+
+    /// Reads an array of headers, or the map that other tools write, which cannot hold a name twice.
+    fn headers(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Wrong> {
+        match cursor.peek() {
+            Some(b'[') => {
+                let mut list = cursor.array()?;
+                while cursor.has_next(&mut list)? {
+                    self.header(cursor)?;
+                }
+            }
+            Some(b'{') => {
+                let mut map = cursor.object()?;
+                while cursor.has_next(&mut map)? {
+                    let name = cursor.name()?;
+                    let mut value = Bytes::Absent;
+                    coded(cursor, &name, Encoding::Text, &mut value, &mut self.header_value)?;
+                    self.headers.push(name.as_bytes(), value.get(&self.header_value));
+                }
+            }
+            _ if cursor.value()? == Value::Null => {}
+            _ => {
+                let expected =
+                    r#"headers: expected an array like [{"key":"trace","value":"abc"}], or a map like {"trace":"abc"}"#;
+                return Err(bad(cursor, expected.to_owned()));
+            }
+        }
         Ok(())
     }
+
+    /// Reads a header like `{"key":"trace","value":"abc"}`.
+    fn header(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Wrong> {
+        let mut members = cursor.object()?;
+        let (mut key, mut value) = (Bytes::Absent, Bytes::Absent);
+        while cursor.has_next(&mut members)? {
+            let name = cursor.name()?;
+            match field(&name, Encoding::Text, Encoding::Text) {
+                Some((Field::Key, encoding)) => coded(cursor, &name, encoding, &mut key, &mut self.name)?,
+                Some((Field::Value, encoding)) => coded(cursor, &name, encoding, &mut value, &mut self.header_value)?,
+                None => return Err(bad(cursor, format!("unknown field {name:?} in a header"))),
+            }
+        }
+        let name = key.get(&self.name).ok_or_else(|| bad(cursor, "a header without a key".to_owned()))?;
+        self.headers.push(name, value.get(&self.header_value));
+        Ok(())
+    }
+}
+
+fn bad(cursor: &Cursor<'_>, what: String) -> Wrong {
+    Wrong::Bad(BadLine::at(cursor.at().max(1), what))
+}
+
+/// Reads an integer, or null.
+fn integer<T: TryFrom<i64>>(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<T>, Wrong> {
+    let found = match cursor.value()? {
+        Value::Null => return Ok(None),
+        Value::Integer(number) => T::try_from(number).ok(),
+        Value::Plain(_) | Value::Json(_) => None,
+    };
+    let bits = 8 * size_of::<T>();
+    found.map(Some).ok_or_else(|| bad(cursor, format!("{name}: expected an integer of {bits} bits")))
 }
 
 /// What a field with bytes holds.
@@ -201,125 +281,81 @@ fn field(name: &str, key_as: Encoding, value_as: Encoding) -> Option<(Field, Enc
     Some((Field::Key, encoding?))
 }
 
+impl<'a> Part<'a> {
+    fn read(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        name: &str,
+        codec: Encoding,
+        memory: &mut Vec<u8>,
+    ) -> Result<(), Wrong> {
+        self.written.origin = match codec {
+            Encoding::Text if cursor.peek() == Some(b'"') => Origin::JsonString,
+            Encoding::Text | Encoding::Json => Origin::Text,
+            // The name of the field says what it is.
+            _ => Origin::Bytes,
+        };
+        coded(cursor, name, codec, &mut self.bytes, memory)
+    }
+}
+
 /// The part and kind of a field like `value_schema_id`.
 fn named_schema(name: &str) -> Option<(Field, &str)> {
     let kind = |part: &str| name.strip_prefix(part)?.strip_prefix("_schema_");
     kind("value").map(|kind| (Field::Value, kind)).or_else(|| kind("key").map(|kind| (Field::Key, kind)))
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Reads what names the schema of a key or value.
-    fn read_schema<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        let raw = map.next_value::<&'de RawValue>()?.get();
+    fn read_schema(&mut self, cursor: &mut Cursor<'a>, name: &str) -> Result<(), Wrong> {
         let Some((field, kind)) = named_schema(name) else { return Ok(()) };
-        let into = match field {
-            Field::Key => &mut self.key,
-            Field::Value => &mut self.value,
+        let schema = match field {
+            Field::Key => &mut self.key.written.schema,
+            Field::Value => &mut self.value.written.schema,
         };
-        let wrong = |why: String| A::Error::custom(format!("{name}: {why}"));
-        if kind == "message" {
-            into.schema_message = serde_json::from_str(raw).map_err(|_| wrong("expected a string".to_owned()))?;
-        } else if raw != "null" {
-            into.schema_id = Some(SchemaId::of_field(kind, raw).map_err(wrong)?);
+        cursor.peek();
+        let start = cursor.at();
+        match (kind, cursor.value()?) {
+            (_, Value::Null) => {}
+            ("message", Value::Plain(message)) => schema.message = Some(message),
+            ("message", _) => return Err(bad(cursor, format!("{name}: expected the name of a message"))),
+            (kind, _) => {
+                let id = SchemaId::of_field(kind, cursor.since(start));
+                schema.id = Some(id.map_err(|why| bad(cursor, format!("{name}: {why}")))?);
+            }
         }
         Ok(())
     }
 }
 
 /// Reads a key or value by its codec; null is null.
-fn coded<'de, A: MapAccess<'de>>(map: &mut A, into: &mut Bytes, name: &str, codec: Encoding) -> Result<(), A::Error> {
-    let raw = map.next_value::<&'de RawValue>()?.get();
-    take(into, name)?;
-    if raw == "null" {
-        into.null = true;
-        return Ok(());
+fn coded<'a>(
+    cursor: &mut Cursor<'a>,
+    name: &str,
+    codec: Encoding,
+    into: &mut Bytes<'a>,
+    memory: &mut Vec<u8>,
+) -> Result<(), Wrong> {
+    let start = cursor.at();
+    let value = cursor.value()?;
+    if *into != Bytes::Absent {
+        return Err(bad(cursor, format!("{name} given twice, in several forms")));
     }
-    into.origin = match codec {
-        // Its name says what it is.
-        _ if name.contains('_') => Origin::Bytes,
-        Encoding::Text if raw.starts_with('"') => Origin::JsonString,
-        Encoding::Text | Encoding::Json => Origin::Text,
-        _ => Origin::Bytes,
+    *into = match value {
+        Value::Null => Bytes::Null,
+        Value::Plain(text) if codec == Encoding::Text => Bytes::Plain(text.as_bytes()),
+        _ => {
+            memory.clear();
+            let json = cursor.since(start);
+            codec.decode(json, memory).map_err(|why| {
+                // A string may have escapes that JSON does not have.
+                let is_json = serde_json::from_str::<&RawValue>(json).is_ok();
+                if is_json { bad(cursor, format!("{name}: {why}")) } else { Wrong::Malformed }
+            })?;
+            Bytes::Decoded
+        }
     };
-    codec.decode(raw, &mut into.bytes).map_err(|e| A::Error::custom(format!("{name}: {e}")))
-}
-
-fn take<E: serde::de::Error>(into: &mut Bytes, name: &str) -> Result<(), E> {
-    if std::mem::replace(&mut into.given, true) {
-        return Err(E::custom(format!("{name} given twice, in several forms")));
-    }
     Ok(())
-}
-
-struct HeaderList<'a>(&'a mut HeaderBuf);
-
-impl<'de> DeserializeSeed<'de> for HeaderList<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for HeaderList<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of headers like {\"key\":\"trace\",\"value\":\"abc\"}, or a map like {\"trace\":\"abc\"}")
-    }
-
-    /// Other tools write headers as a map, which cannot hold a name twice.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut value = Bytes::default();
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            value.clear();
-            coded(&mut map, &mut value, &name, Encoding::Text)?;
-            self.0.push(name.as_bytes(), value.get());
-        }
-        Ok(())
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(OneHeader(&mut *self.0))?.is_some() {}
-        Ok(())
-    }
-}
-
-struct OneHeader<'a>(&'a mut HeaderBuf);
-
-impl<'de> DeserializeSeed<'de> for OneHeader<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OneHeader<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a header like {\"key\":\"trace\",\"value\":\"abc\"}")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut key = Bytes::default();
-        let mut value = Bytes::default();
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match field(&name, Encoding::Text, Encoding::Text) {
-                Some((Field::Key, encoding)) => coded(&mut map, &mut key, &name, encoding)?,
-                Some((Field::Value, encoding)) => coded(&mut map, &mut value, &name, encoding)?,
-                None => return Err(A::Error::custom(format!("unknown field {name:?} in a header"))),
-            }
-        }
-        let name = key.get().ok_or_else(|| A::Error::custom("a header without a key"))?;
-        self.0.push(name, value.get());
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -356,7 +392,30 @@ mod tests {
         assert!(bad(r#"{"key_base64":"!"}"#).what.contains("key_base64"));
         assert!(bad(r#"[1]"#).what.contains("kpipe consume"));
         assert!(bad(r#"{} x"#).what.contains("trailing"));
+        assert!(bad(r#"{"value":"a\q"}"#).what.contains("invalid escape"));
+        assert!(bad(r#"{"topic":5}"#).what.contains("topic: expected a string"));
+        assert!(bad(r#"{"partition":1e9}"#).what.contains("partition: expected an integer of 32 bits"));
         assert!(bad(r#"{"headers":[{"value":"x"}]}"#).what.contains("without a key"));
+    }
+
+    #[test]
+    fn the_schema_of_a_value_is_read_wherever_it_stands() {
+        let mut reader = JsonReader::default();
+        for line in [
+            r#"{"value":"a\u0062","value_schema_id":7,"value_schema_message":"p.M","error":"x"}"#,
+            r#"{"value_schema_message":"p.M","value_schema_id":7,"value":"a\u0062"}"#,
+        ] {
+            let read = reader.read(line.as_bytes()).unwrap().unwrap();
+            assert_eq!((read.value.schema.id, read.value.schema.message), (Some(SchemaId::Id(7)), Some("p.M")));
+            assert_eq!((read.record.value, read.value.origin), (Some(&b"ab"[..]), Origin::JsonString));
+        }
+        let read = reader.read(br#"{"value_base64":"YQ==","key":{"a":1},"key_schema_global_id":9}"#).unwrap().unwrap();
+        assert_eq!((read.value.origin, read.key.origin), (Origin::Bytes, Origin::Text));
+        assert_eq!(read.key.schema.id, Some(SchemaId::GlobalId(9)));
+        assert!(!reader.read(b"{}").unwrap().unwrap().names_schema(), "nothing is left of the line before");
+        assert!(bad(r#"{"value":1,"value_schema_id":-1}"#).what.contains("value_schema_id: expected a number"));
+        assert!(bad(r#"{"value":1,"value_schema_guid":"x"}"#).what.contains("expected a UUID"));
+        assert!(bad(r#"{"value":1,"value_schema_x":1}"#).what.contains("unknown kind of schema ID"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub use lookup::{Found, LookedUp, Lookup, Resolved};
 
 use crate::engine::Observer;
 use crate::engine::native::Network;
+use crate::engine::platform::Platform;
 use crate::engine::security::{Secret, Tls};
 use crate::error::Result;
 use crate::signal::{Stop, Until};
@@ -74,7 +75,7 @@ impl Registry {
     /// An address or the settings of TLS are not usable.
     pub fn new(options: &Options, stop: &Stop) -> Result<Self> {
         Ok(Self {
-            network: Network::start(stop)?,
+            network: Network::start(stop, &Platform::System)?,
             client: Client::new(options)?,
             cache: options.cache_dir.as_deref().map(|dir| Cache::new(dir, &options.urls)),
         })

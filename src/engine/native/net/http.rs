@@ -129,7 +129,7 @@ impl HttpClient {
         match &self.tls {
             None => exchange(stream, request, self.max_response).await,
             Some(tls) => {
-                let secured = tls::connect(tls.clone(), stream, &Node::bootstrap(&address)).await;
+                let secured = tls::connect(tls.clone(), Box::new(stream), &Node::bootstrap(&address)).await;
                 exchange(secured.map_err(HttpError::Tls)?, request, self.max_response).await
             }
         }

@@ -28,6 +28,7 @@ fn options(address: &str) -> Options {
         retry_backoff: Duration::from_millis(10),
         security: Security::default(),
         observer: Arc::new(()),
+        platform: Default::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! TLS by rustls, with graviola's cryptography: no C.
 
+use crate::engine::platform::Socket;
 use crate::engine::security::{Identity, Tls, TlsVersion};
 use crate::error::{Disconnect, Error, Result, describe_io};
 use crate::record::Node;
@@ -13,7 +14,6 @@ use rustls::{
     SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::certificate::X509Certificate;
@@ -150,7 +150,11 @@ fn no_cryptography() -> Error {
 ///
 /// # Errors
 /// [`Error::Security`], when trying again would not help, else [`Error::Disconnected`].
-pub async fn connect(config: Arc<ClientConfig>, stream: TcpStream, node: &Node) -> Result<TlsStream<TcpStream>> {
+pub async fn connect(
+    config: Arc<ClientConfig>,
+    stream: Box<dyn Socket>,
+    node: &Node,
+) -> Result<TlsStream<Box<dyn Socket>>> {
     let address = &*node.address;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned())

@@ -1,5 +1,6 @@
 //! The two halves of a socket: one task writes requests as they come, one reads answers in their order.
 
+use super::clock;
 use super::frame::{Broken, read_frame};
 use super::tls;
 use crate::error::{Disconnect, Error, Foreign, Result, describe_io};
@@ -102,11 +103,11 @@ pub struct Progress {
 impl Progress {
     /// Begins now.
     pub fn new() -> Self {
-        Self { began: Instant::now(), last: AtomicU64::new(0) }
+        Self { began: clock::now(), last: AtomicU64::new(0) }
     }
 
     fn moved(&self) {
-        self.last.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.last.store(clock::since(self.began).as_millis() as u64, Ordering::Relaxed);
     }
 
     /// When bytes last moved.

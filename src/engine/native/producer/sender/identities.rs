@@ -1,6 +1,7 @@
 //! Producer IDs that are used up, and partitions that join a transaction.
 
 use super::{Event, Sender, TransactionVersion, identity};
+use crate::engine::native::net::clock;
 use crate::error::{Action, Error, Subject};
 use kafka_protocol::error::ResponseError;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ impl Sender {
         }
         self.adding = true;
         let (cluster, id) = (self.cluster.clone(), transaction.id.clone());
-        let deadline = Instant::now() + self.config.delivery_timeout;
+        let deadline = clock::now() + self.config.delivery_timeout;
         self.events.spawn(async move {
             let added = identity::add_partitions(&cluster, &id, identity, topics, deadline).await;
             Event::Added(slots, added)
@@ -45,7 +46,7 @@ impl Sender {
         }
         self.is_renewing = true;
         let cluster = self.cluster.clone();
-        let deadline = Instant::now() + self.config.delivery_timeout;
+        let deadline = clock::now() + self.config.delivery_timeout;
         self.events.spawn(async move { Event::Identity(identity::take(&cluster, None, deadline).await) });
     }
 }
