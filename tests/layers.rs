@@ -24,7 +24,16 @@ const RULES: &[(&str, &[&str])] = &[
     // It asks over the HTTP client and the retries of `net`.
     (
         "registry",
-        &["record", "error", "signal", "files", "engine::native::net", "engine::security", "engine::observer"],
+        &[
+            "record",
+            "error",
+            "signal",
+            "files",
+            "engine::native::net",
+            "engine::security",
+            "engine::observer",
+            "engine::platform",
+        ],
     ),
     ("codec", &["record", "error", "registry"]),
     ("filter", &["record", "error", "codec"]),

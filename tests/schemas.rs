@@ -4,6 +4,7 @@ mod avro;
 mod framings;
 mod manage;
 mod misbehaving;
+mod protobuf;
 
 use crate::support::{Cluster, Done, python};
 

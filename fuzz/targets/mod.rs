@@ -2,7 +2,6 @@
 //! whatever comes. `scripts/fuzz` feeds them by libFuzzer; `cargo test --test promises corpora` replays `fuzz/corpus`.
 
 mod files;
-mod framings;
 mod input;
 mod records;
 mod servers;
@@ -23,7 +22,7 @@ pub const TARGETS: [Target; 24] = [
     ("decompress", wire::decompress),
     ("fetched", wire::fetched),
     ("filters", records::filters),
-    ("framings", framings::framings),
+    ("framings", values::framings),
     ("http", servers::http),
     ("json_line", records::json_line),
     ("json_path", values::json_path),

@@ -26,7 +26,8 @@ pub fn http(data: &[u8]) {
         let client = HttpClient::new(&format!("http://{address}/"), &Tls::default(), Duration::from_secs(2));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let (Ok(client), Ok(runtime)) = (client, runtime) else { return };
-        let request = HttpRequest { method: http_method(), path: "", user: None, accept: "*/*", body: None };
+        let request =
+            HttpRequest { method: http_method(), path: "", credentials: None, headers: &[], accept: "*/*", body: None };
         if let Ok(response) = runtime.block_on(client.send(request)) {
             assert!(response.body.len() <= data.len());
         }

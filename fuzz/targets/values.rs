@@ -7,6 +7,8 @@ use kpipe::config::{jaas_options, parse_duration, parse_end, parse_range, parse_
 use kpipe::engine::Hash;
 use kpipe::engine::native::Scram;
 use kpipe::engine::security::Claims;
+use kpipe::record::HeaderBuf;
+use kpipe::registry::framing::{Framing, Part, read_apicurio_reference, read_indexes, write_frame};
 use kpipe::timespec::{Unit, format_time, parse_time, unit_around};
 
 /// A value shown as JSON is read back as the same bytes, in every encoding that keeps them.
@@ -85,5 +87,31 @@ pub fn tokens(data: &[u8]) {
                 assert!(proved.check(last).is_err(), "nobody knows the password");
             }
         }
+    }
+}
+
+/// Whatever names a schema, what is recognized lies within the bytes, and its frame is written as it was.
+pub fn framings(data: &[u8]) {
+    const NAMES: [&[u8]; 4] =
+        [b"__value_schema_id", b"apicurio.value.globalId", b"apicurio.value.contentId", b"apicurio.protobuf.type"];
+    let mut input = Input(data);
+    let (header, which) = (input.bytes(), usize::from(input.byte()));
+    let bytes = input.0;
+    let mut headers = HeaderBuf::default();
+    if which & 1 == 1 {
+        headers.push(NAMES[(which >> 1) % NAMES.len()], Some(header));
+    }
+    for (_, framing) in Framing::ALL {
+        let Some(found) = framing.recognize(Part::Value, bytes, headers.as_headers()) else { continue };
+        assert!(bytes.ends_with(found.body));
+        if headers.as_headers().is_empty() && bytes.first() != Some(&3) {
+            let mut again = Vec::new();
+            write_frame(found.id, &mut again);
+            again.extend_from_slice(found.body);
+            assert_eq!(again, bytes);
+        }
+        let (mut body, mut path) = (found.body, Vec::new());
+        let _ = read_indexes(&mut body, &mut path);
+        let _ = read_apicurio_reference(&mut body);
     }
 }

@@ -3,12 +3,12 @@
 use super::Context;
 use super::registry::RegistryArgs;
 use crate::codec::framed::{Form, Loaded, PartForm, SchemaFile, SchemaForm, Source};
-use crate::codec::schema::{MessageChoice, Schema};
-use crate::error::{Error, Result};
+use crate::codec::schema::{BadSchema, MessageChoice, Schema, protobuf};
+use crate::error::{Error, Result, describe_io};
 use crate::files;
-use crate::registry::SchemaId;
+use crate::registry::{Language, SchemaId};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The largest schema.
 const LIMIT: u64 = 16 << 20;
@@ -92,8 +92,42 @@ impl SchemaArgs {
     /// The file cannot be read, or is not a schema.
     pub(super) fn load(&self, file: &SchemaFile) -> Result<Loaded> {
         let wrong = |why| Error::Usage(format!("{}: {why}", file.path.display()));
-        let schema = Schema::parse(file.language.into(), &self.text(file)?, &[]).map_err(wrong)?;
+        let schema = match file.language {
+            Language::Protobuf => self.protobuf(file)?.map(Schema::Protobuf),
+            language => Schema::parse(language.into(), &self.text(file)?, &[]),
+        };
+        let schema = schema.map_err(wrong)?;
         let message = file.message.as_deref().map(|name| schema.message(MessageChoice::Name(name)).map_err(wrong));
         Ok(Loaded { message: message.transpose()?, schema })
+    }
+
+    /// A Protobuf file with its imports, or a set of descriptors.
+    fn protobuf(&self, file: &SchemaFile) -> Result<Result<protobuf::Schema, BadSchema>> {
+        if file.path.extension().is_none_or(|extension| extension != "proto") {
+            let bytes = files::read(&file.path, LIMIT).map_err(|e| Error::io(file.path.display(), &e))?;
+            return Ok(protobuf::Schema::of_descriptor_set(&bytes));
+        }
+        let mut folders = self.proto_path.clone();
+        if folders.is_empty() {
+            folders.push(file.path.parent().map(Path::to_owned).unwrap_or_default());
+        }
+        // As protoc does, a file is named by its path below a folder.
+        let below = folders.iter().find_map(|folder| file.path.strip_prefix(folder).ok());
+        let name = below.unwrap_or(&file.path).display().to_string();
+        let import = move |name: &str| {
+            for folder in &folders {
+                let path = folder.join(name);
+                match files::read(&path, LIMIT) {
+                    Ok(bytes) => {
+                        let text = String::from_utf8(bytes);
+                        return text.map(Some).map_err(|_| BadSchema::new(format!("{}: not UTF-8", path.display())));
+                    }
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(BadSchema::new(format!("{}: {}", path.display(), describe_io(&e)))),
+                }
+            }
+            Ok(None)
+        };
+        Ok(protobuf::Schema::load(&name, &self.text(file)?, import))
     }
 }

@@ -53,7 +53,7 @@ fn is_json(bytes: &[u8]) -> bool {
 }
 
 /// Appends valid JSON, without what ends a line or moves a cursor.
-fn write_on_one_line(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn write_on_one_line(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut rest = 0;
     for (index, byte) in bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\n' | b'\r' | 0x7f..)) {
         let (replacement, len): (&[u8], usize) = match (byte, unsafe_at(bytes, index)) {

@@ -5,7 +5,7 @@ use crate::cli::named::framing;
 use crate::cli::report::tell;
 use crate::cli::schema_args::SchemaArgs;
 use crate::codec::View;
-use crate::codec::framed::{DecodeOptions, Decoder, Form, Verdict};
+use crate::codec::framed::{DecodeOptions, Decoder, Form, Validation, Verdict};
 use crate::codec::schema::{AvroForm, FieldNames, Options};
 use crate::error::{Error, Result};
 use crate::record::{Batch, RecordRef, Records, TopicPartition};
@@ -77,6 +77,7 @@ impl DecodeArgs {
         let source = self.schemas.source(context, [key, value])?;
         let options = DecodeOptions {
             framing: self.framing.unwrap_or_default(),
+            validation: if self.validate { Validation::On } else { Validation::Off },
             json: Options {
                 avro: if self.avro_json { AvroForm::Specification } else { AvroForm::Plain },
                 field_names: if self.proto_names { FieldNames::Proto } else { FieldNames::Json },

@@ -24,6 +24,15 @@ const MOST_TOGETHER: usize = 4096;
 pub struct DecodeOptions {
     pub framing: Framing,
     pub json: Options,
+    pub validation: Validation,
+}
+
+/// Whether values with a JSON Schema are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Validation {
+    #[default]
+    Off,
+    On,
 }
 
 /// The form of keys or values, with the schema of the file that it names.
@@ -261,6 +270,10 @@ impl PartDecoder {
         }
         self.json.clear();
         loaded.schema.write_json(body, options, &mut self.json).map_err(|undecodable| undecodable.to_string())?;
+        if self.options.validation == Validation::On {
+            let json = std::str::from_utf8(&self.json).map_err(|_| "it is not UTF-8".to_owned())?;
+            loaded.schema.validate(json).map_err(|invalid| format!("it is not valid: {invalid}"))?;
+        }
         self.found = Found::Json { id: framed.map(|framed| framed.id), has_message };
         Ok(())
     }

@@ -324,7 +324,10 @@ fn write_prefix(
     write_frame(id, out);
     if loaded.schema.kind() == SchemaType::Protobuf {
         match id {
-            SchemaId::Id(_) | SchemaId::Guid(_) => write_indexes(&loaded.schema.message_path(message), out),
+            SchemaId::Id(_) | SchemaId::Guid(_) => {
+                let path = loaded.schema.message_path(message);
+                write_indexes(&path.ok_or("the message is one of an import, which no frame can name")?, out);
+            }
             SchemaId::GlobalId(_) | SchemaId::ContentId(_) => {
                 write_apicurio_reference(loaded.schema.full_name(message).unwrap_or_default(), out);
             }

@@ -7,7 +7,7 @@ mod form;
 mod source;
 mod subject;
 
-pub use decoder::{DecodeOptions, Decoder, PartForm, Verdict};
+pub use decoder::{DecodeOptions, Decoder, PartForm, Validation, Verdict};
 pub use encoder::{EncodeError, Encoder, FileTarget, Origin, PartTarget, Registration, SubjectTarget, Target, Written};
 pub use form::{Form, SchemaFile, SchemaForm};
 pub use source::{Loaded, Source};

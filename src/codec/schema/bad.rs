@@ -40,10 +40,18 @@ enum Step {
 }
 
 impl Undecodable {
-    /// With the reason, and how many bytes precede the fault.
+    /// With the reason.
     #[cold]
-    pub fn new(why: impl Into<String>, offset: usize) -> Self {
-        Self(Box::new(Located { steps: Vec::new(), why: why.into(), offset: Some(offset) }))
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(Box::new(Located { steps: Vec::new(), why: why.into(), offset: None }))
+    }
+
+    /// Adds how many bytes precede the fault.
+    #[cold]
+    #[must_use]
+    pub fn at(mut self, offset: usize) -> Self {
+        self.0.offset = Some(offset);
+        self
     }
 
     /// Adds the field in which it happened.

@@ -150,3 +150,17 @@ impl<'a> Items<'a> {
         Some((Json(name), self.element()?))
     }
 }
+
+impl<'a> Json<'a> {
+    /// The text of a number, also where it stands as a string.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn number_or_string(self, what: &str) -> Result<Cow<'a, str>, Unfit> {
+        match self.first() {
+            b'"' => self.string(what),
+            b'-' | b'0'..=b'9' => Ok(Cow::Borrowed(self.0)),
+            _ => Err(self.unfit(what)),
+        }
+    }
+}

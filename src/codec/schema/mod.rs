@@ -7,7 +7,9 @@
 pub mod avro;
 mod bad;
 mod json;
+pub mod json_schema;
 mod number;
+pub mod protobuf;
 mod time;
 
 pub use avro::AvroForm;
@@ -49,6 +51,10 @@ pub struct Reference {
 pub enum Schema {
     /// Of Avro.
     Avro(avro::Schema),
+    /// Of Protobuf.
+    Protobuf(protobuf::Schema),
+    /// Of JSON Schema.
+    JsonSchema(json_schema::Schema),
 }
 
 /// How values look as JSON, and what of a schema they are.
@@ -93,7 +99,8 @@ impl Schema {
     pub fn parse(kind: SchemaType, text: &str, references: &[Reference]) -> Result<Self, BadSchema> {
         match kind {
             SchemaType::Avro => avro::Schema::parse(text, references).map(Self::Avro),
-            SchemaType::Protobuf | SchemaType::JsonSchema => Err(BadSchema::new("not supported by this build")),
+            SchemaType::Protobuf => protobuf::Schema::parse(text, references).map(Self::Protobuf),
+            SchemaType::JsonSchema => json_schema::Schema::parse(text, references).map(Self::JsonSchema),
         }
     }
 
@@ -101,6 +108,8 @@ impl Schema {
     pub fn kind(&self) -> SchemaType {
         match self {
             Self::Avro(_) => SchemaType::Avro,
+            Self::Protobuf(_) => SchemaType::Protobuf,
+            Self::JsonSchema(_) => SchemaType::JsonSchema,
         }
     }
 
@@ -110,21 +119,28 @@ impl Schema {
     /// There is none; schemas in other languages have none at all.
     pub fn message(&self, choice: MessageChoice<'_>) -> Result<MessageId, BadSchema> {
         match self {
-            Self::Avro(_) => Err(BadSchema::new(format!("an Avro schema has no messages ({choice:?})"))),
+            Self::Protobuf(schema) => schema.message(choice),
+            Self::Avro(_) | Self::JsonSchema(_) => {
+                Err(BadSchema::new("only a Protobuf schema has messages to choose from"))
+            }
         }
     }
 
-    /// The full name of the type that values have, if it has one: of Avro's record, enum or fixed, or of a message.
-    pub fn full_name(&self, _message: MessageId) -> Option<&str> {
+    /// The full name of the type that values have, if it has one: of Avro's record, enum or fixed, or of a message;
+    /// the title of a JSON Schema.
+    pub fn full_name(&self, message: MessageId) -> Option<&str> {
         match self {
             Self::Avro(schema) => schema.full_name(),
+            Self::Protobuf(schema) => schema.full_name(message),
+            Self::JsonSchema(schema) => schema.title(),
         }
     }
 
-    /// The indexes of a message in Confluent's framing; none but for Protobuf.
-    pub fn message_path(&self, _message: MessageId) -> Vec<i32> {
+    /// The indexes of a message in Confluent's framing; `None` but for messages of a Protobuf schema's own file.
+    pub fn message_path(&self, message: MessageId) -> Option<Vec<i32>> {
         match self {
-            Self::Avro(_) => Vec::new(),
+            Self::Protobuf(schema) => schema.path(message),
+            Self::Avro(_) | Self::JsonSchema(_) => None,
         }
     }
 
@@ -137,6 +153,8 @@ impl Schema {
         let start = out.len();
         let written = match self {
             Self::Avro(schema) => schema.write_json(bytes, options.avro, out),
+            Self::Protobuf(schema) => schema.write_json(options.message, bytes, options.field_names, out),
+            Self::JsonSchema(schema) => schema.write_json(bytes, out),
         };
         if written.is_err() {
             out.truncate(start);
@@ -152,10 +170,24 @@ impl Schema {
         let start = out.len();
         let read = match self {
             Self::Avro(schema) => schema.read_json(json, options.avro, out),
+            Self::Protobuf(schema) => schema.read_json(options.message, json, out),
+            Self::JsonSchema(schema) => schema.read_json(json, out),
         };
         if read.is_err() {
             out.truncate(start);
         }
         read
+    }
+
+    /// Checks a JSON text that [`Schema::write_json`] wrote against a JSON Schema; others were checked when they were
+    /// decoded.
+    ///
+    /// # Errors
+    /// It is not valid.
+    pub fn validate(&self, json: &str) -> Result<(), Unfit> {
+        match self {
+            Self::JsonSchema(schema) => schema.validate(json),
+            Self::Avro(_) | Self::Protobuf(_) => Ok(()),
+        }
     }
 }

@@ -114,6 +114,42 @@ pub fn write_timestamp(out: &mut Vec<u8>, value: i64, unit: Unit, zone: Zone) ->
     true
 }
 
+/// A moment or span in Protobuf's units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Since 1970.
+    pub seconds: i64,
+    /// Beside the seconds.
+    pub nanos: i32,
+}
+
+/// Appends `YYYY-MM-DDTHH:MM:SS`, as many digits as are needed in threes, and `Z`; `false`, with nothing appended, where the
+/// year does not have four digits.
+#[must_use]
+pub fn write_moment(out: &mut Vec<u8>, moment: Moment) -> bool {
+    if !write_date(out, moment.seconds.div_euclid(SECONDS_A_DAY)) {
+        return false;
+    }
+    out.push(b'T');
+    write_clock(out, moment.seconds.rem_euclid(SECONDS_A_DAY), 0, 0);
+    write_fraction(out, moment.nanos.unsigned_abs());
+    out.push(b'Z');
+    true
+}
+
+/// Appends a point and three, six or nine digits of billionths; nothing for zero.
+pub fn write_fraction(out: &mut Vec<u8>, nanos: u32) {
+    let (fraction, digits) = match nanos {
+        0 => return,
+        _ if nanos.is_multiple_of(1_000_000) => (nanos / 1_000_000, 3),
+        _ if nanos.is_multiple_of(1_000) => (nanos / 1_000, 6),
+        _ => (nanos, 9),
+    };
+    let mut text = *b".000000000";
+    put_digits(&mut text[1..=digits], fraction.into());
+    out.extend_from_slice(&text[..=digits]);
+}
+
 fn put_digits(text: &mut [u8], mut value: i64) {
     for digit in text.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
@@ -141,6 +177,26 @@ pub fn parse_timestamp(text: &str, unit: Unit, zone: Zone) -> Option<i64> {
         Zone::Local => text.parse::<civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
     };
     in_unit(moment.as_nanosecond(), unit)
+}
+
+/// The moment of a timestamp.
+pub fn parse_moment(text: &str) -> Option<Moment> {
+    let nanos = text.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
+    let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
+    Some(Moment { seconds, nanos: nanos.rem_euclid(1_000_000_000) as i32 })
+}
+
+/// Seconds with a fraction of at most nine digits, and `s`.
+pub fn parse_seconds(text: &str) -> Option<Moment> {
+    let text = text.strip_suffix('s')?;
+    let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let nanos: i32 = format!("{fraction:0<9}").parse().ok()?;
+    Some(Moment { seconds: sign * whole.parse::<i64>().ok()?, nanos: sign as i32 * nanos })
 }
 
 fn in_unit(nanos: i128, unit: Unit) -> Option<i64> {

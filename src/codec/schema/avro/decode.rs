@@ -262,7 +262,7 @@ impl<'a> Decoder<'a> {
 
     #[cold]
     fn bad(&self, why: impl Into<String>) -> Undecodable {
-        Undecodable::new(why, self.bytes.len() - self.rest.len())
+        Undecodable::new(why).at(self.bytes.len() - self.rest.len())
     }
 }
 
