@@ -30,7 +30,19 @@ const RULES: &[(&str, &[&str])] = &[
     // It fills in what an engine is given.
     ("config", &["record", "error", "files", "timespec", "engine"]),
     ("metrics", &["record", "error", "signal", "files", "timespec", "engine::observer"]),
-    ("local", &["record", "error", "signal", "engine::native::wire", "engine::native::net", "engine::platform"]),
+    // `engine::admin` has what an ACL is.
+    (
+        "local",
+        &[
+            "record",
+            "error",
+            "signal",
+            "engine::admin",
+            "engine::native::wire",
+            "engine::native::net",
+            "engine::platform",
+        ],
+    ),
 ];
 
 /// Crates that a module must not use.

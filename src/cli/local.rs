@@ -3,8 +3,9 @@
 use super::Context;
 use super::listing::print;
 use crate::config::{parse_duration, parse_size};
+use crate::engine::{Acl, Named, PatternType, Permission, ResourceType};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::local::{Fault, Local as Cluster, OFFERED, Options, Times};
+use crate::local::{Access, Fault, Local as Cluster, OFFERED, Options, Times};
 use clap::Args;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
@@ -14,12 +15,14 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It supports topics, idempotent and transactional producers and classic consumer groups as Kafka 4 does. It\n\
-    does not support security or replication, and clients are told so.\n\
-    Topic configs are stored and shown; only max.message.bytes, message.timestamp.type, retention.ms and\n\
-    retention.bytes have an effect.\n\n\
+    after_help = "It supports topics, idempotent and transactional producers, consumer groups, replication, SASL and ACLs as\n\
+    Kafka 4 does.\n\
+    Topic configs are stored and shown; those with an effect are cleanup.policy, delete.retention.ms,\n\
+    max.message.bytes, message.timestamp.*, min.cleanable.dirty.ratio, min.compaction.lag.ms, min.insync.replicas,\n\
+    retention.bytes, retention.ms and unclean.leader.election.enable.\n\n\
     Examples:\n  \
     kpipe local --topic demo:3\n  \
+    kpipe local --user alice:secret --user admin:root --super-user admin --allow alice:read:topic:orders\n  \
     kpipe local -- sh -c 'seq 5 | kpipe produce t && kpipe consume t -o beginning -e'\n  \
     kpipe local --fault produce:NOT_LEADER_OR_FOLLOWER:0.01 --latency 20ms -- ./my-tests"
 )]
@@ -46,6 +49,18 @@ pub(super) struct Local {
     /// to 1. Repeat the flag for several faults.
     #[arg(long = "fault", value_name = "API:ERROR[:SHARE]", value_parser = parse_fault)]
     faults: Vec<(ApiKey, Fault, Times)>,
+    /// User that can authenticate with SASL PLAIN or SCRAM; clients must authenticate if there are any
+    #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = parse_user)]
+    users: Vec<(String, String)>,
+    /// User that may do everything; others may then do only what --allow and ACLs say
+    #[arg(long = "super-user", value_name = "NAME")]
+    super_users: Vec<String>,
+    /// Allow a user operations on a resource; what nobody allows is then denied
+    ///
+    /// USER is a name, or * for all. OPERATIONS are those of `kpipe acls`, separated by commas, or all. RESOURCE is
+    /// topic, group, transactional-id or cluster. NAME stands for all names that begin with it if it ends with *.
+    #[arg(long = "allow", value_name = "USER:OPERATIONS:RESOURCE:NAME", value_parser = parse_allow)]
+    allowed: Vec<Allowed>,
     /// Delay of every response
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
     latency: Duration,
@@ -68,6 +83,53 @@ fn parse_topic(text: &str) -> Result<(String, i32), String> {
     partitions
         .map(|count| (name.to_owned(), count))
         .ok_or_else(|| "expected NAME:PARTITIONS, such as demo:3".to_owned())
+}
+
+fn parse_user(text: &str) -> Result<(String, String), String> {
+    let user = text.split_once(':').filter(|(name, password)| !name.is_empty() && !password.is_empty());
+    user.map(|(name, password)| (name.to_owned(), password.to_owned()))
+        .ok_or_else(|| "expected NAME:PASSWORD, such as alice:secret".to_owned())
+}
+
+/// The ACLs of one `--allow`.
+#[derive(Debug, Clone)]
+struct Allowed(Vec<Acl>);
+
+/// Parses `alice:read,describe:topic:orders`.
+fn parse_allow(text: &str) -> Result<Allowed, String> {
+    fn named<T: Named>(text: &str, what: &str) -> Result<T, String> {
+        let found = T::ALL.iter().copied().find(|value| value.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
+            format!("{text} is not {what}: expected one of {}", names.join(", "))
+        })
+    }
+    let parts: Vec<&str> = text.splitn(4, ':').collect();
+    let (user, operations, resource, name) = match parts[..] {
+        [user, operations, resource, name] => (user, operations, resource, name),
+        [user, operations, "cluster"] => (user, operations, "cluster", "kafka-cluster"),
+        _ => return Err("expected USER:OPERATIONS:RESOURCE:NAME, such as alice:read:topic:orders".to_owned()),
+    };
+    let resource_type: ResourceType = named(resource, "a resource")?;
+    let (name, pattern_type) = match name.strip_suffix('*') {
+        Some(prefix) if !prefix.is_empty() => (prefix, PatternType::Prefixed),
+        _ => (name, PatternType::Literal),
+    };
+    if user.is_empty() || name.is_empty() {
+        return Err("neither USER nor NAME can be empty".to_owned());
+    }
+    let acls = operations.split(',').map(|operation| {
+        Ok(Acl {
+            resource_type,
+            resource_name: name.to_owned(),
+            pattern_type,
+            principal: format!("User:{user}"),
+            host: "*".to_owned(),
+            operation: named(operation, "an operation")?,
+            permission: Permission::Allow,
+        })
+    });
+    acls.collect::<Result<_, String>>().map(Allowed)
 }
 
 /// Parses `produce:NOT_LEADER_OR_FOLLOWER:0.01`. Names are compared by their letters alone.
@@ -108,6 +170,12 @@ impl Local {
         if self.consumer_groups {
             cluster.offer_consumer_groups();
         }
+        let has_acls = !self.allowed.is_empty() || !self.super_users.is_empty();
+        cluster.set_access(Access {
+            users: self.users.iter().cloned().collect(),
+            acls: has_acls.then(|| self.allowed.iter().flat_map(|allowed| &allowed.0).cloned().collect()),
+            super_users: self.super_users.iter().cloned().collect(),
+        });
         let faults = cluster.faults();
         faults.set_seed(self.seed.unwrap_or_else(|| fastrand::u64(..)));
         faults.set_latency(self.latency);

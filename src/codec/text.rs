@@ -56,11 +56,25 @@ pub fn write_string_of(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), std::str::
 
 /// Whether all bytes are ASCII that JSON takes as it stands. Without a branch for each byte, so that it is vectorized.
 #[inline]
-pub fn is_plain(bytes: &[u8]) -> bool {
+fn is_plain(bytes: &[u8]) -> bool {
     let special = |byte: u8| !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\');
     let (chunks, rest) = bytes.as_chunks::<32>();
     chunks.iter().all(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)))
         && !rest.iter().fold(false, |any, &byte| any | special(byte))
+}
+
+/// How many bytes at the beginning are ASCII that JSON takes as it stands.
+#[inline]
+pub fn plain_len(bytes: &[u8]) -> usize {
+    let special = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    for (index, chunk) in chunks.iter().enumerate() {
+        // Vectorized: whether any byte is special, before which one is.
+        if chunk.iter().fold(false, |any, byte| any | special(byte)) {
+            return 16 * index + chunk.iter().position(special).unwrap_or(0);
+        }
+    }
+    16 * chunks.len() + rest.iter().position(special).unwrap_or(rest.len())
 }
 
 /// Appends the text of a JSON string; `None` if it is not one, with `out` possibly longer by a part of it.
@@ -117,27 +131,43 @@ fn code_unit(rest: &mut &[u8]) -> Option<u32> {
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        let (escape, len): (&[u8], usize) = match byte {
+    let (mut plain_from, mut at) = (0, 0);
+    while let Some(len) = bytes[at..].iter().position(|byte| MAY_BE_ESCAPED[usize::from(*byte)]) {
+        at += len;
+        let (escape, len): (&[u8], usize) = match bytes[at] {
             b'"' => (b"\\\"", 1),
             b'\\' => (b"\\\\", 1),
             b'\n' => (b"\\n", 1),
             b'\r' => (b"\\r", 1),
             b'\t' => (b"\\t", 1),
-            0..0x20 => (&escaped(0, byte), 1),
-            _ => match unsafe_at(bytes, index) {
+            byte @ 0..0x20 => (&escaped(0, byte), 1),
+            _ => match unsafe_at(bytes, at) {
                 Some((escape, len)) => (&{ escape }, len),
-                None => continue,
+                None => {
+                    at += 1;
+                    continue;
+                }
             },
         };
-        out.extend_from_slice(&bytes[plain_from..index]);
+        out.extend_from_slice(&bytes[plain_from..at]);
         out.extend_from_slice(escape);
-        plain_from = index + len;
+        at += len;
+        plain_from = at;
     }
     out.extend_from_slice(&bytes[plain_from..]);
     out.push(b'"');
 }
+
+/// Whether a byte begins a character that [`write_string`] may escape.
+static MAY_BE_ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, 0..0x20 | b'"' | b'\\' | 0x7f | 0xc2 | 0xd8 | 0xe2);
+        byte += 1;
+    }
+    table
+};
 
 /// The escape of the character at `index` and its length in bytes, if it is not one that JSON itself forbids, but still
 /// one not to be shown.

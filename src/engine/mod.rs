@@ -18,6 +18,7 @@ use crate::error::{Action, Error, Result, Subject};
 pub use crate::record::{Codec, Compression, Isolation};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
+pub(crate) use admin::Numbered;
 pub use admin::{
     Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
     Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, Listing, LogDir,

@@ -31,6 +31,11 @@ pub(super) const BATCH_OVERHEAD: usize = 256;
 
 /// What a batch may unpack to where its records are looked into; one that unpacks to more counts as unreadable.
 pub(super) const MOST_UNPACKED: usize = 64 << 20;
+/// Refused records that an answer names.
+pub(super) const MOST_RECORD_ERRORS: usize = 100;
+
+/// ACLs of a cluster.
+pub(super) const MOST_ACLS: usize = 10_000;
 
 pub(super) const MOST_GROUPS: usize = 10_000;
 /// Members of a group, and member IDs given out, as Kafka's `group.max.size`.

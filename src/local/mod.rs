@@ -14,11 +14,13 @@ mod limits;
 mod listener;
 mod log;
 mod requests;
+mod security;
 mod server;
 mod transactions;
 
 pub use faults::{Fault, Faults, Times};
 pub use requests::{CONSUMER_GROUPS, OFFERED};
+pub use security::Access;
 
 use crate::engine::native::Network;
 use crate::engine::platform::Platform;
@@ -137,6 +139,11 @@ impl Local {
     /// then prefer it.
     pub fn offer_consumer_groups(&self) {
         self.shared.consumer_groups.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Sets who may connect, from the next connection on, and do what.
+    pub fn set_access(&self, access: Access) {
+        self.shared.security.set(access);
     }
 
     /// Changes the cluster and wakes the readers that wait.

@@ -6,6 +6,7 @@ use super::frames::Room;
 use super::listener::{Accepted, Listener};
 use super::requests::answer;
 use super::requests::call::{Call, Closed, Shared};
+use super::security::Session;
 use crate::engine::native::clock;
 use crate::engine::native::{sleep_until, wire::message};
 use crate::engine::platform::Socket;
@@ -14,7 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Message, VersionRange};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::OwnedSemaphorePermit;
@@ -57,10 +58,11 @@ async fn serve_requests(
     host: &str,
 ) -> Result<(), Closed> {
     let mut socket = BufReader::new(socket);
+    let session = Arc::new(Mutex::new(shared.security.session()));
     loop {
         let Some((frame, permit)) = room.read(&mut socket).await? else { return Ok(()) };
         shared.faults.until_thawed(broker.0).await;
-        let (call, api, body) = match read_header(shared, broker, host, frame)? {
+        let (call, api, body) = match read_header(shared, broker, host, &session, frame)? {
             Asked::Served(call, api, body) => (call, api, body),
             Asked::OtherVersion(refusal) => {
                 socket.write_all(&refusal).await.map_err(|e| e.to_string())?;
@@ -72,6 +74,9 @@ async fn serve_requests(
             }
         };
         handle(call, api, body, permit, &mut socket).await?;
+        if session.lock().unwrap_or_else(PoisonError::into_inner).has_failed() {
+            return Err("the client could not authenticate".to_owned());
+        }
     }
 }
 
@@ -84,7 +89,13 @@ enum Asked {
     Unknown(Bytes, Closed),
 }
 
-fn read_header(shared: &Arc<Shared>, broker: BrokerId, host: &str, mut frame: Bytes) -> Result<Asked, Closed> {
+fn read_header(
+    shared: &Arc<Shared>,
+    broker: BrokerId,
+    host: &str,
+    session: &Arc<Mutex<Session>>,
+    mut frame: Bytes,
+) -> Result<Asked, Closed> {
     // Key, version and correlation ID stand first in every request.
     let Some([a, b, c, d, correlation @ ..]) = frame.first_chunk::<8>().copied() else {
         return Err("a request without a header".to_owned());
@@ -104,7 +115,14 @@ fn read_header(shared: &Arc<Shared>, broker: BrokerId, host: &str, mut frame: By
         .map_err(|e| format!("a malformed header: {e}"))?;
     let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
     tracing::info!(%broker, request = ?api, version, client = client_id, bytes = frame.len(), "request");
+    let principal = session.lock().unwrap_or_else(PoisonError::into_inner).principal().map(str::to_owned);
+    let opens = matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
+    if principal.is_none() && !opens {
+        return Err(format!("{api:?} of a client that has not authenticated"));
+    }
     let call = Call {
+        principal: principal.unwrap_or_default(),
+        session: session.clone(),
         shared: shared.clone(),
         broker,
         version,

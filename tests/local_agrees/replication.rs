@@ -10,6 +10,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_response::EpochEndOffset;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
 use kpipe::engine::native::wire::{BatchBuilder, ProducerStamp};
@@ -42,7 +43,7 @@ fn story(kafka: &Cluster, topic: &str) -> Vec<String> {
         Kafka::Real(_) => send_signal(kafka.pid(2), libc::SIGCONT),
     }
     wait_until("the ISR", || in_sync(&mut wire, topic).contains("[1, 2] of"));
-    wait_until("the high watermark", || end(&mut wire, topic).ends_with(" 5"));
+    wait_until("the high watermark", || end(&mut wire, topic).ends_with(" 6"));
     step(&mut story, &mut wire, topic);
     story
 }
@@ -63,6 +64,11 @@ fn step(story: &mut Vec<String>, wire: &mut Wire, topic: &str) {
         let (code, base, start) = (answer.error_code, answer.base_offset, answer.log_start_offset);
         story.push(format!("acks={acks}: error {code}, offset {base}, start {start}"));
     }
+    // Followers have not fetched them yet.
+    if in_sync(wire, topic).contains("[1, 2] of") {
+        let all = format!(" {}", epoch_end(wire, topic).end_offset);
+        wait_until("the high watermark", || end(wire, topic).ends_with(&all));
+    }
     story.push(end(wire, topic));
     let asked = FetchPartition::default().with_partition_max_bytes(1 << 20);
     let asked = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked]);
@@ -71,11 +77,15 @@ fn step(story: &mut Vec<String>, wire: &mut Wire, topic: &str) {
     let bytes = partition.records.as_ref().map_or(0, Bytes::len);
     let (code, high, stable) = (partition.error_code, partition.high_watermark, partition.last_stable_offset);
     story.push(format!("fetched: error {code}, {bytes} bytes, high watermark {high}, last stable offset {stable}"));
+    let epoch = epoch_end(wire, topic);
+    story.push(format!("epoch 0: error {}, epoch {}, end {}", epoch.error_code, epoch.leader_epoch, epoch.end_offset));
+}
+
+fn epoch_end(wire: &mut Wire, topic: &str) -> EpochEndOffset {
     let asked = OffsetForLeaderPartition::default().with_leader_epoch(0).with_current_leader_epoch(-1);
     let asked = OffsetForLeaderTopic::default().with_topic(name(topic)).with_partitions(vec![asked]);
     let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
-    let epoch = wire.ask(&request, 4).topics[0].partitions[0].clone();
-    story.push(format!("epoch 0: error {}, epoch {}, end {}", epoch.error_code, epoch.leader_epoch, epoch.end_offset));
+    wire.ask(&request, 4).topics[0].partitions[0].clone()
 }
 
 fn end(wire: &mut Wire, topic: &str) -> String {

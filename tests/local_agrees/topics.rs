@@ -267,7 +267,7 @@ fn a_topic_is_compacted_alike() {
             let lines = b"a:1\nb:1\na:2\nc:1\nb:2\nd:\na:3\n";
             kafka.kpipe(&["produce", &topic, "-K", ":", "-z", codec, "--empty-is-null"], lines);
         }
-        let all = ["consume", &topic, "-o", "beginning", "-e", "-f", "%o %k=%v\n"];
+        let all = ["consume", &topic, "-o", "beginning", "-e", "-f", "%o %k=%s\n"];
         let mut seen = String::new();
         // Real segments are closed when a record comes after their time.
         wait_until("compaction", || {

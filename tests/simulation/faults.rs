@@ -126,7 +126,7 @@ impl<'a> Storm<'a> {
 
     fn partition(&mut self) -> TopicPartition {
         let (topic, partitions) = &self.scenario.topics[self.random.usize(..self.scenario.topics.len())];
-        TopicPartition::new(topic.as_str(), self.random.i32(..*partitions))
+        TopicPartition::new(topic.as_str(), self.random.i32(0..*partitions))
     }
 
     /// Mostly short, now and then long.

@@ -168,3 +168,28 @@ fn a_seed_repeats_its_run_byte_for_byte() {
         assert_eq!(first.len(), second.len(), "seed {seed}");
     }
 }
+
+/// Breaks the engine in one way after the other: the judge finds each.
+#[cfg(feature = "mutations")]
+#[test]
+fn every_mutation_is_found() {
+    use kpipe::engine::native::mutation::{Mutation, activate};
+    /// So many seeds are tried at most.
+    const WITHIN: u64 = 200;
+    let mut missed = Vec::new();
+    for mutation in Mutation::ALL {
+        let watched = Watchdog::start();
+        activate(Some(mutation));
+        let found = (0..WITHIN).find_map(|seed| {
+            watched.begin(seed);
+            let outcome = world::run(seed, false);
+            outcome.findings.into_iter().next().map(|finding| (seed, finding))
+        });
+        activate(None);
+        match found {
+            Some((seed, finding)) => crate::support::report(&format!("{mutation:?}: seed {seed}: {finding}")),
+            None => missed.push(mutation),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {WITHIN} seeds: {missed:?}");
+}

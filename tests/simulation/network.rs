@@ -62,8 +62,16 @@ struct State {
     blocked: BTreeMap<(String, u16), Instant>,
     /// Processes that were killed.
     dead: BTreeSet<String>,
-    connections: Vec<(String, u16, [Arc<Mutex<Pipe>>; 2])>,
+    connections: Vec<Connection>,
     next: u32,
+}
+
+/// A connection of a client to a port.
+#[derive(Debug)]
+struct Connection {
+    client: String,
+    port: u16,
+    pipes: [Arc<Mutex<Pipe>>; 2],
 }
 
 impl Network {
@@ -94,8 +102,8 @@ impl Network {
         let mut state = self.state();
         state.weather = CALM;
         state.blocked.clear();
-        for (.., pipes) in &state.connections {
-            for pipe in pipes {
+        for connection in &state.connections {
+            for pipe in &connection.pipes {
                 let mut pipe = lock(pipe);
                 (pipe.cut, pipe.slow, pipe.blocked_until) = (None, None, None);
                 pipe.wake();
@@ -109,9 +117,9 @@ impl Network {
         let until = Instant::now() + time;
         self.trace.count("network partition");
         state.blocked.insert((name.to_owned(), port), until);
-        for (client, to, pipes) in &state.connections {
-            if client == name && *to == port {
-                pipes.iter().for_each(|pipe| lock(pipe).blocked_until = Some(until));
+        for connection in &state.connections {
+            if connection.client == name && connection.port == port {
+                connection.pipes.iter().for_each(|pipe| lock(pipe).blocked_until = Some(until));
             }
         }
         note!(self.trace, "{name} and :{port} are cut off from each other for {time:?}");
@@ -121,9 +129,9 @@ impl Network {
     pub fn kill(&self, name: &str) {
         let mut state = self.state();
         state.dead.insert(name.to_owned());
-        for (client, _, pipes) in &state.connections {
-            if client == name {
-                for pipe in pipes {
+        for connection in &state.connections {
+            if connection.client == name {
+                for pipe in &connection.pipes {
                     lock(pipe).end(End::Reset, Duration::ZERO);
                 }
             }
@@ -226,8 +234,8 @@ impl Network {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         note!(self.trace, "{label} connected");
-        state.connections.retain(|(.., pipes)| Arc::strong_count(&pipes[0]) > 1);
-        state.connections.push((name.to_owned(), port, [out, back]));
+        state.connections.retain(|connection| Arc::strong_count(&connection.pipes[0]) > 1);
+        state.connections.push(Connection { client: name.to_owned(), port, pipes: [out, back] });
         Ok(Box::new(client))
     }
 }

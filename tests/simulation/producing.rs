@@ -57,10 +57,8 @@ pub fn produce(world: &World, plan: &Producing, stop: &Stop) {
             Err(error) => Err(error),
         };
         note!(world.trace, "{} run {run} ended after {sent}: {ended:?}", plan.client.name);
-        if ended.is_ok() {
-            if let Some(info) = world.history().producers.get_mut(&number) {
-                info.has_ended = true;
-            }
+        if let (Ok(()), Some(info)) = (&ended, world.history().producers.get_mut(&number)) {
+            info.has_ended = true;
         }
         if sent >= plan.records || stop.is_raised() {
             return;
@@ -150,7 +148,7 @@ impl Run<'_> {
         let key = self.random.bool().then_some(key.as_bytes());
         let record = RecordRef { key, value: Some(value.as_bytes()), ..RecordRef::default() };
         let (topic, partitions) = &self.plan.topics[self.random.usize(..self.plan.topics.len())];
-        let partition = (self.random.u8(..3) == 0).then(|| self.random.i32(..*partitions));
+        let partition = (self.random.u8(..3) == 0).then(|| self.random.i32(0..*partitions));
         // Noted before, for a receipt may come while this waits for memory.
         match self.producer.append(topic, partition, &record) {
             Ok(slot) => {

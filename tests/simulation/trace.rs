@@ -18,8 +18,6 @@ struct Inner {
     last: VecDeque<String>,
     /// All lines, where the whole trace is wanted.
     whole: Option<String>,
-    hash: u64,
-    events: u64,
     faults: BTreeMap<&'static str, u64>,
 }
 
@@ -30,8 +28,6 @@ impl Trace {
             began: Instant::now(),
             last: VecDeque::with_capacity(KEPT),
             whole: is_whole.then(String::new),
-            hash: 0xcbf2_9ce4_8422_2325,
-            events: 0,
             faults: BTreeMap::new(),
         })))
     }
@@ -44,9 +40,6 @@ impl Trace {
         line.clear();
         // Err: never, a String takes everything.
         let _ = write!(line, "{:9.3} {event}", inner.began.elapsed().as_secs_f64());
-        // Fowler, Noll and Vo's hash 1a.
-        inner.hash = line.bytes().fold(inner.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-        inner.events += 1;
         if let Some(whole) = &mut inner.whole {
             whole.push_str(&line);
             whole.push('\n');
@@ -73,11 +66,32 @@ impl Trace {
     pub fn whole(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).whole.clone()
     }
+}
 
-    /// A hash of all events, and their number.
-    pub fn summary(&self) -> (u64, u64) {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (inner.hash, inner.events)
+/// Takes what the engine logs.
+impl std::io::Write for Trace {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.note(format_args!("  {}", String::from_utf8_lossy(bytes).trim_end()));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Trace {
+    /// Has what the engine logs noted too, until the guard is dropped.
+    pub fn log(&self) -> tracing::subscriber::DefaultGuard {
+        let trace = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .without_time()
+            .with_ansi(false)
+            .with_target(false)
+            .with_writer(move || trace.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
     }
 }
 

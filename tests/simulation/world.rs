@@ -137,7 +137,6 @@ pub struct Outcome {
     pub trace: Trace,
     pub simulated: Duration,
     pub records: usize,
-    pub scenario: Scenario,
 }
 
 /// Runs a seed on this thread; keeps its whole trace if `is_traced`.
@@ -162,6 +161,7 @@ fn live(seed: u64, is_traced: bool) -> Outcome {
     let mut random = fastrand::Rng::with_seed(seed);
     let scenario = Scenario::of(&mut random);
     let trace = Trace::begin(is_traced);
+    let _logged = is_traced.then(|| trace.log());
     note!(trace, "seed {seed}: {scenario:?}");
     let network = Network::new(random.u64(..), scenario.weather, trace.clone());
     let options = local::Options {
@@ -197,7 +197,7 @@ fn live(seed: u64, is_traced: bool) -> Outcome {
         note!(world.trace, "{finding}");
     }
     let records = history.logs.values().map(|log| log.records.len()).sum();
-    Outcome { seed, findings, trace: world.trace.clone(), simulated: world.began.elapsed(), records, scenario }
+    Outcome { seed, findings, trace: world.trace.clone(), simulated: world.began.elapsed(), records }
 }
 
 fn start(world: &World, scenario: &Scenario) -> Vec<Process> {

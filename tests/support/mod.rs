@@ -19,7 +19,7 @@ pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell, ticks_of};
 pub use mutator::{Asked, Mutator, decode, encode, read_frame, readdress, write_frame};
 pub use peer::{Request, peer};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Stalled};
 pub(crate) use require::require;
 pub use require::{Need, all_tests, can_run};
 pub use schemas::{Answer, mutate};

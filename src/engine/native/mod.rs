@@ -7,6 +7,8 @@ mod admin;
 mod cluster;
 mod consumer;
 mod group;
+#[cfg_attr(feature = "mutations", doc(hidden))]
+pub mod mutation;
 mod net;
 mod producer;
 pub mod wire;

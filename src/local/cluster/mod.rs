@@ -62,7 +62,7 @@ pub(super) struct Cluster {
     pub(super) brokers: Vec<Broker>,
     topics: BTreeMap<String, Topic>,
     /// The topics as they were when a broker was cut off from the others.
-    isolated: HashMap<BrokerId, BTreeMap<String, Topic>>,
+    isolated: BTreeMap<BrokerId, BTreeMap<String, Topic>>,
     names: HashMap<Uuid, String>,
     partition_count: usize,
     /// Bytes of all topics' configs.
@@ -93,7 +93,7 @@ impl Cluster {
         Self {
             brokers: ports.iter().enumerate().map(broker).collect(),
             topics: BTreeMap::new(),
-            isolated: HashMap::new(),
+            isolated: BTreeMap::new(),
             names: HashMap::new(),
             partition_count: 0,
             config_bytes: 0,

@@ -3,7 +3,7 @@
 use super::retention::Held;
 use super::{Cluster, Partition, Topic};
 use crate::local::configs;
-use crate::local::log::Appended;
+use crate::local::log::{Appended, Refusal};
 use crate::record::{BrokerId, Offset, PartitionId, now};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
@@ -29,11 +29,11 @@ pub(in crate::local) enum Progress {
 }
 
 /// Appends to a log as its topic's configs say.
-fn append(topic: &mut Topic, index: usize, records: &Bytes, acks: Acks) -> Result<(Appended, Offset), E> {
+fn append(topic: &mut Topic, index: usize, records: &Bytes, acks: Acks) -> Result<(Appended, Offset), Refusal> {
     let replication = configs::replication(&topic.configs);
     let partition = topic.partitions.get_mut(index).ok_or(E::UnknownTopicOrPartition)?;
     if acks == Acks::InSync && partition.lacks_replicas(replication.min_in_sync) {
-        return Err(E::NotEnoughReplicas);
+        return Err(E::NotEnoughReplicas.into());
     }
     let options = configs::append_options(&topic.configs, partition.leader_epoch, now());
     let appended = partition.log.append(records, &options)?;
@@ -52,7 +52,7 @@ impl Cluster {
         broker: BrokerId,
         records: &Bytes,
         acks: Acks,
-    ) -> Result<(Appended, Offset), E> {
+    ) -> Result<(Appended, Offset), Refusal> {
         self.led(name, id, index, broker)?;
         let name = self.topic(name, id)?.0.to_owned();
         if let Some(topics) = self.isolated.get_mut(&broker) {
@@ -60,8 +60,8 @@ impl Cluster {
             let topic = topics.get_mut(&name).ok_or(E::UnknownTopicOrPartition)?;
             let held: usize = topic.partitions.iter().map(|partition| partition.log.bytes()).sum();
             return match acks {
-                Acks::InSync => Err(E::NotEnoughReplicas),
-                Acks::Leader if held > self.retain_bytes => Err(E::KafkaStorageError),
+                Acks::InSync => Err(E::NotEnoughReplicas.into()),
+                Acks::Leader if held > self.retain_bytes => Err(E::KafkaStorageError.into()),
                 Acks::Leader => append(topic, index as usize, records, acks),
             };
         }

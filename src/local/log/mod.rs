@@ -10,7 +10,7 @@ mod producers;
 pub(super) use compaction::Compaction;
 pub(super) use producers::{Aborted, ActiveProducer};
 
-use super::limits::{BATCH_OVERHEAD, MOST_UNPACKED};
+use super::limits::{BATCH_OVERHEAD, MOST_RECORD_ERRORS, MOST_UNPACKED};
 use crate::engine::native::wire::{Decoder, Isolation, RawBatch, batches};
 use crate::record::{Offset, RecordRef, Timestamp};
 use bytes::Bytes;
@@ -25,6 +25,20 @@ pub(super) struct Appended {
     pub(super) base: Offset,
     /// The broker's time, where the topic's timestamps are that.
     pub(super) append_time: Option<Timestamp>,
+}
+
+/// Why a batch is not appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) error: E,
+    /// The records that the topic does not accept, by their place in the batch; up to [`MOST_RECORD_ERRORS`] of them.
+    pub(super) records: Vec<i32>,
+}
+
+impl From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { error, records: Vec::new() }
+    }
 }
 
 /// What a topic's configs and the moment determine about a batch.
@@ -98,22 +112,22 @@ impl Log {
     }
 
     /// Appends what must be one batch, unless it is a repeat.
-    pub(super) fn append(&mut self, records: &Bytes, options: &AppendOptions) -> Result<Appended, E> {
+    pub(super) fn append(&mut self, records: &Bytes, options: &AppendOptions) -> Result<Appended, Refusal> {
         let Ok([batch]) = <[RawBatch; 1]>::try_from(batches(records.clone()).unwrap_or_default()) else {
-            return Err(E::InvalidRecord);
+            return Err(E::InvalidRecord.into());
         };
         if batch.magic() != 2 || batch.len() != records.len() {
-            return Err(E::InvalidRecord);
+            return Err(E::InvalidRecord.into());
         }
         if batch.len() > options.max_message_bytes {
-            return Err(E::MessageTooLarge);
+            return Err(E::MessageTooLarge.into());
         }
         if !batch.is_intact() {
-            return Err(E::CorruptMessage);
+            return Err(E::CorruptMessage.into());
         }
         let (count, last_delta) = (batch.record_count(), batch.last_offset_delta());
         if batch.is_control() || count < 1 || last_delta != count - 1 || batch.codec().is_none() {
-            return Err(E::InvalidRecord);
+            return Err(E::InvalidRecord.into());
         }
         check_records(&batch, options)?;
         if let Some(repeated) = self.producers.check(&batch)? {
@@ -264,6 +278,12 @@ impl Log {
         Some((*found, self.epochs.get(after).map_or(self.next, |(_, start)| *start)))
     }
 
+    /// The same as clients are told it: where all that the log has is of later epochs, `epoch` ended where it begins.
+    pub(in crate::local) fn told_end_of_epoch(&self, epoch: i32) -> (i32, Offset) {
+        let begin = || self.epochs.first().map_or(self.next, |(_, start)| *start);
+        self.end_of_epoch(epoch).unwrap_or_else(|| (epoch, begin()))
+    }
+
     /// Up to where this log and another are the same, as their leader epochs tell (KIP-101).
     pub(super) fn common_end(&self, other: &Self) -> Offset {
         let mut epoch = i32::MAX;
@@ -300,28 +320,29 @@ impl Log {
 }
 
 /// Refuses records that the topic does not accept. They are looked into only where the header does not tell.
-fn check_records(batch: &RawBatch, options: &AppendOptions) -> Result<(), E> {
+fn check_records(batch: &RawBatch, options: &AppendOptions) -> Result<(), Refusal> {
     let checks_time = options.append_time.is_none();
-    if checks_time && batch.max_timestamp() > options.latest {
-        return Err(E::InvalidTimestamp);
-    }
-    let checks_time = checks_time && options.earliest > Timestamp::MIN;
-    if !checks_time && !options.needs_keys {
+    let may_be_refused = options.earliest > Timestamp::MIN || batch.max_timestamp() > options.latest;
+    if !options.needs_keys && !(checks_time && may_be_refused) {
         return Ok(());
     }
-    let (mut count, mut refused) = (0, None);
+    let (mut count, mut records, mut refused) = (0, Vec::new(), None);
     each_record(batch, |record| {
-        count += 1;
-        let is_early = record.timestamp.is_some_and(|time| time < options.earliest);
-        if options.needs_keys && record.key.is_none() {
-            refused = refused.or(Some(E::InvalidRecord));
-        } else if checks_time && is_early {
-            refused = refused.or(Some(E::InvalidTimestamp));
+        let is_in_time = record.timestamp.is_none_or(|time| (options.earliest..=options.latest).contains(&time));
+        let error = match record.key {
+            None if options.needs_keys => Some(E::InvalidRecord),
+            _ if checks_time && !is_in_time => Some(E::InvalidTimestamp),
+            _ => None,
+        };
+        if error.is_some() && records.len() < MOST_RECORD_ERRORS {
+            records.push(count);
         }
+        refused = refused.or(error);
+        count += 1;
     });
     match refused {
-        Some(error) => Err(error),
-        None if count < batch.record_count() => Err(E::InvalidRecord),
+        Some(error) => Err(Refusal { error, records }),
+        None if count < batch.record_count() => Err(E::InvalidRecord.into()),
         None => Ok(()),
     }
 }

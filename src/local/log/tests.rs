@@ -43,10 +43,10 @@ fn a_repeat_is_recognized_and_a_gap_refused() {
     assert_eq!((first.base, second.base, log.next()), (0, 2, 3));
     let again = log.append(&batch(&[1, 2], 5, 0, 0), &OPTIONS).unwrap();
     assert_eq!((again.base, log.next()), (0, 3));
-    assert_eq!(log.append(&batch(&[9], 5, 0, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber));
-    assert_eq!(log.append(&batch(&[9], 5, 1, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber));
+    assert_eq!(log.append(&batch(&[9], 5, 0, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber.into()));
+    assert_eq!(log.append(&batch(&[9], 5, 1, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber.into()));
     assert_eq!(log.append(&batch(&[9], 5, 1, 0), &OPTIONS).unwrap().base, 3);
-    assert_eq!(log.append(&batch(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch));
+    assert_eq!(log.append(&batch(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch.into()));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn an_open_transaction_holds_back_the_last_stable_offset_until_its_marker() {
     log.append(&transactional(&[2, 3], 5, 0, 0), &OPTIONS).unwrap();
     log.append(&transactional(&[4], 6, 0, 0), &OPTIONS).unwrap();
     assert_eq!((log.last_stable_offset(log.next()), log.next()), (1, 4));
-    assert_eq!(log.append(&batch(&[9], 5, 0, 2), &OPTIONS), Err(E::InvalidTxnState), "it is in a transaction");
+    assert_eq!(log.append(&batch(&[9], 5, 0, 2), &OPTIONS), Err(E::InvalidTxnState.into()), "it is in a transaction");
     log.append_marker(five, Outcome::Abort, 7, 100);
     assert_eq!((log.last_stable_offset(log.next()), log.next()), (3, 5));
     log.append_marker(six, Outcome::Commit, 7, 100);
@@ -66,7 +66,7 @@ fn an_open_transaction_holds_back_the_last_stable_offset_until_its_marker() {
     assert_eq!(log.aborted(5, 6).count() + log.aborted(0, 1).count(), 0);
     assert_eq!(log.append(&transactional(&[9], 5, 0, 2), &OPTIONS).unwrap().base, 6);
     log.append_marker(Stamp { producer_id: 5, epoch: 1 }, Outcome::Commit, 7, 100);
-    assert_eq!(log.append(&transactional(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch));
+    assert_eq!(log.append(&transactional(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch.into()));
     // What a reader decodes of it: the aborted records are left out.
     let decoder = Decoder {
         topic: "".into(),
@@ -114,7 +114,7 @@ fn a_cut_log_remembers_the_producers_of_what_is_left() {
     assert_eq!(log.last_stable_offset(log.next()), 4);
     log.truncate(3);
     assert_eq!((log.next(), log.last_stable_offset(3), log.aborted(0, 3).count()), (3, 3, 1));
-    assert_eq!(log.append(&batch(&[9], 6, 0, 2), &OPTIONS), Err(E::OutOfOrderSequenceNumber), "one was lost");
+    assert_eq!(log.append(&batch(&[9], 6, 0, 2), &OPTIONS), Err(E::OutOfOrderSequenceNumber.into()), "one was lost");
     assert_eq!(log.append(&batch(&[2], 6, 0, 0), &OPTIONS).unwrap().base, 2, "a repeat");
     assert_eq!(log.append(&batch(&[3], 6, 0, 1), &OPTIONS).unwrap().base, 3);
 }
@@ -146,11 +146,13 @@ fn records_that_a_topic_does_not_accept_are_refused() {
     let mut log = Log::default();
     let (early, late) = (AppendOptions { earliest: 10, ..OPTIONS }, AppendOptions { latest: 10, ..OPTIONS });
     let records = batch(&[10, 9], -1, -1, -1);
-    assert_eq!(log.append(&records, &early), Err(E::InvalidTimestamp));
-    assert_eq!(log.append(&batch(&[10, 11], -1, -1, -1), &late), Err(E::InvalidTimestamp));
+    let untimely = Err(Refusal { error: E::InvalidTimestamp, records: vec![1] });
+    assert_eq!(log.append(&records, &early), untimely);
+    assert_eq!(log.append(&batch(&[10, 11], -1, -1, -1), &late), untimely);
     assert!(log.append(&records, &AppendOptions { append_time: Some(99), ..early }).is_ok());
     assert!(log.append(&records, &late).is_ok());
-    assert_eq!(log.append(&records, &AppendOptions { needs_keys: true, ..OPTIONS }), Err(E::InvalidRecord));
+    let keyless = log.append(&records, &AppendOptions { needs_keys: true, ..OPTIONS });
+    assert_eq!(keyless, Err(Refusal { error: E::InvalidRecord, records: vec![0, 1] }));
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn times_find_the_record_and_not_only_its_batch() {
 fn bytes_that_are_not_one_whole_batch_are_refused() {
     let mut log = Log::default();
     let good = batch(&[1, 2, 3], -1, -1, -1);
-    let refused = |log: &mut Log, bytes: Vec<u8>| log.append(&bytes.into(), &OPTIONS).unwrap_err();
+    let refused = |log: &mut Log, bytes: Vec<u8>| log.append(&bytes.into(), &OPTIONS).unwrap_err().error;
     assert_eq!(refused(&mut log, Vec::new()), E::InvalidRecord);
     assert_eq!(refused(&mut log, [&good[..], &good[..]].concat()), E::InvalidRecord);
     assert_eq!(refused(&mut log, [&good[..], b"x"].concat()), E::InvalidRecord);
@@ -178,7 +180,7 @@ fn bytes_that_are_not_one_whole_batch_are_refused() {
     flipped[70] ^= 1;
     assert_eq!(refused(&mut log, flipped), E::CorruptMessage);
     let small = AppendOptions { max_message_bytes: good.len() - 1, ..OPTIONS };
-    assert_eq!(log.append(&good, &small), Err(E::MessageTooLarge));
+    assert_eq!(log.append(&good, &small), Err(E::MessageTooLarge.into()));
     assert_eq!(log.next(), 0);
 }
 

@@ -1,6 +1,7 @@
 //! The requests of members of classic groups: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
 
 use super::call::{Call, text};
+use crate::engine::Operation;
 use crate::engine::native::clock;
 use crate::local::group::{Answer, Join, Joined, Sync};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ fn owned(text: Option<&StrBytes>) -> Option<String> {
 }
 
 pub(in crate::local) async fn join_group(call: &Call, request: JoinGroupRequest) -> JoinGroupResponse {
-    let joined = match call.coordinates(&request.group_id) {
+    let joined = match call.coordinates_for(Operation::Read, &request.group_id) {
         Err(error) => Err((error, request.member_id.to_string())),
         Ok(()) => {
             // Copied, so that it does not keep the whole request.
@@ -73,7 +74,7 @@ pub(in crate::local) async fn join_group(call: &Call, request: JoinGroupRequest)
 }
 
 pub(in crate::local) async fn sync_group(call: &Call, request: SyncGroupRequest) -> SyncGroupResponse {
-    let synced = match call.coordinates(&request.group_id) {
+    let synced = match call.coordinates_for(Operation::Read, &request.group_id) {
         Err(error) => Err(error),
         Ok(()) => {
             let bytes = request.assignments.iter().map(|assigned| assigned.assignment.len()).sum();
@@ -105,7 +106,7 @@ pub(in crate::local) async fn sync_group(call: &Call, request: SyncGroupRequest)
 }
 
 pub(in crate::local) fn heartbeat(call: &Call, request: HeartbeatRequest) -> HeartbeatResponse {
-    let alive = call.coordinates(&request.group_id).and_then(|()| {
+    let alive = call.coordinates_for(Operation::Read, &request.group_id).and_then(|()| {
         let mut cluster = call.cluster();
         let group = cluster.groups.get_mut(request.group_id.as_str()).ok_or(E::UnknownMemberId)?;
         let instance = request.group_instance_id.as_deref();
@@ -119,7 +120,7 @@ fn code(result: Result<(), E>) -> i16 {
 }
 
 pub(in crate::local) fn leave_group(call: &Call, request: LeaveGroupRequest) -> LeaveGroupResponse {
-    if let Err(error) = call.coordinates(&request.group_id) {
+    if let Err(error) = call.coordinates_for(Operation::Read, &request.group_id) {
         return LeaveGroupResponse::default().with_error_code(error.code());
     }
     // Before v3 one member leaves; from then on several may (KIP-345).

@@ -1,6 +1,7 @@
 //! The requests of the consumer group protocol (KIP-848): ConsumerGroupHeartbeat and ConsumerGroupDescribe.
 
 use super::call::{Call, distinct, text};
+use crate::engine::Operation;
 use crate::engine::native::clock;
 use crate::local::cluster::Cluster;
 use crate::local::group::{Assignor, Beat, ConsumerMember, Group, Partitions, Topics, epoch};
@@ -77,6 +78,7 @@ fn beat(
     cluster: &mut Cluster,
     request: &ConsumerGroupHeartbeatRequest,
 ) -> Result<crate::local::group::Beaten, E> {
+    call.check_group(Operation::Read, &request.group_id)?;
     call.coordinates_in(cluster, &request.group_id)?;
     let named = request.subscribed_topic_names.as_ref();
     let regex = request.subscribed_topic_regex.as_ref().filter(|regex| !regex.is_empty());

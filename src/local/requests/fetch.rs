@@ -1,6 +1,7 @@
 //! Fetch.
 
 use super::call::Call;
+use crate::engine::Operation;
 use crate::engine::native::clock;
 use crate::local::cluster::{Cluster, Partition};
 use crate::local::limits::MOST_FETCHED;
@@ -99,6 +100,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, name: &str, id: Uuid, asked: &FetchPartition) -> PartitionData {
         let data = PartitionData::default().with_partition_index(asked.partition).with_aborted_transactions(None);
+        let topic = self.cluster.topic(name, id).map_or(name, |(found, _)| found);
+        if let Err(error) = self.call.check_topic(Operation::Read, topic) {
+            return failed(data, error);
+        }
         match self.cluster.led(name, id, asked.partition, self.call.broker) {
             Ok(led) => match check_position(led, asked) {
                 Ok(None) => self.records(data, led, asked),
@@ -154,11 +159,11 @@ fn check_position(led: &Partition, asked: &FetchPartition) -> Result<Option<Epoc
         epoch if epoch > led.leader_epoch => return Err(E::UnknownLeaderEpoch),
         _ => {}
     }
-    if asked.last_fetched_epoch >= 0
-        && let Some((epoch, end)) = led.log.end_of_epoch(asked.last_fetched_epoch)
-        && (epoch < asked.last_fetched_epoch || end < asked.fetch_offset)
-    {
-        return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
+    if asked.last_fetched_epoch >= 0 {
+        let (epoch, end) = led.log.told_end_of_epoch(asked.last_fetched_epoch);
+        if epoch < asked.last_fetched_epoch || end < asked.fetch_offset {
+            return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
+        }
     }
     if !(led.log.start()..=led.log.next()).contains(&asked.fetch_offset) {
         return Err(E::OffsetOutOfRange);

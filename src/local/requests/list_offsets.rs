@@ -1,6 +1,7 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
 use super::call::Call;
+use crate::engine::Operation;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -28,9 +29,9 @@ pub(in crate::local) fn list_offsets(call: &Call, request: ListOffsetsRequest) -
         let answer = |asked: &ListOffsetsPartition| {
             let answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             let led = cluster.led(&topic.name, Uuid::nil(), asked.partition_index, call.broker);
-            let led = match (call.refusal, led) {
-                (Some(error), _) | (None, Err(error)) => return answer.with_error_code(error.code()),
-                (None, Ok(led)) => led,
+            let led = match call.check_topic(Operation::Describe, &topic.name).and(led) {
+                Err(error) => return answer.with_error_code(error.code()),
+                Ok(led) => led,
             };
             // A new leader does not know yet what its predecessor acknowledged (KIP-207).
             if led.is_settling() && ![time::EARLIEST, time::EARLIEST_LOCAL].contains(&asked.timestamp) {
@@ -67,7 +68,8 @@ pub(in crate::local) fn offset_for_leader_epoch(
         let partitions = topic.partitions.iter().map(|asked| {
             let answer = EpochEndOffset::default().with_partition(asked.partition);
             let led = cluster.led(&topic.topic, Uuid::nil(), asked.partition, call.broker);
-            let found = call.refusal.map_or(led, Err).and_then(|led| match asked.current_leader_epoch {
+            let may_ask = call.check_topic(Operation::Describe, &topic.topic);
+            let found = may_ask.and(led).and_then(|led| match asked.current_leader_epoch {
                 -1 => Ok(led),
                 epoch if epoch < led.leader_epoch => Err(E::FencedLeaderEpoch),
                 epoch if epoch > led.leader_epoch => Err(E::UnknownLeaderEpoch),
@@ -82,7 +84,7 @@ pub(in crate::local) fn offset_for_leader_epoch(
                     let end = if asked.leader_epoch > led.leader_epoch {
                         None
                     } else {
-                        led.log.end_of_epoch(asked.leader_epoch)
+                        Some(led.log.told_end_of_epoch(asked.leader_epoch))
                     };
                     let (epoch, end) = end.unwrap_or((-1, -1));
                     answer.with_leader_epoch(epoch).with_end_offset(end)

@@ -1,16 +1,17 @@
 //! Produce.
 
 use super::call::{Call, Closed};
+use crate::engine::Operation;
 use crate::engine::native::clock;
 use crate::local::cluster::{Acks, Cluster, Enlist, Progress, UNKNOWN_TOPIC};
 use crate::local::frames::check_produce;
-use crate::local::log;
+use crate::local::log::{self, Refusal};
 use crate::record::{Offset, TopicPartition};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -67,6 +68,7 @@ async fn replicate(call: &Call, response: &mut ProduceResponse, mut appending: V
             return;
         }
         tokio::select! {
+            biased;
             () = changed => {}
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
@@ -184,28 +186,52 @@ fn append(
     let answer = PartitionProduceResponse::default().with_index(data.index);
     let records = data.records.clone().unwrap_or_default();
     let codec = records.get(22).map(|attributes| attributes & 0b111);
-    let enlisted = match call.refusal {
-        Some(error) => Err(error),
-        None if codec == Some(4) && call.version < FIRST_ZSTD => Err(E::UnsupportedCompressionType),
-        None => enlist(call, cluster, transactional_id, name, id, data),
+    // What the records are for is checked before whether there is such a topic.
+    let topic = cluster.topic(name, id).map_or(name, |(found, _)| found).to_owned();
+    let may_write = call.check_topic(Operation::Write, &topic).and_then(|()| match transactional_id {
+        Some(id) => call.check_transactional_id(Operation::Write, id),
+        None => Ok(()),
+    });
+    let enlisted = match may_write {
+        Err(error) => Err(error),
+        Ok(()) if codec == Some(4) && call.version < FIRST_ZSTD => Err(E::UnsupportedCompressionType),
+        Ok(()) => enlist(call, cluster, transactional_id, name, id, data),
     };
     // Kafka adds the log start offset when the log itself refused.
     let asks_log = enlisted.is_ok();
-    let appended = enlisted.and_then(|()| cluster.append(name, id, data.index, call.broker, &records, acks));
+    let appended = enlisted
+        .map_err(Refusal::from)
+        .and_then(|()| cluster.append(name, id, data.index, call.broker, &records, acks));
     match appended {
         Ok((appended, start)) => answer
             .with_base_offset(appended.base)
             .with_log_append_time_ms(appended.append_time.unwrap_or(-1))
             .with_log_start_offset(start),
-        Err(error) => {
+        Err(Refusal { error, records: wrong }) => {
             let from_log = match error {
                 E::OutOfOrderSequenceNumber | E::InvalidProducerEpoch | E::InvalidTxnState => asks_log,
                 E::InvalidRecord => !records.is_empty(),
+                E::InvalidTimestamp => true,
                 _ => false,
             };
             let led = cluster.led(name, id, data.index, call.broker).ok().filter(|_| from_log);
             let answer = answer.with_log_start_offset(led.map_or(-1, |led| led.log.start()));
-            refused(answer, cluster, name, id, error)
+            let why = match error {
+                E::InvalidTimestamp => "Timestamp of the record is out of the range that the topic accepts",
+                _ => "Compacted topic cannot accept message without key",
+            };
+            let of_record = |index: i32| {
+                let answer = BatchIndexAndErrorMessage::default().with_batch_index(index);
+                answer.with_batch_index_error_message(Some(StrBytes::from_static_str(why)))
+            };
+            let is_of_records = !wrong.is_empty();
+            let answer = refused(answer, cluster, name, id, error);
+            let answer = answer.with_record_errors(wrong.into_iter().map(of_record).collect());
+            if is_of_records {
+                let why = "One or more records have been rejected";
+                return answer.with_error_message(Some(StrBytes::from_static_str(why)));
+            }
+            answer
         }
     }
 }

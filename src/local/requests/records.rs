@@ -1,6 +1,7 @@
 //! DeleteRecords and DescribeLogDirs.
 
 use super::call::Call;
+use crate::engine::Operation;
 use crate::local::cluster::{Cluster, Partition};
 use crate::local::configs::has_policy;
 use crate::record::PartitionId;
@@ -25,7 +26,7 @@ pub(in crate::local) fn delete_records(call: &Call, request: DeleteRecordsReques
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
-            let deleted = call.refusal.map_or(Ok(()), Err);
+            let deleted = call.check_topic(Operation::Delete, &topic.name);
             let deleted = deleted.and_then(|()| delete(call, &mut cluster, &topic.name, index, partition.offset));
             let answer = DeleteRecordsPartitionResult::default().with_partition_index(index);
             match deleted {
@@ -56,7 +57,7 @@ fn delete(call: &Call, cluster: &mut Cluster, topic: &str, index: PartitionId, o
 
 pub(in crate::local) fn describe_log_dirs(call: &Call, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let answer = DescribeLogDirsResponse::default();
-    if let Some(error) = call.refusal {
+    if let Err(error) = call.check_cluster(Operation::Describe) {
         return answer.with_error_code(error.code());
     }
     let asked = request.topics.map(|topics| {

@@ -8,7 +8,7 @@ mod log;
 mod produced;
 mod read;
 
-pub use log::{Log, Logged};
+pub use log::Log;
 
 use kpipe::record::{Offset, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};

@@ -145,7 +145,12 @@ fn transaction(
         };
         places.get(id).is_some_and(|at| at.iter().any(visible))
     };
-    let is_removed = |id: &RecordId| history.logs.values().any(|log| log.removed.contains(id));
+    // With its records or its marker, a truncation takes away how a transaction ended.
+    let is_removed = |id: &RecordId| {
+        let is_rewritten = |of: &TopicPartition| history.logs.get(of).is_some_and(|log| log.is_rewritten);
+        history.logs.values().any(|log| log.removed.contains(id))
+            || places.get(id).is_some_and(|at| at.iter().any(|(of, _)| is_rewritten(of)))
+    };
     let known: Vec<RecordId> = ids.iter().copied().filter(|id| !is_removed(id)).collect();
     let visible: BTreeSet<RecordId> = known.iter().copied().filter(is_visible).collect();
     let (all, some) = (visible.len() == known.len(), !visible.is_empty());

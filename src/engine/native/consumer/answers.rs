@@ -1,5 +1,6 @@
 //! What a fetch's answer means for one partition.
 
+use super::super::mutation::mutated;
 use super::super::wire::{RawBatch, batches};
 use super::decoding::describe;
 use super::positions::Target;
@@ -104,6 +105,7 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
             .aborted_transactions
             .unwrap_or_default()
             .into_iter()
+            .filter(|_| !mutated!(AbortedShown))
             .map(|aborted| (aborted.producer_id.0, aborted.first_offset))
             .collect(),
         high_watermark: data.high_watermark,

@@ -15,6 +15,7 @@ mod start;
 
 use super::Client;
 use super::group::{AssignmentNumber, Committer, Member};
+use super::mutation::mutated;
 use super::net::{Receiver, RecvTimeoutError, Sender};
 use crate::engine::native::net::clock;
 use crate::engine::{CommitMode, Consumer, ConsumerConfig, Event, Offsets};
@@ -233,7 +234,11 @@ impl Consumer for NativeConsumer {
         }
         // A first signal must not keep what was written from being committed, unless the end still commits it.
         let until = if mode == CommitMode::BeforeRelease { Until::FirstSignal } else { Until::SecondSignal };
-        match self.client.network.run(until, committer.commit(written, mode)) {
+        let mut written = std::borrow::Cow::Borrowed(written);
+        if mutated!(CommittedBeforeWritten) {
+            written.to_mut().values_mut().for_each(|position| position.offset += 1);
+        }
+        match self.client.network.run(until, committer.commit(&written, mode)) {
             Err(Error::Stopped) if mode == CommitMode::BeforeRelease => Ok(Offsets::new()),
             committed => {
                 let offsets = committed.iter().flatten().map(|(of, position)| (of.clone(), position.offset));

@@ -16,6 +16,7 @@ use crate::engine::native::net::clock;
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
 use crate::error::{Error, Result};
 use crate::record::{BrokerId, LeaderEpoch, PartitionId};
+use answers::SentBatch;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use metadata::pending;
@@ -107,7 +108,7 @@ enum Event {
     /// `None` with acks=0, when the socket has the request: that is as good as it gets.
     Answered {
         broker: BrokerId,
-        sent: Vec<(usize, u64)>,
+        sent: Vec<SentBatch>,
         response: Result<Option<ProduceResponse>>,
     },
     Compressed {
@@ -428,7 +429,7 @@ impl Sender {
             }
             if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity.producer) {
                 bytes += batch.sealed.len();
-                sent.push((index, batch.first_record));
+                sent.push(SentBatch { slot: index, first_record: batch.first_record, topic_id: slot.topic_id });
                 batches.push((index, batch.sealed.clone(), ProducerStamp { transactional, ..stamp }));
             }
         }

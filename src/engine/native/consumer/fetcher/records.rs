@@ -5,6 +5,7 @@ use super::super::budget::Bytes as Kind;
 use super::super::decoding::{Decoded, Packed};
 use super::{AssignmentId, Delivery, Duration, Ended, Error, FetchResponse, Fetcher, Instant, Plan, Position, Result};
 use crate::engine::Isolation;
+use crate::engine::native::mutation::mutated;
 use crate::engine::native::net::clock;
 use crate::engine::native::net::{backoff, throttle};
 use crate::engine::native::wire::{Codec, Decoder};
@@ -153,7 +154,7 @@ impl Fetcher {
                 tracing::warn!(
                     "{of}: the log was truncated: records {end} to {last}, already read, no longer exist; resuming at {end}"
                 );
-                self.positions.reset(id, end);
+                self.positions.reset(id, if mutated!(TruncationIgnored) { last + 1 } else { end });
             }
             Meaning::Retry(error) => self.failed(id, error)?,
             Meaning::Fatal(error) => return self.fail(error).map(|()| true),
