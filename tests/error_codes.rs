@@ -150,7 +150,10 @@ fn message(seen: &Seen, code: i16) -> String {
     let lines = lines.into_iter().filter(|line| !depends.iter().any(|words| line.contains(words)));
     let lines: Vec<&str> = lines.collect();
     let telling = |line: &&&str| line.contains("ERROR") || line.starts_with("the transaction is");
-    let told: Vec<&str> = lines.iter().filter(telling).copied().collect();
+    // What to do about it stands in parentheses at the end.
+    let without_hint =
+        |line: &str| line.split_once("ERROR (").map_or(line.to_owned(), |(before, _)| before.to_owned() + "ERROR");
+    let told: Vec<String> = lines.iter().filter(telling).map(|line| without_hint(line)).collect();
     if told.is_empty() { lines.last().copied().unwrap_or_default().to_owned() } else { told.join(" | ") }
 }
 
