@@ -16,6 +16,7 @@ pub use consumer::NativeConsumer;
 pub(in crate::engine) use net::Backoff;
 pub use net::Hash;
 pub(crate) use net::{Network, Outage, clock, sleep_until};
+pub(crate) use net::{check_cryptography, server_config};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};
 
