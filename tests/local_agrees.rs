@@ -5,6 +5,7 @@ mod both;
 mod groups;
 mod records;
 mod replication;
+mod security;
 mod topics;
 mod transactions;
 

@@ -16,13 +16,17 @@ mod log;
 mod requests;
 mod security;
 mod server;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod tls;
 mod transactions;
 
 pub use faults::{Fault, Faults, Times};
 pub use requests::{CONSUMER_GROUPS, OFFERED};
 pub use security::Access;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub use tls::{Generated, generate};
 
-use crate::engine::native::Network;
+use crate::engine::native::{Network, server_config};
 use crate::engine::platform::Platform;
 use crate::error::{Error, Result, describe_io};
 use crate::record::{BrokerId, PartitionId};
@@ -33,6 +37,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 use listener::{Listener, taken};
 use requests::call::Shared;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +57,15 @@ pub struct Options {
     /// Maximum size of all records; beyond it the oldest batches are deleted. Groups may take a quarter as much, at least
     /// 1 MB.
     pub retain_bytes: usize,
+}
+
+/// What a server shows TLS clients.
+#[derive(Debug)]
+pub struct Certificate {
+    /// The server's certificate, and those up to the CA.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
 }
 
 /// Connections that wait to be accepted, for each broker.
@@ -139,6 +153,16 @@ impl Local {
     /// then prefer it.
     pub fn offer_consumer_groups(&self) {
         self.shared.consumer_groups.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Encrypts connections with TLS, from the next one on.
+    ///
+    /// # Errors
+    /// The key does not fit the certificate, or there is no cryptography for this CPU.
+    pub fn encrypt(&self, certificate: Certificate) -> Result<()> {
+        let config = server_config(certificate.chain, certificate.key)?;
+        *self.shared.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        Ok(())
     }
 
     /// Sets who may connect, from the next connection on, and do what.

@@ -3,6 +3,7 @@
 
 use super::faults::Fault;
 use super::frames::Room;
+use super::limits::LONGEST_TRANSFER;
 use super::listener::{Accepted, Listener};
 use super::requests::answer;
 use super::requests::call::{Call, Closed, Shared};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// Accepts connections to `broker` until it is aborted; that ends them too.
 pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, mut listener: Listener) {
@@ -44,6 +46,18 @@ pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, mu
 
 async fn serve(shared: Arc<Shared>, room: Room, broker: BrokerId, socket: Box<dyn Socket>, host: String) {
     shared.faults.count_connection();
+    let tls = shared.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let socket = match tls {
+        None => socket,
+        Some(config) => {
+            let shaking = TlsAcceptor::from(config).accept(socket);
+            match tokio::time::timeout(LONGEST_TRANSFER, shaking).await {
+                Ok(Ok(shaken)) => Box::new(shaken),
+                Ok(Err(error)) => return tracing::info!(%broker, %error, "no TLS handshake"),
+                Err(_) => return tracing::info!(%broker, "a TLS handshake that took too long"),
+            }
+        }
+    };
     if let Err(why) = serve_requests(&shared, &room, broker, socket, &host).await {
         tracing::info!(%broker, %why, "closed a connection");
     }
@@ -115,11 +129,17 @@ fn read_header(
         .map_err(|e| format!("a malformed header: {e}"))?;
     let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
     tracing::info!(%broker, request = ?api, version, client = client_id, bytes = frame.len(), "request");
-    let principal = session.lock().unwrap_or_else(PoisonError::into_inner).principal().map(str::to_owned);
+    let mut session_now = session.lock().unwrap_or_else(PoisonError::into_inner);
+    let principal = session_now.principal().map(str::to_owned);
     let opens = matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
-    if principal.is_none() && !opens {
+    let is_out_of_turn = principal.is_none() && !opens;
+    if is_out_of_turn && session_now.can_begin() {
         return Err(format!("{api:?} of a client that has not authenticated"));
     }
+    if is_out_of_turn {
+        session_now.fail();
+    }
+    drop(session_now);
     let call = Call {
         principal: principal.unwrap_or_default(),
         session: session.clone(),
@@ -129,7 +149,7 @@ fn read_header(
         correlation,
         client_id,
         host: host.to_owned(),
-        refusal: None,
+        refusal: is_out_of_turn.then_some(E::IllegalSaslState),
         throttle: Duration::ZERO,
     };
     Ok(Asked::Served(call, api, frame))

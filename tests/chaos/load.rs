@@ -10,8 +10,8 @@ use std::time::Duration;
 /// Keys of the records: those of one key stay in order.
 const KEYS: usize = 7;
 /// Lines that a writer gets at once, and the pause before the next.
-const LINES: usize = 50;
-const PAUSE: Duration = Duration::from_millis(25);
+const LINES: usize = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a topic is written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

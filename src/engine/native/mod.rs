@@ -18,7 +18,7 @@ pub use consumer::NativeConsumer;
 pub use group::{read_assignment, read_subscription};
 pub(in crate::engine) use net::Backoff;
 pub use net::{Hash, Scram, http};
-pub(crate) use net::{Network, Outage, Retry, clock, sleep_until};
+pub(crate) use net::{Network, Outage, Retry, check_cryptography, clock, server_config, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};
 

@@ -15,7 +15,7 @@ use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::{ApiKey, ResponseHeader};
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes, VersionRange};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
@@ -35,6 +35,8 @@ pub(in crate::local) struct Shared {
     pub(in crate::local) deadlines: Notify,
     pub(in crate::local) faults: Faults,
     pub(in crate::local) security: Security,
+    /// Connections are encrypted if it is there.
+    pub(in crate::local) tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
     /// Whether the requests of KIP-848 are served.
     pub(in crate::local) consumer_groups: AtomicBool,
     /// Bytes that answers to fetches may still take.
@@ -49,6 +51,7 @@ impl Shared {
             deadlines: Notify::new(),
             faults: Faults::default(),
             security: Security::default(),
+            tls: RwLock::default(),
             consumer_groups: AtomicBool::new(false),
             fetched: Arc::new(Semaphore::new(MOST_FETCHED_IN_ALL)),
         }

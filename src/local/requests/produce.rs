@@ -211,7 +211,7 @@ fn append(
             let from_log = match error {
                 E::OutOfOrderSequenceNumber | E::InvalidProducerEpoch | E::InvalidTxnState => asks_log,
                 E::InvalidRecord => !records.is_empty(),
-                E::InvalidTimestamp => true,
+                E::InvalidTimestamp | E::NotEnoughReplicas => true,
                 _ => false,
             };
             let led = cluster.led(name, id, data.index, call.broker).ok().filter(|_| from_log);

@@ -72,6 +72,11 @@ impl Session {
         matches!(self.0, Step::Failed)
     }
 
+    /// Ends the authentication.
+    pub(in crate::local) fn fail(&mut self) {
+        self.0 = Step::Failed;
+    }
+
     /// Whether a mechanism can be asked for now.
     pub(in crate::local) fn can_begin(&self) -> bool {
         matches!(self.0, Step::New)

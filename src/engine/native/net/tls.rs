@@ -7,10 +7,10 @@ use crate::record::Node;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, ServerConfig,
     SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use std::sync::Arc;
@@ -72,6 +72,25 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
             .map_err(|e| wrong("the client's certificate and key", &e))?,
     };
     Ok(Arc::new(config))
+}
+
+/// What a server needs to accept TLS connections; clients show no certificate.
+///
+/// # Errors
+/// The key does not fit the certificate, or there is no cryptography for this CPU.
+pub fn server_config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>> {
+    let wrong = |e: rustls::Error| Error::Usage(format!("the server's certificate and key: {e}"));
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()?));
+    let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
+    builder.with_no_client_auth().with_single_cert(chain, key).map(Arc::new).map_err(wrong)
+}
+
+/// Checks that TLS can be used.
+///
+/// # Errors
+/// There is no cryptography for this CPU.
+pub fn check_cryptography() -> Result<()> {
+    provider().map(|_| ())
 }
 
 fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
