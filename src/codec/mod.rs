@@ -14,7 +14,7 @@ pub use embedded::Embedded;
 pub use msgpack::MessagePack;
 pub use number::Number;
 pub use path::Path;
-pub use text::{Text, is_plain, write_string, write_string_of};
+pub use text::{Text, plain_len, write_string, write_string_of};
 
 use crate::error::Result;
 use std::borrow::Cow;

@@ -56,11 +56,25 @@ pub fn write_string_of(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), std::str::
 
 /// Whether all bytes are ASCII that JSON takes as it stands. Without a branch for each byte, so that it is vectorized.
 #[inline]
-pub fn is_plain(bytes: &[u8]) -> bool {
+fn is_plain(bytes: &[u8]) -> bool {
     let special = |byte: u8| !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\');
     let (chunks, rest) = bytes.as_chunks::<32>();
     chunks.iter().all(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)))
         && !rest.iter().fold(false, |any, &byte| any | special(byte))
+}
+
+/// How many bytes at the beginning are ASCII that JSON takes as it stands.
+#[inline]
+pub fn plain_len(bytes: &[u8]) -> usize {
+    let special = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    for (index, chunk) in chunks.iter().enumerate() {
+        // Vectorized: whether any byte is special, before which one is.
+        if chunk.iter().fold(false, |any, byte| any | special(byte)) {
+            return 16 * index + chunk.iter().position(special).unwrap_or(0);
+        }
+    }
+    16 * chunks.len() + rest.iter().position(special).unwrap_or(rest.len())
 }
 
 /// Appends the text of a JSON string; `None` if it is not one, with `out` possibly longer by a part of it.

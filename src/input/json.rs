@@ -158,17 +158,17 @@ impl Memory {
         while cursor.has_next(&mut members)? {
             let name = cursor.name()?;
             match &*name {
-                "topic" => {
+                b"topic" => {
                     if !matches!(cursor.peek(), Some(b'"' | b'n')) {
                         return Err(bad(&cursor, "topic: expected a string".to_owned()));
                     }
                     coded(&mut cursor, &name, Encoding::Text, &mut fields.topic, &mut self.topic)?;
                 }
-                "partition" => fields.partition = integer(&mut cursor, &name)?,
-                "timestamp" => fields.timestamp = integer(&mut cursor, &name)?,
-                "offset" => drop(integer::<i64>(&mut cursor, &name)?),
-                "timestamp_type" => drop(cursor.value()?),
-                "headers" => self.headers(&mut cursor)?,
+                b"partition" => fields.partition = integer(&mut cursor, &name)?,
+                b"timestamp" => fields.timestamp = integer(&mut cursor, &name)?,
+                b"offset" => drop(integer::<i64>(&mut cursor, &name)?),
+                b"timestamp_type" => drop(cursor.value()?),
+                b"headers" => self.headers(&mut cursor)?,
                 name => match field(name, options.key_as, options.value_as) {
                     Some((Field::Key, encoding)) => {
                         coded(&mut cursor, name, encoding, &mut fields.key, &mut self.key)?;
@@ -178,7 +178,8 @@ impl Memory {
                     }
                     None if options.ignore_unknown => drop(cursor.value()?),
                     None => {
-                        let hint = crate::error::did_you_mean(name, FIELDS.iter().copied());
+                        let name = String::from_utf8_lossy(name);
+                        let hint = crate::error::did_you_mean(&name, FIELDS.iter().copied());
                         let what = format!("unknown field {name:?}{hint} (use --ignore-unknown to ignore it)");
                         return Err(bad(&cursor, what));
                     }
@@ -204,7 +205,7 @@ impl Memory {
                     let name = cursor.name()?;
                     let mut value = Bytes::Absent;
                     coded(cursor, &name, Encoding::Text, &mut value, &mut self.header_value)?;
-                    self.headers.push(name.as_bytes(), value.get(&self.header_value));
+                    self.headers.push(&name, value.get(&self.header_value));
                 }
             }
             _ if cursor.value()? == Value::Null => {}
@@ -226,7 +227,9 @@ impl Memory {
             match field(&name, Encoding::Text, Encoding::Text) {
                 Some((Field::Key, encoding)) => coded(cursor, &name, encoding, &mut key, &mut self.name)?,
                 Some((Field::Value, encoding)) => coded(cursor, &name, encoding, &mut value, &mut self.header_value)?,
-                None => return Err(bad(cursor, format!("unknown field {name:?} in a header"))),
+                None => {
+                    return Err(bad(cursor, format!("unknown field {:?} in a header", String::from_utf8_lossy(&name))));
+                }
             }
         }
         let name = key.get(&self.name).ok_or_else(|| bad(cursor, "a header without a key".to_owned()))?;
@@ -240,13 +243,14 @@ fn bad(cursor: &Cursor<'_>, what: String) -> Wrong {
 }
 
 /// Reads an integer, or null.
-fn integer<T: TryFrom<i64>>(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<T>, Wrong> {
+fn integer<T: TryFrom<i64>>(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Option<T>, Wrong> {
     let found = match cursor.value()? {
         Value::Null => return Ok(None),
         Value::Integer(number) => T::try_from(number).ok(),
         Value::Plain(_) | Value::Json(_) => None,
     };
     let bits = 8 * size_of::<T>();
+    let name = String::from_utf8_lossy(name);
     found.map(Some).ok_or_else(|| bad(cursor, format!("{name}: expected an integer of {bits} bits")))
 }
 
@@ -257,39 +261,41 @@ enum Field {
 }
 
 /// What the field `name` holds, and how its bytes are shown: `value_hex` says it itself.
-fn field(name: &str, key_as: Encoding, value_as: Encoding) -> Option<(Field, Encoding)> {
-    if let Some(suffix) = name.strip_prefix("value") {
-        let encoding = if suffix.is_empty() { Some(value_as) } else { Encoding::of_suffix(suffix) };
+fn field(name: &[u8], key_as: Encoding, value_as: Encoding) -> Option<(Field, Encoding)> {
+    let of_suffix = |suffix| Encoding::of_suffix(std::str::from_utf8(suffix).ok()?);
+    if let Some(suffix) = name.strip_prefix(b"value") {
+        let encoding = if suffix.is_empty() { Some(value_as) } else { of_suffix(suffix) };
         return Some((Field::Value, encoding?));
     }
-    let suffix = name.strip_prefix("key")?;
-    let encoding = if suffix.is_empty() { Some(key_as) } else { Encoding::of_suffix(suffix) };
+    let suffix = name.strip_prefix(b"key")?;
+    let encoding = if suffix.is_empty() { Some(key_as) } else { of_suffix(suffix) };
     Some((Field::Key, encoding?))
 }
 
 /// Reads a key or value by its codec; null is null.
 fn coded<'a>(
     cursor: &mut Cursor<'a>,
-    name: &str,
+    name: &[u8],
     codec: Encoding,
     into: &mut Bytes<'a>,
     memory: &mut Vec<u8>,
 ) -> Result<(), Wrong> {
     let start = cursor.at();
     let value = cursor.value()?;
+    let shown = || String::from_utf8_lossy(name);
     if *into != Bytes::Absent {
-        return Err(bad(cursor, format!("{name} given twice, in several forms")));
+        return Err(bad(cursor, format!("{} given twice, in several forms", shown())));
     }
     *into = match value {
         Value::Null => Bytes::Null,
-        Value::Plain(text) if codec == Encoding::Text => Bytes::Plain(text.as_bytes()),
+        Value::Plain(text) if codec == Encoding::Text => Bytes::Plain(text),
         _ => {
             memory.clear();
             let json = cursor.since(start);
             codec.decode(json, memory).map_err(|why| {
                 // A string may have escapes that JSON does not have.
                 let is_json = serde_json::from_str::<&RawValue>(json).is_ok();
-                if is_json { bad(cursor, format!("{name}: {why}")) } else { Wrong::Malformed }
+                if is_json { bad(cursor, format!("{}: {why}", shown())) } else { Wrong::Malformed }
             })?;
             Bytes::Decoded
         }

@@ -254,7 +254,16 @@ impl Broker {
                 })
             }
             ApiKey::ListPartitionReassignments => respond::<ListPartitionReassignmentsRequest>(of, frame, |_| {
-                ListPartitionReassignmentsResponse::default().with_error_code(code)
+                use list_partition_reassignments_response as answer;
+                let partition = answer::OngoingPartitionReassignment::default().with_replicas(vec![BrokerId(1)]);
+                let name = TopicName(StrBytes::from_static_str("t"));
+                let partition = partition.with_adding_replicas(vec![BrokerId(99)]);
+                let topic =
+                    answer::OngoingTopicReassignment::default().with_name(name).with_partitions(vec![partition]);
+                // What `progress` shows beside is that there is none.
+                let moves = self.api == ApiKey::AlterPartitionReassignments;
+                let topics = if moves { vec![topic] } else { Vec::new() };
+                ListPartitionReassignmentsResponse::default().with_error_code(code).with_topics(topics)
             }),
             ApiKey::DescribeAcls => respond::<DescribeAclsRequest>(of, frame, |_| {
                 let text = StrBytes::from_static_str;

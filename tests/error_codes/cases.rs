@@ -112,7 +112,7 @@ pub const CASES: [Case; 69] = [
     ),
     case("ListPartitionReassignments", ListPartitionReassignments, "topics reassign progress"),
     case("DescribeAcls", DescribeAcls, "acls list"),
-    case("CreateAcls", CreateAcls, "acls create --principal User:a --operation read --topic T --yes"),
+    case("CreateAcls", CreateAcls, "acls create --principal User:b --operation read --topic T --yes"),
     level(Level::Whole, case("DeleteAcls (filters)", DeleteAcls, "acls delete --principal User:a --yes")),
     level(Level::Parts, case("DeleteAcls (matches)", DeleteAcls, "acls delete --principal User:a --yes")),
     level(

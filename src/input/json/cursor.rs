@@ -10,7 +10,7 @@ pub(super) enum Value<'a> {
     Null,
     Integer(i64),
     /// What stands between the quotes of a string of printable ASCII without escapes.
-    Plain(&'a str),
+    Plain(&'a [u8]),
     /// Any other value, as JSON.
     Json(&'a str),
 }
@@ -96,13 +96,13 @@ impl<'a> Cursor<'a> {
 
     /// The name of a member, with the colon behind it.
     #[inline]
-    pub(super) fn name(&mut self) -> Result<Cow<'a, str>, Malformed> {
+    pub(super) fn name(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
         if self.peek() != Some(b'"') {
             return Err(Malformed);
         }
-        let name = match self.value()? {
+        let name = match self.string()? {
+            Value::Json(json) => Cow::Owned(serde_json::from_str::<String>(json).map_err(|_| Malformed)?.into_bytes()),
             Value::Plain(name) => Cow::Borrowed(name),
-            Value::Json(json) => Cow::Owned(serde_json::from_str(json).map_err(|_| Malformed)?),
             Value::Null | Value::Integer(_) => return Err(Malformed),
         };
         self.take(b':')?;
@@ -132,18 +132,19 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Result<Value<'a>, Malformed> {
         let start = self.at + 1;
         let rest = &self.line[start..];
-        let found = memchr::memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
-        if rest[found] == b'"' && crate::codec::is_plain(&rest[..found]) {
-            self.at = start + found + 1;
-            return std::str::from_utf8(&rest[..found]).map(Value::Plain).map_err(|_| Malformed);
+        let len = crate::codec::plain_len(rest);
+        if rest.get(len) == Some(&b'"') {
+            self.at = start + len + 1;
+            return Ok(Value::Plain(&rest[..len]));
         }
-        self.escaped(found)
+        self.escaped(len)
     }
 
-    /// A string with escapes or more than ASCII; `from` bytes behind its quote a quote or backslash stands.
-    fn escaped(&mut self, from: usize) -> Result<Value<'a>, Malformed> {
+    /// A string with escapes or more than ASCII, whose first `plain` bytes are neither.
+    fn escaped(&mut self, plain: usize) -> Result<Value<'a>, Malformed> {
         let start = self.at;
-        let mut at = start + 1 + from;
+        let from = start + 1 + plain;
+        let mut at = from + memchr::memchr2(b'"', b'\\', &self.line[from..]).ok_or(Malformed)?;
         while self.line.get(at) == Some(&b'\\') {
             let rest = self.line.get(at + 2..).ok_or(Malformed)?;
             at += 2 + memchr::memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
@@ -193,11 +194,11 @@ mod tests {
         let mut cursor = Cursor::new(line.as_bytes());
         let (mut items, mut all) = (cursor.object()?, Vec::new());
         while cursor.has_next(&mut items)? {
-            let name = cursor.name()?.into_owned();
+            let name = String::from_utf8(cursor.name()?.into_owned()).unwrap();
             let value = match cursor.value()? {
                 Value::Null => "null".to_owned(),
                 Value::Integer(number) => number.to_string(),
-                Value::Plain(text) => format!("\"{text}\""),
+                Value::Plain(text) => format!("\"{}\"", std::str::from_utf8(text).unwrap()),
                 Value::Json(json) => json.to_owned(),
             };
             all.push((name, value));
@@ -215,7 +216,7 @@ mod tests {
             values.push(cursor.value().unwrap());
         }
         let json = [r#"1.5"#, "9223372036854775808", r#""\"""#, r#""\u00e9""#, r#"{"a":[1]}"#].map(Value::Json);
-        let plain = [Value::Null, Value::Integer(0), Value::Integer(12), Value::Plain("a b"), Value::Plain("")];
+        let plain = [Value::Null, Value::Integer(0), Value::Integer(12), Value::Plain(b"a b"), Value::Plain(b"")];
         assert_eq!(values, [plain, json].concat());
         assert_eq!(cursor.end(), Ok(()));
     }
