@@ -246,7 +246,9 @@ impl<'a> Storm<'a> {
 
     /// The next few requests of a kind fail.
     fn request(&mut self) {
-        let (api, errors) = ERRORS[self.random.usize(..ERRORS.len())];
+        // Produce is the first.
+        let kind = if self.random.u8(..3) == 0 { 0 } else { self.random.usize(..ERRORS.len()) };
+        let (api, errors) = ERRORS[kind];
         let error = errors[self.random.usize(..errors.len())];
         let after = ERRORS_AFTER.iter().find(|(of, _)| *of == api);
         let (name, fault) = match self.random.u8(..10) {
@@ -266,7 +268,7 @@ impl<'a> Storm<'a> {
                 _ => ("answer cut", Fault::Cut(self.random.usize(..60))),
             },
         };
-        let times = self.random.u32(1..=3);
+        let times = self.random.u32(1..=5);
         note!(self.world.trace, "the next {times} {api:?}: {fault:?}");
         self.world.trace.count(name);
         self.world.local.faults().inject(api, times, fault);

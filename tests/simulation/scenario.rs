@@ -207,12 +207,13 @@ impl Producing {
             _ => Acks::All,
         };
         let transaction = (kind >= 6).then(|| random.u32(1..=40));
-        let batch_size = pick(random, &[100, 400, 2_000, 16_000]);
+        // The smallest takes one record.
+        let batch_size = pick(random, &[1, 1, 400, 2_000, 16_000]);
         let padding = if random.u8(..6) == 0 { random.usize(..2_000) } else { random.usize(..60) };
         Self {
             client,
             number,
-            records: random.u32(10..=150),
+            records: random.u32(10..=120),
             topics: topics.to_vec(),
             acks,
             idempotent: kind >= 3,
@@ -225,7 +226,7 @@ impl Producing {
             },
             batch_size,
             linger: if random.bool() { Duration::ZERO } else { millis(random, 0, 100) },
-            delivery_timeout: Duration::from_millis(pick(random, &[500, 2_000, 10_000, 40_000])),
+            delivery_timeout: Duration::from_millis(pick(random, &[300, 1_000, 4_000, 20_000])),
             max_in_flight: random.usize(1..=5),
             buffer_memory: if random.u8(..5) == 0 { 20_000 } else { 64 << 20 },
             stop_on_failure: transaction.is_some() || random.bool(),
