@@ -209,11 +209,15 @@ impl Producing {
         let transaction = (kind >= 6).then(|| random.u32(1..=40));
         // The smallest takes one record.
         let batch_size = pick(random, &[1, 1, 400, 2_000, 16_000]);
+        // Most of the storm, so that its faults meet batches on their way.
+        let (records, pauses) = (random.u32(10..=120), pick(random, &[10_u8, 50, 100]));
+        let span = storm.mul_f64(random.f64());
+        let pause = span.mul_f64(200.0 / (f64::from(pauses) * f64::from(records)));
         let padding = if random.u8(..6) == 0 { random.usize(..2_000) } else { random.usize(..60) };
         Self {
             client,
             number,
-            records: random.u32(10..=120),
+            records,
             topics: topics.to_vec(),
             acks,
             idempotent: kind >= 3,
@@ -231,8 +235,8 @@ impl Producing {
             buffer_memory: if random.u8(..5) == 0 { 20_000 } else { 64 << 20 },
             stop_on_failure: transaction.is_some() || random.bool(),
             padding,
-            pause: Duration::from_millis(pick(random, &[5, 50, 500])),
-            pauses: pick(random, &[0, 10, 50]),
+            pause,
+            pauses,
             seed: random.u64(..),
         }
     }
