@@ -29,6 +29,7 @@ enum Mend {
     Leader(TopicPartition),
     Partition(TopicPartition),
     Latency,
+    Replication(i32),
 }
 
 /// Errors that a healthy cluster answers to a kind of request now and then, and that its clients retry.
@@ -91,7 +92,7 @@ impl<'a> Storm<'a> {
     }
 
     fn mend(&mut self, mend: Mend) {
-        let local = &self.world.local;
+        let local = self.world.local.clone();
         match mend {
             Mend::Restart(broker) => {
                 note!(self.world.trace, "broker {broker} restarts");
@@ -108,16 +109,24 @@ impl<'a> Storm<'a> {
             Mend::Leader(of) => {
                 let broker = self.broker();
                 note!(self.world.trace, "{of} is led by {broker}");
-                if !local.move_leader(&of.topic, of.partition, broker) {
-                    // The broker is down.
+                if !self.lead(&of, broker) {
+                    // The broker is down, or lacks records.
                     self.mends.push((Instant::now() + Duration::from_millis(200), Mend::Leader(of)));
                 }
             }
             Mend::Partition(of) => {
                 local.set_partition_error(&of.topic, of.partition, None);
             }
+            Mend::Replication(broker) => local.resume_replication(broker),
             Mend::Latency => local.faults().set_latency(Duration::ZERO),
         }
+    }
+
+    /// Has a broker lead a partition, if it has all that was acknowledged.
+    fn lead(&self, of: &TopicPartition, broker: i32) -> bool {
+        let local = &self.world.local;
+        let in_sync = local.in_sync_replicas(&of.topic, of.partition);
+        in_sync.contains(&broker) && local.move_leader(&of.topic, of.partition, broker)
     }
 
     fn broker(&mut self) -> i32 {
@@ -146,9 +155,10 @@ impl<'a> Storm<'a> {
         match self.random.u8(..if self.scenario.rewrites { 26 } else { 22 }) {
             0..=2 => {
                 let (of, broker) = (self.partition(), self.broker());
-                note!(trace, "{of} moves to {broker}");
-                trace.count("leader moved");
-                local.move_leader(&of.topic, of.partition, broker);
+                if self.lead(&of, broker) {
+                    note!(trace, "{of} moves to {broker}");
+                    trace.count("leader moved");
+                }
             }
             3 => {
                 let of = self.partition();
@@ -202,7 +212,14 @@ impl<'a> Storm<'a> {
                 local.faults().set_latency(latency);
                 self.later(Mend::Latency);
             }
-            14..=21 => self.request(),
+            14 => {
+                let broker = self.broker();
+                note!(trace, "broker {broker} does not replicate");
+                trace.count("replication paused");
+                local.pause_replication(broker);
+                self.later(Mend::Replication(broker));
+            }
+            15..=21 => self.request(),
             _ => self.rewrite(),
         }
     }
@@ -229,7 +246,9 @@ impl<'a> Storm<'a> {
 
     /// The next few requests of a kind fail.
     fn request(&mut self) {
-        let (api, errors) = ERRORS[self.random.usize(..ERRORS.len())];
+        // Produce is the first.
+        let kind = if self.random.u8(..3) == 0 { 0 } else { self.random.usize(..ERRORS.len()) };
+        let (api, errors) = ERRORS[kind];
         let error = errors[self.random.usize(..errors.len())];
         let after = ERRORS_AFTER.iter().find(|(of, _)| *of == api);
         let (name, fault) = match self.random.u8(..10) {
@@ -249,7 +268,7 @@ impl<'a> Storm<'a> {
                 _ => ("answer cut", Fault::Cut(self.random.usize(..60))),
             },
         };
-        let times = self.random.u32(1..=3);
+        let times = self.random.u32(1..=5);
         note!(self.world.trace, "the next {times} {api:?}: {fault:?}");
         self.world.trace.count(name);
         self.world.local.faults().inject(api, times, fault);

@@ -176,20 +176,29 @@ fn every_mutation_is_found() {
     use kpipe::engine::native::mutation::{Mutation, activate};
     /// So many seeds are tried at most.
     const WITHIN: u64 = 200;
-    let mut missed = Vec::new();
-    for mutation in Mutation::ALL {
-        let watched = Watchdog::start();
-        activate(Some(mutation));
-        let found = (0..WITHIN).find_map(|seed| {
-            watched.begin(seed);
-            let outcome = world::run(seed, false);
-            outcome.findings.into_iter().next().map(|finding| (seed, finding))
-        });
-        activate(None);
-        match found {
-            Some((seed, finding)) => crate::support::report(&format!("{mutation:?}: seed {seed}: {finding}")),
-            None => missed.push(mutation),
+    let (mutations, missed) = (Mutex::new(Mutation::ALL.into_iter()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                let watched = Watchdog::start();
+                loop {
+                    let Some(mutation) = mutations.lock().unwrap().next() else { break };
+                    activate(Some(mutation));
+                    let found = (0..WITHIN).find_map(|seed| {
+                        watched.begin(seed);
+                        let outcome = world::run(seed, false);
+                        outcome.findings.into_iter().next().map(|finding| (seed, finding))
+                    });
+                    match found {
+                        Some((seed, finding)) => {
+                            crate::support::report(&format!("{mutation:?}: seed {seed}: {finding}"));
+                        }
+                        None => missed.lock().unwrap().push(mutation),
+                    }
+                }
+            });
         }
-    }
+    });
+    let missed = missed.into_inner().unwrap();
     assert!(missed.is_empty(), "not found within {WITHIN} seeds: {missed:?}");
 }

@@ -47,6 +47,7 @@ pub fn produce(world: &World, plan: &Producing, stop: &Stop) {
         let number = plan.number * RUNS + run;
         let promise = match (plan.acks, plan.idempotent) {
             (Acks::None, _) => Promise::Nothing,
+            (Acks::Leader, _) => Promise::LeaderOnly,
             _ if plan.transaction.is_some() => Promise::Transactional,
             (_, true) => Promise::Idempotent,
             (_, false) => Promise::AtLeastOnce,

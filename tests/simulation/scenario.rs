@@ -207,12 +207,17 @@ impl Producing {
             _ => Acks::All,
         };
         let transaction = (kind >= 6).then(|| random.u32(1..=40));
-        let batch_size = pick(random, &[100, 400, 2_000, 16_000]);
+        // The smallest takes one record.
+        let batch_size = pick(random, &[1, 1, 400, 2_000, 16_000]);
+        // Most of the storm, so that its faults meet batches on their way.
+        let (records, pauses) = (random.u32(10..=120), pick(random, &[10_u8, 50, 100]));
+        let span = storm.mul_f64(random.f64());
+        let pause = span.mul_f64(200.0 / (f64::from(pauses) * f64::from(records)));
         let padding = if random.u8(..6) == 0 { random.usize(..2_000) } else { random.usize(..60) };
         Self {
             client,
             number,
-            records: random.u32(10..=150),
+            records,
             topics: topics.to_vec(),
             acks,
             idempotent: kind >= 3,
@@ -225,13 +230,13 @@ impl Producing {
             },
             batch_size,
             linger: if random.bool() { Duration::ZERO } else { millis(random, 0, 100) },
-            delivery_timeout: Duration::from_millis(pick(random, &[500, 2_000, 10_000, 40_000])),
+            delivery_timeout: Duration::from_millis(pick(random, &[300, 1_000, 4_000, 20_000])),
             max_in_flight: random.usize(1..=5),
             buffer_memory: if random.u8(..5) == 0 { 20_000 } else { 64 << 20 },
             stop_on_failure: transaction.is_some() || random.bool(),
             padding,
-            pause: Duration::from_millis(pick(random, &[5, 50, 500])),
-            pauses: pick(random, &[0, 10, 50]),
+            pause,
+            pauses,
             seed: random.u64(..),
         }
     }

@@ -103,6 +103,11 @@ impl Observer for Seen {
 
     fn retried(&self, error: &Error) {
         note!(self.world.trace, "{} retries: {error}", self.name);
+        // Faults cut answers, and change none.
+        if matches!(error, Error::Malformed { .. }) {
+            let what = format!("{}: {error}", self.name);
+            self.world.history().found.push(Finding { kind: Kind::Misread, what });
+        }
     }
 
     fn commit_failed(&self, error: &Error) {
@@ -173,6 +178,7 @@ fn live(seed: u64, is_traced: bool) -> Outcome {
     let platform = Platform::Simulated(network.host("cluster"));
     let local = Arc::new(Local::start_on(platform, &options, &Stop::default()).expect("a cluster"));
     local.faults().set_seed(random.u64(..));
+    local.set_replica_lag(Duration::from_millis(random.u64(500..5_000)));
     if scenario.has_consumer_protocol() {
         local.offer_consumer_groups();
     }

@@ -7,6 +7,7 @@
 mod log;
 mod produced;
 mod read;
+mod tests;
 
 pub use log::Log;
 
@@ -62,6 +63,8 @@ pub enum TransactionEnd {
 pub enum Promise {
     /// acks=0: nothing.
     Nothing,
+    /// acks=1: what is acknowledged is lost where its leader is.
+    LeaderOnly,
     /// What is acknowledged is in the log; a retry may double it.
     AtLeastOnce,
     /// Nothing is doubled, and the order is kept.
@@ -172,6 +175,8 @@ pub enum Kind {
     NoOutcome,
     /// Written out, and not what the log has there.
     Unfaithful,
+    /// An answer that was right, and was taken for malformed.
+    Misread,
     /// Skipped by a reader.
     Lost,
     CommittedNotHandled,

@@ -60,7 +60,7 @@ fn outcome(
     let log = history.logs.get(of);
     let is_removed = log.is_some_and(|log| log.removed.contains(&id));
     match told {
-        Told::Written(offset) if promise != Promise::Nothing => {
+        Told::Written(offset) if !matches!(promise, Promise::Nothing | Promise::LeaderOnly) => {
             if at.is_empty() && !is_removed {
                 find(findings, Kind::Absent, format!("{id} was acknowledged in {of} and is in no log"));
             } else if let Some(offset) = offset

@@ -112,7 +112,7 @@ impl<'a> Judge<'a> {
         }
         self.skipped(reader, of, next, offset);
         if let Some(reading) = self.readings.get_mut(&(reader, of.clone())) {
-            reading.next = offset + 1;
+            reading.next = reading.next.max(offset + 1);
         }
     }
 
