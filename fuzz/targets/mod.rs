@@ -4,6 +4,7 @@
 mod files;
 mod input;
 mod records;
+mod schemas;
 mod servers;
 mod values;
 mod wire;
@@ -13,9 +14,10 @@ use input::Input;
 /// A target and its name, which is that of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 26] = [
     ("answers", wire::answers),
     ("assignments", wire::assignments),
+    ("avro", schemas::avro),
     ("codecs", values::codecs),
     ("configs", files::configs),
     ("csv", records::csv),
@@ -31,6 +33,7 @@ pub const TARGETS: [Target; 24] = [
     ("message_sets", wire::message_sets),
     ("msgpack", values::msgpack),
     ("old_answers", wire::old_answers),
+    ("protobuf", schemas::protobuf),
     ("ranges", values::ranges),
     ("requests", servers::requests),
     ("settings", values::settings),

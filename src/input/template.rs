@@ -377,7 +377,7 @@ mod tests {
             let mut bytes = Vec::new();
             for (key, value, timestamp) in &records {
                 let record = RecordRef { offset: 7, timestamp: Some(*timestamp), key: key.as_deref(), value: value.as_deref(), headers: Headers::default() };
-                format.write(&mut bytes, &record).unwrap();
+                format.write(&mut bytes, &record, &View::PLAIN).unwrap();
             }
             let read = read_back(template, &bytes, step).unwrap();
             let expected: Vec<Parts> = records.into_iter().map(|(key, value, timestamp)| (key, value, Some(timestamp))).collect();
@@ -391,7 +391,7 @@ mod tests {
             let (mut format, mut bytes) = (LengthFormat::new(has_keys), Vec::new());
             for (key, value) in &records {
                 let record = RecordRef { offset: 0, timestamp: None, key: key.as_deref(), value: value.as_deref(), headers: Headers::default() };
-                format.write(&mut bytes, &record).unwrap();
+                format.write(&mut bytes, &record, &View::PLAIN).unwrap();
             }
             let reader = super::super::LengthReader { has_keys, ..Default::default() };
             let mut framing = Framing::Cut(Box::new(Cutter::new(Cut::Lengths { parts: reader.parts() }, 1 << 20)));

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn memory_is_used_again_once_nothing_refers_to_it() {
         let mut spare = Spare::default();
-        let mut frame = |spare: &mut Spare, byte: u8, len| {
+        let frame = |spare: &mut Spare, byte: u8, len| {
             let mut buffer = spare.take(len);
             assert!(buffer.is_empty());
             buffer.put_bytes(byte, len);
