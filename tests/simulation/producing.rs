@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// The time of the first record, in milliseconds.
-const EPOCH: i64 = 1_800_000_000_000;
+/// The time of the first record, in milliseconds. Brokers refuse what lies in the future.
+const EPOCH: i64 = 1_700_000_000_000;
 /// A process that cannot begin is started again after this long.
 const AGAIN: Duration = Duration::from_millis(300);
 /// Runs of one producer, at most.
