@@ -302,6 +302,7 @@ fn time(form: &TimeForm, text: &[u8]) -> Result<Option<Timestamp>, String> {
 mod tests {
     use super::super::{Cut, Cutter, Framing};
     use super::*;
+    use crate::codec::View;
     use crate::output::{Format, LengthFormat, TemplateFormat};
     use crate::record::Headers;
     use proptest::prelude::*;

@@ -323,7 +323,7 @@ impl Log {
 fn check_records(batch: &RawBatch, options: &AppendOptions) -> Result<(), Refusal> {
     let checks_time = options.append_time.is_none();
     let may_be_refused = options.earliest > Timestamp::MIN || batch.max_timestamp() > options.latest;
-    if !options.needs_keys && !(checks_time && may_be_refused) {
+    if !(options.needs_keys || checks_time && may_be_refused) {
         return Ok(());
     }
     let (mut count, mut records, mut refused) = (0, Vec::new(), None);
