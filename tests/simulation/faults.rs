@@ -122,11 +122,12 @@ impl<'a> Storm<'a> {
         }
     }
 
-    /// Has a broker lead a partition, if it has all that was acknowledged.
+    /// Has a broker lead a partition, if it has all that was acknowledged and the controller reaches it.
     fn lead(&self, of: &TopicPartition, broker: i32) -> bool {
         let local = &self.world.local;
         let in_sync = local.in_sync_replicas(&of.topic, of.partition);
-        in_sync.contains(&broker) && local.move_leader(&of.topic, of.partition, broker)
+        let is_isolated = self.mends.iter().any(|(_, mend)| matches!(mend, Mend::Join(of) if *of == broker));
+        in_sync.contains(&broker) && !is_isolated && local.move_leader(&of.topic, of.partition, broker)
     }
 
     fn broker(&mut self) -> i32 {
@@ -246,9 +247,13 @@ impl<'a> Storm<'a> {
 
     /// The next few requests of a kind fail.
     fn request(&mut self) {
-        // Produce is the first.
-        let kind = if self.random.u8(..3) == 0 { 0 } else { self.random.usize(..ERRORS.len()) };
-        let (api, errors) = ERRORS[kind];
+        // Those that leave it open what took effect come more often.
+        let api = match self.random.u8(..6) {
+            0 | 1 => ApiKey::Produce,
+            2 => ApiKey::EndTxn,
+            _ => ERRORS[self.random.usize(..ERRORS.len())].0,
+        };
+        let errors = ERRORS.iter().find(|(of, _)| *of == api).map_or(&[][..], |(_, errors)| errors);
         let error = errors[self.random.usize(..errors.len())];
         let after = ERRORS_AFTER.iter().find(|(of, _)| *of == api);
         let (name, fault) = match self.random.u8(..10) {

@@ -189,10 +189,9 @@ impl Classic {
     fn counted(&mut self, counts: PartitionCounts) -> Vec<Effect> {
         let members = std::mem::take(&mut self.members);
         let Some(assignor) = self.assignor else { return Vec::new() };
-        for (topic, count) in &counts {
-            if let Some(known) = self.topics.get_mut(topic) {
-                *known = *count;
-            }
+        for (topic, known) in &mut self.topics {
+            // A topic that is missing here is assigned to nobody: when it is found again, all are to join again.
+            *known = counts.get(topic).copied().unwrap_or_default();
         }
         self.phase = Phase::Assigning;
         vec![Effect::ComputeAssignment { assignor, members, counts }]

@@ -1,6 +1,6 @@
 //! A member's requests: put into the schemas and sent; their answers become the machine's events.
 
-use super::super::cluster::{Cluster, Coordinated, Lane, answer_to, group_id, text, topic_name};
+use super::super::cluster::{Cluster, Coordinated, Lane, TopicAnswer, answer_to, group_id, text, topic_name};
 use super::super::net::Connection;
 use super::assignors::Subscriber;
 use super::membership::{Content, Event, HeartbeatAnswer, Joined, PartitionCounts};
@@ -398,7 +398,13 @@ pub(super) async fn partition_counts(cluster: &Cluster, subscription: &Subscript
     let mut retry = cluster.retry();
     let topics = loop {
         match cluster.metadata(names.as_deref(), false).await {
-            Ok(topics) => break topics,
+            // One that is not settled would be taken for one that does not exist, and nobody would read it.
+            Ok(topics) => {
+                let Some(error) = unsettled(&topics, subscription) else { break topics };
+                if retry.after(error).await.is_err() {
+                    break topics;
+                }
+            }
             Err(error) => retry.after(error).await?,
         }
     };
@@ -415,6 +421,16 @@ pub(super) async fn partition_counts(cluster: &Cluster, subscription: &Subscript
         }
     }
     Ok(counts)
+}
+
+/// A topic of `subscription` that exists, but that the brokers do not describe at the moment.
+fn unsettled(topics: &[TopicAnswer], subscription: &Subscription) -> Option<Error> {
+    topics.iter().filter(|(name, _)| subscription.wants(name, false)).find_map(|(name, topic)| {
+        let code = *topic.as_ref().err()?;
+        let is_missing = matches!(code, ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId);
+        let is_unsettled = code.is_transient() && !is_missing;
+        is_unsettled.then(|| Error::kafka(Action::LookUp, Subject::topic_named(name), code))
+    })
 }
 
 /// Whether the coordinator offers KIP-848, as members that name themselves need it (Kafka 4.0).

@@ -324,3 +324,18 @@ proptest! {
         }
     }
 }
+
+/// Brokers that have just started do not describe every topic; without another round nobody would ever read it.
+#[test]
+fn a_topic_that_the_leader_missed_is_assigned_when_it_is_found_again() {
+    let now = Instant::now();
+    let mut member = Classic::new(config(None), now);
+    member.handle(topics(), now);
+    let members = Some(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
+    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, members };
+    member.handle(Event::Joined(Ok(joined)), now);
+    assert_eq!(shown(&member.handle(Event::Counted(Ok(PartitionCounts::new())), now)), ["assign to 1"]);
+    member.handle(Event::AssignmentComputed(Ok(vec![("m".to_owned(), Bytes::new())])), now);
+    assert_eq!(shown(&member.handle(Event::Synced(Ok(BTreeSet::new())), now)), ["assign "]);
+    assert_eq!(shown(&member.handle(topics(), now)), ["join"]);
+}
