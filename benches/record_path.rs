@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use kpipe::codec::Encoding;
+use kpipe::codec::{Encoding, View};
 use kpipe::engine::native::wire::{BatchBuilder, Codec, Compression, Decoder, Isolation, ProducerStamp, batches};
 use kpipe::input::{CsvOptions, CsvReader, CsvSplitter, Derived, Framing, LineReader, Reader, Shape, Splitter};
 use kpipe::output::{Column, CsvFormat, Format, JsonFormat, TemplateFormat};
@@ -109,7 +109,7 @@ fn write(b: &mut Bencher<'_>, batches: &[Batch], mut format: impl Format) {
         for batch in batches {
             let _ = format.begin(batch); // these take every record
             for record in batch.records().flatten() {
-                let _ = format.write(&mut out, &record);
+                let _ = format.write(&mut out, &record, &View::PLAIN);
             }
         }
         out.len()

@@ -1,9 +1,11 @@
 //! Typed errors: what failed, on what, and why. How a user reads them, with hints and exit codes in words, is `cli`'s.
 
 mod code;
+mod registry;
 mod subject;
 
 pub use code::{ErrorCode, error_code};
+pub use registry::{RegistryError, RegistryFailure};
 pub use subject::{Action, Subject};
 
 use crate::record::{BrokerId, Malformed, Node, Offset, TopicPartition};
@@ -209,6 +211,21 @@ pub enum Error {
         /// What it answered.
         why: String,
     },
+    /// A schema registry did not do what was asked.
+    #[error("{0}")]
+    Registry(Box<RegistryError>),
+    /// A key or value does not decode with its schema.
+    #[error("{partition} at offset {offset}: the {part} does not decode: {why}")]
+    Undecodable {
+        /// Where the record is.
+        partition: TopicPartition,
+        /// Its offset.
+        offset: Offset,
+        /// `key` or `value`.
+        part: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// The cluster lacks what was named, or is not in a state in which it can do what was asked.
     #[error("{0}")]
     ClusterState(String),
@@ -366,6 +383,7 @@ impl Error {
             Self::Kafka { code, .. } => code.is_transient(),
             Self::During { source, .. } => source.is_transient(),
             Self::AdvertisedListener { others_reached, .. } => *others_reached,
+            Self::Registry(error) => error.why.is_transient(),
             Self::Unreachable { .. }
             | Self::Unresolved { .. }
             | Self::KafkaCrate(_)
@@ -412,7 +430,8 @@ impl Error {
             Self::Io(_) | Self::ReaderGone => "I/O",
             Self::NotSent => "not sent",
             Self::Stopped => "stopped",
-            Self::Corrupt { .. } => "corrupt",
+            Self::Corrupt { .. } | Self::Undecodable { .. } => "corrupt",
+            Self::Registry(_) => "schema registry",
             Self::Group { .. } | Self::Stalled(_) => "group",
             Self::Aborted(_) => "aborted",
             _ => "network",

@@ -40,6 +40,20 @@ pub fn read_with_metadata(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Metad
     Ok((read_all(file, limit)?, metadata))
 }
 
+/// Reads the regular file at `path`; a symbolic link is not followed, and nothing else is waited for.
+///
+/// # Errors
+/// The system's error, `path` is not a regular file, or it has more than `limit` bytes.
+pub fn read_own(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Metadata)> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
+    }
+    Ok((read_all(file, limit)?, metadata))
+}
+
 /// `bytes` without a UTF-8 byte order mark, which editors on Windows write.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)

@@ -8,6 +8,7 @@
 //! - [`input`]: bytes → records
 //! - [`output`]: records → bytes, and what of them was really written
 //! - [`codec`]: key and value bytes ⇄ JSON
+//! - [`registry`]: schema registries, and how records name schemas
 //! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
 //! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
 //! - [`metrics`]: what a run counts, and how that is shown
@@ -30,6 +31,7 @@ pub mod local;
 pub mod metrics;
 pub mod output;
 pub mod record;
+pub mod registry;
 pub mod signal;
 pub mod stdio;
 pub mod template;

@@ -74,6 +74,16 @@ fn a_peer_that_closes_the_connection_or_never_answers_is_named() {
 }
 
 #[test]
+fn a_peer_that_takes_long_to_answer_is_named_once_meanwhile() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let limits = ["-X", "request.timeout.ms=3000", "-X", "socket.connection.setup.timeout.ms=3000"];
+    let done = kpipe(&[&["-b", &format!("{address},{address}")], &limits[..], &["topics", "list"]].concat(), b"");
+    let says = format!("connecting to {address} has taken 2 s so far");
+    assert_eq!((done.code, done.stderr.matches(&says).count()), (1, 1), "{}", done.stderr);
+}
+
+#[test]
 fn a_bootstrap_list_works_although_its_first_hosts_are_down() {
     let kafka = latest_or_local();
     let topic = kafka.topic("down", 1);

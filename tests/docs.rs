@@ -8,9 +8,10 @@
 //! - `<!-- test: interrupt once COMMAND -->` runs the block until COMMAND has ended, then interrupts it as Ctrl-C does.
 //!   COMMAND finds the block's output in `$OUT`.
 //! - `<!-- test: real -->` runs it on a real broker, `<!-- test: secured -->` on one with an authorizer.
+//! - `<!-- test: registry -->` runs it with a schema registry at `$KPIPE_SCHEMA_REGISTRY_URL`.
 //! - `<!-- test: skip REASON -->` does not run it.
 
-use crate::support::{Cluster, Done, Kafka, require, secured, shared, shell};
+use crate::support::{Cluster, Done, Kafka, registry, require, secured, shared, shell};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -31,6 +32,8 @@ enum Needs {
     Local,
     Real,
     Secured,
+    /// `kpipe local`, and a schema registry.
+    Registry,
 }
 
 /// A fenced block of a page, and the comments above it.
@@ -57,6 +60,7 @@ impl Block {
                 "interrupt" => block.interrupt = Some(rest.strip_prefix("once ").unwrap_or(rest).to_owned()),
                 "real" => block.cluster = Needs::Real,
                 "secured" => block.cluster = Needs::Secured,
+                "registry" => block.cluster = Needs::Registry,
                 "skip" if !rest.is_empty() => block.skip = Some(rest.to_owned()),
                 _ => panic!("{}: unknown directive {directive:?}", block.at),
             }
@@ -104,8 +108,12 @@ impl Block {
         let (work, script) = (home.path().join("work"), home.path().join("script.sh"));
         std::fs::create_dir(&work).unwrap();
         std::fs::write(&script, self.script()).unwrap();
+        let registry = match self.cluster {
+            Needs::Registry => format!("KPIPE_SCHEMA_REGISTRY_URL={}", registry().url),
+            _ => String::new(),
+        };
         let done = shell(&format!(
-            "cd {} && unset XDG_CONFIG_HOME && HOME={} KPIPE_BROKERS={bootstrap} timeout 60 bash {}",
+            "cd {} && unset XDG_CONFIG_HOME && HOME={} KPIPE_BROKERS={bootstrap} {registry} timeout 60 bash {}",
             work.display(),
             home.path().display(),
             script.display()
@@ -262,6 +270,17 @@ fn run_all(cluster: Needs, bootstrap: &str) {
 fn commands_in_the_docs_run_on_a_real_broker() {
     require!(Kafka);
     run_all(Needs::Real, &shared(Kafka::LATEST).bootstrap);
+}
+
+#[test]
+fn commands_in_the_docs_run_with_a_schema_registry() {
+    require!(Registry);
+    // The registry is shared: examples about the same subject must not run at the same time.
+    let results: Vec<Result<(), String>> =
+        blocks_for(Needs::Registry).map(|block| block.run(&Cluster::start_local(1).bootstrap)).collect();
+    assert!(!results.is_empty());
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]

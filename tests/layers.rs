@@ -17,20 +17,45 @@ const RULES: &[(&str, &[&str])] = &[
     ("signal", &["record", "error"]),
     // Errors name topic partitions.
     ("error", &["record"]),
-    ("input", &["record", "error", "codec", "stdio", "template"]),
+    ("input", &["record", "error", "codec", "registry", "stdio", "template"]),
     ("output", &["record", "error", "codec", "files", "template", "text"]),
     // What a template is: output writes it, input reads it.
     ("template", &["error", "codec", "text"]),
-    ("registry", &["record", "error"]),
+    // It asks over the HTTP client and the retries of `net`.
+    (
+        "registry",
+        &[
+            "record",
+            "error",
+            "signal",
+            "files",
+            "engine::native::net",
+            "engine::security",
+            "engine::observer",
+            "engine::platform",
+        ],
+    ),
     ("codec", &["record", "error", "registry"]),
     ("filter", &["record", "error", "codec"]),
     // The stop flag ends its waits.
     ("engine", &["record", "error", "signal"]),
     ("engine::native::wire", &["record", "error"]),
     // It fills in what an engine is given.
-    ("config", &["record", "error", "files", "timespec", "engine"]),
+    ("config", &["record", "error", "files", "timespec", "engine", "registry"]),
     ("metrics", &["record", "error", "signal", "files", "timespec", "engine::observer"]),
-    ("local", &["record", "error", "signal", "engine::native::wire", "engine::native::net"]),
+    // `engine::admin` has what an ACL is.
+    (
+        "local",
+        &[
+            "record",
+            "error",
+            "signal",
+            "engine::admin",
+            "engine::native::wire",
+            "engine::native::net",
+            "engine::platform",
+        ],
+    ),
 ];
 
 /// Crates that a module must not use.

@@ -163,7 +163,7 @@ fn the_oldest_batches_are_deleted_beyond_retain_bytes() {
 #[test]
 fn an_unknown_request_gets_unsupported_version() {
     let kafka = shared(Kafka::Local);
-    for (key, version) in [(29i16, 1i16), (76, 0), (1, 99), (1, 0), (9999, 0), (-1, -1)] {
+    for (key, version) in [(50i16, 0i16), (76, 0), (1, 99), (1, 0), (9999, 0), (-1, -1)] {
         let mut wire = Wire::connect(&kafka.bootstrap);
         let mut frame = vec![0, 0, 0, 10];
         frame.extend(key.to_be_bytes());
@@ -264,6 +264,11 @@ fn request_bytes(api: ApiKey, version: i16) -> Vec<u8> {
         ApiKey::DeleteGroups => frame::<DeleteGroupsRequest>(version),
         ApiKey::OffsetDelete => frame::<OffsetDeleteRequest>(version),
         ApiKey::DescribeCluster => frame::<DescribeClusterRequest>(version),
+        ApiKey::SaslHandshake => frame::<SaslHandshakeRequest>(version),
+        ApiKey::SaslAuthenticate => frame::<SaslAuthenticateRequest>(version),
+        ApiKey::DescribeAcls => frame::<DescribeAclsRequest>(version),
+        ApiKey::CreateAcls => frame::<CreateAclsRequest>(version),
+        ApiKey::DeleteAcls => frame::<DeleteAclsRequest>(version),
         other => panic!("{other:?} is offered, and not here"),
     }
 }

@@ -4,6 +4,8 @@ mod administration;
 mod both;
 mod groups;
 mod records;
+mod replication;
+mod security;
 mod topics;
 mod transactions;
 

@@ -1,7 +1,7 @@
 //! What a broker or a topic holds that takes much more memory than bytes on the wire: it is bounded, refused, or both,
 //! and a signal ends kpipe meanwhile.
 
-use crate::support::{Cluster, Ended, Wire, peer, run_bounded};
+use crate::support::{Cluster, Ended, Wire, peer, run_bounded, run_until};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
@@ -45,8 +45,18 @@ fn batches_that_unpack_to_much_more_are_unpacked_few_at_a_time() {
     let run = run_bounded(&words(&args), b"");
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.memory < 800_000, "{} kB", run.memory);
-    // It may be done before; if not, a signal ends it.
-    assert!(run.obeyed.is_none_or(|after| after.as_secs() < 2), "{:?}", run.obeyed);
+}
+
+#[test]
+fn a_signal_ends_a_consumer_that_unpacks_batches() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("bombs", 1);
+    put_bombs(&kafka, &topic, 40);
+    let args = ["-b", &kafka.bootstrap, "consume", &topic, "-o", "beginning", "--output", "none"];
+    // The first batch is unpacked.
+    let run = run_until(&words(&args), b"", |memory| memory > 120_000);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.obeyed.is_some_and(|after| after.as_secs() < 2), "{:?} of {:?}", run.obeyed, run.took);
 }
 
 /// A broker that answers Metadata with `answer`, and offers all requests.

@@ -1,7 +1,7 @@
 //! stdin, stdout and stderr in every combination of usual, closed, full and gone, for every command: no abort, no panic,
 //! no wait without end, no success that is not one, and an unwritable stderr changes nothing.
 
-use crate::support::{Cluster, all_tests, report};
+use crate::support::{Cluster, MadeUpRegistry, Reply, all_tests, report};
 use clap::CommandFactory;
 use kpipe::cli::Cli;
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a standard stream may be.
@@ -51,7 +52,7 @@ fn combinations() -> Vec<Streams> {
 /// What each command is run with: `{n}` is the number of the combination, for which there are topics `t{n}`, `d{n}` and
 /// `r{n}` of one record each and groups `g{n}`, `s{n}`, `o{n}` and `d{n}` that have read `t{n}`. A command that reads stdin
 /// is given something to read. No command changes what another one reads.
-pub(crate) const COMMANDS: [(&str, Option<&str>); 49] = [
+pub(crate) const COMMANDS: [(&str, Option<&str>); 56] = [
     ("produce new{n}", Some("a\nb\n")),
     ("produce receipts{n} --receipts", Some("a\nb\n")),
     ("consume t{n} -o beginning -e", None),
@@ -96,6 +97,13 @@ pub(crate) const COMMANDS: [(&str, Option<&str>); 49] = [
     ("cluster users list", None),
     ("cluster users create u", Some("password\n")),
     ("cluster users delete u --yes", None),
+    ("schemas list", None),
+    ("schemas get s:1", None),
+    ("schemas versions s", None),
+    ("schemas register s - --type avro", Some("\"long\"")),
+    ("schemas check s - --type avro", Some("\"long\"")),
+    ("schemas delete s --yes", None),
+    ("schemas config s", None),
     ("local --port 0 -- true", None),
     ("config show", None),
     ("config properties", None),
@@ -125,6 +133,31 @@ fn prepared(count: usize) -> Cluster {
     kafka
 }
 
+/// The address of a registry that has one subject, and takes what comes.
+fn registry() -> &'static str {
+    static REGISTRY: OnceLock<MadeUpRegistry> = OnceLock::new();
+    let version = serde_json::json!({ "subject": "s", "version": 1, "id": 1, "schema": "\"long\"" });
+    let start = || {
+        MadeUpRegistry::start(move |asked| {
+            let (method, path) = asked.line.split_once(' ').unwrap();
+            Reply::json(
+                200,
+                &match (method, path.split('?').next().unwrap()) {
+                    ("GET", "/subjects") => serde_json::json!(["s"]),
+                    ("GET", "/subjects/s/versions") | ("DELETE", _) => serde_json::json!([1]),
+                    ("POST", "/subjects/s/versions") => serde_json::json!({ "id": 1 }),
+                    ("POST", path) if path.starts_with("/compatibility") => {
+                        serde_json::json!({ "is_compatible": true })
+                    }
+                    ("GET", path) if path.starts_with("/config") => serde_json::json!({ "compatibilityLevel": "FULL" }),
+                    _ => version.clone(),
+                },
+            )
+        })
+    };
+    &REGISTRY.get_or_init(start).url
+}
+
 /// How a command ended: its exit code, 128 + N after signal N, and what it printed where that could be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Ended {
@@ -141,6 +174,7 @@ fn run(kafka: &Cluster, (arguments, input): (&str, Option<&str>), streams: Strea
     let mut command = Command::new("timeout");
     command.args(["60", "sh", "-c", &format!("exec \"$@\" {}", closed.join(" ")), "sh", env!("CARGO_BIN_EXE_kpipe")]);
     command.args(["-b", &kafka.bootstrap]).args(filled(arguments).split(' '));
+    command.env("KPIPE_SCHEMA_REGISTRY_URL", registry());
     let full = || File::options().read(true).write(true).open("/dev/full").unwrap();
     let writes = |stream: Stream| match stream {
         Stream::Usual => Stdio::piped(),

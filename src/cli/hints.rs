@@ -1,6 +1,7 @@
 //! What a user can do about an error, in words of the command line: one match on typed errors.
 
-use crate::error::{Action, Disconnect, Error, Foreign, Subject};
+use crate::error::{Action, Disconnect, Error, Foreign, RegistryFailure, Subject};
+use hyper::StatusCode;
 use kafka_protocol::error::ResponseError as E;
 use std::fmt;
 
@@ -51,7 +52,30 @@ pub(super) fn hint(error: &Error) -> Option<&'static str> {
             "a listener without TLS does that: check security.protocol"
         }
         Error::Stalled(_) => "--max-poll-interval",
+        Error::Registry(error) => return of_registry(&error.why),
         _ => return None,
+    })
+}
+
+fn of_registry(why: &RegistryFailure) -> Option<&'static str> {
+    Some(match (why, why.code()) {
+        (_, Some(RegistryFailure::NO_SUBJECT)) => "see `kpipe schemas list`",
+        (_, Some(RegistryFailure::NO_VERSION)) => "see `kpipe schemas versions`",
+        (_, Some(RegistryFailure::SUBJECT_DELETED | RegistryFailure::VERSION_DELETED)) => {
+            "it is soft-deleted; --permanent removes it"
+        }
+        (_, Some(RegistryFailure::SUBJECT_NOT_DELETED | RegistryFailure::VERSION_NOT_DELETED)) => {
+            "delete it without --permanent first"
+        }
+        _ => match why.status()? {
+            StatusCode::UNAUTHORIZED => "check basic.auth.user.info or bearer.auth.token",
+            StatusCode::FORBIDDEN => "the registry denies it to this user",
+            StatusCode::CONFLICT => "see `kpipe schemas check`",
+            StatusCode::NOT_FOUND | StatusCode::OK => {
+                "is that a schema registry? check schema.registry.url, which for Apicurio Registry ends with /apis/ccompat/v7"
+            }
+            _ => return None,
+        },
     })
 }
 

@@ -3,23 +3,29 @@
 use super::Context;
 use super::listing::print;
 use crate::config::{parse_duration, parse_size};
+use crate::engine::{Acl, Named, PatternType, Permission, ResourceType};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::local::{Fault, Local as Cluster, OFFERED, Options, Times};
+use crate::local::{Access, Certificate, Fault, Local as Cluster, OFFERED, Options, Times};
 use clap::Args;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It supports topics, idempotent and transactional producers and classic consumer groups as Kafka 4 does. It\n\
-    does not support security or replication, and clients are told so.\n\
-    Topic configs are stored and shown; only max.message.bytes, message.timestamp.type, retention.ms and\n\
-    retention.bytes have an effect.\n\n\
+    after_help = "It supports topics, idempotent and transactional producers, consumer groups, replication, SASL, ACLs and\n\
+    TLS as Kafka 4 does.\n\
+    Topic configs are stored and shown; those with an effect are cleanup.policy, delete.retention.ms,\n\
+    max.message.bytes, message.timestamp.*, min.cleanable.dirty.ratio, min.compaction.lag.ms, min.insync.replicas,\n\
+    retention.bytes, retention.ms and unclean.leader.election.enable.\n\n\
     Examples:\n  \
     kpipe local --topic demo:3\n  \
+    kpipe local --user alice:secret --user admin:root --super-user admin --allow alice:read:topic:orders\n  \
     kpipe local -- sh -c 'seq 5 | kpipe produce t && kpipe consume t -o beginning -e'\n  \
     kpipe local --fault produce:NOT_LEADER_OR_FOLLOWER:0.01 --latency 20ms -- ./my-tests"
 )]
@@ -46,13 +52,35 @@ pub(super) struct Local {
     /// to 1. Repeat the flag for several faults.
     #[arg(long = "fault", value_name = "API:ERROR[:SHARE]", value_parser = parse_fault)]
     faults: Vec<(ApiKey, Fault, Times)>,
+    /// User that can authenticate with SASL PLAIN or SCRAM; clients must authenticate if there are any
+    #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = parse_user)]
+    users: Vec<(String, String)>,
+    /// User that may do everything; others may then do only what --allow and ACLs say
+    #[arg(long = "super-user", value_name = "NAME")]
+    super_users: Vec<String>,
+    /// Allow a user operations on a resource; what nobody allows is then denied
+    ///
+    /// USER is a name, or * for all. OPERATIONS are those of `kpipe acls`, separated by commas, or all. RESOURCE is
+    /// topic, group, transactional-id or cluster. NAME stands for all names that begin with it if it ends with *.
+    #[arg(long = "allow", value_name = "USER:OPERATIONS:RESOURCE:NAME", value_parser = parse_allow)]
+    allowed: Vec<Allowed>,
+    /// Encrypt connections; create a CA, and write its certificate to DIR/ca.pem
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tls_cert", "tls_key"])]
+    tls: Option<PathBuf>,
+    /// Encrypt connections with this certificate, as PEM with those of its CAs
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Key of --tls-cert, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Delay of every response
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
     latency: Duration,
     /// Seed of the random choices of --fault, to repeat them
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Command to run with KPIPE_BROKERS set; kpipe exits with its exit code
+    /// Command to run with KPIPE_BROKERS set, and with KPIPE_SECURITY_PROTOCOL and KPIPE_SSL_CA_LOCATION if need be; kpipe
+    /// exits with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
 }
@@ -68,6 +96,53 @@ fn parse_topic(text: &str) -> Result<(String, i32), String> {
     partitions
         .map(|count| (name.to_owned(), count))
         .ok_or_else(|| "expected NAME:PARTITIONS, such as demo:3".to_owned())
+}
+
+fn parse_user(text: &str) -> Result<(String, String), String> {
+    let user = text.split_once(':').filter(|(name, password)| !name.is_empty() && !password.is_empty());
+    user.map(|(name, password)| (name.to_owned(), password.to_owned()))
+        .ok_or_else(|| "expected NAME:PASSWORD, such as alice:secret".to_owned())
+}
+
+/// The ACLs of one `--allow`.
+#[derive(Debug, Clone)]
+struct Allowed(Vec<Acl>);
+
+/// Parses `alice:read,describe:topic:orders`.
+fn parse_allow(text: &str) -> Result<Allowed, String> {
+    fn named<T: Named>(text: &str, what: &str) -> Result<T, String> {
+        let found = T::ALL.iter().copied().find(|value| value.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
+            format!("{text} is not {what}: expected one of {}", names.join(", "))
+        })
+    }
+    let parts: Vec<&str> = text.splitn(4, ':').collect();
+    let (user, operations, resource, name) = match parts[..] {
+        [user, operations, resource, name] => (user, operations, resource, name),
+        [user, operations, "cluster"] => (user, operations, "cluster", "kafka-cluster"),
+        _ => return Err("expected USER:OPERATIONS:RESOURCE:NAME, such as alice:read:topic:orders".to_owned()),
+    };
+    let resource_type: ResourceType = named(resource, "a resource")?;
+    let (name, pattern_type) = match name.strip_suffix('*') {
+        Some(prefix) if !prefix.is_empty() => (prefix, PatternType::Prefixed),
+        _ => (name, PatternType::Literal),
+    };
+    if user.is_empty() || name.is_empty() {
+        return Err("neither USER nor NAME can be empty".to_owned());
+    }
+    let acls = operations.split(',').map(|operation| {
+        Ok(Acl {
+            resource_type,
+            resource_name: name.to_owned(),
+            pattern_type,
+            principal: format!("User:{user}"),
+            host: "*".to_owned(),
+            operation: named(operation, "an operation")?,
+            permission: Permission::Allow,
+        })
+    });
+    acls.collect::<Result<_, String>>().map(Allowed)
 }
 
 /// Parses `produce:NOT_LEADER_OR_FOLLOWER:0.01`. Names are compared by their letters alone.
@@ -108,6 +183,13 @@ impl Local {
         if self.consumer_groups {
             cluster.offer_consumer_groups();
         }
+        let authority = self.encrypt(&cluster)?;
+        let has_acls = !self.allowed.is_empty() || !self.super_users.is_empty();
+        cluster.set_access(Access {
+            users: self.users.iter().cloned().collect(),
+            acls: has_acls.then(|| self.allowed.iter().flat_map(|allowed| &allowed.0).cloned().collect()),
+            super_users: self.super_users.iter().cloned().collect(),
+        });
         let faults = cluster.faults();
         faults.set_seed(self.seed.unwrap_or_else(|| fastrand::u64(..)));
         faults.set_latency(self.latency);
@@ -123,11 +205,59 @@ impl Local {
             Some((program, arguments)) => {
                 let mut command = Command::new(program);
                 command.args(arguments).env("KPIPE_BROKERS", cluster.bootstrap()).env("PATH", path_with_kpipe()?);
+                command.envs(self.security_protocol().map(|protocol| ("KPIPE_SECURITY_PROTOCOL", protocol)));
+                command.envs(authority.iter().map(|path| ("KPIPE_SSL_CA_LOCATION", path)));
                 let child = command.spawn().map_err(|e| Error::io(program.display(), &e))?;
                 Ok(exit_code(wait(child, context)?))
             }
         }
     }
+}
+
+impl Local {
+    /// What clients need, if it is not the default.
+    fn security_protocol(&self) -> Option<&'static str> {
+        let is_encrypted = self.tls.is_some() || self.tls_cert.is_some();
+        match (is_encrypted, !self.users.is_empty()) {
+            (false, false) => None,
+            (false, true) => Some("SASL_PLAINTEXT"),
+            (true, false) => Some("SSL"),
+            (true, true) => Some("SASL_SSL"),
+        }
+    }
+
+    /// Encrypts connections, if that is asked for; returns where the certificate of a CA was written.
+    fn encrypt(&self, cluster: &Cluster) -> anyhow::Result<Option<PathBuf>> {
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            let unusable = |path: &Path, e: &dyn std::fmt::Display| Error::Usage(format!("{}: {e}", path.display()));
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+            let chain = chain.map_err(|e| unusable(certificate, &e))?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, &e))?;
+            cluster.encrypt(Certificate { chain, key })?;
+        }
+        match &self.tls {
+            Some(directory) => Ok(Some(generate(cluster, directory)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Encrypts connections with a certificate of a new CA; returns where that CA's was written.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn generate(cluster: &Cluster, directory: &Path) -> anyhow::Result<PathBuf> {
+    let generated = crate::local::generate()?;
+    let path = directory.join("ca.pem");
+    let pem = pkcs8::der::pem::encode_string("CERTIFICATE", pkcs8::LineEnding::LF, &generated.authority);
+    let pem = pem.map_err(|e| Error::Usage(format!("--tls: {e}")))?;
+    std::fs::create_dir_all(directory).map_err(|e| Error::io(directory.display(), &e))?;
+    std::fs::write(&path, pem).map_err(|e| Error::io(path.display(), &e))?;
+    cluster.encrypt(generated.server)?;
+    Ok(std::path::absolute(&path).unwrap_or(path))
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn generate(_: &Cluster, _: &Path) -> anyhow::Result<PathBuf> {
+    Err(Error::Usage("--tls creates no certificates on this CPU (use --tls-cert and --tls-key)".to_owned()).into())
 }
 
 /// So that a command finds the kpipe that runs it, when there is no other.

@@ -14,7 +14,10 @@ mod logging;
 mod named;
 mod places;
 mod produce;
+mod registry;
 mod report;
+mod schema_args;
+mod schemas;
 mod topics;
 
 use crate::config::{Properties, Sources, config_file};
@@ -120,6 +123,8 @@ enum Command {
     Acls(acls::Acls),
     /// Manage the cluster: brokers, health, configs, users, transactions
     Cluster(cluster::Cluster),
+    /// Manage a schema registry: subjects, versions, compatibility
+    Schemas(schemas::Schemas),
     /// Run an in-memory Kafka cluster for trials and tests
     Local(local::Local),
     /// Show the effective configuration and where each value comes from
@@ -176,7 +181,9 @@ impl Command {
             Self::Groups(groups) => groups.operation(kind),
             Self::Acls(acls) => acls.operation(),
             Self::Cluster(cluster) => cluster.operation(),
-            Self::Local(_) | Self::Config(_) | Self::Completions { .. } | Self::Man => Operation::All,
+            Self::Schemas(_) | Self::Local(_) | Self::Config(_) | Self::Completions { .. } | Self::Man => {
+                Operation::All
+            }
         }
     }
 }
@@ -271,6 +278,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Groups(groups) => groups.run(&context),
         Command::Acls(acls) => acls.run(&context).map_err(Into::into),
         Command::Cluster(cluster) => cluster.run(&context).map_err(Into::into),
+        Command::Schemas(schemas) => schemas.run(&context).map_err(Into::into),
         Command::Local(local) => local.run(&context),
         // They ran above, without a cluster.
         Command::Config(_) | Command::Completions { .. } | Command::Man => return Ok(EXIT_OK),

@@ -4,18 +4,21 @@
 
 mod binary;
 mod embedded;
+pub mod framed;
 mod msgpack;
 mod number;
 pub mod path;
 pub mod schema;
 mod text;
+mod view;
 
 pub use binary::{Base64, Hex, Uuid};
 pub use embedded::Embedded;
 pub use msgpack::MessagePack;
 pub use number::Number;
 pub use path::Path;
-pub use text::{Text, write_string, write_string_of};
+pub use text::{Text, plain_len, write_string, write_string_of};
+pub use view::{SchemaUsed, Shown, View};
 
 use crate::error::Result;
 use std::borrow::Cow;

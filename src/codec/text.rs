@@ -1,6 +1,6 @@
 //! Text: a JSON string where the bytes are UTF-8, else base64. Written by hand, because every record passes here.
 
-use super::{Base64, Codec, open_member, open_name, string};
+use super::{Base64, Codec, open_member, open_name};
 use crate::error::Result;
 
 /// UTF-8 text.
@@ -30,7 +30,7 @@ impl Codec for Text {
     /// A string is its text; any other JSON is its own text.
     fn decode(&self, json: &str, out: &mut Vec<u8>) -> Result<(), String> {
         if json.starts_with('"') {
-            out.extend_from_slice(string(json)?.as_bytes());
+            read_string(out, json).ok_or("expected a string")?;
         } else {
             out.extend_from_slice(json.as_bytes());
         }
@@ -63,32 +63,111 @@ fn is_plain(bytes: &[u8]) -> bool {
         && !rest.iter().fold(false, |any, &byte| any | special(byte))
 }
 
+/// How many bytes at the beginning are ASCII that JSON takes as it stands.
+#[inline]
+pub fn plain_len(bytes: &[u8]) -> usize {
+    let special = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    for (index, chunk) in chunks.iter().enumerate() {
+        // Vectorized: whether any byte is special, before which one is.
+        if chunk.iter().fold(false, |any, byte| any | special(byte)) {
+            return 16 * index + chunk.iter().position(special).unwrap_or(0);
+        }
+    }
+    16 * chunks.len() + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// Appends the text of a JSON string; `None` if it is not one, with `out` possibly longer by a part of it.
+pub fn read_string(out: &mut Vec<u8>, json: &str) -> Option<()> {
+    let mut rest = json.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
+    loop {
+        let len = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+        let plain = &rest[..len];
+        if plain.iter().fold(false, |any, byte| any | (*byte < 0x20) | (*byte == b'"')) {
+            return None;
+        }
+        out.extend_from_slice(plain);
+        let Some((escape, behind)) = rest[len..].split_first_chunk::<2>() else {
+            // A backslash alone would have the closing quote for its own.
+            return (len == rest.len()).then_some(());
+        };
+        rest = behind;
+        out.push(match escape[1] {
+            byte @ (b'"' | b'\\' | b'/') => byte,
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let character = escaped_char(&mut rest)?;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            _ => return None,
+        });
+    }
+}
+
+/// The character that stands behind `\u`, as one or two UTF-16 code units of four digits.
+fn escaped_char(rest: &mut &[u8]) -> Option<char> {
+    let first = code_unit(rest)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return char::from_u32(first);
+    }
+    *rest = rest.strip_prefix(b"\\u")?;
+    let low = code_unit(rest)?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+    char::from_u32(0x10000 + ((first - 0xd800) << 10) + low)
+}
+
+fn code_unit(rest: &mut &[u8]) -> Option<u32> {
+    let (digits, behind) = rest.split_first_chunk::<4>()?;
+    *rest = behind;
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
+}
+
 /// Appends `text` as a JSON string. What a terminal or a JavaScript parser would take for more than a character is
 /// escaped too: DEL, C1 controls, U+2028, U+2029 and the controls of bidirectional text.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        let (escape, len): (&[u8], usize) = match byte {
+    let (mut plain_from, mut at) = (0, 0);
+    while let Some(len) = bytes[at..].iter().position(|byte| MAY_BE_ESCAPED[usize::from(*byte)]) {
+        at += len;
+        let (escape, len): (&[u8], usize) = match bytes[at] {
             b'"' => (b"\\\"", 1),
             b'\\' => (b"\\\\", 1),
             b'\n' => (b"\\n", 1),
             b'\r' => (b"\\r", 1),
             b'\t' => (b"\\t", 1),
-            0..0x20 => (&escaped(0, byte), 1),
-            _ => match unsafe_at(bytes, index) {
+            byte @ 0..0x20 => (&escaped(0, byte), 1),
+            _ => match unsafe_at(bytes, at) {
                 Some((escape, len)) => (&{ escape }, len),
-                None => continue,
+                None => {
+                    at += 1;
+                    continue;
+                }
             },
         };
-        out.extend_from_slice(&bytes[plain_from..index]);
+        out.extend_from_slice(&bytes[plain_from..at]);
         out.extend_from_slice(escape);
-        plain_from = index + len;
+        at += len;
+        plain_from = at;
     }
     out.extend_from_slice(&bytes[plain_from..]);
     out.push(b'"');
 }
+
+/// Whether a byte begins a character that [`write_string`] may escape.
+static MAY_BE_ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, 0..0x20 | b'"' | b'\\' | 0x7f | 0xc2 | 0xd8 | 0xe2);
+        byte += 1;
+    }
+    table
+};
 
 /// The escape of the character at `index` and its length in bytes, if it is not one that JSON itself forbids, but still
 /// one not to be shown.
@@ -113,6 +192,7 @@ fn escaped(high: u8, low: u8) -> [u8; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn json_has_no_character_that_acts_on_a_terminal_and_loses_none() {
@@ -123,6 +203,25 @@ mod tests {
             let json = String::from_utf8(out).unwrap();
             assert!(matches!(crate::text::escaped(&json), std::borrow::Cow::Borrowed(_)), "{json:?}");
             assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+            let mut read = Vec::new();
+            assert_eq!(read_string(&mut read, &json), Some(()));
+            assert_eq!(read, text.as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_is_read_as_serde_json_reads_it(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "a", "é", "\"", "\\", "\\\\", "\\\"", "\\/", "\\b", "\\f", "\\n", "\\r", "\\t", "\\u", "\\u00e9",
+                "\\ud83d", "\\ude00", "\\uDE00", "d83d", "\\x", "\n", "\u{7f}", "😀", "0", "g",
+            ]), 0..8)
+        ) {
+            let json = format!("\"{}\"", parts.concat());
+            let mut read = Vec::new();
+            let read = read_string(&mut read, &json).map(|()| read);
+            let expected = serde_json::from_str::<String>(&json).ok().map(String::into_bytes);
+            prop_assert_eq!(read, expected, "{}", json);
         }
     }
 }

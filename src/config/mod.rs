@@ -1,7 +1,8 @@
 //! Configuration: properties from flags, `-X`, `-F FILE`, `config.toml` and the environment, resolved to an engine's
 //! options.
 //!
-//! Each property is declared once, in [`declarations`]. Calls `error`, `files`, `timespec` and the engine's option types.
+//! Each property is declared once, in [`declarations`]. Calls `error`, `files`, `timespec` and the option types of the engine
+//! and the registry.
 
 pub(crate) mod declarations;
 mod jaas;
@@ -12,6 +13,8 @@ mod property;
 mod range;
 mod readers;
 mod references;
+mod registry;
+mod registry_values;
 mod security;
 mod security_values;
 mod shown;
@@ -24,6 +27,7 @@ pub use jaas::jaas_options;
 pub use properties::{Properties, Sources, Value};
 pub use range::{Range, parse_end, parse_range};
 pub(crate) use readers::without_core_dumps;
+pub use registry::registry;
 pub use values::{
     SERVER_ASSIGNORS, TerminalOutput, parse_acks, parse_assignor, parse_compression, parse_size, with_level,
 };
@@ -58,6 +62,7 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
         retry_backoff: properties.get(&RETRY_BACKOFF)?,
         security: security::resolve(properties)?,
         observer,
+        platform: Default::default(),
     })
 }
 

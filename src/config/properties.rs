@@ -333,7 +333,8 @@ mod tests {
                     Ok(set) => {
                         let listed: Vec<String> = set.list().map(|(_, values)| values[0].text.clone()).collect();
                         let resolved = crate::config::security::resolve(&set);
-                        format!("{set:?} {listed:?} {resolved:?}")
+                        let registry = crate::config::registry(&set, Some("http://h"), std::sync::Arc::new(()));
+                        format!("{set:?} {listed:?} {resolved:?} {registry:?}")
                     }
                 };
                 assert!(!said.contains(MARKER), "{name}: {said}");

@@ -54,8 +54,8 @@ fn resolve_tls(properties: &Properties) -> Result<Tls> {
         return Err(properties.malformed(&SSL_PROTOCOL, "ssl.enabled.protocols has no version up to this one"));
     }
     Ok(Tls {
-        authorities: stores::authorities(properties)?,
-        identity: stores::identity(properties)?,
+        authorities: stores::authorities(properties, &stores::BROKERS)?,
+        identity: stores::identity(properties, &stores::BROKERS)?,
         check_name: properties.get(&SSL_ENDPOINT_IDENTIFICATION_ALGORITHM)?,
         versions,
         cipher_suites: properties.get(&SSL_CIPHER_SUITES)?,

@@ -43,7 +43,8 @@ const OF_JAVA: [&str; 6] = [
 ];
 
 /// What properties that protect begin with: a name in the environment that is not one of them is a mistake.
-const PROTECTING: [&str; 4] = ["https.", "sasl.", "security.", "ssl."];
+const PROTECTING: [&str; 7] =
+    ["basic.auth.", "bearer.auth.", "https.", "sasl.", "schema.registry.", "security.", "ssl."];
 
 /// How the names of secrets end that only other clients have.
 const SECRET_ENDINGS: [&str; 5] = ["passphrase", "password", "private.key.pem", "secret", "user.info"];

@@ -14,13 +14,61 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use std::path::Path;
 use std::sync::Arc;
 
+/// The properties that name the certificates and keys of one kind of server.
+pub(super) struct Names {
+    truststore_certificates: &'static Property<Text>,
+    truststore_location: &'static Property<Text>,
+    truststore_type: &'static Property<Text>,
+    truststore_password: &'static Property<Text>,
+    certificate_chain: &'static Property<Text>,
+    certificate_location: &'static Property<Text>,
+    key: &'static Property<Text>,
+    key_location: &'static Property<Text>,
+    key_password: &'static Property<Text>,
+    keystore_location: &'static Property<Text>,
+    keystore_type: &'static Property<Text>,
+    keystore_password: &'static Property<Text>,
+}
+
+/// Those of brokers.
+pub(super) const BROKERS: Names = Names {
+    truststore_certificates: &SSL_TRUSTSTORE_CERTIFICATES,
+    truststore_location: &SSL_TRUSTSTORE_LOCATION,
+    truststore_type: &SSL_TRUSTSTORE_TYPE,
+    truststore_password: &SSL_TRUSTSTORE_PASSWORD,
+    certificate_chain: &SSL_KEYSTORE_CERTIFICATE_CHAIN,
+    certificate_location: &SSL_CERTIFICATE_LOCATION,
+    key: &SSL_KEYSTORE_KEY,
+    key_location: &SSL_KEY_LOCATION,
+    key_password: &SSL_KEY_PASSWORD,
+    keystore_location: &SSL_KEYSTORE_LOCATION,
+    keystore_type: &SSL_KEYSTORE_TYPE,
+    keystore_password: &SSL_KEYSTORE_PASSWORD,
+};
+
+/// Those of the schema registry.
+pub(super) const REGISTRY: Names = Names {
+    truststore_certificates: &SCHEMA_REGISTRY_SSL_TRUSTSTORE_CERTIFICATES,
+    truststore_location: &SCHEMA_REGISTRY_SSL_TRUSTSTORE_LOCATION,
+    truststore_type: &SCHEMA_REGISTRY_SSL_TRUSTSTORE_TYPE,
+    truststore_password: &SCHEMA_REGISTRY_SSL_TRUSTSTORE_PASSWORD,
+    certificate_chain: &SCHEMA_REGISTRY_SSL_KEYSTORE_CERTIFICATE_CHAIN,
+    certificate_location: &SCHEMA_REGISTRY_SSL_CERTIFICATE_LOCATION,
+    key: &SCHEMA_REGISTRY_SSL_KEYSTORE_KEY,
+    key_location: &SCHEMA_REGISTRY_SSL_KEY_LOCATION,
+    key_password: &SCHEMA_REGISTRY_SSL_KEY_PASSWORD,
+    keystore_location: &SCHEMA_REGISTRY_SSL_KEYSTORE_LOCATION,
+    keystore_type: &SCHEMA_REGISTRY_SSL_KEYSTORE_TYPE,
+    keystore_password: &SCHEMA_REGISTRY_SSL_KEYSTORE_PASSWORD,
+};
+
 /// The CAs to trust, if `properties` name any.
-pub(super) fn authorities(properties: &Properties) -> Result<Option<Vec<CertificateDer<'static>>>> {
-    if let Some(inline) = properties.get(&SSL_TRUSTSTORE_CERTIFICATES)? {
-        return certificates(properties, &SSL_TRUSTSTORE_CERTIFICATES, inline.as_bytes()).map(Some);
+pub(super) fn authorities(properties: &Properties, names: &Names) -> Result<Option<Vec<CertificateDer<'static>>>> {
+    if let Some(inline) = properties.get(names.truststore_certificates)? {
+        return certificates(properties, names.truststore_certificates, inline.as_bytes()).map(Some);
     }
-    let name = &SSL_TRUSTSTORE_LOCATION;
-    let Some(store) = Store::open(properties, name, &SSL_TRUSTSTORE_TYPE, &SSL_TRUSTSTORE_PASSWORD)? else {
+    let name = names.truststore_location;
+    let Some(store) = Store::open(properties, name, names.truststore_type, names.truststore_password)? else {
         return Ok(None);
     };
     match store {
@@ -53,7 +101,7 @@ pub(super) fn revocation_lists(properties: &Properties) -> Result<Vec<Certificat
     }
 }
 
-/// Whether `properties` name a certificate of the client.
+/// Whether `properties` name a certificate of the client for brokers.
 pub(super) fn names_identity(properties: &Properties) -> bool {
     let all = [&SSL_KEYSTORE_CERTIFICATE_CHAIN, &SSL_CERTIFICATE_LOCATION, &SSL_KEYSTORE_LOCATION];
     all.into_iter().any(|name| properties.is_set(name))
@@ -72,31 +120,31 @@ fn pem(properties: &Properties, inline: &'static Property<Text>, file: &'static 
 }
 
 /// The client's certificate and key, if `properties` name any.
-pub(super) fn identity(properties: &Properties) -> Result<Option<Identity>> {
-    let chain = pem(properties, &SSL_KEYSTORE_CERTIFICATE_CHAIN, &SSL_CERTIFICATE_LOCATION)?;
-    let key = pem(properties, &SSL_KEYSTORE_KEY, &SSL_KEY_LOCATION)?;
+pub(super) fn identity(properties: &Properties, names: &Names) -> Result<Option<Identity>> {
+    let chain = pem(properties, names.certificate_chain, names.certificate_location)?;
+    let key = pem(properties, names.key, names.key_location)?;
     match (chain, key) {
         (Some((chain_from, chain)), key) => {
             // One file may have both.
             let (key_from, key) = key.unwrap_or((chain_from, chain.clone()));
             let chain = certificates(properties, chain_from, &chain)?;
-            Ok(Some(Identity { chain, key: private_key(properties, key_from, &key)? }))
+            Ok(Some(Identity { chain, key: private_key(properties, key_from, names.key_password, &key)? }))
         }
-        (None, Some(_)) => Err(Error::Usage(
-            "a client key requires its certificate (set ssl.keystore.certificate.chain or ssl.certificate.location)"
-                .to_owned(),
-        )),
-        (None, None) => key_store(properties),
+        (None, Some(_)) => Err(Error::Usage(format!(
+            "a client key requires its certificate (set {} or {})",
+            names.certificate_chain.name, names.certificate_location.name
+        ))),
+        (None, None) => key_store(properties, names),
     }
 }
 
-fn key_store(properties: &Properties) -> Result<Option<Identity>> {
-    let name = &SSL_KEYSTORE_LOCATION;
-    match Store::open(properties, name, &SSL_KEYSTORE_TYPE, &SSL_KEYSTORE_PASSWORD)? {
+fn key_store(properties: &Properties, names: &Names) -> Result<Option<Identity>> {
+    let name = names.keystore_location;
+    match Store::open(properties, name, names.keystore_type, names.keystore_password)? {
         None => Ok(None),
         Some(Store::Pem(bytes)) => {
             let chain = certificates(properties, name, &bytes)?;
-            Ok(Some(Identity { chain, key: private_key(properties, name, &bytes)? }))
+            Ok(Some(Identity { chain, key: private_key(properties, name, names.key_password, &bytes)? }))
         }
         Some(Store::Pkcs12(store)) => {
             let found = store.private_key_chain().ok_or_else(|| properties.malformed(name, "no private key found"))?;
@@ -130,7 +178,12 @@ fn certificates(properties: &Properties, name: &Property<Text>, pem: &[u8]) -> R
     }
 }
 
-fn private_key(properties: &Properties, name: &Property<Text>, pem: &[u8]) -> Result<Arc<PrivateKeyDer<'static>>> {
+fn private_key(
+    properties: &Properties,
+    name: &Property<Text>,
+    password: &Property<Text>,
+    pem: &[u8],
+) -> Result<Arc<PrivateKeyDer<'static>>> {
     let wrong = |why: &str| properties.malformed(name, why);
     let text = String::from_utf8_lossy(pem);
     if text.contains("Proc-Type: 4,ENCRYPTED") {
@@ -142,15 +195,16 @@ fn private_key(properties: &Properties, name: &Property<Text>, pem: &[u8]) -> Re
         let key = PrivateKeyDer::from_pem_slice(pem);
         return key.map(Arc::new).map_err(|_| wrong("no private key found (expected PEM)"));
     };
-    let Some(password) = properties.get(&SSL_KEY_PASSWORD)? else {
-        return Err(wrong("the key is encrypted (set ssl.key.password)"));
+    let password_name = password.name;
+    let Some(password) = properties.get(password)? else {
+        return Err(wrong(&format!("the key is encrypted (set {password_name})")));
     };
     const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
     let end = text[begin..].find(END).map_or(text.len(), |at| begin + at + END.len());
     let (_, encrypted) = pkcs8::SecretDocument::from_pem(&text[begin..end]).map_err(|e| wrong(&e.to_string()))?;
     let encrypted = EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes()).map_err(|e| wrong(&e.to_string()))?;
     let plain = encrypted.decrypt(password).map_err(|_| {
-        wrong("ssl.key.password does not decrypt the key, or its encryption is an old one (openssl pkcs8 -topk8 -v2 aes-256-cbc writes a new one)")
+        wrong(&format!("{password_name} does not decrypt the key, or its encryption is an old one (openssl pkcs8 -topk8 -v2 aes-256-cbc writes a new one)"))
     })?;
     Ok(Arc::new(PrivatePkcs8KeyDer::from(plain.as_bytes().to_vec()).into()))
 }

@@ -10,6 +10,7 @@ pub mod native;
 mod observer;
 mod options;
 mod pattern;
+pub mod platform;
 mod producer;
 pub mod security;
 
@@ -17,6 +18,7 @@ use crate::error::{Action, Error, Result, Subject};
 pub use crate::record::{Codec, Compression, Isolation};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
+pub(crate) use admin::Numbered;
 pub use admin::{
     Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
     Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, Listing, LogDir,
@@ -27,6 +29,7 @@ pub use consumer::{
     Assignor, CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start,
     Subscription,
 };
+pub use kafka_crate::{Rewrite, rewrite};
 use kafka_protocol::error::ResponseError;
 pub use names::Named;
 pub use native::{Hash, NativeAdmin, Wake};

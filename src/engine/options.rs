@@ -1,6 +1,7 @@
 //! What an engine needs to reach a cluster.
 
 use super::Observer;
+use super::platform::Platform;
 use super::security::Security;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Options {
     pub security: Security,
     /// Receives the engine's events.
     pub observer: Arc<dyn Observer>,
+    /// Where sockets and threads come from.
+    pub platform: Platform,
 }
 
 impl Options {

@@ -1,5 +1,6 @@
 //! What a record must have.
 
+use crate::codec::View;
 use crate::record::RecordRef;
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -79,10 +80,10 @@ impl Condition {
         self.search.as_ref()
     }
 
-    pub(super) fn holds(&self, record: &RecordRef<'_>) -> bool {
+    pub(super) fn holds(&self, record: &RecordRef<'_>, view: &View<'_>) -> bool {
         match &self.field {
-            Field::Key => self.test.holds(record.key),
-            Field::Value => self.test.holds(record.value),
+            Field::Key => self.test.holds(view.key.text(record.key)),
+            Field::Value => self.test.holds(view.value.text(record.value)),
             Field::Header(name) => {
                 record.headers.iter().any(|header| header.key == *name && self.test.holds(header.value))
             }

@@ -16,6 +16,7 @@ pub use jq::{Jq, Output};
 #[cfg(not(feature = "jq"))]
 pub use without_jq::{Jq, Output};
 
+use crate::codec::View;
 use crate::record::{Malformed, Offset, PartitionId, RecordRef, Records};
 
 /// A batch is searched as a whole only while a hit saves looking into so many records.
@@ -82,10 +83,11 @@ impl Filter {
         records: &mut Records<'a>,
     ) -> Option<Result<RecordRef<'a>, Malformed>> {
         // Where the batch lends only a part of its records, each is counted for itself.
-        let search = self.searched.filter(|_| records.lends_all()).and_then(|index| self.conditions[index].search());
+        let searched = self.searched.filter(|_| records.lends_all());
+        let search = searched.and_then(|index| self.conditions[index].search().cloned());
         let (mut hits, mut seen) = (0, 0);
         loop {
-            if let Some(search) = search
+            if let Some(search) = &search
                 && (hits < FIRST_HITS || seen >= hits * LEAST_SKIPPED)
             {
                 let before = records.remaining();
@@ -101,15 +103,21 @@ impl Filter {
                 Ok(record) => record,
                 Err(malformed) => return Some(Err(malformed)),
             };
-            self.read += 1;
-            if self.conditions.iter().all(|condition| condition.holds(&record)) == self.is_inverted {
-                continue;
-            }
-            self.matched += 1;
-            if self.is_sampled(partition, record.offset) {
+            if self.passes(partition, &record, &View::PLAIN) {
                 return Some(Ok(record));
             }
         }
+    }
+
+    /// Whether `record` of `partition` goes on, where a schema may have made other text of its key and value.
+    #[inline]
+    pub fn passes(&mut self, partition: PartitionId, record: &RecordRef<'_>, view: &View<'_>) -> bool {
+        self.read += 1;
+        if self.conditions.iter().all(|condition| condition.holds(record, view)) == self.is_inverted {
+            return false;
+        }
+        self.matched += 1;
+        self.is_sampled(partition, record.offset)
     }
 
     fn is_sampled(&self, partition: PartitionId, offset: Offset) -> bool {

@@ -116,7 +116,7 @@ mod tests {
             value: Some(value),
             headers: headers.as_headers(),
         };
-        Read { topic: Some("own"), partition: Some(1), record }
+        Read { topic: Some("own"), partition: Some(1), ..record.into() }
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub use lines::{LineReader, Splitter};
 pub use source::{Inbox, Message, Packed, Source, open, size};
 pub use template::{Program, TemplateOptions, TemplateReader};
 
+use crate::codec::framed::Written;
 use crate::error::Result;
 use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
 use std::borrow::Cow;
@@ -40,11 +41,23 @@ pub struct Read<'a> {
     pub partition: Option<PartitionId>,
     /// The record.
     pub record: RecordRef<'a>,
+    /// How the input has its key.
+    pub key: Written<'a>,
+    /// How the input has its value.
+    pub value: Written<'a>,
 }
 
 impl<'a> From<RecordRef<'a>> for Read<'a> {
     fn from(record: RecordRef<'a>) -> Self {
-        Self { topic: None, partition: None, record }
+        Self { topic: None, partition: None, record, key: Written::default(), value: Written::default() }
+    }
+}
+
+impl Read<'_> {
+    /// Whether the input names the schema of its key or value.
+    #[inline]
+    pub fn names_schema(&self) -> bool {
+        self.key.schema.id.is_some() || self.value.schema.id.is_some()
     }
 }
 
@@ -60,7 +73,7 @@ pub struct BadLine {
 }
 
 impl BadLine {
-    fn new(what: String) -> Self {
+    pub(crate) fn new(what: String) -> Self {
         Self { byte: None, what, ends_input: false }
     }
 

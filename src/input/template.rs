@@ -267,7 +267,7 @@ impl TemplateReader {
         let (key, value) = decoded.decode(key, found.key_as, value, found.value_as)?;
         let timestamp = found.timestamp.or(options.default_timestamp);
         let record = RecordRef { offset: 0, timestamp, key, value, headers: headers.as_headers() };
-        Ok(Read { topic: has_topic.then_some(&**topic), partition: found.partition, record })
+        Ok(Read { topic: has_topic.then_some(&**topic), partition: found.partition, ..record.into() })
     }
 }
 
@@ -302,6 +302,7 @@ fn time(form: &TimeForm, text: &[u8]) -> Result<Option<Timestamp>, String> {
 mod tests {
     use super::super::{Cut, Cutter, Framing};
     use super::*;
+    use crate::codec::View;
     use crate::output::{Format, LengthFormat, TemplateFormat};
     use crate::record::Headers;
     use proptest::prelude::*;
@@ -377,7 +378,7 @@ mod tests {
             let mut bytes = Vec::new();
             for (key, value, timestamp) in &records {
                 let record = RecordRef { offset: 7, timestamp: Some(*timestamp), key: key.as_deref(), value: value.as_deref(), headers: Headers::default() };
-                format.write(&mut bytes, &record).unwrap();
+                format.write(&mut bytes, &record, &View::PLAIN).unwrap();
             }
             let read = read_back(template, &bytes, step).unwrap();
             let expected: Vec<Parts> = records.into_iter().map(|(key, value, timestamp)| (key, value, Some(timestamp))).collect();
@@ -391,7 +392,7 @@ mod tests {
             let (mut format, mut bytes) = (LengthFormat::new(has_keys), Vec::new());
             for (key, value) in &records {
                 let record = RecordRef { offset: 0, timestamp: None, key: key.as_deref(), value: value.as_deref(), headers: Headers::default() };
-                format.write(&mut bytes, &record).unwrap();
+                format.write(&mut bytes, &record, &View::PLAIN).unwrap();
             }
             let reader = super::super::LengthReader { has_keys, ..Default::default() };
             let mut framing = Framing::Cut(Box::new(Cutter::new(Cut::Lengths { parts: reader.parts() }, 1 << 20)));

@@ -1,11 +1,22 @@
-//! Topic configs: all are kept and shown; `max.message.bytes`, `message.timestamp.type`, `retention.ms` and
-//! `retention.bytes` have an effect.
+//! Topic configs: all are kept and shown; those that the functions below read have an effect.
 
+use super::log::{AppendOptions, Compaction};
+use crate::record::Timestamp;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 /// Why a request was refused, and Kafka's message.
 pub(super) type Refused = (E, String);
+
+/// What a topic's configs determine about replication.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Replication {
+    /// `min.insync.replicas`.
+    pub(super) min_in_sync: usize,
+    /// `unclean.leader.election.enable`.
+    pub(super) elects_uncleanly: bool,
+}
 
 /// The type of a value; the numbers are DescribeConfigs' types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +90,21 @@ pub(super) fn check(configs: &BTreeMap<String, String>) -> Result<(), Refused> {
         if name == "message.timestamp.type" && !["CreateTime", "LogAppendTime"].contains(&value.as_str()) {
             return invalid("String must be one of: CreateTime, LogAppendTime");
         }
+        if name == "cleanup.policy" && !value.split(',').all(|item| ["compact", "delete", ""].contains(&item.trim())) {
+            return invalid("String must be one of: compact, delete");
+        }
+        let is_share = |ratio: f64| (0.0..=1.0).contains(&ratio);
+        if name == "min.cleanable.dirty.ratio" && value.parse().is_ok_and(|ratio| !is_share(ratio)) {
+            return invalid("Value must be from 0 to 1");
+        }
+        let is_millis =
+            name.starts_with("message.timestamp.") || name.ends_with("lag.ms") || name.starts_with("delete.r");
+        if is_millis && value.parse::<i64>().is_ok_and(|millis| millis < 0) {
+            return invalid("Value must be at least 0");
+        }
+        if name == "min.insync.replicas" && value.parse::<i32>().is_ok_and(|count| count < 1) {
+            return invalid("Value must be at least 1");
+        }
         if name == "max.message.bytes" && value.parse::<i32>().is_ok_and(|bytes| bytes < 0) {
             return invalid("Value must be at least 0");
         }
@@ -86,15 +112,38 @@ pub(super) fn check(configs: &BTreeMap<String, String>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The largest batch that a topic accepts.
-pub(super) fn max_message_bytes(configs: &BTreeMap<String, String>) -> usize {
-    const DEFAULT: usize = 1_048_588;
-    configs.get("max.message.bytes").and_then(|value| value.parse().ok()).unwrap_or(DEFAULT)
+/// A config's value, or its default.
+fn value<T: FromStr>(configs: &BTreeMap<String, String>, name: &str, default: T) -> T {
+    configs.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Whether records get the broker's time.
-pub(super) fn append_time(configs: &BTreeMap<String, String>) -> bool {
-    configs.get("message.timestamp.type").is_some_and(|value| value == "LogAppendTime")
+/// What the topic accepts of a batch that comes `now`.
+pub(super) fn append_options(configs: &BTreeMap<String, String>, leader_epoch: i32, now: Timestamp) -> AppendOptions {
+    const HOUR: i64 = 3_600_000;
+    let has_append_time = configs.get("message.timestamp.type").is_some_and(|value| value == "LogAppendTime");
+    let before = value(configs, "message.timestamp.before.max.ms", i64::MAX);
+    AppendOptions {
+        max_message_bytes: value(configs, "max.message.bytes", 1_048_588),
+        append_time: has_append_time.then_some(now),
+        earliest: if before == i64::MAX { Timestamp::MIN } else { now.saturating_sub(before) },
+        latest: now.saturating_add(value(configs, "message.timestamp.after.max.ms", HOUR)),
+        needs_keys: has_policy(configs, "compact"),
+        leader_epoch,
+    }
+}
+
+/// Whether `cleanup.policy` includes `policy`.
+pub(super) fn has_policy(configs: &BTreeMap<String, String>, policy: &str) -> bool {
+    configs.get("cleanup.policy").map_or("delete", String::as_str).split(',').any(|item| item.trim() == policy)
+}
+
+/// How the topic is compacted, if it is.
+pub(super) fn compaction(configs: &BTreeMap<String, String>) -> Option<Compaction> {
+    has_policy(configs, "compact").then(|| Compaction {
+        dirty_ratio: value(configs, "min.cleanable.dirty.ratio", 0.5),
+        min_lag: value(configs, "min.compaction.lag.ms", 0),
+        tombstones_stay: value(configs, "delete.retention.ms", 86_400_000),
+    })
 }
 
 /// What the configs take in memory.
@@ -104,10 +153,19 @@ pub(super) fn bytes(configs: &BTreeMap<String, String>) -> usize {
 
 /// How long records are kept, where the topic says so, in milliseconds.
 pub(super) fn retention_ms(configs: &BTreeMap<String, String>) -> Option<i64> {
-    configs.get("retention.ms").and_then(|value| value.parse().ok()).filter(|millis| *millis >= 0)
+    let millis = configs.get("retention.ms").filter(|_| has_policy(configs, "delete"))?;
+    millis.parse().ok().filter(|millis| *millis >= 0)
 }
 
 /// How many bytes of a partition are kept, where the topic says so.
 pub(super) fn retention_bytes(configs: &BTreeMap<String, String>) -> Option<usize> {
-    configs.get("retention.bytes").and_then(|value| value.parse().ok())
+    configs.get("retention.bytes").filter(|_| has_policy(configs, "delete"))?.parse().ok()
+}
+
+/// How the topic is replicated.
+pub(super) fn replication(configs: &BTreeMap<String, String>) -> Replication {
+    Replication {
+        min_in_sync: value(configs, "min.insync.replicas", 1),
+        elects_uncleanly: value(configs, "unclean.leader.election.enable", false),
+    }
 }

@@ -29,9 +29,10 @@
 
 use kafka_protocol::messages::ApiKey;
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// What goes wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +77,14 @@ impl From<u32> for Times {
 #[derive(Debug, Default)]
 pub struct Faults {
     state: Mutex<State>,
-    frozen: watch::Sender<HashSet<i32>>,
+    thawed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     injected: Vec<(ApiKey, Times, Fault)>,
     latency: Duration,
+    frozen: HashSet<i32>,
     requests: HashMap<i16, u64>,
     connections: u64,
     random: fastrand::Rng,
@@ -125,12 +127,13 @@ impl Faults {
 
     /// Has a broker accept connections and requests but neither handle nor answer any, as a stopped process would.
     pub fn freeze(&self, broker: i32) {
-        self.frozen.send_if_modified(|frozen| frozen.insert(broker));
+        self.state().frozen.insert(broker);
     }
 
     /// Has a frozen broker continue, beginning with the requests that wait.
     pub fn thaw(&self, broker: i32) {
-        self.frozen.send_if_modified(|frozen| frozen.remove(&broker));
+        self.state().frozen.remove(&broker);
+        self.thawed.notify_waiters();
     }
 
     /// How many requests of `api` have come so far, answered or not.
@@ -153,8 +156,14 @@ impl Faults {
 
     /// Returns once `broker` is not frozen.
     pub(super) async fn until_thawed(&self, broker: i32) {
-        // Err: never, because the sender lives as long as this.
-        let _ = self.frozen.subscribe().wait_for(|frozen| !frozen.contains(&broker)).await;
+        loop {
+            let mut thawed = pin!(self.thawed.notified());
+            thawed.as_mut().enable();
+            if !self.state().frozen.contains(&broker) {
+                return;
+            }
+            thawed.await;
+        }
     }
 
     /// Counts a request; returns what goes wrong with it.

@@ -29,6 +29,14 @@ pub(super) const MOST_CONFIG_BYTES: usize = 16 << 20;
 /// What a batch takes beside its bytes: its places in the log and in the order of all, its producer's state.
 pub(super) const BATCH_OVERHEAD: usize = 256;
 
+/// What a batch may unpack to where its records are looked into; one that unpacks to more counts as unreadable.
+pub(super) const MOST_UNPACKED: usize = 64 << 20;
+/// Refused records that an answer names.
+pub(super) const MOST_RECORD_ERRORS: usize = 100;
+
+/// ACLs of a cluster.
+pub(super) const MOST_ACLS: usize = 10_000;
+
 pub(super) const MOST_GROUPS: usize = 10_000;
 /// Members of a group, and member IDs given out, as Kafka's `group.max.size`.
 pub(super) const MOST_MEMBERS: usize = 1_000;

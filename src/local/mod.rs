@@ -2,24 +2,32 @@
 //!
 //! [`server`] takes requests off sockets, [`requests`] has a file a request family, over a [`cluster`] that does no I/O:
 //! logs that store batches as they came, and groups that are state machines. [`faults`] has them go wrong, [`limits`]
-//! bounds them. Calls `engine::native` for batches and the network thread, and knows no command. Security and
-//! replication are not offered, and not listed.
+//! bounds them. Calls `engine::native` for batches and the network thread, and knows no command.
 
 mod cluster;
 mod configs;
 mod faults;
 mod frames;
 mod group;
+mod inspect;
 mod limits;
+mod listener;
 mod log;
 mod requests;
+mod security;
 mod server;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod tls;
 mod transactions;
 
 pub use faults::{Fault, Faults, Times};
 pub use requests::{CONSUMER_GROUPS, OFFERED};
+pub use security::Access;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub use tls::{Generated, generate};
 
-use crate::engine::native::Network;
+use crate::engine::native::{Network, server_config};
+use crate::engine::platform::Platform;
 use crate::error::{Error, Result, describe_io};
 use crate::record::{BrokerId, PartitionId};
 use crate::signal::{Stop, Until};
@@ -27,11 +35,14 @@ use cluster::{Advertised, Cluster, HOST, NewTopic};
 use frames::Room;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
+use listener::{Listener, taken};
 use requests::call::Shared;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::net::{TcpListener, TcpSocket};
+use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 /// How a cluster is started.
@@ -48,6 +59,15 @@ pub struct Options {
     pub retain_bytes: usize,
 }
 
+/// What a server shows TLS clients.
+#[derive(Debug)]
+pub struct Certificate {
+    /// The server's certificate, and those up to the CA.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
 /// Connections that wait to be accepted, for each broker.
 const BACKLOG: u32 = 1024;
 
@@ -55,6 +75,7 @@ const BACKLOG: u32 = 1024;
 #[derive(Debug)]
 pub struct Local {
     network: Network,
+    platform: Platform,
     shared: Arc<Shared>,
     room: Room,
     /// The task of each broker that is up, its listener and connections with it.
@@ -69,18 +90,24 @@ impl Local {
     /// # Errors
     /// A port is taken, or a topic cannot be created.
     pub fn start(options: &Options, stop: &Stop) -> Result<Self> {
-        let network = Network::start(stop)?;
+        Self::start_on(Platform::System, options, stop)
+    }
+
+    /// [`Local::start`] on `platform`; in a simulation the port must not be 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_on(platform: Platform, options: &Options, stop: &Stop) -> Result<Self> {
+        let network = Network::start(stop, &platform)?;
         let listeners = network.run(Until::FirstSignal, async {
             let mut listeners = Vec::new();
             for n in 0..options.brokers.max(1) {
                 let port = if options.port == 0 { 0 } else { options.port.saturating_add(n) };
-                listeners.push(bind(port).await?);
+                listeners.push(Listener::bind(&platform, port).await?);
             }
             Ok(listeners)
         })?;
-        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-        let ports: std::io::Result<Vec<u16>> = listeners.iter().map(port).collect();
-        let ports = ports.map_err(|e| Error::io("a listener's port", &e))?;
+        let ports: Vec<u16> = listeners.iter().map(|(_, port)| *port).collect();
         let mut cluster = Cluster::new(&ports, options.retain_bytes);
         for (name, partitions) in &options.topics {
             let new = NewTopic { partitions: Some(*partitions), ..NewTopic::default() };
@@ -90,15 +117,21 @@ impl Local {
         }
         let shared = Arc::new(Shared::new(cluster));
         network.handle().spawn(server::keep_time(shared.clone()));
-        let local =
-            Self { network, shared, room: Room::default(), running: Mutex::default(), reserved: Mutex::default() };
-        for (index, listener) in listeners.into_iter().enumerate() {
+        let local = Self {
+            network,
+            platform,
+            shared,
+            room: Room::default(),
+            running: Mutex::default(),
+            reserved: Mutex::default(),
+        };
+        for (index, (listener, _)) in listeners.into_iter().enumerate() {
             local.serve(BrokerId(index as i32 + 1), listener);
         }
         Ok(local)
     }
 
-    fn serve(&self, broker: BrokerId, listener: TcpListener) {
+    fn serve(&self, broker: BrokerId, listener: Listener) {
         let task =
             self.network.handle().spawn(server::accept(self.shared.clone(), self.room.clone(), broker, listener));
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(broker, task);
@@ -122,6 +155,21 @@ impl Local {
         self.shared.consumer_groups.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Encrypts connections with TLS, from the next one on.
+    ///
+    /// # Errors
+    /// The key does not fit the certificate, or there is no cryptography for this CPU.
+    pub fn encrypt(&self, certificate: Certificate) -> Result<()> {
+        let config = server_config(certificate.chain, certificate.key)?;
+        *self.shared.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        Ok(())
+    }
+
+    /// Sets who may connect, from the next connection on, and do what.
+    pub fn set_access(&self, access: Access) {
+        self.shared.security.set(access);
+    }
+
     /// Changes the cluster and wakes the readers that wait.
     fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
         let changed = change(&mut self.shared.cluster());
@@ -129,8 +177,8 @@ impl Local {
         changed
     }
 
-    /// Has another broker lead a partition, under a new leader epoch; false when there is no such partition, or the
-    /// broker is down.
+    /// Has another broker lead a partition, under a new leader epoch, with the records that it has: an unclean election
+    /// when it is not in sync. False when there is no such partition, or the broker is down.
     pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
         self.change(|cluster| cluster.move_leader(topic, partition, Some(BrokerId(broker))))
     }
@@ -158,8 +206,8 @@ impl Local {
         })
     }
 
-    /// Compacts a topic at once, whatever its `cleanup.policy`: batches without a record that is the last of its key go;
-    /// false when there is none.
+    /// Compacts a topic at once, whatever its `cleanup.policy`: of the committed records with a key only the last of each
+    /// stays. False when there is no such topic.
     pub fn compact(&self, topic: &str) -> bool {
         self.change(|cluster| cluster.compact(topic))
     }
@@ -177,9 +225,41 @@ impl Local {
     }
 
     /// Cuts a broker off from the others, or joins it again: until then it names and serves the leaders and records of
-    /// the moment when it was cut off, and accepts no records.
+    /// the moment when it was cut off. As a leader it accepts records with acks=1 only; they are lost if another has been
+    /// elected when it joins again.
     pub fn isolate(&self, broker: i32, is_isolated: bool) {
         self.change(|cluster| cluster.isolate(BrokerId(broker), is_isolated));
+    }
+
+    /// Stops a broker's replication of what others lead: records with acks=all wait for it until it is out of sync, and
+    /// what it lacks is lost if it is elected.
+    pub fn pause_replication(&self, broker: i32) {
+        self.change(|cluster| cluster.set_replicating(BrokerId(broker), false));
+        self.shared.deadlines.notify_one();
+    }
+
+    /// Has a broker replicate again: it cuts off what the leaders do not have, copies the rest and is in sync.
+    pub fn resume_replication(&self, broker: i32) {
+        self.change(|cluster| cluster.set_replicating(BrokerId(broker), true));
+    }
+
+    /// Sets how long a replica may lack records before it is out of sync (`replica.lag.time.max.ms`); 30 seconds at first.
+    pub fn set_replica_lag(&self, most: Duration) {
+        self.change(|cluster| cluster.set_replica_lag(most));
+        self.shared.deadlines.notify_one();
+    }
+
+    /// Cuts off what a replica that is down or does not replicate has from `offset` on, in whole batches, as a loss of
+    /// power does with what was not flushed; false when there is no such replica.
+    pub fn truncate_replica(&self, topic: &str, partition: PartitionId, broker: i32, offset: i64) -> bool {
+        self.change(|cluster| cluster.truncate_replica(topic, partition, BrokerId(broker), offset))
+    }
+
+    /// The in-sync replicas of a partition; none when there is no such partition.
+    pub fn in_sync_replicas(&self, topic: &str, partition: PartitionId) -> Vec<i32> {
+        let mut cluster = self.shared.cluster();
+        let found = cluster.partition_mut(topic, partition);
+        found.map(|found| found.in_sync().iter().map(|id| id.0).collect()).unwrap_or_default()
     }
 
     /// Has a broker tell clients another address than the one it listens on, as `advertised.listeners` does: a proxy's, or
@@ -197,15 +277,18 @@ impl Local {
         self.shared.cluster().move_coordinator(group, BrokerId(broker));
     }
 
-    /// Kills a broker: its connections break, others lead what it led.
+    /// Kills a broker: its connections break, and the next in-sync replica leads what it led, or none while there is
+    /// none. The broker keeps its log.
     pub fn crash(&self, broker: i32) {
         let broker = BrokerId(broker);
         let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
         if let Some(task) = task {
             task.abort();
             // Err: it was aborted, as it should be. Its port is free when this returns.
-            let _ = self.network.handle().block_on(task);
-            self.reserve_port(broker);
+            let _ = self.network.wait(task);
+            if matches!(self.platform, Platform::System) {
+                self.reserve_port(broker);
+            }
         }
         self.change(|cluster| cluster.set_up(broker, false));
     }
@@ -228,7 +311,7 @@ impl Local {
         self.shared.cluster().broker(broker).map_or(0, |broker| broker.port)
     }
 
-    /// Starts a broker that crashed, at its old address.
+    /// Starts a broker that crashed, at its old address: it follows the leaders, and leads what nobody else may.
     ///
     /// # Errors
     /// The port has been taken meanwhile.
@@ -238,20 +321,13 @@ impl Local {
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&broker);
         let listener = match reserved {
             Some(socket) => {
-                self.network.run(Until::SecondSignal, async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) })?
+                let listen = async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) };
+                Listener::Tcp(self.network.run(Until::SecondSignal, listen)?)
             }
-            None => self.network.run(Until::SecondSignal, bind(port))?,
+            None => self.network.run(Until::SecondSignal, Listener::bind(&self.platform, port))?.0,
         };
-        self.shared.cluster().set_up(broker, true);
+        self.change(|cluster| cluster.set_up(broker, true));
         self.serve(broker, listener);
         Ok(())
     }
-}
-
-async fn bind(port: u16) -> Result<TcpListener> {
-    TcpListener::bind((HOST, port)).await.map_err(|e| taken(port, &e))
-}
-
-fn taken(port: u16, error: &std::io::Error) -> Error {
-    Error::Io(format!("cannot listen on {HOST}:{port}: {} (--port 0 takes a free one)", describe_io(error)))
 }

@@ -3,29 +3,34 @@
 
 use super::faults::Fault;
 use super::frames::Room;
+use super::limits::LONGEST_TRANSFER;
+use super::listener::{Accepted, Listener};
 use super::requests::answer;
 use super::requests::call::{Call, Closed, Shared};
+use super::security::Session;
+use crate::engine::native::clock;
 use crate::engine::native::{sleep_until, wire::message};
+use crate::engine::platform::Socket;
 use crate::record::BrokerId;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Message, VersionRange};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// Accepts connections to `broker` until it is aborted; that ends them too.
-pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, listener: TcpListener) {
+pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, mut listener: Listener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    let host = format!("/{}", peer.ip());
+                Ok(Accepted { socket, host }) => {
                     connections.spawn(serve(shared.clone(), room.clone(), broker, socket, host));
                 }
                 Err(error) => {
@@ -39,8 +44,20 @@ pub(super) async fn accept(shared: Arc<Shared>, room: Room, broker: BrokerId, li
     }
 }
 
-async fn serve(shared: Arc<Shared>, room: Room, broker: BrokerId, socket: TcpStream, host: String) {
+async fn serve(shared: Arc<Shared>, room: Room, broker: BrokerId, socket: Box<dyn Socket>, host: String) {
     shared.faults.count_connection();
+    let tls = shared.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let socket = match tls {
+        None => socket,
+        Some(config) => {
+            let shaking = TlsAcceptor::from(config).accept(socket);
+            match tokio::time::timeout(LONGEST_TRANSFER, shaking).await {
+                Ok(Ok(shaken)) => Box::new(shaken),
+                Ok(Err(error)) => return tracing::info!(%broker, %error, "no TLS handshake"),
+                Err(_) => return tracing::info!(%broker, "a TLS handshake that took too long"),
+            }
+        }
+    };
     if let Err(why) = serve_requests(&shared, &room, broker, socket, &host).await {
         tracing::info!(%broker, %why, "closed a connection");
     }
@@ -51,15 +68,15 @@ async fn serve_requests(
     shared: &Arc<Shared>,
     room: &Room,
     broker: BrokerId,
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     host: &str,
 ) -> Result<(), Closed> {
-    socket.set_nodelay(true).map_err(|e| e.to_string())?;
     let mut socket = BufReader::new(socket);
+    let session = Arc::new(Mutex::new(shared.security.session()));
     loop {
         let Some((frame, permit)) = room.read(&mut socket).await? else { return Ok(()) };
         shared.faults.until_thawed(broker.0).await;
-        let (call, api, body) = match read_header(shared, broker, host, frame)? {
+        let (call, api, body) = match read_header(shared, broker, host, &session, frame)? {
             Asked::Served(call, api, body) => (call, api, body),
             Asked::OtherVersion(refusal) => {
                 socket.write_all(&refusal).await.map_err(|e| e.to_string())?;
@@ -71,6 +88,9 @@ async fn serve_requests(
             }
         };
         handle(call, api, body, permit, &mut socket).await?;
+        if session.lock().unwrap_or_else(PoisonError::into_inner).has_failed() {
+            return Err("the client could not authenticate".to_owned());
+        }
     }
 }
 
@@ -83,7 +103,13 @@ enum Asked {
     Unknown(Bytes, Closed),
 }
 
-fn read_header(shared: &Arc<Shared>, broker: BrokerId, host: &str, mut frame: Bytes) -> Result<Asked, Closed> {
+fn read_header(
+    shared: &Arc<Shared>,
+    broker: BrokerId,
+    host: &str,
+    session: &Arc<Mutex<Session>>,
+    mut frame: Bytes,
+) -> Result<Asked, Closed> {
     // Key, version and correlation ID stand first in every request.
     let Some([a, b, c, d, correlation @ ..]) = frame.first_chunk::<8>().copied() else {
         return Err("a request without a header".to_owned());
@@ -103,14 +129,27 @@ fn read_header(shared: &Arc<Shared>, broker: BrokerId, host: &str, mut frame: By
         .map_err(|e| format!("a malformed header: {e}"))?;
     let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
     tracing::info!(%broker, request = ?api, version, client = client_id, bytes = frame.len(), "request");
+    let mut session_now = session.lock().unwrap_or_else(PoisonError::into_inner);
+    let principal = session_now.principal().map(str::to_owned);
+    let opens = matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
+    let is_out_of_turn = principal.is_none() && !opens;
+    if is_out_of_turn && session_now.can_begin() {
+        return Err(format!("{api:?} of a client that has not authenticated"));
+    }
+    if is_out_of_turn {
+        session_now.fail();
+    }
+    drop(session_now);
     let call = Call {
+        principal: principal.unwrap_or_default(),
+        session: session.clone(),
         shared: shared.clone(),
         broker,
         version,
         correlation,
         client_id,
         host: host.to_owned(),
-        refusal: None,
+        refusal: is_out_of_turn.then_some(E::IllegalSaslState),
         throttle: Duration::ZERO,
     };
     Ok(Asked::Served(call, api, frame))
@@ -122,7 +161,7 @@ async fn handle(
     api: ApiKey,
     body: Bytes,
     permit: OwnedSemaphorePermit,
-    socket: &mut BufReader<TcpStream>,
+    socket: &mut BufReader<Box<dyn Socket>>,
 ) -> Result<(), Closed> {
     let mut in_work = Some(permit);
     let ordered = || Err("a fault was injected".to_owned());
@@ -182,11 +221,18 @@ fn refuse(versions_asked: bool, correlation: i32) -> Bytes {
     whole.freeze()
 }
 
-/// Does what is due in the groups, when it is due.
+/// Does what is due in groups, transactions, logs and replicas, when it is due.
 pub(super) async fn keep_time(shared: Arc<Shared>) {
     loop {
-        let next = shared.cluster().tick(Instant::now());
+        let (next, is_changed) = {
+            let mut cluster = shared.cluster();
+            (cluster.tick(clock::now()), cluster.take_changed())
+        };
+        if is_changed {
+            shared.appended.notify_waiters();
+        }
         tokio::select! {
+            biased;
             () = shared.deadlines.notified() => {}
             () = sleep_until(next) => {}
         }

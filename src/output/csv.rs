@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::template::write_part;
-use crate::codec::Encoding;
+use crate::codec::{Encoding, View};
 use crate::error::Result;
 use crate::record::{Batch, PartitionId, RecordRef};
 use crate::template::{Form, Part, Template, TimeForm, What};
@@ -112,14 +112,14 @@ impl Format for CsvFormat {
     }
 
     #[inline]
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         for (index, column) in self.columns.iter().enumerate() {
             if index > 0 {
                 out.push(self.separator);
             }
             let start = out.len();
             for what in &column.parts {
-                write_part(out, what, &self.topic, self.partition, record);
+                write_part(out, what, &self.topic, self.partition, record, view);
             }
             // Null is an empty field; empty bytes are quoted, as is a row's only field, for a blank line is no row.
             let is_empty = out.len() == start;
@@ -180,7 +180,7 @@ mod tests {
         format.topic = Arc::from("t");
         let mut out = Vec::new();
         format.head(&mut out);
-        records.iter().for_each(|record| format.write(&mut out, record).unwrap());
+        records.iter().for_each(|record| format.write(&mut out, record, &View::PLAIN).unwrap());
         out
     }
 

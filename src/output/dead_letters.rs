@@ -1,7 +1,7 @@
 //! Records that could not be delivered, appended to a file in the JSON that `produce --input json` reads back.
 
 use super::json::JsonWriter;
-use crate::codec::Encoding;
+use crate::codec::{Encoding, View};
 use crate::error::{Error, Result};
 use crate::record::{HeaderBuf, Headers, PartitionId, RecordRef, TimestampType};
 use std::fs::File;
@@ -37,7 +37,7 @@ impl DeadLetters {
         })
     }
 
-    /// Appends a record, with `why` in a header.
+    /// Appends a record, shown as `view` says, with `why` in a header.
     ///
     /// # Errors
     /// The system's: then the record is nowhere.
@@ -46,6 +46,7 @@ impl DeadLetters {
         topic: &str,
         partition: Option<PartitionId>,
         record: &RecordRef<'_>,
+        view: &View<'_>,
         why: &dyn std::fmt::Display,
     ) -> Result<()> {
         self.headers.clear();
@@ -54,7 +55,8 @@ impl DeadLetters {
         self.json.begin(topic, partition, TimestampType::Create, true);
         self.line.clear();
         // It has no offset.
-        self.json.write(&mut self.line, &RecordRef { offset: -1, headers: self.headers.as_headers(), ..*record })?;
+        let record = RecordRef { offset: -1, headers: self.headers.as_headers(), ..*record };
+        self.json.write(&mut self.line, &record, view)?;
         self.line.push(b'\n');
         self.file.write_all(&self.line).map_err(|e| Error::io(self.path.display(), &e))
     }
@@ -66,7 +68,7 @@ impl DeadLetters {
     pub fn line(&mut self, topic: &str, line: &[u8], why: &dyn std::fmt::Display) -> Result<()> {
         let record =
             RecordRef { offset: -1, timestamp: None, key: None, value: Some(line), headers: Headers::default() };
-        self.record(topic, None, &record, why)
+        self.record(topic, None, &record, &View::PLAIN, why)
     }
 
     /// Waits until the disk has it all.

@@ -1,7 +1,7 @@
 //! One file for each record, named by its place. A file appears at once and whole, or not at all.
 
 use super::Format;
-use crate::codec::Encoding;
+use crate::codec::{Encoding, View};
 use crate::error::{Error, Result};
 use crate::record::{Batch, RecordRef};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -67,7 +67,7 @@ impl Format for FilesFormat {
         Ok(())
     }
 
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         self.name.clear();
         self.name.push_str(&self.head);
         self.name.push_str(itoa::Buffer::new().format(record.offset));
@@ -76,7 +76,9 @@ impl Format for FilesFormat {
             self.name.push_str(".null");
         }
         self.text.clear();
-        self.value.write_text(&mut self.text, record.value.unwrap_or_default());
+        if let Some(value) = record.value {
+            view.value.write_text(&mut self.text, self.value, value);
+        }
         self.create(&self.text).map_err(|e| Error::io(self.path.join(&self.name).display(), &e))?;
         out.extend_from_slice(self.path.as_os_str().as_encoded_bytes());
         out.push(b'/');
@@ -115,8 +117,8 @@ mod tests {
         let mut out = Vec::new();
         // A link in its way is replaced, not followed.
         std::os::unix::fs::symlink("../victim", inner.join("..%2Fa%2Fb-0-42")).unwrap();
-        format.write(&mut out, &RECORD).unwrap();
-        format.write(&mut out, &RecordRef { offset: 43, value: None, ..RECORD }).unwrap();
+        format.write(&mut out, &RECORD, &View::PLAIN).unwrap();
+        format.write(&mut out, &RecordRef { offset: 43, value: None, ..RECORD }, &View::PLAIN).unwrap();
         let names = ["..%2Fa%2Fb-0-42", "..%2Fa%2Fb-0-43.null"];
         assert_eq!(std::fs::read(inner.join(names[0])).unwrap(), b"v\0");
         assert_eq!(std::fs::read(inner.join(names[1])).unwrap(), b"");
@@ -132,7 +134,7 @@ mod tests {
         let mut format = FilesFormat::new(dir.path(), Encoding::Text, b"\n").unwrap();
         format.head = "t-0-".to_owned();
         std::fs::create_dir_all(dir.path().join("t-0-42/x")).unwrap();
-        let error = format.write(&mut Vec::new(), &RECORD).unwrap_err().to_string();
+        let error = format.write(&mut Vec::new(), &RECORD, &View::PLAIN).unwrap_err().to_string();
         assert!(error.contains("t-0-42: "), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -1,5 +1,6 @@
 //! What a format of records is.
 
+use crate::codec::View;
 use crate::error::Result;
 use crate::record::{Batch, RecordRef};
 
@@ -14,11 +15,11 @@ pub trait Format {
     /// The batch cannot be rendered.
     fn begin(&mut self, batch: &Batch) -> Result<()>;
 
-    /// Appends one record of the batch begun last, with what delimits it.
+    /// Appends one record of the batch begun last, shown as `view` says, with what delimits it.
     ///
     /// # Errors
     /// The record cannot be rendered; `out` may end with a part of it.
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()>;
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()>;
 
     /// Whether it shows control characters of records as escapes. Otherwise the writer does, on a terminal.
     fn is_visible(&self) -> bool {
@@ -36,7 +37,7 @@ impl Format for Discard {
     }
 
     #[inline]
-    fn write(&mut self, _: &mut Vec<u8>, _: &RecordRef<'_>) -> Result<()> {
+    fn write(&mut self, _: &mut Vec<u8>, _: &RecordRef<'_>, _: &View<'_>) -> Result<()> {
         Ok(())
     }
 }

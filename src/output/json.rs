@@ -1,7 +1,7 @@
 //! Records as JSON objects. Written by hand, because it is the record path; parsing is serde_json's.
 
 use super::Format;
-use crate::codec::{Codec, Encoding, Text, write_string};
+use crate::codec::{Base64, Codec, Encoding, Shown, Text, View, write_string};
 use crate::error::Result;
 use crate::record::{Batch, Header, PartitionId, RecordRef, TimestampType};
 
@@ -25,8 +25,8 @@ impl Format for JsonFormat {
     }
 
     #[inline]
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
-        self.json.write(out, record)?;
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
+        self.json.write(out, record, view)?;
         out.extend_from_slice(&self.delimiter);
         Ok(())
     }
@@ -72,7 +72,7 @@ impl JsonWriter {
     }
 
     #[inline]
-    pub(super) fn write(&self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
+    pub(super) fn write(&self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         out.extend_from_slice(&self.head);
         if record.offset >= 0 {
             out.extend_from_slice(b",\"offset\":");
@@ -88,10 +88,10 @@ impl JsonWriter {
         // An engine that does not distinguish null from empty leaves the field out rather than guess.
         let known = |bytes: Option<&[u8]>| self.nulls_known || bytes.is_some_and(|bytes| !bytes.is_empty());
         if known(record.key) {
-            field(out, "key", record.key, &self.key)?;
+            shown_field(out, "key", record.key, &self.key, &view.key)?;
         }
         if known(record.value) {
-            field(out, "value", record.value, &self.value)?;
+            shown_field(out, "value", record.value, &self.value, &view.value)?;
         }
         if !record.headers.is_empty() {
             out.extend_from_slice(b",\"headers\":[");
@@ -103,9 +103,55 @@ impl JsonWriter {
             }
             out.push(b']');
         }
+        if matches!(view, View { key: Shown::Undecodable { .. }, .. } | View { value: Shown::Undecodable { .. }, .. }) {
+            write_error(out, view);
+        }
         out.push(b'}');
         Ok(())
     }
+}
+
+/// A key or value as `shown` says.
+#[inline]
+fn shown_field(out: &mut Vec<u8>, name: &str, bytes: Option<&[u8]>, codec: &Encoding, shown: &Shown<'_>) -> Result<()> {
+    match (shown, bytes) {
+        (Shown::Plain, _) | (_, None) => field(out, name, bytes, codec),
+        (Shown::Undecodable { .. }, _) => field(out, name, bytes, &Base64),
+        (Shown::Json { json, schema }, Some(_)) => {
+            let member = |out: &mut Vec<u8>, suffix: &str| {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(suffix.as_bytes());
+            };
+            member(out, "\":");
+            out.extend_from_slice(json);
+            if let Some(id) = schema.id {
+                member(out, "_schema_");
+                out.extend_from_slice(id.field().as_bytes());
+                out.extend_from_slice(b"\":");
+                id.write_json(out);
+            }
+            if let Some(message) = schema.message {
+                member(out, "_schema_message\":");
+                write_string(out, message);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// `,"error":"value: …"`, for a key or value that does not decode.
+#[cold]
+fn write_error(out: &mut Vec<u8>, view: &View<'_>) {
+    let mut error = String::new();
+    for (name, shown) in [("key", view.key), ("value", view.value)] {
+        if let Shown::Undecodable { why } = shown {
+            let semicolon = if error.is_empty() { "" } else { "; " };
+            error.push_str(&format!("{semicolon}{name}: {why}"));
+        }
+    }
+    out.extend_from_slice(b",\"error\":");
+    write_string(out, &error);
 }
 
 fn write_header(out: &mut Vec<u8>, header: &Header<'_>) -> Result<()> {
@@ -148,7 +194,7 @@ mod tests {
         let mut writer = JsonWriter::new(Encoding::Text, value);
         writer.begin("t", Some(3), timestamp_type, nulls_known);
         let mut out = Vec::new();
-        writer.write(&mut out, record).unwrap();
+        writer.write(&mut out, record, &View::PLAIN).unwrap();
         String::from_utf8(out).unwrap()
     }
 

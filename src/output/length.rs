@@ -1,6 +1,7 @@
 //! Records framed by their lengths, so that no byte in them is taken for a delimiter.
 
 use super::Format;
+use crate::codec::View;
 use crate::error::Result;
 use crate::record::{Batch, RecordRef};
 
@@ -23,7 +24,7 @@ impl Format for LengthFormat {
     }
 
     #[inline]
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, _: &View<'_>) -> Result<()> {
         if self.has_keys {
             write(out, record.key);
         }

@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::template::write_time;
-use crate::codec::Encoding;
+use crate::codec::{Encoding, Shown, View};
 use crate::error::Result;
 use crate::record::{Batch, RecordRef};
 use crate::template::TimeForm;
@@ -51,11 +51,18 @@ impl PrettyFormat {
     }
 
     /// Shows a key or value; `plain` is the color of one that is not JSON.
-    fn shown(&mut self, out: &mut Vec<u8>, encoding: Encoding, plain: Option<Color>, bytes: Option<&[u8]>) {
+    fn shown(
+        &mut self,
+        out: &mut Vec<u8>,
+        encoding: Encoding,
+        shown: Shown<'_>,
+        plain: Option<Color>,
+        bytes: Option<&[u8]>,
+    ) {
         let Some(bytes) = bytes else { return self.colored(out, Color::Faint, b"null") };
         let mut text = std::mem::take(&mut self.text);
         text.clear();
-        encoding.write_text(&mut text, bytes);
+        shown.write_text(&mut text, encoding, bytes);
         if plain.is_none() && is_structured(&text) {
             self.json(out, &text);
         } else {
@@ -103,7 +110,7 @@ impl Format for PrettyFormat {
         Ok(())
     }
 
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         match record.timestamp {
@@ -118,14 +125,14 @@ impl Format for PrettyFormat {
         self.colored(out, Color::Cyan, &text);
         self.text = text;
         out.push(b' ');
-        self.shown(out, self.key, Some(Color::Green), record.key);
+        self.shown(out, self.key, view.key, Some(Color::Green), record.key);
         out.push(b' ');
-        self.shown(out, self.value, None, record.value);
+        self.shown(out, self.value, view.value, None, record.value);
         for header in record.headers.iter() {
             out.push(b' ');
             self.colored(out, Color::Faint, visible(header.key).as_bytes());
             out.push(b'=');
-            self.shown(out, Encoding::Text, Some(Color::Faint), header.value);
+            self.shown(out, Encoding::Text, Shown::Plain, Some(Color::Faint), header.value);
         }
         out.extend_from_slice(&self.delimiter);
         Ok(())
@@ -179,7 +186,7 @@ mod tests {
         format.place = b"t 0/".to_vec();
         let record = RecordRef { offset: 42, timestamp: Some(0), key, value, headers: headers.as_headers() };
         let mut out = Vec::new();
-        format.write(&mut out, &record).unwrap();
+        format.write(&mut out, &record, &View::PLAIN).unwrap();
         String::from_utf8(out).unwrap()
     }
 

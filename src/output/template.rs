@@ -1,7 +1,7 @@
 //! Records as a template has them. Null is written as nothing, except where a form has a word for it.
 
 use super::Format;
-use crate::codec::{Encoding, path};
+use crate::codec::{Encoding, Shown, View, path};
 use crate::error::Result;
 use crate::record::{Batch, PartitionId, RecordRef, Timestamp};
 use crate::template::{Form, Part, Template, TimeForm, What};
@@ -30,9 +30,9 @@ impl Format for TemplateFormat {
     }
 
     #[inline]
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         for Part { what, .. } in self.template.parts() {
-            write_part(out, what, &self.topic, self.partition, record);
+            write_part(out, what, &self.topic, self.partition, record, view);
         }
         Ok(())
     }
@@ -40,13 +40,24 @@ impl Format for TemplateFormat {
 
 /// Appends what a part of a template stands for in a record of this topic partition.
 #[inline]
-pub(super) fn write_part(out: &mut Vec<u8>, what: &What, topic: &str, partition: PartitionId, record: &RecordRef<'_>) {
+pub(super) fn write_part(
+    out: &mut Vec<u8>,
+    what: &What,
+    topic: &str,
+    partition: PartitionId,
+    record: &RecordRef<'_>,
+    view: &View<'_>,
+) {
     match what {
         What::Literal(bytes) => out.extend_from_slice(bytes),
-        What::Key(Form::Encoded(Encoding::Text)) => out.extend_from_slice(record.key.unwrap_or_default()),
-        What::Value(Form::Encoded(Encoding::Text)) => out.extend_from_slice(record.value.unwrap_or_default()),
-        What::Key(form) => write_form(out, form, record.key),
-        What::Value(form) => write_form(out, form, record.value),
+        What::Key(Form::Encoded(Encoding::Text)) => {
+            view.key.write_text(out, Encoding::Text, record.key.unwrap_or_default());
+        }
+        What::Value(Form::Encoded(Encoding::Text)) => {
+            view.value.write_text(out, Encoding::Text, record.value.unwrap_or_default());
+        }
+        What::Key(form) => write_form(out, form, record.key, view.key),
+        What::Value(form) => write_form(out, form, record.value, view.value),
         What::Topic => out.extend_from_slice(topic.as_bytes()),
         What::Partition => integer(out, i64::from(partition)),
         What::Offset => integer(out, record.offset),
@@ -72,13 +83,15 @@ fn integer(out: &mut Vec<u8>, number: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn write_form(out: &mut Vec<u8>, form: &Form, bytes: Option<&[u8]>) {
+/// Fields, and JSON and text are of what a schema gave; other encodings, and lengths, are of the record's own bytes.
+fn write_form(out: &mut Vec<u8>, form: &Form, bytes: Option<&[u8]>, shown: Shown<'_>) {
     match (form, bytes) {
         (Form::Encoded(Encoding::Json), None) => out.extend_from_slice(b"null"),
         (_, None) => {}
-        (Form::Default, Some(bytes)) => out.extend_from_slice(bytes),
+        (Form::Default, Some(bytes)) => shown.write_text(out, Encoding::Text, bytes),
+        (Form::Encoded(Encoding::Json), Some(bytes)) => shown.write_text(out, Encoding::Json, bytes),
         (Form::Encoded(encoding), Some(bytes)) => encoding.write_text(out, bytes),
-        (Form::Field(field), Some(bytes)) => write_field(out, field, bytes),
+        (Form::Field(field), Some(bytes)) => write_field(out, field, shown.text(Some(bytes)).unwrap_or_default()),
     }
 }
 
@@ -133,7 +146,7 @@ mod tests {
         let mut format = TemplateFormat::new(template.parse().unwrap(), Encoding::Text, Encoding::Text);
         (format.topic, format.partition) = (Arc::from("t"), 3);
         let mut out = Vec::new();
-        format.write(&mut out, record).unwrap();
+        format.write(&mut out, record, &View::PLAIN).unwrap();
         out
     }
 

@@ -1,6 +1,7 @@
 //! Values as they are.
 
 use super::Format;
+use crate::codec::{Encoding, View};
 use crate::error::Result;
 use crate::record::{Batch, RecordRef};
 
@@ -22,8 +23,8 @@ impl Format for ValueFormat {
     }
 
     #[inline]
-    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>) -> Result<()> {
-        out.extend_from_slice(record.value.unwrap_or_default());
+    fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
+        view.value.write_text(out, Encoding::Text, record.value.unwrap_or_default());
         out.extend_from_slice(&self.delimiter);
         Ok(())
     }

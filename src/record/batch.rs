@@ -135,7 +135,7 @@ pub struct Malformed {
 }
 
 /// Lends the records of a [`Batch`]; ends after the first malformed one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Records<'a> {
     batch: &'a Batch,
     rest: &'a [u8],

@@ -1,14 +1,19 @@
 //! Topics: Metadata, CreateTopics, CreatePartitions, DescribeConfigs and DeleteTopics.
 
+use super::both::{Both, One};
 use super::{Pair, Side, name, text, versions};
-use crate::support::{fresh, require};
+use crate::support::{Kafka, fresh, require, shared, wait_until};
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
+use kpipe::engine::native::wire::{BatchBuilder, ProducerStamp};
+use kpipe::record::RecordRef;
 use uuid::Uuid;
 
 fn blank_metadata(response: &mut MetadataResponse) {
@@ -195,4 +200,85 @@ fn topics_are_deleted_alike() {
             });
         }
     }
+}
+
+#[test]
+fn records_are_refused_alike_where_configs_say_so() {
+    require!(Kafka);
+    let mut both = Both::new();
+    let week = 7 * 24 * 3_600_000;
+    let now = kpipe::record::now();
+    for (configs, key, times) in [
+        (vec![config("cleanup.policy", "compact")], None, vec![now]),
+        (vec![config("cleanup.policy", "compact,delete")], None, vec![now]),
+        (vec![config("cleanup.policy", "compact")], Some(&b"k"[..]), vec![now]),
+        (vec![config("message.timestamp.before.max.ms", "60000")], None, vec![now - week, now]),
+        (vec![config("message.timestamp.before.max.ms", "60000")], None, vec![now]),
+        (vec![config("message.timestamp.after.max.ms", "60000")], None, vec![now, now + week]),
+        (vec![], None, vec![now + week]),
+        (vec![], None, vec![now - 1000 * week]),
+        (vec![config("message.timestamp.type", "LogAppendTime")], None, vec![now + week]),
+        (vec![config("max.message.bytes", "10")], None, vec![now]),
+        (vec![config("min.insync.replicas", "2")], None, vec![now]),
+    ] {
+        let topic = fresh("refused");
+        let new = new_topic(&topic).with_configs(configs.clone());
+        let request = |_: &One| CreateTopicsRequest::default().with_timeout_ms(9000).with_topics(vec![new.clone()]);
+        both.ask("created", 7, request, blank_created);
+        let mut builder = BatchBuilder::default();
+        for time in &times {
+            builder.append(&RecordRef { timestamp: Some(*time), key, value: Some(b"v"), ..RecordRef::default() }, 0);
+        }
+        let sealed = builder.seal(BytesMut::new());
+        let records: Bytes = [&sealed.header(ProducerStamp::NONE)[..], &sealed.records].concat().into();
+        let request = |_: &One| {
+            let data = PartitionProduceData::default().with_records(Some(records.clone()));
+            let data = TopicProduceData::default().with_name(name(&topic)).with_partition_data(vec![data]);
+            ProduceRequest::default().with_acks(-1).with_timeout_ms(5000).with_topic_data(vec![data])
+        };
+        both.settle(9, request, |response| match response.responses[0].partition_responses[0].error_code {
+            3 | 6 => 51, // its leader does not know it yet
+            code => code,
+        });
+        both.ask(&format!("{configs:?} {key:?}"), 9, request, |response| {
+            let partition = &mut response.responses[0].partition_responses[0];
+            partition.error_message = blank_message(partition.error_message.take());
+            partition.log_append_time_ms = partition.log_append_time_ms.min(0);
+            partition.base_offset = partition.base_offset.min(0);
+            for error in &mut partition.record_errors {
+                error.batch_index_error_message = blank_message(error.batch_index_error_message.take());
+            }
+        });
+    }
+    Both::agree([both]);
+}
+
+/// What is left of a compacted topic, with the offsets.
+#[test]
+fn a_topic_is_compacted_alike() {
+    require!(Kafka);
+    let configs =
+        ["cleanup.policy=compact", "segment.ms=100", "min.cleanable.dirty.ratio=0.01", "delete.retention.ms=100"];
+    let left = |kafka: &crate::support::Cluster| {
+        let topic = fresh("compacted");
+        let configs = configs.iter().flat_map(|config| ["--config", config]);
+        kafka.kpipe(&["topics", "create", &topic].into_iter().chain(configs).collect::<Vec<_>>(), b"");
+        for codec in ["none", "gzip", "zstd"] {
+            let lines = b"a:1\nb:1\na:2\nc:1\nb:2\nd:\na:3\n";
+            kafka.kpipe(&["produce", &topic, "-K", ":", "-z", codec, "--empty-is-null"], lines);
+        }
+        let all = ["consume", &topic, "-o", "beginning", "-e", "-f", "%o %k=%s\n"];
+        let mut seen = String::new();
+        // Real segments are closed when a record comes after their time.
+        wait_until("compaction", || {
+            kafka.kpipe(&["produce", &topic, "-K", ":"], b"roll:1\n");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            let read = kafka.kpipe(&all, b"").stdout;
+            seen = read.lines().filter(|line| !line.contains("roll")).map(|line| format!("{line}\n")).collect();
+            seen.lines().count() == 3
+        });
+        seen
+    };
+    let [real, ours] = [Kafka::LATEST, Kafka::Local].map(|kafka| left(&shared(kafka)));
+    assert_eq!(real, ours);
 }

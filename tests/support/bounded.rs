@@ -100,6 +100,11 @@ pub struct Ended {
 
 /// Runs kpipe within bounds of memory and time.
 pub fn run_bounded(args: &[String], stdin: &[u8]) -> Ended {
+    run_until(args, stdin, |_| false)
+}
+
+/// The same, but SIGTERM is sent as soon as `is_time`, given the memory in use in kB, says so.
+pub fn run_until(args: &[String], stdin: &[u8], is_time: impl Fn(u64) -> bool) -> Ended {
     let line = format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &line, env!("CARGO_BIN_EXE_kpipe")]).args(args);
@@ -117,14 +122,14 @@ pub fn run_bounded(args: &[String], stdin: &[u8]) -> Ended {
         }
         memory = memory.max(peak(pid));
         match signaled {
-            None if began.elapsed() > PATIENCE => {
+            None if began.elapsed() > PATIENCE || is_time(memory) => {
                 send_signal(pid, libc::SIGTERM);
                 signaled = Some(Instant::now());
             }
             Some(at) if at.elapsed() > OBEYS_WITHIN * 3 => send_signal(pid, libc::SIGKILL),
             _ => {}
         }
-        std::thread::sleep(Duration::from_millis(3));
+        std::thread::sleep(Duration::from_millis(5));
     };
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     let obeyed = signaled.map(|at| at.elapsed());

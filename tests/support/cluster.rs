@@ -9,6 +9,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
+/// The exit code of `timeout` when the time is up.
+const TIMED_OUT: i32 = 124;
+
 /// A running cluster.
 pub struct Cluster {
     pub kafka: Kafka,
@@ -19,6 +22,17 @@ pub struct Cluster {
     child: Option<Child>,
     restarted: Vec<Child>,
     local: Option<Local>,
+}
+
+/// How to start a broker that was stopped.
+pub struct Stopped {
+    words: Vec<String>,
+}
+
+/// Where the jars of a version are.
+fn libs(version: Version) -> String {
+    let fetch = format!("{}/scripts/kafka fetch --version {}", env!("CARGO_MANIFEST_DIR"), version.number());
+    shell(&fetch).stdout.trim().to_owned()
 }
 
 impl Drop for Cluster {
@@ -87,6 +101,11 @@ impl Cluster {
 
     fn start_with(version: Version, brokers: u32, configs: &[&str], flags: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("kpipe-kafka-").tempdir().unwrap().keep();
+        Self::start_in(dir, version, brokers, configs, flags)
+    }
+
+    /// Starts in a directory that may have what is to be there first.
+    pub fn start_in(dir: std::path::PathBuf, version: Version, brokers: u32, configs: &[&str], flags: &[&str]) -> Self {
         let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka"))
             .args(["run", "--version", version.number(), "--port", "0", "--brokers", &brokers.to_string()])
             .arg("--dir")
@@ -149,7 +168,7 @@ impl Cluster {
     /// Java with one of this version's tools; `prefix` is the program and arguments that run it.
     fn java_from(&self, prefix: &[&str], tool: Tool) -> Command {
         let version = self.version();
-        let libs = shell(&format!("{}/scripts/kafka fetch --version {}", env!("CARGO_MANIFEST_DIR"), version.number()));
+        let libs = libs(version);
         let words = [prefix, &["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]].concat();
         let mut java = Command::new(words[0]);
         let token = self.dir.join("secure/token");
@@ -157,12 +176,12 @@ impl Cluster {
             let allowed = format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://{}", token.display());
             java.env("JDK_JAVA_OPTIONS", allowed);
         }
-        java.args(&words[1..]).arg(format!("{}/*", libs.stdout.trim())).arg(version.class(tool));
+        java.args(&words[1..]).arg(format!("{libs}/*")).arg(version.class(tool));
         java
     }
 
     fn java(&self, tool: Tool) -> Command {
-        self.java_from(&["timeout", "90"], tool)
+        self.java_from(&["timeout", "120"], tool)
     }
 
     /// The values of all committed records, in order.
@@ -193,23 +212,48 @@ impl Cluster {
 
     /// Kills broker `n` with SIGKILL and starts it again with its data.
     pub fn crash_and_restart(&mut self, n: u32) {
+        let stopped = self.stop(n, libc::SIGKILL);
+        self.start_again(n, &stopped, None);
+    }
+
+    /// Ends broker `n` by a signal, and waits until it has exited.
+    pub fn stop(&mut self, n: u32, signal: i32) -> Stopped {
         let pid = self.pid(n);
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-        let words: Vec<&str> =
-            command.split(|byte| *byte == 0).map(|word| std::str::from_utf8(word).unwrap()).collect();
-        assert_eq!(shell(&format!("kill -9 {pid}")).code, 0);
-        // A zombie process has an empty command line.
+        let words = command.split(|byte| *byte == 0).map(|word| String::from_utf8(word.to_vec()).unwrap());
+        let stopped = Stopped { words: words.filter(|word| !word.is_empty()).collect() };
+        super::send_signal(pid, signal);
+        self.wait_for_exit(n);
+        stopped
+    }
+
+    /// Waits until broker `n` has exited, by itself or by a signal.
+    pub fn wait_for_exit(&mut self, n: u32) {
+        let pid = self.pid(n);
         super::wait_until("the broker has exited", || {
+            for child in &mut self.restarted {
+                let _ = child.try_wait();
+            }
+            // A zombie process has an empty command line.
             std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty())
         });
+    }
+
+    /// Starts broker `n` again with its data, with another version of Kafka if one is given.
+    pub fn start_again(&mut self, n: u32, stopped: &Stopped, version: Option<Version>) {
+        let mut words = stopped.words.clone();
+        if let (Some(version), Some(at)) = (version, words.iter().position(|word| word == "-cp")) {
+            words[at + 1] = format!("{}/*", libs(version));
+        }
         let log = std::fs::File::options().append(true).create(true).open(self.dir.join("restarted.log")).unwrap();
-        let args = words[1..].iter().filter(|word| !word.is_empty());
-        let args: Vec<&str> = args.copied().collect();
         let address = self.bootstrap.split(',').nth(n as usize - 1).unwrap().to_owned();
         // With ZooKeeper it exits again while the old process is still registered.
         let child = loop {
-            let mut java = Command::new(words[0]);
-            java.args(&args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap());
+            let mut java = Command::new(&words[0]);
+            java.args(&words[1..])
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log.try_clone().unwrap());
             let mut child = java.spawn().unwrap();
             let mut ended = false;
             super::wait_until("the broker answers", || {
@@ -246,12 +290,19 @@ impl Cluster {
 
     /// The same at another listener.
     pub fn console_consume_at(&self, bootstrap: &str, topic: &str, count: usize, args: &[&str]) -> String {
-        let mut java = self.java(Tool::ConsoleConsumer);
         let max = count.to_string();
-        java.args(["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--max-messages", &max]);
-        java.args(args);
-        let done = run(java, b"");
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        let read = || {
+            let mut java = self.java(Tool::ConsoleConsumer);
+            java.args(["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--max-messages", &max]);
+            java.args(args);
+            run(java, b"")
+        };
+        let mut done = read();
+        // On a loaded machine Java may not join its group in time; a record that does not exist is missed again.
+        if done.code == TIMED_OUT {
+            done = read();
+        }
+        assert_eq!(done.code, 0, "exit code {}: {}{}", done.code, done.stdout, done.stderr);
         done.stdout
     }
 

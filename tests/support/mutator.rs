@@ -31,9 +31,28 @@ pub struct Mutator {
 
 /// A request on its way.
 #[derive(Clone, Copy)]
-struct Asked {
-    api: ApiKey,
-    version: i16,
+pub struct Asked {
+    pub api: ApiKey,
+    pub version: i16,
+}
+
+impl Asked {
+    /// The request in a frame.
+    pub fn of(frame: &Bytes) -> Self {
+        let api = ApiKey::try_from((&frame[..]).get_i16()).unwrap();
+        Self { api, version: (&frame[2..]).get_i16() }
+    }
+}
+
+/// Puts the port of a proxy in the place of the broker's.
+pub fn readdress(answer: &mut Answer, port: u16) {
+    let port = i32::from(port);
+    match answer {
+        Answer::Metadata(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
+        Answer::DescribeCluster(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
+        Answer::FindCoordinator(answer) if answer.error_code == 0 => answer.port = port,
+        _ => {}
+    }
 }
 
 impl Mutator {
@@ -119,9 +138,7 @@ impl Mutator {
     fn requests(&self, mut from: TcpStream, mut to: TcpStream, asked: &Mutex<VecDeque<Asked>>) {
         while let Some(frame) = read_frame(&mut from) {
             self.requests.fetch_add(1, Ordering::Relaxed);
-            let (api, version) = ((&frame[..]).get_i16(), (&frame[2..]).get_i16());
-            let api = ApiKey::try_from(api).unwrap();
-            asked.lock().unwrap().push_back(Asked { api, version });
+            asked.lock().unwrap().push_back(Asked::of(&frame));
             if write_frame(&mut to, &frame).is_err() {
                 break;
             }
@@ -155,16 +172,10 @@ impl Mutator {
 
     /// The answer with the proxy's port for the broker's.
     fn readdressed(&self, of: Asked, frame: Bytes) -> Bytes {
-        let port = i32::from(self.port);
         let Some(mut answer) = decode(of, &frame) else { return frame };
-        match &mut answer {
-            Answer::Metadata(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
-            Answer::DescribeCluster(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
-            Answer::FindCoordinator(answer) if answer.error_code == 0 => answer.port = port,
-            Answer::ApiVersions(answer) => {
-                answer.api_keys.retain(|offered| Some(offered.api_key) != self.without.map(|api| api as i16));
-            }
-            _ => return frame,
+        readdress(&mut answer, self.port);
+        if let Answer::ApiVersions(answer) = &mut answer {
+            answer.api_keys.retain(|offered| Some(offered.api_key) != self.without.map(|api| api as i16));
         }
         encode(of, &frame, &answer).unwrap_or(frame)
     }
@@ -221,7 +232,7 @@ fn send_raw(to: &mut TcpStream, frame: &Bytes, random: &mut fastrand::Rng) -> (&
     }
 }
 
-fn read_frame(from: &mut TcpStream) -> Option<Bytes> {
+pub fn read_frame(from: &mut TcpStream) -> Option<Bytes> {
     let mut len = [0; 4];
     from.read_exact(&mut len).ok()?;
     let mut frame = vec![0; u32::from_be_bytes(len) as usize];
@@ -229,17 +240,17 @@ fn read_frame(from: &mut TcpStream) -> Option<Bytes> {
     Some(frame.into())
 }
 
-fn write_frame(to: &mut TcpStream, frame: &[u8]) -> std::io::Result<()> {
+pub fn write_frame(to: &mut TcpStream, frame: &[u8]) -> std::io::Result<()> {
     to.write_all(&[&(frame.len() as u32).to_be_bytes()[..], frame].concat())
 }
 
-fn decode(of: Asked, frame: &Bytes) -> Option<Answer> {
+pub fn decode(of: Asked, frame: &Bytes) -> Option<Answer> {
     let mut rest = frame.clone();
     ResponseHeader::decode(&mut rest, of.api.response_header_version(of.version)).ok()?;
     Answer::decode(of.api, &mut rest, of.version)
 }
 
-fn encode(of: Asked, frame: &Bytes, answer: &Answer) -> Option<Bytes> {
+pub fn encode(of: Asked, frame: &Bytes, answer: &Answer) -> Option<Bytes> {
     let mut out = BytesMut::new();
     let header = ResponseHeader::default().with_correlation_id((&frame[..]).get_i32());
     header.encode(&mut out, of.api.response_header_version(of.version)).ok()?;

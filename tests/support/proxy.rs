@@ -3,7 +3,20 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+
+/// Whose connections stall: those of other brokers, which name themselves, and those of clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stalled {
+    pub brokers: bool,
+    pub clients: bool,
+}
+
+/// Whether the first request of a connection comes from another broker: their client IDs begin with this.
+fn is_broker(request: &[u8]) -> bool {
+    // Length, API key, version, correlation ID and the length of the client ID stand before it.
+    request.get(14..).is_some_and(|rest| rest.starts_with(b"broker-") || rest.starts_with(b"node-"))
+}
 
 /// Forwards bytes in both directions until it is told to cut or stall.
 #[derive(Default)]
@@ -14,8 +27,8 @@ pub struct Proxy {
     cut_answers_after: AtomicI64,
     /// The bytes forwarded a second in each direction of each connection; no limit if 0.
     rate: AtomicUsize,
-    /// Nothing is forwarded while set.
-    stalled: Mutex<bool>,
+    /// Whose connections nothing is forwarded of.
+    stalled: Mutex<Stalled>,
     moves: Condvar,
     connections: Mutex<Vec<TcpStream>>,
     pub cuts: AtomicUsize,
@@ -45,15 +58,20 @@ impl Proxy {
         let twin = |stream: &TcpStream| stream.try_clone().unwrap();
         self.connections.lock().unwrap().extend([twin(&client), twin(&server)]);
         let (me, from, to) = (self.clone(), twin(&client), twin(&server));
-        std::thread::spawn(move || me.pump(from, to, |me| &me.cut_requests_after));
+        let of_broker = Arc::new(OnceLock::new());
+        let known = of_broker.clone();
+        std::thread::spawn(move || me.pump(from, to, &known, |me| &me.cut_requests_after));
         let me = self.clone();
-        std::thread::spawn(move || me.pump(server, client, |me| &me.cut_answers_after));
+        std::thread::spawn(move || me.pump(server, client, &of_broker, |me| &me.cut_answers_after));
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, limit: fn(&Self) -> &AtomicI64) {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, of_broker: &OnceLock<bool>, limit: fn(&Self) -> &AtomicI64) {
         let mut chunk = [0; 16384];
         while let Ok(len @ 1..) = from.read(&mut chunk) {
-            drop(self.moves.wait_while(self.stalled.lock().unwrap(), |stalled| *stalled).unwrap());
+            // The first chunk is a request.
+            let of_broker = *of_broker.get_or_init(|| is_broker(&chunk[..len]));
+            let is_stalled = |stalled: &mut Stalled| if of_broker { stalled.brokers } else { stalled.clients };
+            drop(self.moves.wait_while(self.stalled.lock().unwrap(), is_stalled).unwrap());
             match self.rate.load(Ordering::Relaxed) {
                 0 => {}
                 rate => std::thread::sleep(std::time::Duration::from_secs_f64(len as f64 / rate as f64)),
@@ -93,6 +111,11 @@ impl Proxy {
 
     /// Stops or resumes forwarding.
     pub fn set_stalled(&self, stalled: bool) {
+        self.stall(Stalled { brokers: stalled, clients: stalled });
+    }
+
+    /// Stops forwarding for some and resumes it for the others.
+    pub fn stall(&self, stalled: Stalled) {
         *self.stalled.lock().unwrap() = stalled;
         self.moves.notify_all();
     }

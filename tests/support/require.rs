@@ -14,6 +14,10 @@ pub enum Need {
     Kcat,
     /// librdkafka's Python binding, and Prometheus' parser.
     Python,
+    /// Confluent's serializers for Python.
+    Serializers,
+    /// Apicurio Registry.
+    Registry,
     OpenSsl,
     Jq,
     /// `script`, which gives a command a terminal.
@@ -27,6 +31,8 @@ impl Need {
             Self::KafkaTools => "Kafka's tools (Java and Maven)",
             Self::Kcat => "kcat",
             Self::Python => "Python with librdkafka",
+            Self::Serializers => "Confluent's serializers for Python",
+            Self::Registry => "Apicurio Registry (Java and Maven)",
             Self::OpenSsl => "openssl",
             Self::Jq => "jq",
             Self::Script => "script (util-linux)",
@@ -35,7 +41,11 @@ impl Need {
 
     fn is_installed(self) -> bool {
         let probe = match self {
-            Self::Kafka | Self::KafkaTools => "command -v java && command -v mvn",
+            Self::Kafka | Self::KafkaTools | Self::Registry => "command -v java && command -v mvn",
+            Self::Serializers => &format!(
+                "{} -c 'import confluent_kafka.schema_registry.avro, confluent_kafka.schema_registry.protobuf'",
+                python_path()
+            ),
             Self::Kcat => "command -v kcat",
             Self::Python => &format!("{} -c 'import confluent_kafka, prometheus_client'", python_path()),
             Self::OpenSsl => "command -v openssl",
@@ -46,7 +56,7 @@ impl Need {
     }
 
     fn is_java(self) -> bool {
-        matches!(self, Self::Kafka | Self::KafkaTools)
+        matches!(self, Self::Kafka | Self::KafkaTools | Self::Registry)
     }
 }
 

@@ -246,6 +246,9 @@ fields! {
     DescribeGroupsResponse { throttle_time_ms, groups }
     list_groups_response::ListedGroup { group_id, protocol_type, group_state, group_type }
     ListGroupsResponse { throttle_time_ms, error_code, groups }
+    offset_delete_response::OffsetDeleteResponsePartition { partition_index, error_code }
+    offset_delete_response::OffsetDeleteResponseTopic { name, partitions }
+    OffsetDeleteResponse { error_code, throttle_time_ms, topics }
     create_topics_response::CreatableTopicResult { name, topic_id, error_code, error_message, num_partitions, replication_factor }
     CreateTopicsResponse { throttle_time_ms, topics }
     delete_topics_response::DeletableTopicResult { name, topic_id, error_code, error_message }
@@ -331,4 +334,5 @@ answers! {
     ListTransactions(ListTransactionsResponse),
     DescribeCluster(DescribeClusterResponse),
     DescribeLogDirs(DescribeLogDirsResponse),
+    OffsetDelete(OffsetDeleteResponse),
 }

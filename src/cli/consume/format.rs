@@ -1,8 +1,8 @@
 //! How `consume` writes records: the flags, and the format that they choose.
 
-use crate::cli::named::encoding;
+use crate::cli::named::FormParser;
 use crate::cli::produce::{Bytes, parse_bytes};
-use crate::codec::Encoding;
+use crate::codec::framed::Form;
 use crate::config::declarations::OUTPUT;
 use crate::config::{Properties, TerminalOutput};
 use crate::error::{Error, Result};
@@ -30,12 +30,13 @@ pub(super) struct FormatArgs {
     /// What values are; add -le to a number that is little-endian
     ///
     /// Applies to JSON, templates, CSV and the other formats. In JSON, the field's name says the encoding (value_i64), so
-    /// that --input json can read it. Bytes that are not of this encoding are written in base64.
-    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
-    value_as: Encoding,
+    /// that --input json can read it. Bytes that are not of this encoding are written in base64. Values with a schema are
+    /// JSON, which filters, fields in templates and columns see too.
+    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
+    pub(super) value_as: Form,
     /// What keys are
-    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
-    key_as: Encoding,
+    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
+    pub(super) key_as: Form,
     /// Print key and value with DELIM between them: --output key-value [default: \t]
     #[arg(short = 'K', long, value_name = "DELIM", value_parser = parse_bytes, conflicts_with = "template")]
     key_delimiter: Option<Bytes>,
@@ -103,7 +104,7 @@ pub(super) enum Chosen {
 impl FormatArgs {
     /// JSON objects with nothing between them, for programs.
     pub(super) fn json(&self) -> JsonFormat {
-        JsonFormat::new(self.key_as, self.value_as, b"")
+        JsonFormat::new(self.key_as.encoding(), self.value_as.encoding(), b"")
     }
 
     /// What ends each record.
@@ -124,7 +125,7 @@ impl FormatArgs {
             None => Output::Json,
         };
         self.check(output)?;
-        let (key, value) = (self.key_as, self.value_as);
+        let (key, value) = (self.key_as.encoding(), self.value_as.encoding());
         if let Some(template) = &self.template {
             return Ok(Chosen::Template(TemplateFormat::new(template.clone(), key, value)));
         }
@@ -132,7 +133,7 @@ impl FormatArgs {
         let template = |template| Chosen::Template(TemplateFormat::new(template, key, value));
         Ok(match output {
             Output::Json => Chosen::Json(JsonFormat::new(key, value, delimiter)),
-            Output::Value if value == Encoding::Text => Chosen::Value(ValueFormat::new(delimiter)),
+            Output::Value if value == crate::codec::Encoding::Text => Chosen::Value(ValueFormat::new(delimiter)),
             Output::Value => template(Template::value(delimiter)),
             Output::KeyValue => {
                 let between = self.key_delimiter.as_ref().map_or(&b"\t"[..], |delimiter| &delimiter.0);
@@ -159,7 +160,7 @@ impl FormatArgs {
             (self.output_dir.is_some(), &[Files], "--output-dir requires --output files"),
             (!self.columns.is_empty(), &[Csv, Tsv, Length32], "--columns requires --output csv, tsv or length32"),
             (
-                output == Length32 && (self.key_as, self.value_as) != (Encoding::Text, Encoding::Text),
+                output == Length32 && !(self.key_as.is_text() && self.value_as.is_text()),
                 &[],
                 "--output length32 writes bytes as they are, without --key-as and --value-as",
             ),
@@ -181,7 +182,14 @@ impl FormatArgs {
             names => names.iter().map(|name| name.parse()).collect(),
         };
         let columns = columns.map_err(|why| Error::Usage(format!("--columns: {why}")))?;
-        Ok(CsvFormat::new(columns, separator, delimiter, !self.no_header, self.key_as, self.value_as))
+        Ok(CsvFormat::new(
+            columns,
+            separator,
+            delimiter,
+            !self.no_header,
+            self.key_as.encoding(),
+            self.value_as.encoding(),
+        ))
     }
 
     /// https://no-color.org: set and not empty, it holds whatever else is asked for.

@@ -3,6 +3,7 @@
 use super::Consume;
 use crate::cli::Context;
 use crate::cli::report::tell;
+use crate::codec::View;
 use crate::error::{Error, Result};
 use crate::filter::{Failure, Jq, Limit};
 use crate::output::{Format, Writer};
@@ -77,9 +78,10 @@ impl JqStage {
         format: &mut impl Format,
         batch: &Batch,
         record: &RecordRef<'_>,
+        view: &View<'_>,
     ) -> Result<Outcome> {
         self.json.clear();
-        format.write(&mut self.json, record)?;
+        format.write(&mut self.json, record, view)?;
         self.read += 1;
         let (mut outcome, mut written) = (Outcome::Nothing, Ok(false));
         let ended = self.program.run(&self.json, |result| {

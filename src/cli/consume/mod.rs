@@ -7,6 +7,7 @@ mod jq;
 mod order;
 mod range;
 mod run;
+mod schemas;
 
 use super::Context;
 use crate::config::declarations::*;
@@ -70,6 +71,8 @@ pub(super) struct Consume {
     #[command(flatten)]
     jq: jq::JqArgs,
     #[command(flatten)]
+    decode: schemas::DecodeArgs,
+    #[command(flatten)]
     group: group::Group,
     #[command(flatten)]
     observe: Observe,
@@ -108,7 +111,7 @@ struct Ended {
     read: Result<()>,
     /// How the last commit did.
     finished: Result<()>,
-    /// Whether --jq failed for a record.
+    /// Whether a record did not decode, or --jq failed for it.
     has_failures: bool,
 }
 
@@ -138,6 +141,7 @@ impl Consume {
             Some(_) => Chosen::Json(self.format.json()),
             None => self.format.choose(properties)?,
         };
+        let decode = self.decode.stage(context, &self.format.key_as, &self.format.value_as)?;
         let metrics = &context.metrics;
         // Records and a progress line would get mixed up.
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
@@ -153,6 +157,7 @@ impl Consume {
             interval,
             idle_timeout: self.range.idle_timeout(),
             filter,
+            decode,
             jq,
             order: self.range.order(&bounds),
         };

@@ -3,8 +3,10 @@
 use super::Commit;
 use super::jq::{JqStage, Outcome};
 use super::order::Order;
+use super::schemas::DecodeStage;
 use crate::cli::Context;
 use crate::cli::report::say;
+use crate::codec::View;
 use crate::engine::{CommitMode, Consumer, Event, Observer, Offsets};
 use crate::error::{Error, Result};
 use crate::filter::{self, Filter};
@@ -26,6 +28,7 @@ pub(super) struct RunOptions {
     pub(super) interval: Duration,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) filter: Option<Filter>,
+    pub(super) decode: Option<DecodeStage>,
     pub(super) jq: Option<JqStage>,
     pub(super) order: Option<Order>,
 }
@@ -44,6 +47,7 @@ pub(super) struct ConsumeRun<F> {
     rest: Option<Batch>,
     idle: Option<Idle>,
     filter: Option<Filter>,
+    decode: Option<DecodeStage>,
     jq: Option<JqStage>,
     order: Option<Order>,
     /// Whether a signal has ended a program of `--jq`.
@@ -80,6 +84,7 @@ impl<F: Format> ConsumeRun<F> {
             rest: None,
             idle: options.idle_timeout.map(|timeout| Idle { timeout, ends_at: now + timeout }),
             filter: options.filter,
+            decode: options.decode,
             jq: options.jq,
             order: options.order,
             is_interrupted: false,
@@ -182,12 +187,30 @@ impl<F: Format> ConsumeRun<F> {
         let left = self.left;
         let mut records = batch.records();
         loop {
-            let next = filter::next(self.filter.as_mut(), batch.partition, &mut records);
+            let next = match &self.decode {
+                None => filter::next(self.filter.as_mut(), batch.partition, &mut records),
+                // What is decoded is filtered.
+                Some(_) => records.next(),
+            };
             let Some(record) = next else { break };
             let record = record.map_err(|malformed| {
                 Error::corrupt(TopicPartition::new(batch.topic.clone(), batch.partition), &malformed)
             })?;
-            match self.write_record(&batch, &record)? {
+            let view = match &mut self.decode {
+                None => View::PLAIN,
+                Some(decode) => {
+                    let view = decode.view(&batch, &record, &records)?;
+                    if !self.filter.as_mut().is_none_or(|filter| filter.passes(batch.partition, &record, &view)) {
+                        continue;
+                    }
+                    view
+                }
+            };
+            let written = match &mut self.jq {
+                Some(jq) => jq.write(&mut self.writer, &mut self.format, &batch, &record, &view)?,
+                None => write_record(&mut self.writer, &mut self.format, &record, &view)?,
+            };
+            match written {
                 Outcome::Written => {}
                 Outcome::Nothing => continue,
                 Outcome::Interrupted => {
@@ -222,17 +245,6 @@ impl<F: Format> ConsumeRun<F> {
         }
         // Past offsets at the batch's end that no record has.
         self.writer.mark(at, Position { offset: batch.next_offset, leader_epoch }).map(drop)
-    }
-
-    #[inline]
-    fn write_record(&mut self, batch: &Batch, record: &RecordRef<'_>) -> Result<Outcome> {
-        if let Some(jq) = &mut self.jq {
-            return jq.write(&mut self.writer, &mut self.format, batch, record);
-        }
-        let buffer = self.writer.buffer();
-        let start = buffer.len();
-        self.format.write(buffer, record).inspect_err(|_| buffer.truncate(start))?;
-        Ok(Outcome::Written)
     }
 
     /// Counts what was written of a batch when there were `left` records to come before it.
@@ -329,7 +341,7 @@ impl<F: Format> ConsumeRun<F> {
         self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }
 
-    /// Prints what filters did; returns whether a program failed for a record.
+    /// Prints what filters did; returns whether a record did not decode, or a program failed for it.
     pub(super) fn report(&self, context: &Context) -> bool {
         let (filter, jq) = (self.filter.as_ref(), self.jq.as_ref());
         let read = filter.map(Filter::read).or(jq.map(JqStage::read));
@@ -337,7 +349,8 @@ impl<F: Format> ConsumeRun<F> {
         if let (Some(read), Some(matched)) = (read, matched) {
             say(context, &format!("read {}, {matched} matched", counted(read, "record")));
         }
-        jq.is_some_and(JqStage::report_failures)
+        let has_undecodable = self.decode.as_ref().is_some_and(DecodeStage::report_failures);
+        jq.is_some_and(JqStage::report_failures) || has_undecodable
     }
 
     fn commit_written(&mut self, mode: CommitMode) -> Result<()> {
@@ -382,6 +395,19 @@ impl<F: Format> ConsumeRun<F> {
         let closed = self.consumer.close();
         committed.and(flushed).and(closed)
     }
+}
+
+#[inline]
+fn write_record(
+    writer: &mut Writer,
+    format: &mut impl Format,
+    record: &RecordRef<'_>,
+    view: &View<'_>,
+) -> Result<Outcome> {
+    let buffer = writer.buffer();
+    let start = buffer.len();
+    format.write(buffer, record, view).inspect_err(|_| buffer.truncate(start))?;
+    Ok(Outcome::Written)
 }
 
 /// `t/0, t/1`, or "none".

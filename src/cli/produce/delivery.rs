@@ -4,9 +4,10 @@ use super::pace::Pace;
 use super::refusals::{Bad, Refusals};
 use super::report::Report;
 use super::transaction::Transaction;
+use crate::codec::framed::{EncodeError, Encoder};
 use crate::engine::Producer;
 use crate::error::{Error, RefusedRecord, Result};
-use crate::input::{Frame, Reader};
+use crate::input::{BadLine, Frame, Read, Reader};
 use crate::record::{PartitionId, Timestamp, now};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ impl Skip {
 pub(super) struct Delivery<'a> {
     pub(super) producer: Box<dyn Producer>,
     pub(super) report: Report,
+    /// Encodes keys and values that have a schema.
+    pub(super) encoder: Option<Encoder>,
     /// Where records go; `None` is where each says.
     pub(super) topic: Option<&'a str>,
     pub(super) partition: Option<PartitionId>,
@@ -38,6 +41,21 @@ pub(super) struct Delivery<'a> {
     pub(super) transaction: Option<Transaction>,
     /// The timestamp of records that have none.
     pub(super) now: Timestamp,
+}
+
+/// The record with its key and value encoded.
+#[inline]
+fn encode<'a>(encoder: &'a mut Encoder, topic: &str, read: Read<'a>) -> Result<Read<'a>, Bad> {
+    match encoder.encode(topic, read.record, read.key, read.value) {
+        Ok(record) => Ok(Read { record, ..read }),
+        Err(EncodeError::Unfit(why)) => Err(Bad::Line(BadLine::new(why))),
+        Err(EncodeError::Fatal(error)) => Err(Bad::Fatal(error)),
+    }
+}
+
+#[cold]
+fn without_registry() -> BadLine {
+    BadLine::new("the record names a schema, and no schema registry is set (use --registry URL)".to_owned())
 }
 
 impl Delivery<'_> {
@@ -69,6 +87,11 @@ impl Delivery<'_> {
         if let Some(wait) = self.pace.as_mut().and_then(Pace::next) {
             self.wait(wait).map_err(Bad::Fatal)?;
         }
+        let read = match &mut self.encoder {
+            Some(encoder) => encode(encoder, topic, read)?,
+            None if read.names_schema() => return Err(Bad::Line(without_registry())),
+            None => read,
+        };
         let slot = match self.producer.append(topic, self.partition.or(read.partition), &read.record) {
             Ok(slot) => slot,
             Err(error @ (Error::Refused(_) | Error::Kafka { .. })) => return Err(Bad::Record(error)),
@@ -85,7 +108,7 @@ impl Delivery<'_> {
 
     /// A line that is no record, or a record that can never be sent.
     pub(super) fn refuse(&mut self, error: Error, reader: &mut Reader, frame: &Frame<'_>) -> Result<()> {
-        self.refusals.refuse(error, self.topic, reader, frame, &mut self.report)
+        self.refusals.refuse(error, self.topic, self.encoder.as_ref(), reader, frame, &mut self.report)
     }
 
     /// Waits for `--rate`.

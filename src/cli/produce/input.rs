@@ -1,7 +1,8 @@
 //! How `produce` reads records: the flags, and the framing and reader that they choose.
 
 use super::{Bytes, parse_delimiter};
-use crate::cli::named::encoding;
+use crate::cli::named::FormParser;
+use crate::codec::framed::Form;
 use crate::codec::{Encoding, Path};
 use crate::error::{Error, Result};
 use crate::input::{
@@ -56,12 +57,13 @@ pub(super) struct InputArgs {
     /// What values are in the input; add -le to a number that is little-endian
     ///
     /// The text of a value is turned into these bytes: 42 into the 8 bytes of an i64, hexadecimal digits into the bytes
-    /// they stand for. In JSON this holds for the field value; names like value_hex say it themselves.
-    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
-    value_as: Encoding,
+    /// they stand for. In JSON this holds for the field value; names like value_hex say it themselves. With avro, protobuf
+    /// or json-schema, the input is JSON, which is encoded with the schema.
+    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
+    pub(super) value_as: Form,
     /// What keys are in the input
-    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = encoding())]
-    key_as: Encoding,
+    #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
+    pub(super) key_as: Form,
     /// Treat empty keys and values as null
     #[arg(short = 'Z', long)]
     empty_is_null: bool,
@@ -134,6 +136,11 @@ impl InputArgs {
         self.input == Input::Json || self.template.is_some() || self.topic_from_header.is_some()
     }
 
+    /// Whether records are read by a template.
+    pub(super) fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
     /// Whether compressed input is unpacked. A file that is a record stays as it is.
     pub(super) fn packed(&self) -> Packed {
         if self.no_decompress || self.input == Input::Files { Packed::Keep } else { Packed::Unpack }
@@ -175,8 +182,8 @@ impl InputArgs {
                     empty_is_null: self.empty_is_null,
                     headers,
                     timestamp,
-                    key_as: self.key_as,
-                    value_as: self.value_as,
+                    key_as: self.key_as.encoding(),
+                    value_as: self.value_as.encoding(),
                     ..LineReader::default()
                 }),
             ),
@@ -187,8 +194,8 @@ impl InputArgs {
                     extra_headers: headers,
                     default_key: key,
                     default_timestamp: timestamp,
-                    key_as: self.key_as,
-                    value_as: self.value_as,
+                    key_as: self.key_as.encoding(),
+                    value_as: self.value_as.encoding(),
                 }))),
             ),
             Input::Csv => self.csv(b',', limit),
@@ -221,15 +228,15 @@ impl InputArgs {
             extra_headers: self.extra_headers(),
             default_key: self.key(),
             timestamp: self.timestamp,
-            key_as: self.key_as,
-            value_as: self.value_as,
+            key_as: self.key_as.encoding(),
+            value_as: self.value_as.encoding(),
         });
         (Framing::Csv(Box::new(CsvSplitter::new(separator, limit))), Shape::Csv(Box::new(reader)))
     }
 
     fn template(&self, template: &Template, limit: usize) -> Result<(Framing, Shape)> {
         let program = || {
-            let program = Program::new(template, self.key_as, self.value_as);
+            let program = Program::new(template, self.key_as.encoding(), self.value_as.encoding());
             program.map_err(|e| Error::Usage(format!("--template: {e}")))
         };
         let reader = TemplateReader::new(
@@ -276,7 +283,7 @@ impl InputArgs {
             (self.columns.is_some(), &[Csv, Tsv, Length32], "--columns requires --input csv, tsv or length32"),
             (self.name_header.is_some(), &[Files], "--name-header requires --input files"),
             (
-                (self.key_as, self.value_as) != (Encoding::Text, Encoding::Text) && !is_template,
+                !(is_template || self.key_as.is_text() && self.value_as.is_text()),
                 &[Lines, Json, Csv, Tsv],
                 "--key-as and --value-as require --input lines, json, csv or tsv, or --template",
             ),

@@ -7,10 +7,12 @@ mod pace;
 mod refusals;
 mod report;
 mod run;
+mod schemas;
 mod transaction;
 
 use super::Context;
 use super::named::named_with;
+use crate::codec::framed::Encoder;
 use crate::config::declarations::*;
 use crate::config::{parse_acks, parse_compression, parse_duration, parse_size, with_level};
 use crate::engine::{
@@ -120,6 +122,8 @@ pub(super) struct Produce {
     #[arg(long, value_name = "DURATION", requires = "transactional_id", value_parser = parse_duration)]
     transaction_timeout: Option<Duration>,
     #[command(flatten)]
+    schemas: schemas::EncodeArgs,
+    #[command(flatten)]
     observe: Observe,
 }
 
@@ -200,6 +204,10 @@ impl Produce {
         if let Some(advice) = self.input.advice().filter(|_| !context.quiet) {
             note!("{advice}");
         }
+        let mut encoder = self.schemas.encoder(context, &self.input)?;
+        if let (Some(encoder), Some(topic)) = (&mut encoder, self.only_topic()) {
+            encoder.prepare(topic)?;
+        }
         let mut context = context.clone();
         context.options.request_timeout = context.properties.resolve(self.request_timeout, &REQUEST_TIMEOUT)?;
         let context = &context;
@@ -221,7 +229,7 @@ impl Produce {
         metrics.ready(true);
         let position = InputPosition::new(sources.iter().map(Source::name).collect());
         let input = run::Input { inbox, framing, reader, position };
-        ProduceRun { context, input, delivery: self.delivery(context, producer, report) }.run(reporter)
+        ProduceRun { context, input, delivery: self.delivery(context, producer, report, encoder) }.run(reporter)
     }
 
     fn report(&self, context: &Context) -> Result<Report> {
@@ -237,11 +245,18 @@ impl Produce {
         Ok(report)
     }
 
-    fn delivery(&self, context: &Context, producer: Box<dyn Producer>, report: Report) -> Delivery<'_> {
+    fn delivery(
+        &self,
+        context: &Context,
+        producer: Box<dyn Producer>,
+        report: Report,
+        encoder: Option<Encoder>,
+    ) -> Delivery<'_> {
         let commit_every = CommitEvery { records: self.transaction_records, interval: self.transaction_interval };
         Delivery {
             producer,
             report,
+            encoder,
             topic: self.only_topic(),
             partition: self.partition,
             skip: Skip { left: self.skip },

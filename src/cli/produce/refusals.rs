@@ -2,6 +2,8 @@
 
 use super::OnError;
 use super::report::{Refused, Report};
+use super::schemas::Unsent;
+use crate::codec::framed::Encoder;
 use crate::error::{Error, InputPlace, Result};
 use crate::input::{BadLine, Frame, Reader};
 
@@ -67,6 +69,7 @@ impl Refusals {
         self,
         error: Error,
         topic: Option<&str>,
+        encoder: Option<&Encoder>,
         reader: &mut Reader,
         frame: &Frame<'_>,
         report: &mut Report,
@@ -76,7 +79,10 @@ impl Refusals {
         }
         match reader.read(frame) {
             Ok(Some(read)) => {
-                report.refused(&error, topic.or(read.topic).unwrap_or_default(), Refused::Record(&read.record))
+                let mut unsent = Unsent::default();
+                let view = unsent.view(encoder, &read);
+                let topic = topic.or(read.topic).unwrap_or_default();
+                report.refused(&error, topic, Refused::Record(&read.record, &view))
             }
             _ => report.refused(&error, topic.unwrap_or_default(), Refused::Line(&reader.text(frame))),
         }

@@ -2,6 +2,7 @@
 
 use super::ledger::Ledger;
 use crate::cli::hints::WithHint;
+use crate::codec::View;
 use crate::engine::{Failure, Producer, Receipt, Slot};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metrics::Metrics;
@@ -121,7 +122,7 @@ impl Report {
         let Some(letters) = &mut self.dead_letters else { return Ok(()) };
         match what {
             Refused::Line(line) => letters.line(topic, line, error),
-            Refused::Record(record) => letters.record(topic, None, record, error),
+            Refused::Record(record, view) => letters.record(topic, None, record, view, error),
         }
     }
 
@@ -160,7 +161,7 @@ impl Report {
         let (Some(letters), Some(batch)) = (&mut self.dead_letters, records) else { return Ok(()) };
         let why = if *possibly_written { format!("{error}; possibly written") } else { error.to_string() };
         for record in batch.records().flatten() {
-            letters.record(&receipt.topic, Some(receipt.partition), &record, &why)?;
+            letters.record(&receipt.topic, Some(receipt.partition), &record, &View::PLAIN, &why)?;
         }
         Ok(())
     }
@@ -285,7 +286,7 @@ impl Report {
 /// What there is of a record that was refused.
 pub(super) enum Refused<'a> {
     Line(&'a [u8]),
-    Record(&'a RecordRef<'a>),
+    Record(&'a RecordRef<'a>, &'a View<'a>),
 }
 
 fn tell(failed: Option<FailedRun>) {

@@ -151,8 +151,12 @@ fn details(admin: &NativeAdmin, topics: &[Topic]) -> Result<Details> {
 /// Leaves out what is denied, what an old broker does not support, and what a broker that just went down has.
 fn unless_denied(error: Error) -> Result<()> {
     let is_denied = error.code().is_some_and(|code| code.is_denied());
-    if is_denied || error.is_transient() || matches!(error, Error::Unsupported { .. }) {
+    if is_denied || matches!(error, Error::Unsupported { .. }) {
         tracing::info!(%error, "left out");
+        return Ok(());
+    }
+    if error.is_transient() {
+        tracing::warn!("left out: {error}");
         return Ok(());
     }
     Err(error)

@@ -6,11 +6,13 @@
 mod connection;
 mod consumer;
 mod producer;
+mod registry;
 mod security;
 
 pub(crate) use connection::*;
 pub(crate) use consumer::*;
 pub(crate) use producer::*;
+pub(crate) use registry::*;
 pub(crate) use security::*;
 
 use super::property::{Declaration, Description};
@@ -35,7 +37,13 @@ const REFUSED: [(&str, &str); 10] = [
 
 /// All properties.
 pub(super) fn all() -> impl Iterator<Item = &'static dyn Declaration> {
-    let by_topic = [connection::DECLARATIONS, consumer::DECLARATIONS, producer::DECLARATIONS, security::DECLARATIONS];
+    let by_topic = [
+        connection::DECLARATIONS,
+        consumer::DECLARATIONS,
+        producer::DECLARATIONS,
+        registry::DECLARATIONS,
+        security::DECLARATIONS,
+    ];
     by_topic.into_iter().flatten().copied()
 }
 

@@ -12,17 +12,17 @@ use kafka_protocol::messages::ApiKey;
 use std::collections::BTreeSet;
 
 /// What an answer is, and how far it is believed.
-pub(super) struct Rewrite<'a> {
-    pub(super) node: &'a Node,
-    pub(super) api: ApiKey,
+pub struct Rewrite<'a> {
+    pub node: &'a Node,
+    pub api: ApiKey,
     /// How many bytes one compressed message may unpack to.
-    pub(super) max_unpacked: usize,
+    pub max_unpacked: usize,
     /// How long the answer may become.
-    pub(super) longest: usize,
+    pub longest: usize,
 }
 
 /// Finds the address on loopback that leads to a broker.
-type Address<'a> = &'a dyn Fn(&str) -> Result<String>;
+pub type Address<'a> = &'a dyn Fn(&str) -> Result<String>;
 
 /// A field of an answer.
 enum Field {
@@ -53,7 +53,7 @@ impl Field {
 ///
 /// # Errors
 /// It is malformed or too large, or a record in it is corrupt.
-pub(super) fn rewrite(answer: &[u8], how: &Rewrite<'_>, address: Address<'_>) -> Result<Vec<u8>> {
+pub fn rewrite(answer: &[u8], how: &Rewrite<'_>, address: Address<'_>) -> Result<Vec<u8>> {
     let mut answer = Answer { rest: answer, how, out: Vec::with_capacity(answer.len()) };
     answer.copy(&[Number(4)])?; // the correlation id
     match how.api {

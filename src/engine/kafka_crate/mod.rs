@@ -9,6 +9,7 @@ mod consumer;
 mod producer;
 mod relay;
 
+pub use answers::{Rewrite, rewrite};
 pub use consumer::KafkaConsumer;
 pub use producer::KafkaProducer;
 

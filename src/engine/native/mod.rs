@@ -7,15 +7,18 @@ mod admin;
 mod cluster;
 mod consumer;
 mod group;
+#[cfg_attr(feature = "mutations", doc(hidden))]
+pub mod mutation;
 mod net;
 mod producer;
 pub mod wire;
 
 pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
+pub use group::{read_assignment, read_subscription};
 pub(in crate::engine) use net::Backoff;
-pub use net::Hash;
-pub(crate) use net::{Network, Outage, sleep_until};
+pub use net::{Hash, Scram, http};
+pub(crate) use net::{Network, Outage, Retry, check_cryptography, clock, server_config, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};
 
@@ -56,7 +59,7 @@ impl Client {
     /// # Errors
     /// None does, or what answers is no broker.
     pub fn connect(options: &Options, stop: &Stop) -> Result<Found> {
-        let network = Arc::new(Network::start(stop)?);
+        let network = Arc::new(Network::start(stop, &options.platform)?);
         let cluster = network.run(Until::FirstSignal, Cluster::connect(options.clone()))?;
         Ok(match cluster {
             cluster::Found::Modern(cluster) => Found::Modern(Self { network, cluster }),

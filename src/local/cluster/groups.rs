@@ -67,8 +67,11 @@ impl Cluster {
         let answers = self.groups.values_mut().flat_map(|group| group.tick(now)).collect();
         self.deliver(answers);
         let expired = self.transactions.expire(now);
+        self.is_changed |= !expired.is_empty();
         self.finish(expired);
-        let retention = self.expire_records().then(|| now + RETENTION_CHECK);
-        self.groups.values().filter_map(Group::due).chain(self.transactions.due()).chain(retention).min()
+        let retention = self.clean().then(|| now + RETENTION_CHECK);
+        let shrinking = self.shrink_in_sync(now);
+        let groups = self.groups.values().filter_map(Group::due);
+        groups.chain(self.transactions.due()).chain(retention).chain(shrinking).min()
     }
 }

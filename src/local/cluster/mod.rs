@@ -3,23 +3,30 @@
 //! [`configs`](super::configs).
 
 mod groups;
+mod partition;
+mod replication;
+mod retention;
 mod topics;
 mod transactions;
 
+pub(super) use partition::Partition;
+pub(super) use replication::{Acks, Progress};
 pub(super) use topics::{NewTopic, UNKNOWN_TOPIC, check_name};
 pub(super) use transactions::Enlist;
 
-use super::configs;
 use super::group::{Answer, Group, Waiter};
-use super::log::{AppendOptions, Appended, Log};
 use super::transactions::Transactions;
-use crate::record::{BrokerId, PartitionId, now};
-use bytes::Bytes;
+use crate::record::{BrokerId, PartitionId};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::protocol::StrBytes;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use retention::Retained;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
+
+/// Kafka's `replica.lag.time.max.ms`.
+const REPLICA_LAG: Duration = Duration::from_secs(30);
 
 /// Where brokers listen.
 pub(super) const HOST: &str = "127.0.0.1";
@@ -41,18 +48,6 @@ pub(super) struct Broker {
     pub(super) up: bool,
 }
 
-/// A partition. Its log belongs to the cluster: a leader that moves takes all of it along.
-#[derive(Debug, Clone)]
-pub(super) struct Partition {
-    /// `None` while all of its replicas are down.
-    pub(super) leader: Option<BrokerId>,
-    pub(super) leader_epoch: i32,
-    pub(super) replicas: Vec<BrokerId>,
-    pub(super) log: Log,
-    /// The error that a test has ordered in place of service.
-    pub(super) error: Option<E>,
-}
-
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
     pub(super) id: Uuid,
@@ -67,7 +62,7 @@ pub(super) struct Cluster {
     pub(super) brokers: Vec<Broker>,
     topics: BTreeMap<String, Topic>,
     /// The topics as they were when a broker was cut off from the others.
-    isolated: HashMap<BrokerId, BTreeMap<String, Topic>>,
+    isolated: BTreeMap<BrokerId, BTreeMap<String, Topic>>,
     names: HashMap<Uuid, String>,
     partition_count: usize,
     /// Bytes of all topics' configs.
@@ -82,28 +77,11 @@ pub(super) struct Cluster {
     next_producer_id: i64,
     retain_bytes: usize,
     retained: Retained,
-}
-
-/// What all logs hold, and in which order it came.
-#[derive(Debug, Default)]
-struct Retained {
-    bytes: usize,
-    batches: usize,
-    /// The partition of each batch, the oldest first. Batches that a deletion has removed are skipped later.
-    order: VecDeque<(Uuid, PartitionId)>,
-}
-
-impl Retained {
-    fn add(&mut self, id: Uuid, partition: PartitionId, bytes: usize) {
-        self.bytes += bytes;
-        self.batches += 1;
-        self.order.push_back((id, partition));
-    }
-
-    fn remove(&mut self, batches: usize, bytes: usize) {
-        self.bytes -= bytes;
-        self.batches -= batches;
-    }
+    /// The brokers that do not replicate.
+    paused: BTreeSet<BrokerId>,
+    replica_lag: Duration,
+    /// Whether something has changed that requests may wait for, other than by a request.
+    is_changed: bool,
 }
 
 impl Cluster {
@@ -115,7 +93,7 @@ impl Cluster {
         Self {
             brokers: ports.iter().enumerate().map(broker).collect(),
             topics: BTreeMap::new(),
-            isolated: HashMap::new(),
+            isolated: BTreeMap::new(),
             names: HashMap::new(),
             partition_count: 0,
             config_bytes: 0,
@@ -127,6 +105,9 @@ impl Cluster {
             next_producer_id: 0,
             retain_bytes,
             retained: Retained::default(),
+            paused: BTreeSet::new(),
+            replica_lag: REPLICA_LAG,
+            is_changed: false,
         }
     }
 
@@ -141,15 +122,6 @@ impl Cluster {
 
     pub(super) fn is_up(&self, broker: BrokerId) -> bool {
         self.broker(broker).is_some_and(|broker| broker.up)
-    }
-
-    /// Cuts a broker off from the others: it sees the topics as they are now, until it is joined again.
-    pub(super) fn isolate(&mut self, broker: BrokerId, is_isolated: bool) {
-        if is_isolated {
-            self.isolated.insert(broker, self.topics.clone());
-        } else {
-            self.isolated.remove(&broker);
-        }
     }
 
     /// The topics as `broker` sees them.
@@ -206,138 +178,9 @@ impl Cluster {
         self.topics.get_mut(topic)?.partitions.get_mut(index)
     }
 
-    /// Appends to a partition that `broker` leads; the oldest batches of all partitions make room. Returns the log
-    /// start offset too.
-    pub(super) fn append(
-        &mut self,
-        name: &str,
-        id: Uuid,
-        partition: PartitionId,
-        broker: BrokerId,
-        records: &Bytes,
-    ) -> Result<(Appended, i64), E> {
-        self.led(name, id, partition, broker)?;
-        if self.isolated.contains_key(&broker) {
-            return Err(E::NotEnoughReplicas);
-        }
-        let name = self.topic(name, id)?.0.to_owned();
-        let topic = self.topics.get_mut(&name).ok_or(E::UnknownTopicOrPartition)?;
-        let (id, led) = (topic.id, &mut topic.partitions[partition as usize]);
-        let options = AppendOptions {
-            max_message_bytes: configs::max_message_bytes(&topic.configs),
-            append_time: configs::append_time(&topic.configs).then(now),
-            leader_epoch: led.leader_epoch,
-        };
-        let appended = led.log.append(records, &options)?;
-        if appended.bytes > 0 {
-            self.retained.add(id, partition, appended.bytes);
-        }
-        self.make_room();
-        let start = self.led(&name, id, partition, broker)?.log.start();
-        Ok((appended, start))
-    }
-
-    /// Drops the oldest batches beyond `retain_bytes`.
-    fn make_room(&mut self) {
-        while self.retained.bytes > self.retain_bytes {
-            let Some((id, partition)) = self.retained.order.pop_front() else { break };
-            let topic = self.names.get(&id).and_then(|name| self.topics.get_mut(name));
-            if let Some(oldest) = topic.and_then(|topic| topic.partitions.get_mut(partition as usize))
-                && let Some(freed) = oldest.log.drop_first()
-            {
-                self.retained.remove(1, freed);
-            }
-        }
-        // The entries of deleted batches would grow without end.
-        if self.retained.order.len() > 2 * self.retained.batches + 1000 {
-            let mut left: HashMap<(Uuid, PartitionId), usize> = HashMap::new();
-            for topic in self.topics.values() {
-                for (index, partition) in topic.partitions.iter().enumerate() {
-                    left.insert((topic.id, index as PartitionId), partition.log.batch_count());
-                }
-            }
-            // The newest entries stand for the batches that are left.
-            let mut kept: VecDeque<_> = VecDeque::with_capacity(self.retained.batches);
-            for of in self.retained.order.drain(..).rev() {
-                if let Some(count) = left.get_mut(&of).filter(|count| **count > 0) {
-                    *count -= 1;
-                    kept.push_front(of);
-                }
-            }
-            self.retained.order = kept;
-        }
-    }
-
-    /// Deletes the records of a partition before `offset`; returns the log start offset, or `None` when there is no such
-    /// partition.
-    pub(super) fn delete_records(&mut self, topic: &str, partition: PartitionId, offset: i64) -> Option<i64> {
-        let found = self.partition_mut(topic, partition)?;
-        let (batches, freed) = found.log.delete_before(offset);
-        let start = found.log.start();
-        self.retained.remove(batches, freed);
-        Some(start)
-    }
-
-    /// Applies `retention.ms` and `retention.bytes`; returns whether any topic has them.
-    pub(super) fn expire_records(&mut self) -> bool {
-        let mut any = false;
-        for topic in self.topics.values_mut() {
-            let since = configs::retention_ms(&topic.configs).map(|millis| now().saturating_sub(millis));
-            let most = configs::retention_bytes(&topic.configs);
-            if since.is_none() && most.is_none() {
-                continue;
-            }
-            any = true;
-            for partition in &mut topic.partitions {
-                let (batches, freed) = partition.log.expire(since, most);
-                self.retained.remove(batches, freed);
-            }
-        }
-        any
-    }
-
-    /// Compacts a topic at once; false when it does not exist.
-    pub(super) fn compact(&mut self, topic: &str) -> bool {
-        let Some(topic) = self.topics.get_mut(topic) else { return false };
-        for partition in &mut topic.partitions {
-            let (batches, freed) = partition.log.compact();
-            self.retained.remove(batches, freed);
-        }
-        true
-    }
-
-    /// Has a partition led by another broker, or by none; false when there is no such partition, or the broker is
-    /// down.
-    pub(super) fn move_leader(&mut self, topic: &str, partition: PartitionId, to: Option<BrokerId>) -> bool {
-        let up = to.is_none_or(|to| self.is_up(to));
-        let Some(partition) = self.partition_mut(topic, partition).filter(|_| up) else { return false };
-        partition.leader = to;
-        partition.leader_epoch += 1;
-        true
-    }
-
-    /// Elects a leader again for a partition whose log now ends at `offset`; false when there is no such partition.
-    pub(super) fn truncate(&mut self, topic: &str, partition: PartitionId, offset: i64) -> bool {
-        let Some(found) = self.partition_mut(topic, partition) else { return false };
-        found.leader_epoch += 1;
-        let (batches, bytes) = found.log.truncate(offset);
-        self.retained.remove(batches, bytes);
-        true
-    }
-
-    /// Starts or stops a broker: what it led is led by another replica that is up.
-    pub(super) fn set_up(&mut self, id: BrokerId, up: bool) {
-        for broker in self.brokers.iter_mut().filter(|broker| broker.id == id) {
-            broker.up = up;
-        }
-        let alive: Vec<BrokerId> = self.brokers.iter().filter(|broker| broker.up).map(|broker| broker.id).collect();
-        for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
-            if partition.leader.is_none_or(|leader| !alive.contains(&leader)) {
-                let leader = partition.replicas.iter().copied().find(|id| alive.contains(id));
-                partition.leader_epoch += i32::from(leader != partition.leader);
-                partition.leader = leader;
-            }
-        }
+    /// Returns once whether something has changed by itself that requests may wait for.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
     }
 
     pub(super) fn new_producer_id(&mut self) -> i64 {

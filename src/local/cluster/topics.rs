@@ -3,7 +3,6 @@
 use super::{Cluster, Partition, Topic};
 use crate::local::configs::{self, Refused};
 use crate::local::limits::{MOST_CONFIG_BYTES, MOST_PARTITIONS};
-use crate::local::log::Log;
 use crate::record::BrokerId;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeMap;
@@ -38,7 +37,8 @@ impl Cluster {
         configs::check(&new.configs)?;
         self.check_limits(replicas.len(), configs::bytes(&new.configs))?;
         if !validate_only {
-            let partitions: Vec<_> = replicas.into_iter().map(|replicas| self.new_partition(replicas)).collect();
+            let partitions: Vec<_> =
+                replicas.into_iter().map(|replicas| Partition::new(replicas, |id| self.is_up(id))).collect();
             let id = Uuid::from_u128(fastrand::u128(1..));
             self.partition_count += partitions.len();
             self.config_bytes += configs::bytes(&new.configs);
@@ -84,6 +84,7 @@ impl Cluster {
         if let Some(topic) = self.topics.get_mut(name).filter(|_| !validate_only) {
             topic.configs = configs;
             self.config_bytes = self.config_bytes + more - before;
+            self.apply_replication();
         }
         Ok(())
     }
@@ -110,7 +111,8 @@ impl Cluster {
         let replicas = self.assign_replicas(have, more, factor)?;
         self.check_limits(replicas.len(), 0)?;
         if !validate_only {
-            let mut added: Vec<Partition> = replicas.into_iter().map(|replicas| self.new_partition(replicas)).collect();
+            let mut added: Vec<Partition> =
+                replicas.into_iter().map(|replicas| Partition::new(replicas, |id| self.is_up(id))).collect();
             self.partition_count += added.len();
             if let Some(topic) = self.topics.get_mut(name) {
                 topic.partitions.append(&mut added);
@@ -126,7 +128,7 @@ impl Cluster {
         self.partition_count -= topic.partitions.len();
         self.config_bytes -= configs::bytes(&topic.configs);
         for partition in &topic.partitions {
-            self.retained.remove(partition.log.batch_count(), partition.log.bytes());
+            self.retained.remove(partition);
         }
         for group in self.groups.values_mut() {
             group.offsets.remove_topic(name);
@@ -166,11 +168,6 @@ impl Cluster {
             return Ok(());
         };
         Err((E::PolicyViolation, why))
-    }
-
-    fn new_partition(&self, replicas: Vec<BrokerId>) -> Partition {
-        let leader = replicas.iter().copied().find(|id| self.is_up(*id));
-        Partition { leader, leader_epoch: 0, replicas, log: Log::default(), error: None }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What transactions do to logs and groups: records join them, markers end them, offsets are committed with them.
 
-use super::Cluster;
+use super::{Cluster, Partition};
+use crate::engine::native::clock;
 use crate::local::log::{Outcome, Stamp};
 use crate::local::transactions::{Ended, Protocol};
 use crate::record::{TopicPartition, now};
 use kafka_protocol::error::ResponseError as E;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How a produce request takes part in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Cluster {
     ) -> Result<(), E> {
         match how {
             Enlist::Added => self.transactions.check(id, stamp, &partition),
-            Enlist::Implicit => self.transactions.add(id, stamp, vec![partition], Instant::now(), now()),
+            Enlist::Implicit => self.transactions.add(id, stamp, vec![partition], clock::now(), now()),
         }
     }
 
@@ -89,12 +90,8 @@ impl Cluster {
 
     /// Ends a producer's transaction in one partition; false when there is no such partition.
     pub(in crate::local) fn write_marker(&mut self, of: &TopicPartition, stamp: Stamp, outcome: Outcome) -> bool {
-        let Some((_, topic)) = self.topic(&of.topic, uuid::Uuid::nil()).ok() else { return false };
-        let id = topic.id;
-        let Some(partition) = self.partition_mut(&of.topic, of.partition) else { return false };
-        let bytes = partition.log.append_marker(stamp, outcome, partition.leader_epoch, now());
-        self.retained.add(id, of.partition, bytes);
-        self.make_room();
-        true
+        let can_write = self.can_reach_leader(&of.topic, of.partition);
+        let end = |partition: &mut Partition| partition.end_transaction(stamp, outcome, can_write, now());
+        self.change_partition(&of.topic, of.partition, end).is_some()
     }
 }

@@ -1,7 +1,7 @@
 //! The control batch that ends a transaction (KIP-98).
 
 use super::{Outcome, Stamp};
-use crate::engine::native::wire::{RawBatch, batches};
+use crate::engine::native::wire::{HEADER_LEN, RawBatch, batches};
 use crate::record::Timestamp;
 use bytes::{BufMut, BytesMut};
 
@@ -33,4 +33,16 @@ pub(super) fn batch(of: Stamp, outcome: Outcome, now: Timestamp) -> Option<RawBa
     let checksum = crc32c::crc32c(&batch[CRC_FROM..]);
     (&mut batch[17..]).put_u32(checksum);
     batches(batch.freeze()).ok()?.pop()
+}
+
+/// How a transaction ended, if the batch is the marker of one.
+pub(super) fn outcome(batch: &RawBatch) -> Option<Outcome> {
+    /// Where the type is, after length, attributes, two deltas, the key's length and its version.
+    const TYPE: usize = HEADER_LEN + 7;
+    let kind = batch.bytes().get(TYPE..TYPE + 2).filter(|_| batch.is_control())?;
+    match kind {
+        [0, 0] => Some(Outcome::Abort),
+        [0, 1] => Some(Outcome::Commit),
+        _ => None,
+    }
 }

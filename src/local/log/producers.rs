@@ -1,10 +1,10 @@
 //! What a partition remembers of producers: their last batches, to recognize repeats, and their transactions (KIP-98).
 
-use super::{Appended, Outcome, Stamp};
+use super::{Appended, Outcome, Stamp, marker};
 use crate::engine::native::wire::RawBatch;
 use crate::record::{Offset, Timestamp};
 use kafka_protocol::error::ResponseError as E;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Kafka remembers as many batches of a producer.
 const REMEMBERED: usize = 5;
@@ -141,6 +141,18 @@ impl Producers {
         self.aborted.iter()
     }
 
+    /// Whether a batch is part of an aborted transaction.
+    pub(super) fn is_aborted(&self, batch: &RawBatch) -> bool {
+        let (id, offset) = (batch.producer().0, batch.base_offset());
+        let holds = |aborted: &Aborted| aborted.producer_id == id && (aborted.first..aborted.last).contains(&offset);
+        batch.is_transactional() && self.aborted.iter().any(holds)
+    }
+
+    /// The last offset of each producer.
+    pub(super) fn last_offsets(&self) -> HashSet<Offset> {
+        self.producers.values().map(|producer| producer.last_offset).collect()
+    }
+
     pub(super) fn active(&self) -> impl Iterator<Item = ActiveProducer> {
         self.producers.iter().map(|(id, producer)| ActiveProducer {
             producer_id: *id,
@@ -163,10 +175,21 @@ impl Producers {
         }
     }
 
-    /// Forgets what stood from `end` on, and with it the sequences.
-    pub(super) fn truncate(&mut self, end: Offset) {
-        self.aborted.retain(|aborted| aborted.last < end);
-        self.producers.clear();
+    /// What the batches of a log tell of their producers.
+    pub(super) fn of(batches: &VecDeque<RawBatch>) -> Self {
+        let mut producers = Self::default();
+        for batch in batches {
+            let (producer_id, epoch, _) = batch.producer();
+            match marker::outcome(batch) {
+                Some(outcome) => {
+                    producers.end(Stamp { producer_id, epoch }, outcome, batch.base_offset(), batch.max_timestamp());
+                }
+                None => {
+                    producers.record(batch, Appended { base: batch.base_offset(), append_time: None });
+                }
+            }
+        }
+        producers
     }
 }
 

@@ -4,7 +4,14 @@ use crate::record::RecordRef;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-const OPTIONS: AppendOptions = AppendOptions { max_message_bytes: 1 << 20, append_time: None, leader_epoch: 7 };
+pub(super) const OPTIONS: AppendOptions = AppendOptions {
+    max_message_bytes: 1 << 20,
+    append_time: None,
+    earliest: i64::MIN,
+    latest: i64::MAX,
+    needs_keys: false,
+    leader_epoch: 7,
+};
 
 fn batch(values: &[i64], producer_id: i64, producer_epoch: i16, base_sequence: i32) -> Bytes {
     let mut builder = BatchBuilder::default();
@@ -17,7 +24,7 @@ fn batch(values: &[i64], producer_id: i64, producer_epoch: i16, base_sequence: i
     [&sealed.header(stamp)[..], &sealed.records].concat().into()
 }
 
-fn transactional(values: &[i64], producer_id: i64, producer_epoch: i16, base_sequence: i32) -> Bytes {
+pub(super) fn transactional(values: &[i64], producer_id: i64, producer_epoch: i16, base_sequence: i32) -> Bytes {
     let mut builder = BatchBuilder::default();
     for time in values {
         let record = RecordRef { timestamp: Some(*time), value: Some(b"v"), ..RecordRef::default() };
@@ -28,13 +35,6 @@ fn transactional(values: &[i64], producer_id: i64, producer_epoch: i16, base_seq
     [&sealed.header(stamp)[..], &sealed.records].concat().into()
 }
 
-fn keyed(key: &str) -> Bytes {
-    let mut builder = BatchBuilder::default();
-    builder.append(&RecordRef { key: Some(key.as_bytes()), value: Some(b"v"), ..RecordRef::default() }, 0);
-    let sealed = builder.seal(BytesMut::new());
-    [&sealed.header(ProducerStamp::NONE)[..], &sealed.records].concat().into()
-}
-
 #[test]
 fn a_repeat_is_recognized_and_a_gap_refused() {
     let mut log = Log::default();
@@ -42,11 +42,11 @@ fn a_repeat_is_recognized_and_a_gap_refused() {
     let second = log.append(&batch(&[3], 5, 0, 2), &OPTIONS).unwrap();
     assert_eq!((first.base, second.base, log.next()), (0, 2, 3));
     let again = log.append(&batch(&[1, 2], 5, 0, 0), &OPTIONS).unwrap();
-    assert_eq!((again.base, again.bytes, log.next()), (0, 0, 3));
-    assert_eq!(log.append(&batch(&[9], 5, 0, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber));
-    assert_eq!(log.append(&batch(&[9], 5, 1, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber));
+    assert_eq!((again.base, log.next()), (0, 3));
+    assert_eq!(log.append(&batch(&[9], 5, 0, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber.into()));
+    assert_eq!(log.append(&batch(&[9], 5, 1, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber.into()));
     assert_eq!(log.append(&batch(&[9], 5, 1, 0), &OPTIONS).unwrap().base, 3);
-    assert_eq!(log.append(&batch(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch));
+    assert_eq!(log.append(&batch(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch.into()));
 }
 
 #[test]
@@ -56,17 +56,17 @@ fn an_open_transaction_holds_back_the_last_stable_offset_until_its_marker() {
     log.append(&batch(&[1], -1, -1, -1), &OPTIONS).unwrap();
     log.append(&transactional(&[2, 3], 5, 0, 0), &OPTIONS).unwrap();
     log.append(&transactional(&[4], 6, 0, 0), &OPTIONS).unwrap();
-    assert_eq!((log.last_stable_offset(), log.next()), (1, 4));
-    assert_eq!(log.append(&batch(&[9], 5, 0, 2), &OPTIONS), Err(E::InvalidTxnState), "it is in a transaction");
+    assert_eq!((log.last_stable_offset(log.next()), log.next()), (1, 4));
+    assert_eq!(log.append(&batch(&[9], 5, 0, 2), &OPTIONS), Err(E::InvalidTxnState.into()), "it is in a transaction");
     log.append_marker(five, Outcome::Abort, 7, 100);
-    assert_eq!((log.last_stable_offset(), log.next()), (3, 5));
+    assert_eq!((log.last_stable_offset(log.next()), log.next()), (3, 5));
     log.append_marker(six, Outcome::Commit, 7, 100);
-    assert_eq!((log.last_stable_offset(), log.next()), (6, 6));
+    assert_eq!((log.last_stable_offset(log.next()), log.next()), (6, 6));
     assert_eq!(log.aborted(0, 6).collect::<Vec<_>>(), [&Aborted { producer_id: 5, first: 1, last: 4 }]);
     assert_eq!(log.aborted(5, 6).count() + log.aborted(0, 1).count(), 0);
     assert_eq!(log.append(&transactional(&[9], 5, 0, 2), &OPTIONS).unwrap().base, 6);
     log.append_marker(Stamp { producer_id: 5, epoch: 1 }, Outcome::Commit, 7, 100);
-    assert_eq!(log.append(&transactional(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch));
+    assert_eq!(log.append(&transactional(&[9], 5, 0, 3), &OPTIONS), Err(E::InvalidProducerEpoch.into()));
     // What a reader decodes of it: the aborted records are left out.
     let decoder = Decoder {
         topic: "".into(),
@@ -84,7 +84,7 @@ fn an_open_transaction_holds_back_the_last_stable_offset_until_its_marker() {
 }
 
 #[test]
-fn retention_deletion_and_compaction_remove_whole_batches() {
+fn retention_and_deletion_remove_whole_batches() {
     let filled = || {
         let mut log = Log::default();
         for time in [10, 20, 30] {
@@ -94,17 +94,65 @@ fn retention_deletion_and_compaction_remove_whole_batches() {
     };
     let mut log = filled();
     let each = log.disk_bytes() / 3;
-    assert_eq!(log.expire(Some(20), None).0, 1);
-    assert_eq!((log.start(), log.expire(None, Some(each * 2)).0), (2, 0));
-    assert_eq!((log.expire(None, Some(each)).0, log.start()), (1, 4));
+    assert_eq!((log.expire(Some(20), None, 0), log.expire(Some(20), None, 6)), (0, 1), "not beyond the high watermark");
+    assert_eq!((log.start(), log.expire(None, Some(each * 2), 6)), (2, 0));
+    assert_eq!((log.expire(None, Some(each), 6), log.start()), (1, 4));
     let mut log = filled();
-    assert_eq!((log.delete_before(3).0, log.start(), log.batch_count()), (1, 3, 2));
-    assert_eq!((log.delete_before(99).0, log.start(), log.bytes()), (2, 6, 0));
+    assert_eq!((log.delete_before(3), log.start(), log.batch_count()), (1, 3, 2));
+    assert_eq!((log.delete_before(99), log.start(), log.bytes()), (2, 6, 0));
+}
+
+#[test]
+fn a_cut_log_remembers_the_producers_of_what_is_left() {
     let mut log = Log::default();
-    for key in ["a", "b", "a"] {
-        log.append(&keyed(key), &OPTIONS).unwrap();
+    let five = Stamp { producer_id: 5, epoch: 0 };
+    log.append(&transactional(&[1], 5, 0, 0), &OPTIONS).unwrap();
+    log.append_marker(five, Outcome::Abort, 7, 100);
+    log.append(&batch(&[2], 6, 0, 0), &OPTIONS).unwrap();
+    log.append(&batch(&[3], 6, 0, 1), &OPTIONS).unwrap();
+    log.append(&transactional(&[4], 5, 0, 1), &OPTIONS).unwrap();
+    assert_eq!(log.last_stable_offset(log.next()), 4);
+    log.truncate(3);
+    assert_eq!((log.next(), log.last_stable_offset(3), log.aborted(0, 3).count()), (3, 3, 1));
+    assert_eq!(log.append(&batch(&[9], 6, 0, 2), &OPTIONS), Err(E::OutOfOrderSequenceNumber.into()), "one was lost");
+    assert_eq!(log.append(&batch(&[2], 6, 0, 0), &OPTIONS).unwrap().base, 2, "a repeat");
+    assert_eq!(log.append(&batch(&[3], 6, 0, 1), &OPTIONS).unwrap().base, 3);
+}
+
+#[test]
+fn logs_are_the_same_up_to_where_their_epochs_part() {
+    let (mut ours, mut theirs) = (Log::default(), Log::default());
+    assert_eq!(ours.common_end(&theirs), 0);
+    let at = |log: &mut Log, leader_epoch| {
+        log.append(&batch(&[1], -1, -1, -1), &AppendOptions { leader_epoch, ..OPTIONS }).unwrap();
+    };
+    for log in [&mut ours, &mut theirs] {
+        at(log, 0);
+        at(log, 0);
     }
-    assert_eq!((log.compact().0, log.compact().0, log.next()), (1, 0, 3));
+    at(&mut theirs, 0);
+    assert_eq!((ours.common_end(&theirs), theirs.common_end(&ours)), (2, 2));
+    at(&mut ours, 2);
+    at(&mut theirs, 1);
+    assert_eq!((ours.common_end(&theirs), theirs.common_end(&ours)), (2, 2));
+    let theirs = ours.clone();
+    at(&mut ours, 3);
+    assert_eq!(ours.common_end(&theirs), 3);
+    assert_eq!(ours.common_end(&Log::default()), 0);
+}
+
+#[test]
+fn records_that_a_topic_does_not_accept_are_refused() {
+    let mut log = Log::default();
+    let (early, late) = (AppendOptions { earliest: 10, ..OPTIONS }, AppendOptions { latest: 10, ..OPTIONS });
+    let records = batch(&[10, 9], -1, -1, -1);
+    let untimely = Err(Refusal { error: E::InvalidTimestamp, records: vec![1] });
+    assert_eq!(log.append(&records, &early), untimely);
+    assert_eq!(log.append(&batch(&[10, 11], -1, -1, -1), &late), untimely);
+    assert!(log.append(&records, &AppendOptions { append_time: Some(99), ..early }).is_ok());
+    assert!(log.append(&records, &late).is_ok());
+    let keyless = log.append(&records, &AppendOptions { needs_keys: true, ..OPTIONS });
+    assert_eq!(keyless, Err(Refusal { error: E::InvalidRecord, records: vec![0, 1] }));
 }
 
 #[test]
@@ -124,7 +172,7 @@ fn times_find_the_record_and_not_only_its_batch() {
 fn bytes_that_are_not_one_whole_batch_are_refused() {
     let mut log = Log::default();
     let good = batch(&[1, 2, 3], -1, -1, -1);
-    let refused = |log: &mut Log, bytes: Vec<u8>| log.append(&bytes.into(), &OPTIONS).unwrap_err();
+    let refused = |log: &mut Log, bytes: Vec<u8>| log.append(&bytes.into(), &OPTIONS).unwrap_err().error;
     assert_eq!(refused(&mut log, Vec::new()), E::InvalidRecord);
     assert_eq!(refused(&mut log, [&good[..], &good[..]].concat()), E::InvalidRecord);
     assert_eq!(refused(&mut log, [&good[..], b"x"].concat()), E::InvalidRecord);
@@ -132,7 +180,7 @@ fn bytes_that_are_not_one_whole_batch_are_refused() {
     flipped[70] ^= 1;
     assert_eq!(refused(&mut log, flipped), E::CorruptMessage);
     let small = AppendOptions { max_message_bytes: good.len() - 1, ..OPTIONS };
-    assert_eq!(log.append(&good, &small), Err(E::MessageTooLarge));
+    assert_eq!(log.append(&good, &small), Err(E::MessageTooLarge.into()));
     assert_eq!(log.next(), 0);
 }
 
@@ -160,4 +208,16 @@ proptest! {
     fn any_bytes_are_appended_or_refused(bytes: Vec<u8>) {
         let _ = Log::default().append(&bytes.into(), &OPTIONS);
     }
+}
+
+#[test]
+fn an_epoch_that_the_log_has_lost_ended_where_the_log_begins() {
+    let mut log = Log::default();
+    log.append(&batch(&[1, 2], -1, -1, -1), &OPTIONS).unwrap();
+    assert_eq!(log.told_end_of_epoch(7), (7, 2));
+    log.truncate(0);
+    assert_eq!(log.told_end_of_epoch(7), (7, 0), "it is empty");
+    log.append(&batch(&[3, 4, 5], -1, -1, -1), &AppendOptions { leader_epoch: 9, ..OPTIONS }).unwrap();
+    assert_eq!(log.told_end_of_epoch(7), (7, 0), "a reader at 2 must go back, not on");
+    assert_eq!(log.told_end_of_epoch(9), (9, 3));
 }

@@ -1,18 +1,21 @@
 //! One request as its handler sees it, and what all of them share: the cluster behind its lock, decoding, encoding.
 
 use super::{CONSUMER_GROUPS, OFFERED};
+use crate::engine::native::clock;
 use crate::engine::native::wire::message;
+use crate::engine::{Operation, ResourceType};
 use crate::local::cluster::Cluster;
 use crate::local::faults::Faults;
 use crate::local::group::{Answer, Group, Waiter};
 use crate::local::limits::MOST_FETCHED_IN_ALL;
+use crate::local::security::{Security, Session};
 use crate::record::BrokerId;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::{ApiKey, ResponseHeader};
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes, VersionRange};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
@@ -31,6 +34,9 @@ pub(in crate::local) struct Shared {
     /// A group may be due earlier than it was.
     pub(in crate::local) deadlines: Notify,
     pub(in crate::local) faults: Faults,
+    pub(in crate::local) security: Security,
+    /// Connections are encrypted if it is there.
+    pub(in crate::local) tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
     /// Whether the requests of KIP-848 are served.
     pub(in crate::local) consumer_groups: AtomicBool,
     /// Bytes that answers to fetches may still take.
@@ -44,6 +50,8 @@ impl Shared {
             appended: Notify::new(),
             deadlines: Notify::new(),
             faults: Faults::default(),
+            security: Security::default(),
+            tls: RwLock::default(),
             consumer_groups: AtomicBool::new(false),
             fetched: Arc::new(Semaphore::new(MOST_FETCHED_IN_ALL)),
         }
@@ -65,6 +73,15 @@ impl Throttled for kafka_protocol::messages::WriteTxnMarkersResponse {
     fn throttle(&mut self, _millis: i32) {}
 }
 
+/// Who is not known yet is not throttled.
+impl Throttled for kafka_protocol::messages::SaslHandshakeResponse {
+    fn throttle(&mut self, _millis: i32) {}
+}
+
+impl Throttled for kafka_protocol::messages::SaslAuthenticateResponse {
+    fn throttle(&mut self, _millis: i32) {}
+}
+
 /// One request: its broker, its client, its version.
 #[derive(Debug)]
 pub(in crate::local) struct Call {
@@ -75,6 +92,10 @@ pub(in crate::local) struct Call {
     pub(in crate::local) client_id: String,
     /// As Kafka shows it: `/127.0.0.1`.
     pub(in crate::local) host: String,
+    /// Who asks: the user that has authenticated.
+    pub(in crate::local) principal: String,
+    /// The connection's.
+    pub(in crate::local) session: Arc<Mutex<Session>>,
     /// The injected error that answers it.
     pub(in crate::local) refusal: Option<E>,
     /// The throttle time that its answer carries.
@@ -106,6 +127,7 @@ throttled! {
     DescribeGroupsResponse FetchResponse FindCoordinatorResponse HeartbeatResponse InitProducerIdResponse
     JoinGroupResponse LeaveGroupResponse ListGroupsResponse ListOffsetsResponse MetadataResponse OffsetCommitResponse
     OffsetFetchResponse ProduceResponse SyncGroupResponse
+    DescribeAclsResponse CreateAclsResponse DeleteAclsResponse
 }
 
 /// Why a connection is closed.
@@ -114,6 +136,49 @@ pub(in crate::local) type Closed = String;
 impl Call {
     pub(in crate::local) fn cluster(&self) -> MutexGuard<'_, Cluster> {
         self.shared.cluster()
+    }
+
+    pub(in crate::local) fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error that answers a request about a resource: the injected one, or that its principal may not do this.
+    fn check(&self, operation: Operation, kind: ResourceType, name: &str) -> Result<(), E> {
+        let check = || self.shared.security.check(&self.principal, &self.host, operation, kind, name);
+        self.refusal.map_or_else(check, Err)
+    }
+
+    /// [`Call::check`] for a topic.
+    pub(in crate::local) fn check_topic(&self, operation: Operation, name: &str) -> Result<(), E> {
+        self.check(operation, ResourceType::Topic, name)
+    }
+
+    /// [`Call::check`] for a group.
+    pub(in crate::local) fn check_group(&self, operation: Operation, id: &str) -> Result<(), E> {
+        self.check(operation, ResourceType::Group, id)
+    }
+
+    /// [`Call::check`] for a transactional ID.
+    pub(in crate::local) fn check_transactional_id(&self, operation: Operation, id: &str) -> Result<(), E> {
+        self.check(operation, ResourceType::TransactionalId, id)
+    }
+
+    /// [`Call::check`] for the cluster.
+    pub(in crate::local) fn check_cluster(&self, operation: Operation) -> Result<(), E> {
+        self.check(operation, ResourceType::Cluster, "kafka-cluster")
+    }
+
+    /// Whether the principal may be an idempotent producer: since Kafka 3.0 whoever may write to any topic (KIP-679).
+    pub(in crate::local) fn may_be_idempotent(&self) -> bool {
+        let security = &self.shared.security;
+        self.check_cluster(Operation::IdempotentWrite).is_ok()
+            || security.allows_any(&self.principal, &self.host, Operation::Write, ResourceType::Topic)
+    }
+
+    /// Whether this broker answers for `group`, and the principal may do this with it.
+    pub(in crate::local) fn coordinates_for(&self, operation: Operation, group: &str) -> Result<(), E> {
+        self.check_group(operation, group)?;
+        self.coordinates(group)
     }
 
     /// Whether this broker answers for `group`.
@@ -143,7 +208,7 @@ impl Call {
             cluster.group_with_room(group, bytes)?;
             let (waiter, answer) = cluster.wait();
             let answers = match cluster.groups.get_mut(group) {
-                Some(group) => ask(group, waiter, Instant::now()),
+                Some(group) => ask(group, waiter, clock::now()),
                 None => Vec::new(),
             };
             cluster.deliver(answers);

@@ -1,6 +1,8 @@
 //! The requests of members of classic groups: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
 
 use super::call::{Call, text};
+use crate::engine::Operation;
+use crate::engine::native::clock;
 use crate::local::group::{Answer, Join, Joined, Sync};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
@@ -12,14 +14,14 @@ use kafka_protocol::messages::{
     SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn owned(text: Option<&StrBytes>) -> Option<String> {
     text.map(|text| text.to_string())
 }
 
 pub(in crate::local) async fn join_group(call: &Call, request: JoinGroupRequest) -> JoinGroupResponse {
-    let joined = match call.coordinates(&request.group_id) {
+    let joined = match call.coordinates_for(Operation::Read, &request.group_id) {
         Err(error) => Err((error, request.member_id.to_string())),
         Ok(()) => {
             // Copied, so that it does not keep the whole request.
@@ -72,7 +74,7 @@ pub(in crate::local) async fn join_group(call: &Call, request: JoinGroupRequest)
 }
 
 pub(in crate::local) async fn sync_group(call: &Call, request: SyncGroupRequest) -> SyncGroupResponse {
-    let synced = match call.coordinates(&request.group_id) {
+    let synced = match call.coordinates_for(Operation::Read, &request.group_id) {
         Err(error) => Err(error),
         Ok(()) => {
             let bytes = request.assignments.iter().map(|assigned| assigned.assignment.len()).sum();
@@ -104,11 +106,11 @@ pub(in crate::local) async fn sync_group(call: &Call, request: SyncGroupRequest)
 }
 
 pub(in crate::local) fn heartbeat(call: &Call, request: HeartbeatRequest) -> HeartbeatResponse {
-    let alive = call.coordinates(&request.group_id).and_then(|()| {
+    let alive = call.coordinates_for(Operation::Read, &request.group_id).and_then(|()| {
         let mut cluster = call.cluster();
         let group = cluster.groups.get_mut(request.group_id.as_str()).ok_or(E::UnknownMemberId)?;
         let instance = request.group_instance_id.as_deref();
-        group.heartbeat(&request.member_id, instance, request.generation_id, Instant::now())
+        group.heartbeat(&request.member_id, instance, request.generation_id, clock::now())
     });
     HeartbeatResponse::default().with_error_code(code(alive))
 }
@@ -118,7 +120,7 @@ fn code(result: Result<(), E>) -> i16 {
 }
 
 pub(in crate::local) fn leave_group(call: &Call, request: LeaveGroupRequest) -> LeaveGroupResponse {
-    if let Err(error) = call.coordinates(&request.group_id) {
+    if let Err(error) = call.coordinates_for(Operation::Read, &request.group_id) {
         return LeaveGroupResponse::default().with_error_code(error.code());
     }
     // Before v3 one member leaves; from then on several may (KIP-345).
@@ -129,8 +131,7 @@ pub(in crate::local) fn leave_group(call: &Call, request: LeaveGroupRequest) -> 
         let left = match cluster.groups.get_mut(request.group_id.as_str()) {
             None => Err(E::UnknownMemberId),
             Some(group) => {
-                let (left, answers) =
-                    group.leave(&member.member_id, member.group_instance_id.as_deref(), Instant::now());
+                let (left, answers) = group.leave(&member.member_id, member.group_instance_id.as_deref(), clock::now());
                 cluster.deliver(answers);
                 left
             }

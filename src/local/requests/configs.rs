@@ -1,6 +1,7 @@
 //! DescribeConfigs and IncrementalAlterConfigs.
 
 use super::call::{Call, distinct, text};
+use crate::engine::Operation;
 use crate::local::cluster::{Cluster, UNKNOWN_TOPIC};
 use crate::local::configs::{CONFIGS, Kind, Refused};
 use kafka_protocol::error::ResponseError as E;
@@ -51,7 +52,11 @@ pub(in crate::local) fn describe_configs(call: &Call, request: DescribeConfigsRe
                 .with_config_type(*kind as i8)
                 .with_documentation(None)
         };
-        if let Some(error) = call.refusal {
+        let may_describe = match resource.resource_type {
+            TOPIC => call.check_topic(Operation::DescribeConfigs, &resource.resource_name),
+            _ => call.check_cluster(Operation::DescribeConfigs),
+        };
+        if let Err(error) = may_describe {
             return fail(error, "");
         }
         match resource.resource_type {
@@ -87,9 +92,13 @@ pub(in crate::local) fn incremental_alter_configs(
 ) -> IncrementalAlterConfigsResponse {
     let mut cluster = call.cluster();
     let responses = request.resources.into_iter().map(|resource| {
-        let altered = match call.refusal {
-            Some(error) => Err((error, String::new())),
-            None => alter(&mut cluster, &resource, request.validate_only),
+        let may_alter = match resource.resource_type {
+            TOPIC => call.check_topic(Operation::AlterConfigs, &resource.resource_name),
+            _ => call.check_cluster(Operation::AlterConfigs),
+        };
+        let altered = match may_alter {
+            Err(error) => Err((error, String::new())),
+            Ok(()) => alter(&mut cluster, &resource, request.validate_only),
         };
         let answer = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)

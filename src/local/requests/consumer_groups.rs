@@ -1,6 +1,8 @@
 //! The requests of the consumer group protocol (KIP-848): ConsumerGroupHeartbeat and ConsumerGroupDescribe.
 
 use super::call::{Call, distinct, text};
+use crate::engine::Operation;
+use crate::engine::native::clock;
 use crate::local::cluster::Cluster;
 use crate::local::group::{Assignor, Beat, ConsumerMember, Group, Partitions, Topics, epoch};
 use kafka_protocol::error::ResponseError as E;
@@ -12,7 +14,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Kafka's `group.consumer.heartbeat.interval.ms`.
@@ -76,6 +78,7 @@ fn beat(
     cluster: &mut Cluster,
     request: &ConsumerGroupHeartbeatRequest,
 ) -> Result<crate::local::group::Beaten, E> {
+    call.check_group(Operation::Read, &request.group_id)?;
     call.coordinates_in(cluster, &request.group_id)?;
     let named = request.subscribed_topic_names.as_ref();
     let regex = request.subscribed_topic_regex.as_ref().filter(|regex| !regex.is_empty());
@@ -119,7 +122,7 @@ fn beat(
         })
         .collect();
     let group = cluster.groups.get_mut(request.group_id.as_str()).ok_or(E::GroupIdNotFound)?;
-    group.consumers.beat(beat, topics, Instant::now())
+    group.consumers.beat(beat, topics, clock::now())
 }
 
 fn by_id(partitions: &Partitions) -> BTreeMap<Uuid, Vec<i32>> {

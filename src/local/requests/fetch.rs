@@ -1,6 +1,8 @@
 //! Fetch.
 
 use super::call::Call;
+use crate::engine::Operation;
+use crate::engine::native::clock;
 use crate::local::cluster::{Cluster, Partition};
 use crate::local::limits::MOST_FETCHED;
 use bytes::Bytes;
@@ -11,7 +13,7 @@ use kafka_protocol::messages::fetch_response::{
 };
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId};
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -29,17 +31,18 @@ pub(in crate::local) async fn fetch(
     if let Some(error) = refusal {
         return (FetchResponse::default().with_error_code(error.code()), None);
     }
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let deadline = clock::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     loop {
         let mut appended = pin!(call.shared.appended.notified());
         appended.as_mut().enable();
         let read = read(call, &request);
         let enough = read.failed || read.bytes >= request.min_bytes.max(0) as usize || request.topics.is_empty();
-        if enough || Instant::now() >= deadline {
+        if enough || clock::now() >= deadline {
             return (read.response, read.permit);
         }
         drop(read);
         tokio::select! {
+            biased;
             () = appended => {}
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
@@ -97,12 +100,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, name: &str, id: Uuid, asked: &FetchPartition) -> PartitionData {
         let data = PartitionData::default().with_partition_index(asked.partition).with_aborted_transactions(None);
+        let topic = self.cluster.topic(name, id).map_or(name, |(found, _)| found);
+        if let Err(error) = self.call.check_topic(Operation::Read, topic) {
+            return failed(data, error);
+        }
         match self.cluster.led(name, id, asked.partition, self.call.broker) {
             Ok(led) => match check_position(led, asked) {
                 Ok(None) => self.records(data, led, asked),
                 Ok(Some(diverging)) => data
                     .with_diverging_epoch(diverging)
-                    .with_high_watermark(led.log.next())
+                    .with_high_watermark(led.high_watermark())
                     .with_records(Some(Bytes::new())),
                 Err(error) => failed(data, error),
             },
@@ -124,14 +131,14 @@ impl Reader<'_> {
     fn records(&self, data: PartitionData, led: &Partition, asked: &FetchPartition) -> PartitionData {
         let log = &led.log;
         let committed = self.request.isolation_level == READ_COMMITTED;
-        let until = if committed { log.last_stable_offset() } else { log.next() };
+        let until = if committed { led.last_stable_offset() } else { led.high_watermark() };
         let (records, end) = log.read(asked.fetch_offset, until, self.most, self.at_least_one);
         let aborted = log.aborted(asked.fetch_offset, end).map(|aborted| {
             let of = AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id));
             of.with_first_offset(aborted.first)
         });
-        data.with_high_watermark(log.next())
-            .with_last_stable_offset(log.last_stable_offset())
+        data.with_high_watermark(led.high_watermark())
+            .with_last_stable_offset(led.last_stable_offset())
             .with_log_start_offset(log.start())
             .with_aborted_transactions(committed.then(|| aborted.collect()))
             .with_records(Some(records))
@@ -152,11 +159,11 @@ fn check_position(led: &Partition, asked: &FetchPartition) -> Result<Option<Epoc
         epoch if epoch > led.leader_epoch => return Err(E::UnknownLeaderEpoch),
         _ => {}
     }
-    if asked.last_fetched_epoch >= 0
-        && let Some((epoch, end)) = led.log.end_of_epoch(asked.last_fetched_epoch)
-        && (epoch < asked.last_fetched_epoch || end < asked.fetch_offset)
-    {
-        return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
+    if asked.last_fetched_epoch >= 0 {
+        let (epoch, end) = led.log.told_end_of_epoch(asked.last_fetched_epoch);
+        if epoch < asked.last_fetched_epoch || end < asked.fetch_offset {
+            return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
+        }
     }
     if !(led.log.start()..=led.log.next()).contains(&asked.fetch_offset) {
         return Err(E::OffsetOutOfRange);

@@ -1,6 +1,7 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
 use super::call::Call;
+use crate::engine::Operation;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -28,18 +29,24 @@ pub(in crate::local) fn list_offsets(call: &Call, request: ListOffsetsRequest) -
         let answer = |asked: &ListOffsetsPartition| {
             let answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             let led = cluster.led(&topic.name, Uuid::nil(), asked.partition_index, call.broker);
-            let led = match (call.refusal, led) {
-                (Some(error), _) | (None, Err(error)) => return answer.with_error_code(error.code()),
-                (None, Ok(led)) => led,
+            let led = match call.check_topic(Operation::Describe, &topic.name).and(led) {
+                Err(error) => return answer.with_error_code(error.code()),
+                Ok(led) => led,
             };
+            // A new leader does not know yet what its predecessor acknowledged (KIP-207).
+            if led.is_settling() && ![time::EARLIEST, time::EARLIEST_LOCAL].contains(&asked.timestamp) {
+                let error = if call.version >= 5 { E::OffsetNotAvailable } else { E::LeaderNotAvailable };
+                return answer.with_error_code(error.code());
+            }
             let log = &led.log;
+            let visible = |found: Option<(i64, i64)>| found.filter(|(offset, _)| *offset < led.high_watermark());
             let (offset, timestamp) = match asked.timestamp {
-                time::LATEST if request.isolation_level == READ_COMMITTED => (log.last_stable_offset(), -1),
-                time::LATEST => (log.next(), -1),
+                time::LATEST if request.isolation_level == READ_COMMITTED => (led.last_stable_offset(), -1),
+                time::LATEST => (led.high_watermark(), -1),
                 time::EARLIEST | time::EARLIEST_LOCAL => (log.start(), -1),
                 time::LATEST_TIERED => (-1, -1), // nothing is tiered
-                time::MAX_TIMESTAMP => log.max_timestamp().unwrap_or((-1, -1)),
-                timestamp => log.at_time(timestamp).unwrap_or((-1, -1)),
+                time::MAX_TIMESTAMP => visible(log.max_timestamp()).unwrap_or((-1, -1)),
+                timestamp => visible(log.at_time(timestamp)).unwrap_or((-1, -1)),
             };
             // Versions before 4 do not carry an epoch.
             let epoch = if offset < 0 || call.version < 4 { -1 } else { led.leader_epoch };
@@ -61,7 +68,8 @@ pub(in crate::local) fn offset_for_leader_epoch(
         let partitions = topic.partitions.iter().map(|asked| {
             let answer = EpochEndOffset::default().with_partition(asked.partition);
             let led = cluster.led(&topic.topic, Uuid::nil(), asked.partition, call.broker);
-            let found = call.refusal.map_or(led, Err).and_then(|led| match asked.current_leader_epoch {
+            let may_ask = call.check_topic(Operation::Describe, &topic.topic);
+            let found = may_ask.and(led).and_then(|led| match asked.current_leader_epoch {
                 -1 => Ok(led),
                 epoch if epoch < led.leader_epoch => Err(E::FencedLeaderEpoch),
                 epoch if epoch > led.leader_epoch => Err(E::UnknownLeaderEpoch),
@@ -76,7 +84,7 @@ pub(in crate::local) fn offset_for_leader_epoch(
                     let end = if asked.leader_epoch > led.leader_epoch {
                         None
                     } else {
-                        led.log.end_of_epoch(asked.leader_epoch)
+                        Some(led.log.told_end_of_epoch(asked.leader_epoch))
                     };
                     let (epoch, end) = end.unwrap_or((-1, -1));
                     answer.with_leader_epoch(epoch).with_end_offset(end)

@@ -1,6 +1,7 @@
 //! FindCoordinator, and what administrators ask of groups: ListGroups, DescribeGroups, DeleteGroups.
 
 use super::call::{Call, distinct, text};
+use crate::engine::Operation;
 use crate::local::cluster::{Advertised, Broker};
 use crate::local::group::Group;
 use kafka_protocol::error::ResponseError as E;
@@ -24,6 +25,11 @@ pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRe
         if ![GROUP, TRANSACTION].contains(&request.key_type) {
             return Err((E::InvalidRequest, "kpipe local has no share groups"));
         }
+        let may_find = match request.key_type {
+            GROUP => call.check_group(Operation::Describe, key),
+            _ => call.check_transactional_id(Operation::Describe, key),
+        };
+        may_find.map_err(|error| (error, ""))?;
         let cluster = call.cluster();
         let found = cluster.coordinator(key).and_then(|id| cluster.broker(id)).cloned();
         found.ok_or((E::CoordinatorNotAvailable, ""))
@@ -62,7 +68,7 @@ pub(in crate::local) fn find_coordinator(call: &Call, request: FindCoordinatorRe
 pub(in crate::local) fn describe_groups(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let describe = |id: GroupId| {
         let answer = DescribedGroup::default().with_group_id(id.clone()).with_authorized_operations(i32::MIN);
-        if let Err(error) = call.coordinates(&id) {
+        if let Err(error) = call.coordinates_for(Operation::Describe, &id) {
             return answer.with_error_code(error.code());
         }
         let cluster = call.cluster();
@@ -102,7 +108,9 @@ pub(in crate::local) fn list_groups(call: &Call, request: ListGroupsRequest) -> 
         filter.is_empty() || filter.iter().any(|asked| asked.eq_ignore_ascii_case(value))
     };
     let cluster = call.cluster();
-    let here = cluster.groups.iter().filter(|(id, _)| cluster.coordinator(id) == Some(call.broker));
+    let sees_all = call.check_cluster(Operation::Describe).is_ok();
+    let may_see = |id: &str| sees_all || call.check_group(Operation::Describe, id).is_ok();
+    let here = cluster.groups.iter().filter(|(id, _)| cluster.coordinator(id) == Some(call.broker) && may_see(id));
     let asked = here.filter(|(_, group)| {
         wanted(&request.states_filter, group.state()) && wanted(&request.types_filter, group.type_name())
     });
@@ -121,7 +129,8 @@ pub(in crate::local) fn delete_groups(call: &Call, request: DeleteGroupsRequest)
     let results = request.groups_names.into_iter().map(|id| {
         // Kafka looks for a group without a name too.
         let coordinates = if id.is_empty() { Ok(()) } else { call.coordinates_in(&cluster, &id) };
-        let deleted = coordinates.and_then(|()| match cluster.groups.get(id.as_str()) {
+        let may_delete = call.check_group(Operation::Delete, &id);
+        let deleted = may_delete.and(coordinates).and_then(|()| match cluster.groups.get(id.as_str()) {
             None => Err(E::GroupIdNotFound),
             Some(group) if group.has_members() => Err(E::NonEmptyGroup),
             Some(_) => {

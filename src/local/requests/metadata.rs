@@ -1,6 +1,7 @@
 //! Metadata and DescribeCluster.
 
 use super::call::{CLUSTER_ID, Call, distinct, text};
+use crate::engine::Operation;
 use crate::local::cluster::{Cluster, NewTopic, Topic, check_name};
 use crate::record;
 use kafka_protocol::error::ResponseError as E;
@@ -24,7 +25,9 @@ pub(in crate::local) fn metadata(call: &Call, request: MetadataRequest) -> Metad
     let asked = request.topics.filter(|asked| call.version > 0 || !asked.is_empty());
     match asked {
         None => {
-            topics.extend(cluster.topics_seen_by(call.broker).iter().map(|(name, topic)| show(&cluster, name, topic)))
+            let seen = cluster.topics_seen_by(call.broker).iter();
+            let may_see = |name: &str| call.check_topic(Operation::Describe, name) != Err(E::TopicAuthorizationFailed);
+            topics.extend(seen.filter(|(name, _)| may_see(name)).map(|(name, topic)| show(&cluster, name, topic)))
         }
         Some(asked) => {
             for topic in distinct(asked, |topic| (topic.name.clone(), topic.topic_id)) {
@@ -59,6 +62,7 @@ fn find(call: &Call, cluster: &mut Cluster, name: &str, id: Uuid, create: bool) 
     }
     if name.is_empty() && !id.is_nil() {
         return match cluster.topic_seen_by(call.broker, name, id) {
+            Ok((name, _)) if call.check_topic(Operation::Describe, name).is_err() => fail(E::TopicAuthorizationFailed),
             Ok((name, topic)) => show(cluster, name, topic),
             Err(error) => fail(error),
         };
@@ -66,7 +70,14 @@ fn find(call: &Call, cluster: &mut Cluster, name: &str, id: Uuid, create: bool) 
     if let Err((error, _)) = check_name(name) {
         return fail(error);
     }
+    if let Err(error) = call.check_topic(Operation::Describe, name) {
+        return fail(error);
+    }
     if create && cluster.topic(name, id).is_err() {
+        let may_create = call.check_cluster(Operation::Create).or_else(|_| call.check_topic(Operation::Create, name));
+        if let Err(error) = may_create {
+            return fail(error);
+        }
         // Err: it cannot be created; the answer then says that it is unknown.
         let _ = cluster.create(name, &NewTopic::default(), false);
     }
@@ -78,7 +89,7 @@ fn find(call: &Call, cluster: &mut Cluster, name: &str, id: Uuid, create: bool) 
 
 fn show(cluster: &Cluster, name: &str, topic: &Topic) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().enumerate().map(|(index, partition)| {
-        let (up, down): (Vec<_>, Vec<_>) = partition.replicas.iter().partition(|id| cluster.is_up(**id));
+        let down: Vec<_> = partition.replicas.iter().copied().filter(|id| !cluster.is_up(*id)).collect();
         let ids = |ids: &[record::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
         let error = partition.leader.map_or(E::LeaderNotAvailable.code(), |_| 0);
         MetadataResponsePartition::default()
@@ -87,7 +98,7 @@ fn show(cluster: &Cluster, name: &str, topic: &Topic) -> MetadataResponseTopic {
             .with_leader_id(BrokerId(partition.leader.map_or(-1, |id| id.0)))
             .with_leader_epoch(partition.leader_epoch)
             .with_replica_nodes(ids(&partition.replicas))
-            .with_isr_nodes(ids(&up))
+            .with_isr_nodes(ids(partition.in_sync()))
             .with_offline_replicas(ids(&down))
     });
     MetadataResponseTopic::default()

@@ -1,6 +1,7 @@
 //! The requests that are served, one file a family: each decodes, asks or changes the [`cluster`](super::cluster) under
 //! its lock, and encodes.
 
+mod acls;
 pub(super) mod call;
 mod classic;
 mod configs;
@@ -12,6 +13,7 @@ mod metadata;
 mod offsets;
 mod produce;
 mod records;
+mod sasl;
 mod topics;
 mod transaction_admin;
 mod transactions;
@@ -26,7 +28,7 @@ use kafka_protocol::protocol::{Message, StrBytes, VersionRange};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The requests that are served, with their versions: those of Kafka 4 that the schemas have.
-pub const OFFERED: [(ApiKey, VersionRange); 34] = [
+pub const OFFERED: [(ApiKey, VersionRange); 39] = [
     (ApiKey::Produce, messages::ProduceRequest::VERSIONS),
     (ApiKey::Fetch, messages::FetchRequest::VERSIONS),
     (ApiKey::ListOffsets, messages::ListOffsetsRequest::VERSIONS),
@@ -61,6 +63,12 @@ pub const OFFERED: [(ApiKey, VersionRange); 34] = [
     (ApiKey::DeleteGroups, messages::DeleteGroupsRequest::VERSIONS),
     (ApiKey::OffsetDelete, messages::OffsetDeleteRequest::VERSIONS),
     (ApiKey::DescribeCluster, messages::DescribeClusterRequest::VERSIONS),
+    // Since v1 the mechanism's messages are requests (KIP-152).
+    (ApiKey::SaslHandshake, VersionRange { min: 1, max: messages::SaslHandshakeRequest::VERSIONS.max }),
+    (ApiKey::SaslAuthenticate, messages::SaslAuthenticateRequest::VERSIONS),
+    (ApiKey::DescribeAcls, messages::DescribeAclsRequest::VERSIONS),
+    (ApiKey::CreateAcls, messages::CreateAclsRequest::VERSIONS),
+    (ApiKey::DeleteAcls, messages::DeleteAclsRequest::VERSIONS),
 ];
 
 /// The requests of KIP-848, which are served once [`Local::offer_consumer_groups`](super::Local::offer_consumer_groups)
@@ -90,7 +98,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, Closed> {
     let mut permit = None;
     let frame = match api {
-        ApiKey::Produce => produce::answer(call, body)?,
+        ApiKey::Produce => produce::answer(call, body, in_work).await?,
         ApiKey::Fetch => {
             let (response, records) = fetch::fetch(call, call.decode(body)?).await;
             permit = records;
@@ -143,6 +151,11 @@ fn answer_at_once(call: &Call, api: ApiKey, body: Bytes) -> Result<Bytes, Closed
         ApiKey::DeleteGroups => call.reply(body, listing::delete_groups),
         ApiKey::OffsetDelete => call.reply(body, offsets::offset_delete),
         ApiKey::DescribeCluster => call.reply(body, metadata::describe_cluster),
+        ApiKey::SaslHandshake => call.reply(body, sasl::sasl_handshake),
+        ApiKey::SaslAuthenticate => call.reply(body, sasl::sasl_authenticate),
+        ApiKey::DescribeAcls => call.reply(body, acls::describe_acls),
+        ApiKey::CreateAcls => call.reply(body, acls::create_acls),
+        ApiKey::DeleteAcls => call.reply(body, acls::delete_acls),
         ApiKey::ConsumerGroupHeartbeat => call.reply(body, consumer_groups::consumer_group_heartbeat),
         ApiKey::ConsumerGroupDescribe => call.reply(body, consumer_groups::consumer_group_describe),
         other => Err(format!("{other:?} is not served")),
@@ -151,8 +164,9 @@ fn answer_at_once(call: &Call, api: ApiKey, body: Bytes) -> Result<Bytes, Closed
 
 fn api_versions(call: &Call, _: ApiVersionsRequest) -> ApiVersionsResponse {
     let offered = call.shared.offered().map(|(api, range)| {
-        // Kafka 4 lists Produce from version 0 on without serving it: older librdkafkas look for that (KAFKA-18659).
-        let min = if *api == ApiKey::Produce { 0 } else { range.min };
+        // Kafka 4 lists Produce from version 0 on without serving it: older librdkafkas look for that (KAFKA-18659), and
+        // all of them look for version 0 of SaslHandshake.
+        let min = if matches!(api, ApiKey::Produce | ApiKey::SaslHandshake) { 0 } else { range.min };
         ApiVersion::default().with_api_key(*api as i16).with_min_version(min).with_max_version(range.max)
     });
     // A client uses the newest kind of transactions only where the cluster has agreed on it (KIP-584, KIP-890).

@@ -1,6 +1,8 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
 use super::call::{Call, distinct};
+use crate::engine::Operation;
+use crate::engine::native::clock;
 use crate::local::cluster::Cluster;
 use crate::local::group::{CommittedOffset, Group};
 use crate::local::limits::{ENTRY_OVERHEAD, LONGEST_OFFSET_METADATA};
@@ -20,7 +22,6 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 use uuid::Uuid;
 
 /// Several groups are asked for at once (KIP-709).
@@ -32,17 +33,21 @@ pub(in crate::local) fn offset_commit(call: &Call, request: OffsetCommitRequest)
     let size = |metadata: Option<&StrBytes>| metadata.map_or(0, |text| text.len());
     let bytes = partitions.map(|(topic, p)| topic.name.len() + size(p.committed_metadata.as_ref()) + ENTRY_OVERHEAD);
     let bytes = bytes.sum();
-    let allowed = call.coordinates_in(&cluster, &request.group_id).and_then(|()| {
+    let may_read = call.check_group(Operation::Read, &request.group_id);
+    let allowed = may_read.and(call.coordinates_in(&cluster, &request.group_id)).and_then(|()| {
         let group = cluster.group_with_room(&request.group_id, bytes)?;
         let (member, instance) = (&request.member_id, request.group_instance_id.as_deref());
-        group.may_commit(member, instance, request.generation_id_or_member_epoch, Instant::now())
+        group.may_commit(member, instance, request.generation_id_or_member_epoch, clock::now())
     });
     let topics = request.topics.into_iter().map(|topic| {
         let mut answer =
             OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
         for partition in topic.partitions {
             let index = partition.partition_index;
-            let committed = allowed.and_then(|()| {
+            let topic_name =
+                cluster.topic(&topic.name, topic.topic_id).map_or(topic.name.as_str(), |(name, _)| name).to_owned();
+            let may_read = allowed.and_then(|()| call.check_topic(Operation::Read, &topic_name));
+            let committed = may_read.and_then(|()| {
                 if size(partition.committed_metadata.as_ref()) > LONGEST_OFFSET_METADATA {
                     return Err(E::OffsetMetadataTooLarge);
                 }
@@ -55,7 +60,8 @@ pub(in crate::local) fn offset_commit(call: &Call, request: OffsetCommitRequest)
             });
             // A partition that does not exist is that, whatever else is wrong.
             let exists = cluster.has_partition(&topic.name, topic.topic_id, index);
-            let outcome = if exists { committed } else { Err(E::UnknownTopicOrPartition) };
+            let is_denied = committed == Err(E::TopicAuthorizationFailed);
+            let outcome = if exists || is_denied { committed } else { Err(E::UnknownTopicOrPartition) };
             let code = outcome.err().map_or(0, |error| error.code());
             answer
                 .partitions
@@ -119,7 +125,8 @@ pub(in crate::local) fn offset_fetch(call: &Call, request: OffsetFetchRequest) -
 fn of_group(call: &Call, asked: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
     let answer = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
     let cluster = call.cluster();
-    if let Err(error) = call.coordinates_in(&cluster, &asked.group_id) {
+    let may_see = call.check_group(Operation::Describe, &asked.group_id);
+    if let Err(error) = may_see.and(call.coordinates_in(&cluster, &asked.group_id)) {
         return answer.with_error_code(error.code());
     }
     let none = Group::default();
@@ -131,14 +138,22 @@ fn of_group(call: &Call, asked: &OffsetFetchRequestGroup, require_stable: bool) 
         }
         None => partitions_by_topic(group.offsets.partitions().cloned()),
     };
-    let topics = topics.into_iter().map(|(name, partitions)| {
+    let is_denied = |name: &str| call.check_topic(Operation::Describe, name).is_err();
+    let is_listing = asked.topics.is_none();
+    let topics = topics.into_iter().filter(|(name, _)| !is_listing || !is_denied(name)).map(|(name, partitions)| {
+        let denied = is_denied(&name);
         let partition = |index: i32| {
             let of = TopicPartition::new(name.clone(), index);
             let unstable = require_stable && cluster.transactions.is_pending(&asked.group_id, &of);
-            let found = group.offsets.get(&of).filter(|_| !unstable);
+            let found = group.offsets.get(&of).filter(|_| !unstable && !denied);
+            let error = match () {
+                () if denied => E::TopicAuthorizationFailed.code(),
+                () if unstable => E::UnstableOffsetCommit.code(),
+                () => 0,
+            };
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(index)
-                .with_error_code(if unstable { E::UnstableOffsetCommit.code() } else { 0 })
+                .with_error_code(error)
                 .with_committed_offset(found.map_or(-1, |committed| committed.offset))
                 .with_committed_leader_epoch(found.map_or(-1, |committed| committed.leader_epoch))
                 .with_metadata(Some(StrBytes::from_string(
@@ -155,7 +170,8 @@ fn of_group(call: &Call, asked: &OffsetFetchRequestGroup, require_stable: bool) 
 pub(in crate::local) fn offset_delete(call: &Call, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
     let answer = OffsetDeleteResponse::default();
     let mut cluster = call.cluster();
-    let found = call.coordinates_in(&cluster, &request.group_id).and_then(|()| {
+    let may_delete = call.check_group(Operation::Delete, &request.group_id);
+    let found = may_delete.and(call.coordinates_in(&cluster, &request.group_id)).and_then(|()| {
         let group = cluster.groups.get(request.group_id.as_str()).ok_or(E::GroupIdNotFound)?;
         // Members of other protocols than the consumer's may use any topic.
         if group.has_members() && group.protocol_type() != "consumer" { Err(E::NonEmptyGroup) } else { Ok(()) }
@@ -168,6 +184,7 @@ pub(in crate::local) fn offset_delete(call: &Call, request: OffsetDeleteRequest)
             let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
             let exists = cluster.has_partition(&of.topic, Uuid::nil(), of.partition);
             let code = match cluster.groups.get_mut(request.group_id.as_str()) {
+                _ if call.check_topic(Operation::Read, &of.topic).is_err() => E::TopicAuthorizationFailed.code(),
                 _ if !exists => E::UnknownTopicOrPartition.code(),
                 Some(group) if group.is_subscribed(&of.topic) => E::GroupSubscribedToTopic.code(),
                 Some(group) => {

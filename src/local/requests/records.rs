@@ -1,7 +1,9 @@
 //! DeleteRecords and DescribeLogDirs.
 
 use super::call::Call;
+use crate::engine::Operation;
 use crate::local::cluster::{Cluster, Partition};
+use crate::local::configs::has_policy;
 use crate::record::PartitionId;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
@@ -24,7 +26,7 @@ pub(in crate::local) fn delete_records(call: &Call, request: DeleteRecordsReques
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
-            let deleted = call.refusal.map_or(Ok(()), Err);
+            let deleted = call.check_topic(Operation::Delete, &topic.name);
             let deleted = deleted.and_then(|()| delete(call, &mut cluster, &topic.name, index, partition.offset));
             let answer = DeleteRecordsPartitionResult::default().with_partition_index(index);
             match deleted {
@@ -42,12 +44,12 @@ pub(in crate::local) fn delete_records(call: &Call, request: DeleteRecordsReques
 fn delete(call: &Call, cluster: &mut Cluster, topic: &str, index: PartitionId, offset: i64) -> Result<i64, E> {
     let (_, found) = cluster.topic(topic, uuid::Uuid::nil())?;
     // Kafka deletes records only where its retention may.
-    if found.configs.get("cleanup.policy").is_some_and(|policy| policy == "compact") {
+    if !has_policy(&found.configs, "delete") {
         return Err(E::PolicyViolation);
     }
     let led = cluster.led(topic, uuid::Uuid::nil(), index, call.broker)?;
-    let offset = if offset == ALL { led.log.next() } else { offset };
-    if !(0..=led.log.next()).contains(&offset) {
+    let offset = if offset == ALL { led.high_watermark() } else { offset };
+    if !(0..=led.high_watermark()).contains(&offset) {
         return Err(E::OffsetOutOfRange);
     }
     cluster.delete_records(topic, index, offset).ok_or(E::UnknownTopicOrPartition)
@@ -55,7 +57,7 @@ fn delete(call: &Call, cluster: &mut Cluster, topic: &str, index: PartitionId, o
 
 pub(in crate::local) fn describe_log_dirs(call: &Call, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let answer = DescribeLogDirsResponse::default();
-    if let Some(error) = call.refusal {
+    if let Err(error) = call.check_cluster(Operation::Describe) {
         return answer.with_error_code(error.code());
     }
     let asked = request.topics.map(|topics| {

@@ -2,6 +2,7 @@
 
 use super::call::{Call, text};
 use super::configs::source;
+use crate::engine::Operation;
 use crate::local::cluster::{Cluster, NewTopic, UNKNOWN_TOPIC};
 use crate::local::configs::{CONFIGS, Refused};
 use crate::record::BrokerId;
@@ -44,9 +45,9 @@ pub(in crate::local) fn create_topics(call: &Call, request: CreateTopicsRequest)
 type Created = (Uuid, usize, usize, Vec<CreatableTopicConfigs>);
 
 fn create(call: &Call, cluster: &mut Cluster, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refused> {
-    if let Some(error) = call.refusal {
-        return Err((error, String::new()));
-    }
+    let may_create =
+        call.check_cluster(Operation::Create).or_else(|_| call.check_topic(Operation::Create, &topic.name));
+    may_create.map_err(|error| (error, "Authorization failed.".to_owned()))?;
     let mut assignments: Vec<_> = topic.assignments.iter().collect();
     assignments.sort_by_key(|assignment| assignment.partition_index);
     let assigned = assignments.iter().map(|a| a.broker_ids.iter().map(|id| BrokerId(id.0)).collect()).collect();
@@ -86,10 +87,9 @@ pub(in crate::local) fn delete_topics(call: &Call, request: DeleteTopicsRequest)
     let delete = |topic: DeleteTopicState| {
         let answer = DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
         let name = topic.name.as_ref().map_or("", |name| name.as_str());
-        let found = match (call.refusal, cluster.topic(name, topic.topic_id)) {
-            (Some(error), _) | (None, Err(error)) => Err(error),
-            (None, Ok((name, found))) => Ok((name.to_owned(), found.id)),
-        };
+        let found = cluster.topic(name, topic.topic_id).map(|(name, found)| (name.to_owned(), found.id));
+        let named = found.as_ref().map_or(name, |(name, _)| name).to_owned();
+        let found = call.check_topic(Operation::Delete, &named).and(found);
         match found {
             Ok((name, id)) => {
                 cluster.delete(&name);
@@ -115,10 +115,12 @@ pub(in crate::local) fn create_partitions(call: &Call, request: CreatePartitions
     let mut cluster = call.cluster();
     let results = request.topics.into_iter().map(|topic| {
         let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
-        let added = match (call.refusal, &topic.assignments) {
-            (Some(error), _) => Err((error, String::new())),
-            (None, Some(_)) => Err((E::InvalidReplicaAssignment, "kpipe local assigns replicas by itself".to_owned())),
-            (None, None) => cluster.add_partitions(&topic.name, topic.count, request.validate_only),
+        let added = match (call.check_topic(Operation::Alter, &topic.name), &topic.assignments) {
+            (Err(error), _) => Err((error, String::new())),
+            (Ok(()), Some(_)) => {
+                Err((E::InvalidReplicaAssignment, "kpipe local assigns replicas by itself".to_owned()))
+            }
+            (Ok(()), None) => cluster.add_partitions(&topic.name, topic.count, request.validate_only),
         };
         match added {
             Ok(()) => answer.with_error_message(None),

@@ -2,6 +2,7 @@
 //! WriteTxnMarkers.
 
 use super::call::{Call, distinct, text};
+use crate::engine::Operation;
 use crate::local::cluster::UNKNOWN_TOPIC;
 use crate::local::log::{ActiveProducer, Outcome, Stamp};
 use crate::record::{TopicPartition, now, partitions_by_topic};
@@ -50,7 +51,8 @@ pub(in crate::local) fn list_transactions(call: &Call, request: ListTransactions
     let cluster = call.cluster();
     let here = cluster.transactions.iter().filter(|(id, _)| cluster.coordinator(id) == Some(call.broker));
     let listed = here.filter(|(id, found)| {
-        (!filtered || states.iter().any(|state| state.as_str() == found.state()))
+        call.check_transactional_id(Operation::Describe, id).is_ok()
+            && (!filtered || states.iter().any(|state| state.as_str() == found.state()))
             && (producers.is_empty() || producers.iter().any(|producer| producer.0 == found.stamp.producer_id))
             && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
             && (request.duration_filter < 0
@@ -72,11 +74,11 @@ pub(in crate::local) fn describe_transactions(
     let cluster = call.cluster();
     let describe = |id: TransactionalId| {
         let answer = describe_transactions_response::TransactionState::default().with_transactional_id(id.clone());
-        let found = match call.refusal {
-            Some(error) => Err(error),
-            None if id.is_empty() => Err(E::InvalidRequest),
-            None if cluster.coordinator(&id) != Some(call.broker) => Err(E::NotCoordinator),
-            None => cluster.transactions.get(&id).ok_or(E::TransactionalIdNotFound),
+        let found = match call.check_transactional_id(Operation::Describe, &id) {
+            Err(error) => Err(error),
+            Ok(()) if id.is_empty() => Err(E::InvalidRequest),
+            Ok(()) if cluster.coordinator(&id) != Some(call.broker) => Err(E::NotCoordinator),
+            Ok(()) => cluster.transactions.get(&id).ok_or(E::TransactionalIdNotFound),
         };
         let found = match found {
             Ok(found) => found,
@@ -115,7 +117,7 @@ pub(in crate::local) fn describe_producers(
     let partition = |topic: &str, index: i32| {
         let answer = PartitionResponse::default().with_partition_index(index).with_error_message(None);
         let led = cluster.led(topic, Uuid::nil(), index, call.broker);
-        match call.refusal.map_or(led, Err) {
+        match call.check_topic(Operation::Read, topic).and(led) {
             Ok(led) => answer.with_active_producers(led.log.active_producers().map(show).collect()),
             Err(error) => {
                 let why = (error == E::UnknownTopicOrPartition).then(|| StrBytes::from_static_str(UNKNOWN_TOPIC));
@@ -140,7 +142,7 @@ pub(in crate::local) fn write_txn_markers(call: &Call, request: WriteTxnMarkersR
         let topics = marker.topics.into_iter().map(|topic| {
             let partitions = topic.partition_indexes.iter().map(|index| {
                 let led = cluster.led(&topic.name, Uuid::nil(), *index, call.broker);
-                let written = match call.refusal.map_or(led, Err) {
+                let written = match call.check_cluster(Operation::ClusterAction).and(led) {
                     Err(error) => error.code(),
                     Ok(led) if led.log.has_fenced(stamp) => E::InvalidProducerEpoch.code(),
                     Ok(_) => {

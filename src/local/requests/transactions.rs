@@ -2,6 +2,8 @@
 //! EndTxn.
 
 use super::call::Call;
+use crate::engine::Operation;
+use crate::engine::native::clock;
 use crate::local::cluster::Cluster;
 use crate::local::group::CommittedOffset;
 use crate::local::limits::{LONGEST_OFFSET_METADATA, LONGEST_TRANSACTION};
@@ -21,7 +23,7 @@ use kafka_protocol::messages::{
     EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, ProducerId, TxnOffsetCommitRequest,
     TxnOffsetCommitResponse,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 fn code(result: Result<(), E>) -> i16 {
@@ -36,11 +38,11 @@ fn fenced_since(call: &Call, since: i16) -> impl Fn(E) -> E {
 
 /// Whether this broker coordinates a transactional ID.
 fn coordinates(call: &Call, cluster: &Cluster, id: &str) -> Result<(), E> {
-    match call.refusal {
-        Some(error) => Err(error),
-        None if id.is_empty() => Err(E::InvalidRequest),
-        None if cluster.coordinator(id) == Some(call.broker) => Ok(()),
-        None => Err(E::NotCoordinator),
+    call.check_transactional_id(Operation::Write, id)?;
+    match cluster.coordinator(id) {
+        _ if id.is_empty() => Err(E::InvalidRequest),
+        Some(coordinator) if coordinator == call.broker => Ok(()),
+        _ => Err(E::NotCoordinator),
     }
 }
 
@@ -48,6 +50,7 @@ pub(in crate::local) fn init_producer_id(call: &Call, request: InitProducerIdReq
     let mut cluster = call.cluster();
     let granted = match (call.refusal, &request.transactional_id) {
         (Some(error), _) => Err(error),
+        (None, None) if !call.may_be_idempotent() => Err(E::ClusterAuthorizationFailed),
         (None, None) => Ok(Stamp { producer_id: cluster.new_producer_id(), epoch: 0 }),
         (None, Some(id)) => init_transactions(call, &mut cluster, id, &request),
     };
@@ -114,16 +117,20 @@ fn add_partitions(
     let all: Vec<(&str, i32)> = all.collect();
     let is_unknown = |cluster: &Cluster, name: &str, index| !cluster.has_partition(name, Uuid::nil(), index);
     let any_unknown = all.iter().any(|(name, index)| is_unknown(&cluster, name, *index));
-    let added = if verify_only || any_unknown {
+    let any_denied = all.iter().any(|(name, _)| call.check_topic(Operation::Write, name).is_err());
+    let added = if verify_only || any_unknown || any_denied {
         coordinates(call, &cluster, id)
     } else {
         coordinates(call, &cluster, id).and_then(|()| {
             let partitions = all.iter().map(|(name, index)| TopicPartition::new(*name, *index)).collect();
-            cluster.transactions.add(id, stamp, partitions, Instant::now(), now())
+            cluster.transactions.add(id, stamp, partitions, clock::now(), now())
         })
     };
+    let may_write = |name: &str| call.check_topic(Operation::Write, name);
     let mut result = |name: &str, index: i32| match added {
         Err(error) => Err(error),
+        Ok(()) if may_write(name).is_err() => may_write(name),
+        Ok(()) if any_denied => Err(E::OperationNotAttempted),
         Ok(()) if is_unknown(&cluster, name, index) => Err(E::UnknownTopicOrPartition),
         Ok(()) if any_unknown => Err(E::OperationNotAttempted),
         Ok(()) if verify_only => cluster.transactions.check(id, stamp, &TopicPartition::new(name, index)),
@@ -150,9 +157,10 @@ fn add_partitions(
 pub(in crate::local) fn add_offsets_to_txn(call: &Call, request: AddOffsetsToTxnRequest) -> AddOffsetsToTxnResponse {
     let mut cluster = call.cluster();
     let stamp = Stamp { producer_id: request.producer_id.0, epoch: request.producer_epoch };
-    let added = coordinates(call, &cluster, &request.transactional_id).and_then(|()| {
+    let may_add = call.check_group(Operation::Read, &request.group_id);
+    let added = coordinates(call, &cluster, &request.transactional_id).and(may_add).and_then(|()| {
         let group = &request.group_id;
-        cluster.transactions.add_group(&request.transactional_id, stamp, group, Instant::now(), now())
+        cluster.transactions.add_group(&request.transactional_id, stamp, group, clock::now(), now())
     });
     drop(cluster);
     call.shared.deadlines.notify_one();
@@ -167,6 +175,7 @@ pub(in crate::local) fn txn_offset_commit(call: &Call, request: TxnOffsetCommitR
             let index = partition.partition_index;
             let too_large = partition.committed_metadata.as_ref().is_some_and(|m| m.len() > LONGEST_OFFSET_METADATA);
             let outcome = match allowed {
+                Ok(()) if call.check_topic(Operation::Read, &topic.name).is_err() => Err(E::TopicAuthorizationFailed),
                 _ if !cluster.has_partition(&topic.name, Uuid::nil(), index) => Err(E::UnknownTopicOrPartition),
                 Ok(()) if too_large => Err(E::OffsetMetadataTooLarge),
                 allowed => allowed,
@@ -182,21 +191,24 @@ pub(in crate::local) fn txn_offset_commit(call: &Call, request: TxnOffsetCommitR
 fn commit_in_transaction(call: &Call, cluster: &mut Cluster, request: &TxnOffsetCommitRequest) -> Result<(), E> {
     let (id, group) = (&request.transactional_id, &request.group_id);
     let stamp = Stamp { producer_id: request.producer_id.0, epoch: request.producer_epoch };
+    call.check_transactional_id(Operation::Write, id)?;
+    call.check_group(Operation::Read, group)?;
     call.coordinates_in(cluster, group)?;
     // Since v3 members show that they still are (KIP-447).
     if let Some(found) = cluster.groups.get_mut(group.as_str()) {
         if request.generation_id >= 0 || !request.member_id.is_empty() {
             let instance = request.group_instance_id.as_deref();
-            found.may_commit(&request.member_id, instance, request.generation_id, Instant::now())?;
+            found.may_commit(&request.member_id, instance, request.generation_id, clock::now())?;
         }
     } else if request.generation_id >= 0 {
         return Err(E::IllegalGeneration);
     }
     if call.version >= 5 {
-        cluster.transactions.add_group(id, stamp, group, Instant::now(), now())?; // KIP-890
+        cluster.transactions.add_group(id, stamp, group, clock::now(), now())?; // KIP-890
     }
     let offsets = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
-    let known = offsets.filter(|(topic, p)| cluster.has_partition(&topic.name, Uuid::nil(), p.partition_index));
+    let allowed = offsets.filter(|(topic, _)| call.check_topic(Operation::Read, &topic.name).is_ok());
+    let known = allowed.filter(|(topic, p)| cluster.has_partition(&topic.name, Uuid::nil(), p.partition_index));
     let small = known.filter(|(_, p)| p.committed_metadata.as_ref().is_none_or(|m| m.len() <= LONGEST_OFFSET_METADATA));
     let offsets = small.map(|(topic, p)| {
         let committed = CommittedOffset {

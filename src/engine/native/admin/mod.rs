@@ -48,6 +48,11 @@ impl NativeAdmin {
     }
 }
 
+/// Whether a controller that answers with `code` has changed nothing.
+fn is_refused_untouched(code: ResponseError) -> bool {
+    matches!(code, ResponseError::NotController | ResponseError::ThrottlingQuotaExceeded)
+}
+
 /// The error that an answer's code and message stand for.
 fn refusal(action: Action, subject: impl Into<Subject>, code: i16, message: Option<&StrBytes>) -> Result<()> {
     let Some(code) = error_code(code) else { return Ok(()) };
@@ -81,11 +86,12 @@ impl Cluster {
         if is_known { Ok(()) } else { Err(Error::UnknownBroker(id)) }
     }
 
-    /// Asks the controller, and the next one when it moved meanwhile.
+    /// Asks the controller, and the next one when it moved meanwhile; again when a quota of changes is exceeded, for then
+    /// it has done nothing (KIP-599).
     async fn ask_controller<T>(&self, ask: impl AsyncFn(Arc<Connection>) -> Result<T>) -> Result<T> {
         let moved = || async {
             match ask(self.controller().await?).await {
-                Err(error) if error.code() == Some(ResponseError::NotController) => Err(error),
+                Err(error) if error.code().is_some_and(is_refused_untouched) => Err(error),
                 answer => Ok(answer),
             }
         };

@@ -3,6 +3,7 @@
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{TopicInfo, answer_to, answers_to, of_topic, topic_name};
 use crate::engine::native::net::Backoff;
+use crate::engine::native::net::clock;
 use crate::engine::{Isolation, OffsetAt, Reassignment};
 use crate::error::{Action, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
@@ -17,7 +18,7 @@ use kafka_protocol::messages::{
     DeleteRecordsRequest, ElectLeadersRequest, ListPartitionReassignmentsRequest,
 };
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a listing waits for the leaders of partitions.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -63,7 +64,8 @@ impl NativeAdmin {
         &self,
         before: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<BTreeMap<TopicPartition, Offset>> {
-        self.run(self.cluster().delete_records(before))
+        // What is deleted already is deleted by a second request, too: it may be repeated at a new leader.
+        self.read(|| self.cluster().delete_records(before))
     }
 
     /// Has leaders elected: the preferred replica, or with `unclean` any that is alive. Which of them were, with the
@@ -133,10 +135,10 @@ impl Cluster {
 
     /// Waits until the brokers know what the controller has taken, but not for long.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + self.options.settle_limit();
+        let deadline = clock::now() + self.options.settle_limit();
         // The answer is known to come soon.
         let mut backoff = Backoff::new(self.options.retry_backoff / 4);
-        while !known().await? && Instant::now() < deadline {
+        while !known().await? && clock::now() < deadline {
             tokio::time::sleep(backoff.next_wait()).await;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{PartitionInfo, TopicInfo, answer_to, text, topic_name};
+use crate::engine::native::net::clock;
 use crate::engine::{Isolation, NewTopic, Partition, Topic};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{BrokerId, PartitionId, TopicPartition};
@@ -69,10 +70,32 @@ impl Cluster {
     async fn describe(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
         let mut infos = match names {
             Some(names) => self.existing_topics(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?,
-            None => self.metadata(None, false).await?.into_iter().filter_map(|(_, topic)| topic.ok()).collect(),
+            None => self.all_topics().await?,
         };
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos.into_iter().map(topic).collect())
+    }
+
+    /// All topics that can be seen. Those that metadata has an error for are waited for, but not for long, and then
+    /// reported.
+    async fn all_topics(&self) -> Result<Vec<TopicInfo>> {
+        let mut retry = self.retry().until_deadline(clock::now() + self.options.settle_limit());
+        loop {
+            let (mut infos, mut failed) = (Vec::new(), Vec::new());
+            for (name, topic) in self.metadata(None, false).await? {
+                match topic {
+                    Ok(info) => infos.push(info),
+                    Err(code) => failed.push(Error::kafka(Action::LookUp, Subject::topic_named(&name), code)),
+                }
+            }
+            let Some(first) = failed.first() else { return Ok(infos) };
+            if retry.after(first.clone()).await.is_err() {
+                let more =
+                    if failed.len() > 1 { format!(", and {} more topics", failed.len() - 1) } else { String::new() };
+                tracing::warn!("left out: {first}{more}");
+                return Ok(infos);
+            }
+        }
     }
 
     /// Named topics as metadata has them now, with or without leaders; only those that do not exist are asked for

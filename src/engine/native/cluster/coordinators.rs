@@ -1,6 +1,7 @@
 //! Which broker coordinates a group or a transaction, and requests to it.
 
 use super::{Cluster, Lane, text};
+use crate::engine::native::net::clock;
 use crate::engine::native::net::{Connection, Retry};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, Node};
@@ -8,13 +9,12 @@ use kafka_protocol::messages::FindCoordinatorResponse;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::protocol::Request;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// From v4 on FindCoordinator asks for several keys at once (KIP-699, Kafka 3.0); one is all that is needed.
 const LAST_FIND_ONE: i16 = 3;
 
 /// What has a coordinator; the numbers are FindCoordinator's key types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine::native) enum Coordinated {
     Group = 0,
     Transaction = 1,
@@ -83,7 +83,7 @@ impl Cluster {
         let ask = || async {
             let answer = async {
                 let connection = self.coordinator_on(of, key, Lane::Main).await?;
-                let left = deadline.saturating_duration_since(Instant::now()).max(self.options.suspect_after());
+                let left = deadline.saturating_duration_since(clock::now()).max(self.options.suspect_after());
                 let limit = self.options.request_timeout.min(left);
                 read(connection.request_within(request, cap, limit).await?, &connection)
             };

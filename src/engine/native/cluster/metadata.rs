@@ -2,6 +2,7 @@
 
 use super::{Asked, Cluster, topic_name};
 use crate::engine::native::net::Connection;
+use crate::engine::native::net::clock;
 use crate::engine::no_such_partition;
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, LeaderEpoch, Node, TopicPartition};
@@ -9,9 +10,8 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, MetadataRequest, MetadataResponse};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 use uuid::Uuid;
 
 /// A topic that stays unknown for so many times `retry.backoff.ms` does not exist.
@@ -123,7 +123,7 @@ impl Cluster {
             let before = state.leaders.insert(info.name.clone(), leaders.clone()).unwrap_or_default();
             let moved = before.into_iter().zip(leaders).filter(|(before, leader)| before != leader);
             for (left, _) in moved {
-                state.left_at.extend(left.map(|broker| (broker, Instant::now())));
+                state.left_at.extend(left.map(|broker| (broker, clock::now())));
             }
         }
     }
@@ -145,13 +145,13 @@ impl Cluster {
     /// # Errors
     /// A topic does not exist, or is denied.
     pub(in crate::engine::native) async fn topics(&self, names: &[&str], create: bool) -> Result<Vec<TopicInfo>> {
-        let began = Instant::now();
+        let began = clock::now();
         let deadline = began + self.options.settle_limit();
         let settled_at = began + self.options.retry_backoff.saturating_mul(UNKNOWN_BACKOFFS);
         let ask = || async {
             let answer = self.metadata(Some(names), create).await?;
             let failed = answer.iter().find_map(|(name, topic)| Some((name, *topic.as_ref().err()?)));
-            let now = Instant::now();
+            let now = clock::now();
             let is_last = now >= deadline;
             if let Some((name, code)) = failed {
                 let error = Error::kafka(Action::LookUp, Subject::topic_named(name), code);
@@ -193,7 +193,7 @@ impl Cluster {
         wanted: &[TopicPartition],
     ) -> Result<(BTreeMap<BrokerId, Vec<TopicPartition>>, Vec<Error>)> {
         let topics = self.topics(&names(wanted), false).await?;
-        let topics: HashMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
+        let topics: BTreeMap<&str, &TopicInfo> = topics.iter().map(|info| (&*info.name, info)).collect();
         let (mut led, mut leaderless) = (BTreeMap::<BrokerId, Vec<TopicPartition>>::new(), Vec::new());
         for of in wanted {
             match leader(of, topics.get(&*of.topic).copied()) {

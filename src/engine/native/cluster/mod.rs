@@ -16,11 +16,12 @@ pub(super) use offsets::{Listed, join_all};
 
 use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
 use crate::engine::Options;
+use crate::engine::native::net::clock;
 use crate::error::{Error, Result};
 use crate::record::{BrokerId, Node};
 use kafka_protocol::messages::{GroupId, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ const AVOID_SILENT: Duration = Duration::from_secs(30);
 
 /// What a connection is used for: a broker answers the requests of one in turn, so that whatever waits there, like a
 /// fetch for records or a member for the others, holds up all that comes after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     Main,
     Fetch,
@@ -59,16 +60,16 @@ pub(super) struct Cluster {
 #[derive(Debug, Default)]
 struct State {
     /// `host:port` by broker id.
-    brokers: HashMap<BrokerId, String>,
-    slots: HashMap<(BrokerId, Lane), Slot>,
+    brokers: BTreeMap<BrokerId, String>,
+    slots: BTreeMap<(BrokerId, Lane), Slot>,
     /// Of groups and transactional ids, as far as they were asked for.
-    coordinators: HashMap<(Coordinated, String), BrokerId>,
+    coordinators: BTreeMap<(Coordinated, String), BrokerId>,
     /// The leaders of each topic's partitions, as last heard.
-    leaders: HashMap<Arc<str>, Vec<Option<BrokerId>>>,
+    leaders: BTreeMap<Arc<str>, Vec<Option<BrokerId>>>,
     /// Addresses whose brokers went silent, and when: they are asked last.
-    silent: HashMap<Arc<str>, Instant>,
+    silent: BTreeMap<Arc<str>, Instant>,
     /// When a partition was last heard to have moved away from a broker.
-    left_at: HashMap<BrokerId, Instant>,
+    left_at: BTreeMap<BrokerId, Instant>,
     /// Brokers whose names do not resolve, as far as that was reported.
     unresolved: Vec<BrokerId>,
     /// The broker to ask for what any of them can answer; `None` for the one that answered first.
@@ -77,8 +78,8 @@ struct State {
 
 impl State {
     /// Adds addresses whose brokers are silent; returns all of them, and since when they are known to be.
-    fn note_silent(&mut self, addresses: impl IntoIterator<Item = Arc<str>>) -> HashMap<Arc<str>, Instant> {
-        let now = Instant::now();
+    fn note_silent(&mut self, addresses: impl IntoIterator<Item = Arc<str>>) -> BTreeMap<Arc<str>, Instant> {
+        let now = clock::now();
         self.silent.retain(|_, since| now.duration_since(*since) < AVOID_SILENT);
         for address in addresses {
             self.silent.entry(address).or_insert(now);
@@ -97,7 +98,7 @@ impl Cluster {
     /// Connects to the first of the bootstrap list that answers.
     pub(super) async fn connect(options: Options) -> Result<Found> {
         let dialer = Dialer::prepare(&options)?;
-        Ok(match bootstrap(&options, &dialer, &HashMap::new()).await? {
+        Ok(match bootstrap(&options, &dialer, &BTreeMap::new()).await? {
             Opened::Modern(connection) => {
                 let cluster = Arc::new(Self {
                     options,
@@ -278,7 +279,7 @@ impl Cluster {
         cap: i16,
         read: impl Fn(R::Response, &Connection) -> Result<T>,
     ) -> Result<T> {
-        let retry = self.retry().until_deadline(Instant::now() + patience);
+        let retry = self.retry().until_deadline(clock::now() + patience);
         self.ask_broker_until(retry, self.options.suspect_after(), id, request, cap, read).await
     }
 
@@ -300,7 +301,7 @@ impl Cluster {
 
     /// Repeats a request for as long as a leader or coordinator may take to move.
     pub(super) fn retry(&self) -> Retry {
-        Retry::until(Instant::now() + self.options.retry_limit(), &self.options)
+        Retry::until(clock::now() + self.options.retry_limit(), &self.options)
     }
 }
 
@@ -320,7 +321,7 @@ pub(super) fn group_id(id: &str) -> GroupId {
 }
 
 /// Connects to the first of the bootstrap list that answers; those of `silent` are tried last.
-async fn bootstrap(options: &Options, dialer: &Dialer, silent: &HashMap<Arc<str>, Instant>) -> Result<Opened> {
+async fn bootstrap(options: &Options, dialer: &Dialer, silent: &BTreeMap<Arc<str>, Instant>) -> Result<Opened> {
     let mut failures = Vec::new();
     let mut old = None;
     let (last, first): (Vec<&String>, Vec<&String>) =

@@ -3,13 +3,14 @@
 use super::metadata::{TopicInfo, leader, names};
 use super::{Asked, Cluster, topic_name};
 use crate::engine::native::net::Connection;
+use crate::engine::native::net::clock;
 use crate::engine::{Bounds, Isolation, OffsetAt};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, LeaderEpoch, Offset, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, ListOffsetsRequest};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(in crate::engine::native) struct Listed {
 }
 
 /// A result for each partition.
-pub(in crate::engine::native) type OfEach<T> = HashMap<TopicPartition, Result<T>>;
+pub(in crate::engine::native) type OfEach<T> = BTreeMap<TopicPartition, Result<T>>;
 
 impl Cluster {
     /// The offset of each partition at `at`, `None` where there is none so late. Retries while leaders move, up to
@@ -65,8 +66,8 @@ impl Cluster {
         isolation: Isolation,
         patience: Duration,
     ) -> OfEach<Vec<Option<Offset>>> {
-        let mut found: OfEach<Vec<Option<Offset>>> = HashMap::new();
-        let mut retry = self.retry().until_deadline(Instant::now() + patience);
+        let mut found: OfEach<Vec<Option<Offset>>> = BTreeMap::new();
+        let mut retry = self.retry().until_deadline(clock::now() + patience);
         loop {
             let open = |of: &&TopicPartition| {
                 found.get(*of).is_none_or(|result| result.as_ref().is_err_and(Error::is_transient))
@@ -105,7 +106,7 @@ impl Cluster {
             Ok(topics) => topics,
             Err(error) => return wanted.iter().map(|of| (of.clone(), Err(error.clone()))).collect(),
         };
-        let topics: HashMap<String, std::result::Result<TopicInfo, ResponseError>> = topics.into_iter().collect();
+        let topics: BTreeMap<String, std::result::Result<TopicInfo, ResponseError>> = topics.into_iter().collect();
         let (mut led, mut results) = (BTreeMap::<BrokerId, Vec<TopicPartition>>::new(), Vec::new());
         for of in wanted {
             let leader = match topics.get(&*of.topic) {
@@ -121,7 +122,7 @@ impl Cluster {
         let asked = led.into_iter().map(|(broker, partitions)| async move {
             let answered = async {
                 let connection = self.broker(broker).await?;
-                let limit = deadline.saturating_duration_since(Instant::now()).max(self.options.suspect_after());
+                let limit = deadline.saturating_duration_since(clock::now()).max(self.options.suspect_after());
                 let answered = tokio::time::timeout(limit, self.ask_leader(&connection, &partitions, ats, isolation));
                 answered.await.unwrap_or_else(|_| Err(Error::TimedOut { node: connection.node().clone(), limit }))
             };

@@ -5,7 +5,7 @@ use super::{Cluster, Slot};
 use crate::engine::native::net::{Backoff, Connection};
 use crate::error::{Error, Result};
 use crate::record::BrokerId;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
@@ -45,7 +45,7 @@ impl Cluster {
 
     /// Asks the other brokers, and closes the connections that nobody should wait on any more.
     async fn close_those_gone(&self, suspects: &[(BrokerId, Arc<Connection>)]) -> Result<()> {
-        let listed: HashSet<BrokerId> = self.brokers().await?.into_iter().collect();
+        let listed: BTreeSet<BrokerId> = self.brokers().await?.into_iter().collect();
         let led =
             |leaders: &[Option<BrokerId>]| leaders.iter().flatten().any(|id| suspects.iter().any(|(of, _)| of == id));
         let topics: BTreeSet<Arc<str>> = {

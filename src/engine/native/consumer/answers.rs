@@ -1,5 +1,6 @@
 //! What a fetch's answer means for one partition.
 
+use super::super::mutation::mutated;
 use super::super::wire::{RawBatch, batches};
 use super::decoding::describe;
 use super::positions::Target;
@@ -40,6 +41,16 @@ pub(super) struct Fetched {
     pub(super) held_back: i64,
 }
 
+/// Whether a partition that is answered with `code` may be read later. A corrupt batch stays corrupt: the schemas call
+/// that retriable, for a producer. An exception in a broker passes, as it does for the Java client.
+pub(super) fn may_pass(code: ResponseError) -> bool {
+    match code {
+        ResponseError::CorruptMessage => false,
+        ResponseError::UnknownServerError => true,
+        code => code.is_transient(),
+    }
+}
+
 /// What `data`, fetched from `node`, means for `target`.
 pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: PartitionData) -> Meaning {
     let malformed = |why: String| {
@@ -51,8 +62,7 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
     };
     match error_code(data.error_code) {
         Some(ResponseError::OffsetOutOfRange) => return Meaning::OutOfRange,
-        // A corrupt batch stays corrupt: the schemas call that retriable, for a producer.
-        Some(code) if code.is_transient() && code != ResponseError::CorruptMessage => {
+        Some(code) if may_pass(code) => {
             return Meaning::Retry(Error::kafka(Action::Fetch, &target.of, code));
         }
         Some(code) => return Meaning::Fatal(Error::kafka(Action::Fetch, &target.of, code)),
@@ -95,6 +105,7 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
             .aborted_transactions
             .unwrap_or_default()
             .into_iter()
+            .filter(|_| !mutated!(AbortedShown))
             .map(|aborted| (aborted.producer_id.0, aborted.first_offset))
             .collect(),
         high_watermark: data.high_watermark,
@@ -188,6 +199,7 @@ mod tests {
         assert!(matches!(failed(ResponseError::OffsetOutOfRange), Meaning::OutOfRange));
         assert!(matches!(failed(ResponseError::NotLeaderOrFollower), Meaning::Retry(_)));
         assert!(matches!(failed(ResponseError::UnknownTopicId), Meaning::Retry(_)));
+        assert!(matches!(failed(ResponseError::UnknownServerError), Meaning::Retry(_)));
         assert!(matches!(failed(ResponseError::CorruptMessage), Meaning::Fatal(_)));
         assert!(matches!(failed(ResponseError::TopicAuthorizationFailed), Meaning::Fatal(_)));
     }

@@ -5,7 +5,7 @@ use crate::engine::{Isolation, OffsetAt};
 use crate::error::{Error, Result};
 use crate::record::{BrokerId, LeaderEpoch, Node, Offset, TopicPartition};
 use kafka_protocol::messages::ApiKey;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What a partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Bounds {
 }
 
 /// An answer for each partition that was asked about.
-pub(super) type ByPartition<T> = HashMap<TopicPartition, Result<T>>;
+pub(super) type ByPartition<T> = BTreeMap<TopicPartition, Result<T>>;
 
 /// Asks `leader` what `partitions` hold.
 ///
@@ -38,7 +38,7 @@ pub(super) async fn ask(
     let mut first = list(OffsetAt::Earliest, Isolation::Uncommitted).await?;
     let mut reachable = match isolation {
         Isolation::Committed => list(OffsetAt::Latest, Isolation::Committed).await?,
-        Isolation::Uncommitted => HashMap::new(),
+        Isolation::Uncommitted => BTreeMap::new(),
     };
     let end = list(OffsetAt::Latest, Isolation::Uncommitted).await?;
     let bounds = |(of, end): (TopicPartition, Result<Option<Listed>>)| {

@@ -1,8 +1,10 @@
 //! Unpacks what was fetched: off the network thread, in steps that keep to the budget.
 
+use super::super::net::Network;
 use super::super::wire::{Batches, Corrupt};
 use super::budget::{Budget, Bytes, Held};
 use super::positions::AssignmentId;
+use crate::engine::platform::Platform;
 use crate::error::{Error, Result};
 use crate::record::{Batch, TopicPartition};
 use std::sync::Arc;
@@ -45,17 +47,18 @@ impl Packed {
     }
 
     /// Decodes on the blocking pool.
-    pub(super) fn decode_in_steps(self, budget: Arc<Budget>, delivery: u64) -> Decoding {
+    pub(super) fn decode_in_steps(self, platform: Platform, budget: Arc<Budget>, delivery: u64) -> Decoding {
         let (sent, steps) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             // Err: the runtime ends, or the command is gone.
-            let _ = self.run(&budget, delivery, &sent).await;
+            let _ = self.run(&platform, &budget, delivery, &sent).await;
         });
         Decoding { delivery, steps }
     }
 
     async fn run(
         mut self,
+        platform: &Platform,
         budget: &Arc<Budget>,
         delivery: u64,
         sent: &mpsc::UnboundedSender<Decoded>,
@@ -67,7 +70,7 @@ impl Packed {
                 let (batches, failed) = take(&mut self.batches, &self.of, STEP);
                 (self, batches, failed)
             };
-            let (rest, batches, failed) = tokio::task::spawn_blocking(step).await.map_err(drop)?;
+            let (rest, batches, failed) = platform.run_blocking(step).await.map_err(drop)?;
             if batches.is_empty() && failed.is_none() {
                 return Ok(());
             }
@@ -80,9 +83,12 @@ impl Packed {
 
 impl Decoding {
     /// The next step; `None` after the last. Blocks until it is unpacked.
-    pub(super) fn next(&mut self, budget: &Budget) -> Option<Decoded> {
+    ///
+    /// # Errors
+    /// A simulation ends first.
+    pub(super) fn next(&mut self, network: &Network, budget: &Budget) -> Result<Option<Decoded>> {
         budget.set_awaited(Some(self.delivery));
-        let step = self.steps.blocking_recv();
+        let step = network.wait(self.steps.recv());
         budget.set_awaited(None);
         step
     }

@@ -7,7 +7,8 @@ mod records;
 
 use super::super::cluster::{Cluster, Described, Lane, TopicAnswer};
 use super::super::group::{AssignmentNumber, Change};
-use super::super::net::{backoff, sleep_until};
+use super::super::net::{Sender, backoff, sleep_until};
+use super::answers::may_pass;
 use super::assignments::Assignments;
 use super::bounds::{self, Bounds, ByPartition};
 use super::budget::Budget;
@@ -16,13 +17,13 @@ use super::fetch::{self, Limits};
 use super::losses::{Handled, Losses};
 use super::positions::{AssignmentId, Begin, Plan, Positions, Question, Stage};
 use super::start;
+use crate::engine::native::net::clock;
 use crate::engine::{ConsumerConfig, Offsets, Start, Subscription, out_of_range};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Position, TopicPartition};
 use kafka_protocol::messages::FetchResponse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -108,7 +109,7 @@ impl Fetcher {
     /// Fetches `partitions`, and what a group assigns when there are none.
     pub(super) fn new(setup: Setup, partitions: Option<Vec<TopicPartition>>) -> Self {
         let Setup { cluster, config, budget, assignments, deliver } = setup;
-        let now = Instant::now();
+        let now = clock::now();
         let mut fetcher = Self {
             cluster,
             budget,
@@ -148,7 +149,7 @@ impl Fetcher {
         loop {
             let budget = self.budget.clone();
             let changed = budget.changed();
-            let Ok(Next { due, is_full }) = self.act(Instant::now()) else { return };
+            let Ok(Next { due, is_full }) = self.act(clock::now()) else { return };
             let done = tokio::select! {
                 biased;
                 change = changes.recv(), if is_member => match change {
@@ -316,9 +317,9 @@ impl Fetcher {
         let cluster = self.cluster.clone();
         let rack = self.config.rack.clone().filter(|_| plan.may_follow);
         self.events.spawn(async move {
-            let since = Instant::now();
+            let since = clock::now();
             let response = fetch::send(&cluster, plan.broker, Lane::Fetch, request, rack).await;
-            Event::Fetched(plan, response, since.elapsed())
+            Event::Fetched(plan, response, clock::since(since))
         });
     }
 
@@ -331,7 +332,7 @@ impl Fetcher {
                     self.begin(of, number);
                 }
                 self.has_ended = false;
-                self.empty_since = (!is_new && self.positions.is_empty()).then(|| Instant::now() + EMPTY_WAIT);
+                self.empty_since = (!is_new && self.positions.is_empty()).then(|| clock::now() + EMPTY_WAIT);
                 if is_new {
                     return Ok(());
                 }
@@ -373,7 +374,7 @@ impl Fetcher {
 
     /// Begins a partition that the group assigns.
     fn begin(&mut self, of: TopicPartition, number: AssignmentNumber) {
-        let id = self.positions.add(of, self.config.start, Instant::now());
+        let id = self.positions.add(of, self.config.start, clock::now());
         self.numbers.insert(id, number);
     }
 
@@ -458,7 +459,8 @@ impl Fetcher {
 
     /// A failure of one partition: it is retried, unless nothing mends it.
     fn failed(&mut self, id: AssignmentId, error: Error) -> Result<(), Ended> {
-        if !error.is_transient() {
+        let may_pass = error.code().map_or(error.is_transient(), may_pass);
+        if !may_pass {
             return self.fail(error);
         }
         self.retry(id, error);
@@ -469,7 +471,7 @@ impl Fetcher {
         self.cluster.options.observer.retried(&error);
         tracing::info!(error_name = error.name(), %error, "looking for the leader");
         let wait = backoff(self.cluster.options.retry_backoff, self.positions.attempts(id));
-        self.positions.failed(id, error, Instant::now(), wait);
+        self.positions.failed(id, error, clock::now(), wait);
     }
 }
 

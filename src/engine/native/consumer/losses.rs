@@ -4,6 +4,7 @@
 //! How much was written is known once the command has handled the loss; until then the partition does not begin.
 
 use super::super::group::AssignmentNumber;
+use super::super::mutation::mutated;
 use super::positions::Begin;
 use crate::record::{Offset, Position, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +91,10 @@ impl Losses {
     /// Where a partition begins that would begin at `begin`: behind what was written before, unless the topic is another
     /// one, or the group was set back. What others have committed since comes on top of it.
     pub(super) fn resumed(&mut self, of: &TopicPartition, topic_id: Uuid, begin: Begin) -> Begin {
-        self.begun.insert(of.clone(), begin.committed);
+        let before = self.begun.insert(of.clone(), begin.committed);
+        if let Some(Some(offset)) = before.filter(|_| mutated!(ResumedFromStale)) {
+            return Begin { position: Position { offset, ..begin.position }, ..begin };
+        }
         let Some(lost) = self.handled.remove(of) else { return begin };
         let is_behind = match (begin.committed, lost.committed) {
             (Some(now), before) => before.is_none_or(|before| now >= before) && now < lost.end.offset,

@@ -15,6 +15,9 @@ mod start;
 
 use super::Client;
 use super::group::{AssignmentNumber, Committer, Member};
+use super::mutation::mutated;
+use super::net::{Receiver, RecvTimeoutError, Sender};
+use crate::engine::native::net::clock;
 use crate::engine::{CommitMode, Consumer, ConsumerConfig, Event, Offsets};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Offset, Position, TopicPartition};
@@ -27,7 +30,6 @@ use losses::{Handled, Written};
 use positions::AssignmentId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -65,7 +67,7 @@ impl NativeConsumer {
     /// # Errors
     /// A topic or partition does not exist, or the cluster does not answer.
     pub fn open(client: Client, config: ConsumerConfig) -> Result<Self> {
-        let (deliver, deliveries) = channel();
+        let (deliver, deliveries) = client.network.channel();
         let waker = wake_on_stop(&client, &deliver);
         let (tell, changes) = mpsc::unbounded_channel();
         let handle = client.network.handle();
@@ -143,7 +145,7 @@ impl NativeConsumer {
             // All of the last delivery is handled: its memory may be fetched into again.
             self.held = None;
             if let Some(decoding) = &mut self.decoding {
-                match decoding.next(&self.budget) {
+                match decoding.next(&self.client.network, &self.budget)? {
                     Some(decoded) => self.take(decoded),
                     None => self.decoding = None,
                 }
@@ -152,7 +154,7 @@ impl NativeConsumer {
             if let Some(member) = &self.member {
                 member.set_busy(false);
             }
-            match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self.deliveries.recv_timeout(deadline.saturating_duration_since(clock::now())) {
                 Ok(Delivery::Woken) => {}
                 Ok(Delivery::End) => return Ok(Event::End),
                 Ok(Delivery::Failed(error)) => return Err(error),
@@ -232,7 +234,11 @@ impl Consumer for NativeConsumer {
         }
         // A first signal must not keep what was written from being committed, unless the end still commits it.
         let until = if mode == CommitMode::BeforeRelease { Until::FirstSignal } else { Until::SecondSignal };
-        match self.client.network.run(until, committer.commit(written, mode)) {
+        let mut written = std::borrow::Cow::Borrowed(written);
+        if mutated!(CommittedBeforeWritten) {
+            written.to_mut().values_mut().for_each(|position| position.offset += 1);
+        }
+        match self.client.network.run(until, committer.commit(&written, mode)) {
             Err(Error::Stopped) if mode == CommitMode::BeforeRelease => Ok(Offsets::new()),
             committed => {
                 let offsets = committed.iter().flatten().map(|(of, position)| (of.clone(), position.offset));

@@ -10,6 +10,7 @@ mod plan;
 mod tests;
 
 use crate::engine::Start;
+use crate::engine::native::net::clock;
 use crate::error::Error;
 use crate::record::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition};
 use leaders::Older;
@@ -305,7 +306,7 @@ impl Positions {
         }
         let trouble = partition.trouble.take().filter(|trouble| trouble.is_reported);
         partition.succeed();
-        trouble.map(|trouble| trouble.since.elapsed())
+        trouble.map(|trouble| clock::since(trouble.since))
     }
 
     /// So many records at the position wait for the end of a transaction.

@@ -45,7 +45,8 @@ pub(super) async fn scan<S: Send + 'static>(
         let (of, max_unpacked) = (target.clone(), log.config.max_unpacked);
         let work = move || visit_all(decoder(max_unpacked, &of, limits, &fetched), of, fetched, state, visit);
         let flow;
-        (state, flow) = tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::TaskEnded("decompression")))?;
+        (state, flow) =
+            log.cluster.options.platform.run_blocking(work).await.unwrap_or(Err(Error::TaskEnded("decompression")))?;
         if flow.is_break() {
             break;
         }

@@ -9,7 +9,7 @@ use super::scan::{Log, scan};
 use crate::engine::{ConsumerConfig, End, OffsetAt, Start, Subscription, no_such_partition, out_of_range};
 use crate::error::Result;
 use crate::record::{BrokerId, Offset, PartitionId, Position, Timestamp, TopicPartition};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ async fn topics(cluster: &Cluster, subscription: &Subscription) -> Result<Vec<To
 const TIME_FETCH_BYTES: usize = 64 << 10;
 
 /// Where looking for times begins in partitions, as their leader lists it; `None` for the beginning.
-type AtTimes = HashMap<(TopicPartition, Timestamp), Result<Option<Offset>>>;
+type AtTimes = BTreeMap<(TopicPartition, Timestamp), Result<Option<Offset>>>;
 
 /// What is known of a partition when the place to begin is chosen.
 struct Known<'a> {
@@ -86,7 +86,7 @@ async fn begin_all(
     let stored = of(&|start| start == Start::Stored);
     let mut committed = match &config.group {
         Some(group) if !stored.is_empty() => offsets::fetch(cluster, &group.id, &stored).await?,
-        _ => HashMap::new(),
+        _ => BTreeMap::new(),
     };
     let mut times: BTreeMap<Timestamp, Vec<TopicPartition>> = BTreeMap::new();
     for (target, start) in asked {
@@ -111,7 +111,7 @@ async fn begin_all(
     // Asked last, so that what was found before lies within.
     let mut all = bounds::ask(cluster, leader, &of(&|_| true), config.isolation).await?;
     let log = Log { cluster, config, leader };
-    let mut begins = HashMap::new();
+    let mut begins = BTreeMap::new();
     for (target, start) in asked {
         let begin = match all.remove(&target.of) {
             None => continue,

@@ -2,7 +2,7 @@
 
 use crate::engine::Assignor;
 use crate::record::TopicPartition;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Assignor {
@@ -16,7 +16,7 @@ impl Assignor {
         self,
         members: &[Subscriber],
         counts: &BTreeMap<Arc<str>, i32>,
-    ) -> HashMap<String, BTreeSet<TopicPartition>> {
+    ) -> BTreeMap<String, BTreeSet<TopicPartition>> {
         let mut sorted: Vec<&Subscriber> = members.iter().collect();
         // As the Java client sorts: static members first, by their instance id.
         sorted.sort_by_key(|member| (member.instance_id.is_none(), member.instance_id.clone(), member.id.clone()));
@@ -35,7 +35,7 @@ impl Assignor {
 
 /// A member as the leader sees it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Subscriber {
+pub struct Subscriber {
     pub(super) id: String,
     pub(super) instance_id: Option<String>,
     pub(super) topics: BTreeSet<Arc<str>>,
@@ -45,7 +45,7 @@ pub(super) struct Subscriber {
 }
 
 /// Partitions by member ID.
-type Assignment = HashMap<String, BTreeSet<TopicPartition>>;
+type Assignment = BTreeMap<String, BTreeSet<TopicPartition>>;
 
 fn empty(members: &[&Subscriber]) -> Assignment {
     members.iter().map(|member| (member.id.clone(), BTreeSet::new())).collect()
@@ -131,7 +131,7 @@ impl<'a> Balance<'a> {
             load: vec![0; members.len()],
             steps: 0,
         };
-        let mut sets: HashMap<Vec<usize>, usize> = HashMap::new();
+        let mut sets: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
         for topic in counts.keys() {
             let subscribers: Vec<usize> =
                 (0..members.len()).filter(|index| members[*index].topics.contains(topic)).collect();
@@ -228,7 +228,7 @@ fn balanced<'a>(members: &[&Subscriber], counts: &'a BTreeMap<Arc<str>, i32>) ->
 /// What moves is given to nobody until its owner has released it: that happens in the next round (KIP-429).
 fn withhold(members: &[&Subscriber], assignment: &mut Assignment) {
     let newest = members.iter().map(|member| member.generation).max().unwrap_or(-1);
-    let mut claimed: HashMap<&TopicPartition, Vec<&str>> = HashMap::new();
+    let mut claimed: BTreeMap<&TopicPartition, Vec<&str>> = BTreeMap::new();
     for member in members.iter().filter(|member| member.generation == newest || member.generation < 0) {
         for of in &member.owned {
             claimed.entry(of).or_default().push(&member.id);

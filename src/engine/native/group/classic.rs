@@ -4,9 +4,9 @@
 use super::membership::{
     Content, Effect, Event, HeartbeatAnswer, Joined, MemberConfig, Membership, Pace, PartitionCounts, is_coordinators,
 };
-use super::messages;
 use crate::error::Error;
 use crate::record::TopicPartition;
+use bytes::Bytes;
 use kafka_protocol::error::ResponseError as E;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ enum Phase {
     Joining,
     /// The leader looks up partition counts.
     Counting,
+    /// It computes the assignment.
+    Assigning,
     Syncing,
     Stable,
     Left,
@@ -184,19 +186,19 @@ impl Classic {
     }
 
     /// The leader assigns.
-    fn counted(&mut self, counts: &PartitionCounts) -> Vec<Effect> {
+    fn counted(&mut self, counts: PartitionCounts) -> Vec<Effect> {
         let members = std::mem::take(&mut self.members);
         let Some(assignor) = self.assignor else { return Vec::new() };
-        for (topic, count) in counts {
+        for (topic, count) in &counts {
             if let Some(known) = self.topics.get_mut(topic) {
                 *known = *count;
             }
         }
-        let assignments: Result<Vec<_>, String> = assignor
-            .assign(&members, counts)
-            .into_iter()
-            .map(|(id, partitions)| Ok((id, messages::assignment(&partitions)?)))
-            .collect();
+        self.phase = Phase::Assigning;
+        vec![Effect::ComputeAssignment { assignor, members, counts }]
+    }
+
+    fn computed(&mut self, assignments: Result<Vec<(String, Bytes)>, String>) -> Vec<Effect> {
         self.phase = Phase::Syncing;
         match assignments {
             Ok(assignments) => vec![Effect::Sync(assignments)],
@@ -313,8 +315,9 @@ impl Membership for Classic {
                 Some(E::RebalanceInProgress) => self.join_later(error, now),
                 _ => self.refused(error, now),
             },
-            (Event::Counted(Ok(counts)), Phase::Counting) => self.counted(&counts),
+            (Event::Counted(Ok(counts)), Phase::Counting) => self.counted(counts),
             (Event::Counted(Err(error)), Phase::Counting) => self.refused(error, now),
+            (Event::AssignmentComputed(assignments), Phase::Assigning) => self.computed(assignments),
             (Event::Synced(Ok(assigned)), Phase::Syncing) => self.synced(assigned, now),
             (Event::Synced(Err(error)), Phase::Syncing) => self.refused(error, now),
             (Event::Heartbeat(answer), _) => self.heartbeat_answered(answer, now),

@@ -7,15 +7,16 @@ use super::commits::{Commits, Reaction};
 use super::offsets::{self, By};
 use super::ownership::{AssignmentNumber, Ownership, Written};
 use super::{Command, Member};
+use crate::engine::native::net::clock;
 use crate::engine::{CommitMode, GroupConfig, Offsets};
 use crate::error::{Action, Error, ErrorCode, Result, Subject};
 use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError as E;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// How long the command waits for the answer to a commit that may be finished in the background.
@@ -26,8 +27,10 @@ const BACKGROUND_WAIT: Duration = Duration::from_secs(1);
 pub(in super::super) struct Committer {
     group: String,
     commits: Arc<watch::Sender<Commits>>,
+    /// Notifies the task of what is to be committed.
+    added: Arc<Notify>,
     /// The assignments that were reported to the command.
-    told: HashMap<TopicPartition, AssignmentNumber>,
+    told: BTreeMap<TopicPartition, AssignmentNumber>,
     max_lead: u64,
     /// How long a commit is retried before partitions are released, and at the end.
     limits: (Duration, Duration),
@@ -52,18 +55,21 @@ impl Committer {
         // Longer than the membership takes to find out: it then loses the partitions, and goes on.
         let limit = config.max_poll_interval + options.retry_limit();
         let commits = Arc::new(watch::Sender::new(Commits::new(options.retry_backoff, limit)));
+        let added = Arc::new(Notify::new());
         let task = Task {
             cluster: cluster.clone(),
             group: config.id.clone(),
             instance_id: config.instance_id.clone(),
             member: member.map(|member| (member.ownership.clone(), member.commands.clone())),
             commits: commits.clone(),
+            added: added.clone(),
             outage: Outage::default(),
         };
         Self {
             group: config.id.clone(),
             commits,
-            told: HashMap::new(),
+            added,
+            told: BTreeMap::new(),
             max_lead: config.max_commit_lead,
             limits: (config.max_poll_interval, options.retry_limit()),
             task: handle.spawn(task.run()).abort_handle(),
@@ -89,6 +95,7 @@ impl Committer {
         let number = |of: &TopicPartition| self.told.get(of).copied().unwrap_or_default();
         let written: Written = written.iter().map(|(of, at)| (of.clone(), (*at, number(of)))).collect();
         self.commits.send_modify(|commits| commits.add(written.clone()));
+        self.added.notify_one();
         let mut progress = self.commits.subscribe();
         let is_done = |commits: &Commits| {
             let gives_way = mode == CommitMode::Background && commits.failing().is_some();
@@ -145,18 +152,14 @@ struct Task {
     instance_id: Option<String>,
     member: Option<(watch::Receiver<Ownership>, mpsc::UnboundedSender<Command>)>,
     commits: Arc<watch::Sender<Commits>>,
+    added: Arc<Notify>,
     outage: Outage,
 }
 
 impl Task {
     async fn run(mut self) {
-        let mut orders = self.commits.subscribe();
         loop {
-            let due = match orders.wait_for(|commits| commits.due(Instant::now()).is_some()).await {
-                Ok(commits) => commits.due(Instant::now()),
-                Err(_) => return,
-            };
-            sleep_until(due).await;
+            sleep_until(Some(self.next_due().await)).await;
             let (mut offsets, mut identity) = (Offsets::new(), None);
             self.commits.send_modify(|commits| {
                 let ownership = self.member.as_ref().map(|(ownership, _)| ownership.borrow());
@@ -177,11 +180,22 @@ impl Task {
                 }
             }
             let mut reaction = Reaction::default();
-            let now = Instant::now();
+            let now = clock::now();
             self.commits.send_modify(|commits| {
                 reaction = commits.answered(answers, identity.is_some(), now);
             });
             self.react(reaction);
+        }
+    }
+
+    /// When something is to be committed next; waits for it where nothing is.
+    async fn next_due(&self) -> Instant {
+        loop {
+            let due = self.commits.borrow().due(clock::now());
+            match due {
+                Some(due) => return due,
+                None => self.added.notified().await,
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::super::net::Backoff;
 use super::assignors::Subscriber;
+use crate::engine::Assignor;
 use crate::error::Error;
 use crate::record::TopicPartition;
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub(super) enum Event {
     Joined(Result<Joined, Error>),
     /// The leader knows the partition counts of all members' topics (classic).
     Counted(Result<PartitionCounts, Error>),
+    /// The leader knows what to assign to each member, encoded, or why that failed (classic).
+    AssignmentComputed(Result<Vec<(String, Bytes)>, String>),
     /// SyncGroup was answered (classic).
     Synced(Result<BTreeSet<TopicPartition>, Error>),
     /// A heartbeat was answered.
@@ -63,7 +66,7 @@ pub(super) enum Event {
 pub(super) struct Joined {
     pub(super) member_id: String,
     pub(super) generation: i32,
-    pub(super) assignor: crate::engine::Assignor,
+    pub(super) assignor: Assignor,
     /// Of the leader only: all subscriptions.
     pub(super) members: Option<Vec<Subscriber>>,
 }
@@ -94,6 +97,8 @@ pub(super) enum Effect {
     Join,
     /// Look up how many partitions these topics have.
     CountPartitions(BTreeSet<Arc<str>>),
+    /// Assign the partitions to the members, which may take a while; [`Event::AssignmentComputed`] follows.
+    ComputeAssignment { assignor: Assignor, members: Vec<Subscriber>, counts: PartitionCounts },
     /// Send SyncGroup with these assignments.
     Sync(Vec<(String, Bytes)>),
     /// Send a heartbeat.

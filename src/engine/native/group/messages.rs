@@ -87,7 +87,7 @@ fn versioned<M: Encodable>(message: &M) -> Result<Bytes, String> {
 }
 
 /// Reads another member's subscription.
-pub(super) fn read_subscription(
+pub fn read_subscription(
     id: String,
     instance_id: Option<String>,
     assignor: Assignor,
@@ -118,7 +118,7 @@ pub(super) fn assignment(assigned: &BTreeSet<TopicPartition>) -> Result<Bytes, S
 }
 
 /// Reads a member's assignment; no bytes are no partitions.
-pub(in super::super) fn read_assignment(mut bytes: Bytes) -> Result<BTreeSet<TopicPartition>, String> {
+pub fn read_assignment(mut bytes: Bytes) -> Result<BTreeSet<TopicPartition>, String> {
     if bytes.is_empty() {
         return Ok(BTreeSet::new());
     }

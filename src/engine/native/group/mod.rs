@@ -16,7 +16,9 @@ mod ownership;
 mod requests;
 mod task;
 
+use crate::engine::native::net::clock;
 pub(super) use committer::Committer;
+pub use messages::{read_assignment, read_subscription};
 pub(super) use ownership::AssignmentNumber;
 use requests::partition_counts;
 
@@ -77,7 +79,7 @@ impl Activity {
     fn idle(&self) -> Duration {
         match self.busy_since.load(Ordering::Acquire) {
             0 => Duration::ZERO,
-            since => self.began.elapsed().saturating_sub(Duration::from_millis(since - 1)),
+            since => clock::since(self.began).saturating_sub(Duration::from_millis(since - 1)),
         }
     }
 }
@@ -127,7 +129,7 @@ impl Member {
             heartbeat_interval: config.heartbeat_interval,
             retry: cluster.options.retry_backoff,
         };
-        let now = Instant::now();
+        let now = clock::now();
         let membership: Box<dyn Membership> = match protocol {
             Protocol::Kip848 => Box::new(Kip848::new(member, now)),
             Protocol::Classic => Box::new(Classic::new(member, now)),
@@ -148,7 +150,7 @@ impl Member {
 
     /// The command has taken a record; or, when it is not busy, waits for more.
     pub(super) fn set_busy(&self, is_busy: bool) {
-        let since = if is_busy { self.activity.began.elapsed().as_millis() as u64 + 1 } else { 0 };
+        let since = if is_busy { clock::since(self.activity.began).as_millis() as u64 + 1 } else { 0 };
         self.activity.busy_since.store(since, Ordering::Release);
     }
 

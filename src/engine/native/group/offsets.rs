@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     ApiKey, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
 };
 use kafka_protocol::protocol::StrBytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Stands beside each offset, so that others see where it came from.
@@ -25,7 +25,7 @@ pub(in super::super) async fn fetch(
     cluster: &Cluster,
     group: &str,
     partitions: &[TopicPartition],
-) -> Result<HashMap<TopicPartition, Position>> {
+) -> Result<BTreeMap<TopicPartition, Position>> {
     let found = ask(cluster, group, Some(partitions)).await?;
     Ok(found.into_iter().map(|(of, committed)| (of, committed.position)).collect())
 }

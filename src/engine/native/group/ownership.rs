@@ -1,6 +1,7 @@
 //! Which partitions a member owns, and under which of its assignments: what decides whether an offset may be committed.
 
 use crate::engine::Offsets;
+use crate::engine::native::mutation::mutated;
 use crate::record::{Position, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,8 +80,9 @@ impl Ownership {
 
     /// Those of `written` whose assignment lasts.
     pub(super) fn committable(&self, written: &Written) -> Written {
-        let lasts =
-            |(of, (_, number)): &(&TopicPartition, &(Position, AssignmentNumber))| self.owned.get(*of) == Some(number);
+        let lasts = |(of, (_, number)): &(&TopicPartition, &(Position, AssignmentNumber))| {
+            self.owned.get(*of) == Some(number) || mutated!(StaleAssignmentCommitted)
+        };
         written.iter().filter(lasts).map(|(of, at)| (of.clone(), *at)).collect()
     }
 }

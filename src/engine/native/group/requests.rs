@@ -20,7 +20,7 @@ use kafka_protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -56,7 +56,7 @@ pub(super) struct Requests {
     rack: Option<String>,
     protocol: Protocol,
     /// By topic ID.
-    names: Arc<Mutex<HashMap<Uuid, Arc<str>>>>,
+    names: Arc<Mutex<BTreeMap<Uuid, Arc<str>>>>,
 }
 
 fn millis(duration: Duration) -> i32 {
@@ -65,7 +65,7 @@ fn millis(duration: Duration) -> i32 {
 
 impl Requests {
     pub(super) fn new(cluster: Arc<Cluster>, config: GroupConfig, rack: Option<String>, protocol: Protocol) -> Self {
-        Self { cluster, config, rack, protocol, names: Arc::new(Mutex::new(HashMap::new())) }
+        Self { cluster, config, rack, protocol, names: Arc::new(Mutex::new(BTreeMap::new())) }
     }
 
     fn group(&self) -> GroupId {

@@ -1,12 +1,16 @@
 //! The task of a membership: performs the machine's effects, and brings it events.
 
+use super::assignors::Subscriber;
 use super::membership::{Effect, Event, Membership, PartitionCounts};
+use super::messages;
 use super::ownership::Ownership;
 use super::requests::Requests;
 use super::{Activity, Change, Command};
-use crate::engine::Subscription;
 use crate::engine::native::cluster::Coordinated;
+use crate::engine::native::net::clock;
 use crate::engine::native::net::{Outage, sleep_until};
+use crate::engine::platform::Platform;
+use crate::engine::{Assignor, Subscription};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +22,22 @@ const STALL_CHECK: Duration = Duration::from_millis(100);
 
 /// A member that waits longer for an assignment says so.
 const LONG_WAIT: Duration = Duration::from_secs(4);
+
+/// Computes an assignment on a thread of its own: of many partitions it takes seconds, in which the member is to hear of
+/// a signal.
+async fn compute_assignment(
+    platform: Platform,
+    assignor: Assignor,
+    members: Vec<Subscriber>,
+    counts: PartitionCounts,
+) -> Option<Event> {
+    let compute = move || {
+        let assigned = assignor.assign(&members, &counts).into_iter();
+        assigned.map(|(id, partitions)| Ok((id, messages::assignment(&partitions)?))).collect()
+    };
+    let computed = platform.run_blocking(compute).await;
+    Some(Event::AssignmentComputed(computed.unwrap_or_else(|e| Err(e.to_string()))))
+}
 
 /// The command is gone, or the member has left.
 struct Ended;
@@ -58,11 +78,11 @@ impl Task {
             changes,
             ownership: watch::Sender::new(Ownership::default()),
             refresh,
-            refresh_at: Instant::now() + refresh,
+            refresh_at: clock::now() + refresh,
             is_stalled: false,
             left: None,
             outage: Outage::default(),
-            waiting_since: Some(Instant::now()),
+            waiting_since: Some(clock::now()),
         }
     }
 
@@ -111,10 +131,12 @@ impl Task {
                 self.outage.ended();
             }
             Event::Released => self.ownership.send_modify(Ownership::released),
+            // A static member sends nothing when it leaves: whatever it waits for, it waits no longer.
+            Event::Leave => in_flight.abort_all(),
             Event::Topics(counts) => self.report_deleted(counts),
             _ => {}
         }
-        let effects = self.membership.handle(event, Instant::now());
+        let effects = self.membership.handle(event, clock::now());
         // The identity first: a commit for what is newly assigned is made by the new generation.
         let (member_id, generation) = self.membership.identity();
         self.ownership.send_if_modified(|ownership| ownership.identify(member_id, generation));
@@ -137,11 +159,15 @@ impl Task {
         let requests = &self.requests;
         match effect {
             Effect::Join => {
-                self.waiting_since.get_or_insert_with(Instant::now);
+                self.waiting_since.get_or_insert_with(clock::now);
                 let (owned, topics) = (self.membership.owned().clone(), self.membership.subscribed());
                 requests.join(in_flight, identity, owned, topics);
             }
             Effect::CountPartitions(topics) => requests.count_partitions(in_flight, topics),
+            Effect::ComputeAssignment { assignor, members, counts } => {
+                let platform = requests.cluster.options.platform.clone();
+                in_flight.spawn(compute_assignment(platform, assignor, members, counts));
+            }
             Effect::Sync(assignments) => {
                 requests.sync(in_flight, identity, assignments, self.membership.subscribed());
             }
@@ -197,7 +223,7 @@ impl Task {
             self.requests.config.max_poll_interval.saturating_sub(self.activity.idle())
         };
         let waits_long = self.waiting_since.map(|since| since + LONG_WAIT);
-        self.refresh_at.min(Instant::now() + wait).min(waits_long.unwrap_or(self.refresh_at))
+        self.refresh_at.min(clock::now() + wait).min(waits_long.unwrap_or(self.refresh_at))
     }
 
     fn check(&mut self, in_flight: &mut JoinSet<Option<Event>>) -> Option<Event> {
@@ -206,21 +232,21 @@ impl Task {
             self.is_stalled = is_stalled;
             return Some(if is_stalled { Event::Stalled } else { Event::Resumed });
         }
-        if self.waiting_since.is_some_and(|since| since.elapsed() >= LONG_WAIT) {
+        if self.waiting_since.is_some_and(|since| clock::since(since) >= LONG_WAIT) {
             self.waiting_since = None;
             if !self.outage.is_reported() && !self.membership.subscribed().is_empty() {
                 let group = &self.requests.config.id;
                 tracing::warn!("group {group}: waiting for an assignment: other members may not have rejoined yet");
             }
         }
-        if self.refresh_at <= Instant::now() {
+        if self.refresh_at <= clock::now() {
             self.look_for_topics(in_flight);
         }
         None
     }
 
     fn look_for_topics(&mut self, in_flight: &mut JoinSet<Option<Event>>) {
-        self.refresh_at = Instant::now() + self.refresh;
+        self.refresh_at = clock::now() + self.refresh;
         self.requests.cluster.ask_next();
         self.requests.look_for_topics(in_flight, self.subscription.clone());
     }

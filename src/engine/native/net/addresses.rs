@@ -1,6 +1,8 @@
 //! A host name with several addresses: tried as RFC 8305 has it, those that do not answer last.
 
-use std::collections::HashMap;
+use super::clock;
+use crate::engine::platform::{Platform, Socket};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +33,7 @@ pub enum NoConnection {
 pub struct Addresses {
     resolver: Resolver,
     /// Addresses that accepted a connection and then did not answer, and when.
-    unanswered: Mutex<HashMap<SocketAddr, Instant>>,
+    unanswered: Mutex<BTreeMap<SocketAddr, Instant>>,
 }
 
 impl std::fmt::Debug for Addresses {
@@ -52,13 +54,13 @@ impl Addresses {
         Self { resolver, unanswered: Mutex::default() }
     }
 
-    fn unanswered(&self) -> MutexGuard<'_, HashMap<SocketAddr, Instant>> {
+    fn unanswered(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Instant>> {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has an address tried after all others, for it accepted a connection and did not answer.
     pub fn demote(&self, address: SocketAddr) {
-        self.unanswered().insert(address, Instant::now());
+        self.unanswered().insert(address, clock::now());
     }
 
     /// Has an address tried in its turn again.
@@ -66,12 +68,34 @@ impl Addresses {
         self.unanswered().remove(&address);
     }
 
+    /// Connects to `HOST:PORT`, on `platform`.
+    ///
+    /// # Errors
+    /// The name has no address, or none accepts.
+    pub async fn connect_on(
+        &self,
+        platform: &Platform,
+        name: &str,
+    ) -> Result<(Box<dyn Socket>, SocketAddr), NoConnection> {
+        match platform {
+            Platform::System => {
+                let (stream, address) = self.connect(name).await?;
+                stream.set_nodelay(true).map_err(NoConnection::Failed)?;
+                Ok((Box::new(stream), address))
+            }
+            Platform::Simulated(simulation) => {
+                let address = name.parse().map_err(|_| NoConnection::Unresolved(io::ErrorKind::NotFound.into()))?;
+                Ok((simulation.connect(name).await.map_err(NoConnection::Failed)?, address))
+            }
+        }
+    }
+
     /// Connects to the first address of `HOST:PORT` that accepts: each is given 250 ms before the next is tried beside
     /// it. There is no limit of time.
     ///
     /// # Errors
     /// The name has no address, or none accepts.
-    pub async fn connect(&self, name: &str) -> Result<(TcpStream, SocketAddr), NoConnection> {
+    async fn connect(&self, name: &str) -> Result<(TcpStream, SocketAddr), NoConnection> {
         let found = (self.resolver)(name.to_owned()).await.map_err(NoConnection::Unresolved)?;
         let mut untried = self.in_order(found).into_iter();
         let mut attempts = JoinSet::new();

@@ -1,6 +1,7 @@
 //! One connection to one broker: requests go out as they come, answers are matched in order.
 
 use super::super::wire::message;
+use super::clock;
 use super::transport::{
     Frame, Outgoing, Pending, Progress, Reading, Reply, Writing, drain, longest_answer, read_answers, write_requests,
 };
@@ -129,7 +130,7 @@ impl Connection {
 
     /// Whether requests can still be sent, and will be answered.
     pub fn is_open(&self) -> bool {
-        self.closed.get().is_none() && self.retires_at.get().is_none_or(|at| Instant::now() < *at)
+        self.closed.get().is_none() && self.retires_at.get().is_none_or(|at| clock::now() < *at)
     }
 
     /// Whether a request has waited for so long, without a byte that moved, that the broker may be gone.
@@ -194,10 +195,10 @@ impl Connection {
 
     /// Waits until no byte has moved for `limit` from now on.
     async fn silent_for(&self, limit: Duration) {
-        let since = Instant::now();
+        let since = clock::now();
         loop {
             let at = since.max(self.progress.last()) + limit;
-            if at <= Instant::now() {
+            if at <= clock::now() {
                 return;
             }
             tokio::time::sleep_until(at.into()).await;
@@ -250,7 +251,7 @@ impl Connection {
     pub fn begin<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, answer) = oneshot::channel();
         let correlation = self.post::<R>(body, version, reply, true)?;
-        Ok(Sent { correlation, answer, api: api::<R>(), since: Instant::now() })
+        Ok(Sent { correlation, answer, api: api::<R>(), since: clock::now() })
     }
 
     /// Waits for the body of the answer to `sent`.
@@ -275,7 +276,7 @@ impl Connection {
         }
         match answer {
             Ok(Ok(answer)) => {
-                self.observer.answered(self.node.id, api, since.elapsed());
+                self.observer.answered(self.node.id, api, clock::since(since));
                 answer
             }
             Ok(Err(_)) => Err(self.why_closed()),
@@ -295,7 +296,7 @@ impl Connection {
         let suspect_after = limit.saturating_sub(self.timeout) + self.suspect_after;
         loop {
             let silent_since = since.max(self.progress.last());
-            let silent = silent_since.elapsed();
+            let silent = clock::since(silent_since);
             let suspect = silent >= suspect_after;
             if suspect {
                 self.suspect();
@@ -337,7 +338,7 @@ impl Connection {
     pub fn begin_unanswered<R: Request>(&self, body: Frame, version: i16) -> Result<Sent> {
         let (reply, written) = oneshot::channel();
         let correlation = self.post::<R>(body, version, reply, false)?;
-        Ok(Sent { correlation, answer: written, api: api::<R>(), since: Instant::now() })
+        Ok(Sent { correlation, answer: written, api: api::<R>(), since: clock::now() })
     }
 
     /// Waits until the socket has taken `sent`.

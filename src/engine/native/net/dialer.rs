@@ -1,7 +1,9 @@
 //! Opening connections: addresses, TLS, what the broker offers, SASL.
 
 use super::addresses::{Addresses, NoConnection};
+use super::clock;
 use super::connection::Connection;
+use super::retry::LASTING;
 use super::transport::{Progress, Watched};
 use super::versions::Versions;
 use super::{oauth, sasl, tls};
@@ -12,9 +14,10 @@ use crate::record::Node;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Once};
-use std::time::Instant;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use tokio::sync::Notify;
 
 /// How much of an authenticated session is used before another connection takes its place.
@@ -69,6 +72,8 @@ pub struct Dialer {
     suspected: Arc<Notify>,
     /// Done when the user was warned that credentials are sent without encryption.
     warned: Once,
+    /// The addresses that were reported because a connection took long.
+    slow: Mutex<HashSet<Arc<str>>>,
     /// Done when a broker of this cluster was found to be of Kafka 0.11 or later.
     modern: Once,
 }
@@ -86,7 +91,11 @@ impl Dialer {
         };
         let tls = tls.as_ref().map(tls::prepare).transpose()?;
         let (addresses, suspected) = (Addresses::default(), Arc::default());
-        Ok(Self { tls, tokens, addresses, suspected, warned: Once::new(), modern: Once::new() })
+        Ok(Self { tls, tokens, addresses, suspected, warned: Once::new(), slow: Mutex::default(), modern: Once::new() })
+    }
+
+    fn slow(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Told whenever a broker has been silent for too long.
@@ -99,10 +108,24 @@ impl Dialer {
     /// # Errors
     /// Nobody is there, or what is there is not a broker.
     pub async fn open(&self, node: &Node, options: &Options) -> Result<Opened> {
-        let opened = match self.connect(node, options).await {
-            Ok((connection, address)) => self.introduce(connection, address, options).await,
-            Err(error) => Err(error),
+        let open = async {
+            let (connection, address) = self.connect(node, options).await?;
+            self.introduce(connection, address, options).await
         };
+        let mut open = pin!(open);
+        let opened = match tokio::time::timeout(LASTING, &mut open).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                // One line for each broker: a name server or a firewall that does not answer takes its time again.
+                if self.slow().insert(node.address.clone()) {
+                    tracing::warn!("connecting to {node} has taken {} s so far", LASTING.as_secs());
+                }
+                open.await
+            }
+        };
+        if opened.is_ok() {
+            self.slow().remove(&node.address);
+        }
         options.observer.connected(node.id, opened.is_ok());
         opened
     }
@@ -110,7 +133,7 @@ impl Dialer {
     async fn connect(&self, node: &Node, options: &Options) -> Result<(Connection, SocketAddr)> {
         let cannot = |why: String| Error::Unreachable { node: node.clone(), why };
         let limit = options.connect_timeout;
-        let stream = tokio::time::timeout(limit, self.addresses.connect(&node.address)).await;
+        let stream = tokio::time::timeout(limit, self.addresses.connect_on(&options.platform, &node.address)).await;
         let (stream, address) = match stream.map_err(|_| cannot(format!("no connection within {limit:?}")))? {
             Ok(connected) => connected,
             Err(NoConnection::Unresolved(e)) => {
@@ -118,7 +141,6 @@ impl Dialer {
             }
             Err(NoConnection::Failed(e)) => return Err(cannot(describe_io(&e))),
         };
-        stream.set_nodelay(true).map_err(|e| cannot(describe_io(&e)))?;
         let progress = Arc::new(Progress::new());
         let (node, suspected) = (node.clone(), self.suspected.clone());
         let connection = match &self.tls {
@@ -197,7 +219,7 @@ impl Dialer {
                     if let Some(sasl) = &options.security.sasl
                         && let Some(lifetime) = sasl::authenticate(&connection, sasl, self.tokens.as_ref()).await?
                     {
-                        connection.retire_at(Instant::now() + lifetime.mul_f32(SESSION_USED));
+                        connection.retire_at(clock::now() + lifetime.mul_f32(SESSION_USED));
                     }
                     self.addresses.answered(address);
                     self.modern.call_once(|| {});

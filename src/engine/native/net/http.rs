@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// The largest response that is read.
+/// The largest response that is read, unless another limit is set.
 const MAX_RESPONSE: usize = 1 << 20;
 
 /// A client of one server.
@@ -30,6 +30,16 @@ pub struct HttpClient {
     path: String,
     tls: Option<Arc<ClientConfig>>,
     limit: Duration,
+    max_response: usize,
+}
+
+/// What proves to a server who the client is.
+#[derive(Debug, Clone, Copy)]
+pub enum Credentials<'a> {
+    /// A user and a password (RFC 7617).
+    Basic { user: &'a str, password: &'a Secret },
+    /// A token (RFC 6750).
+    Bearer(&'a Secret),
 }
 
 /// What is sent.
@@ -38,8 +48,9 @@ pub struct HttpRequest<'a> {
     pub method: Method,
     /// What is appended to the URL's path.
     pub path: &'a str,
-    /// The user and password of basic authentication (RFC 7617).
-    pub user: Option<(&'a str, &'a Secret)>,
+    pub credentials: Option<Credentials<'a>>,
+    /// More headers, by their names in lower case.
+    pub headers: &'a [(&'static str, String)],
     /// The media type that is expected.
     pub accept: &'a str,
     /// The media type of the body, and the body.
@@ -88,7 +99,13 @@ impl HttpClient {
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
             tls: if is_secure { Some(tls::prepare(tls).map_err(HttpError::Tls)?) } else { None },
             limit,
+            max_response: MAX_RESPONSE,
         })
+    }
+
+    /// Reads responses of up to `max_response` bytes.
+    pub fn with_max_response(self, max_response: usize) -> Self {
+        Self { max_response, ..self }
     }
 
     /// Whether what is sent can be read on the way to another machine.
@@ -110,24 +127,34 @@ impl HttpClient {
         let address = format!("{}:{}", self.host, self.port);
         let stream = TcpStream::connect(&address).await.map_err(|e| HttpError::Failed(describe_io(&e)))?;
         match &self.tls {
-            None => exchange(stream, request).await,
+            None => exchange(stream, request, self.max_response).await,
             Some(tls) => {
-                let secured = tls::connect(tls.clone(), stream, &Node::bootstrap(&address)).await;
-                exchange(secured.map_err(HttpError::Tls)?, request).await
+                let secured = tls::connect(tls.clone(), Box::new(stream), &Node::bootstrap(&address)).await;
+                exchange(secured.map_err(HttpError::Tls)?, request, self.max_response).await
             }
         }
     }
 
     fn prepared(&self, request: HttpRequest<'_>) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
-        let HttpRequest { method, path, user, accept, body } = request;
+        let HttpRequest { method, path, credentials, headers, accept, body } = request;
+        // A path that is appended begins with a slash, and the URL's may end with one.
+        let base = if path.is_empty() { &self.path } else { self.path.trim_end_matches('/') };
         let mut prepared = hyper::Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.path))
+            .uri(format!("{base}{path}"))
             .header(header::HOST, &self.authority)
             .header(header::ACCEPT, accept);
-        if let Some((user, password)) = user {
-            let credentials = STANDARD.encode(format!("{user}:{}", password.reveal()));
-            prepared = prepared.header(header::AUTHORIZATION, format!("Basic {credentials}"));
+        let authorization = credentials.map(|credentials| match credentials {
+            Credentials::Basic { user, password } => {
+                format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.reveal())))
+            }
+            Credentials::Bearer(token) => format!("Bearer {}", token.reveal()),
+        });
+        if let Some(authorization) = authorization {
+            prepared = prepared.header(header::AUTHORIZATION, authorization);
+        }
+        for (name, value) in headers {
+            prepared = prepared.header(*name, value);
         }
         let (kind, body) = body.unzip();
         if let Some(kind) = kind {
@@ -141,13 +168,14 @@ impl HttpClient {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: hyper::Request<Full<Bytes>>,
+    max_response: usize,
 ) -> Result<HttpResponse, HttpError> {
     let failed = |e: hyper::Error| HttpError::Failed(e.to_string());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let conversation = async move {
         let response = sender.send_request(request).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_RESPONSE).collect().await.map_err(|e| HttpError::Failed(e.to_string()))?;
+        let body = Limited::new(body, max_response).collect().await.map_err(|e| HttpError::Failed(e.to_string()))?;
         Ok(HttpResponse { status: head.status, body: body.to_bytes() })
     };
     // An error of the connection is an error of the conversation, too.
@@ -164,6 +192,11 @@ pub fn form_encoded(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
+/// Encodes `text` as one segment of a URL's path (RFC 3986).
+pub fn path_encoded(text: &str) -> String {
+    form_encoded(text).replace('+', "%20")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +204,7 @@ mod tests {
     #[test]
     fn a_form_keeps_its_bytes() {
         assert_eq!(form_encoded("kafka api://x/.default é"), "kafka+api%3A%2F%2Fx%2F.default+%C3%A9");
+        assert_eq!(path_encoded("a/b c+d"), "a%2Fb%20c%2Bd");
     }
 
     #[test]

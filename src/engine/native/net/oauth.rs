@@ -1,6 +1,6 @@
 //! Tokens for OAUTHBEARER: looked up, or asked of an OpenID provider (KIP-768) and kept until they grow old.
 
-use super::http::{HttpClient, HttpError, HttpRequest, HttpResponse, form_encoded};
+use super::http::{Credentials, HttpClient, HttpError, HttpRequest, HttpResponse, form_encoded};
 use crate::engine::security::{Bearer, Claims, Oidc, Secret, Tls, Token};
 use crate::error::{Error, Result};
 use hyper::Method;
@@ -134,7 +134,8 @@ impl Provider {
         let request = HttpRequest {
             method: Method::POST,
             path: "",
-            user: Some((&oidc.client_id, &oidc.client_secret)),
+            credentials: Some(Credentials::Basic { user: &oidc.client_id, password: &oidc.client_secret }),
+            headers: &[],
             accept: "application/json",
             body: Some(("application/x-www-form-urlencoded", form)),
         };

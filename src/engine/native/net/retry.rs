@@ -3,6 +3,7 @@
 //!
 //! No stop flag is asked here: a signal drops the future that waits.
 
+use super::clock;
 use crate::engine::{Observer, Options};
 use crate::error::{Error, Result};
 use std::future::Future;
@@ -16,7 +17,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 /// Brokers ask for no longer pause than their quotas look back, 10 s by default: a longer one is not believed.
 const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
 /// What is over sooner is not worth a line.
-const LASTING: Duration = Duration::from_secs(2);
+pub(super) const LASTING: Duration = Duration::from_secs(2);
 /// The second line about a problem that lasts comes after this long, each further one after twice as long.
 const REMIND_AFTER: Duration = Duration::from_secs(30);
 /// One that changes is reported after this part of the time.
@@ -79,7 +80,7 @@ struct Reported {
 impl Outage {
     /// Notes that an attempt failed. Returns for how long none has succeeded.
     pub fn failed(&mut self, error: &Error) -> Duration {
-        self.failed_at(error, Instant::now())
+        self.failed_at(error, clock::now())
     }
 
     fn failed_at(&mut self, error: &Error, now: Instant) -> Duration {
@@ -112,7 +113,7 @@ impl Outage {
     pub fn ended(&mut self) -> bool {
         let (since, reported) = (self.since.take(), self.reported.take());
         if let (Some(since), Some(last)) = (since, &reported) {
-            tracing::warn!("recovered from {} after {} s", last.error_name, since.elapsed().as_secs());
+            tracing::warn!("recovered from {} after {} s", last.error_name, clock::since(since).as_secs());
         }
         reported.is_some()
     }
@@ -130,8 +131,12 @@ pub struct Retry {
 impl Retry {
     /// Waits `retry.backoff.ms` before the first retry; none begins after `deadline`.
     pub fn until(deadline: Instant, options: &Options) -> Self {
-        let backoff = Backoff::new(options.retry_backoff);
-        Self { observer: options.observer.clone(), backoff, outage: Outage::default(), deadline }
+        Self::new(deadline, options.retry_backoff, options.observer.clone())
+    }
+
+    /// Waits `first` before the first retry; none begins after `deadline`.
+    pub fn new(deadline: Instant, first: Duration, observer: Arc<dyn Observer>) -> Self {
+        Self { observer, backoff: Backoff::new(first), outage: Outage::default(), deadline }
     }
 
     /// Begins with a part of `retry.backoff.ms`, where the first answer is known to come soon.
@@ -181,7 +186,7 @@ impl Retry {
     /// # Errors
     /// `error`, when there is not.
     pub async fn again(&mut self, error: Error) -> Result<()> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.saturating_duration_since(clock::now());
         if left.is_zero() {
             return Err(error);
         }

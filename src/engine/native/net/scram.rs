@@ -21,7 +21,8 @@ pub enum Hash {
 }
 
 impl Hash {
-    fn hmac(self, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
+    /// The keyed hash; `None` when the key cannot be one.
+    pub fn hmac(self, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
         fn with<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
             let mut mac = <M as KeyInit>::new_from_slice(key).ok()?;
             mac.update(data);
@@ -33,7 +34,8 @@ impl Hash {
         }
     }
 
-    fn digest(self, data: &[u8]) -> Vec<u8> {
+    /// The hash.
+    pub fn digest(self, data: &[u8]) -> Vec<u8> {
         match self {
             Self::Sha256 => Sha256::digest(data).to_vec(),
             Self::Sha512 => Sha512::digest(data).to_vec(),

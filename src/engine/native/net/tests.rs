@@ -1,6 +1,6 @@
 //! Connections to scripted brokers that are slow, silent or gone.
 
-use super::frame::read_frame;
+use super::frame::{Spare, read_frame};
 use super::{Connection, Dialer, Opened};
 use crate::engine::security::Security;
 use crate::engine::{EngineChoice, Options};
@@ -28,6 +28,7 @@ fn options(address: &str) -> Options {
         retry_backoff: Duration::from_millis(10),
         security: Security::default(),
         observer: Arc::new(()),
+        platform: Default::default(),
     }
 }
 
@@ -45,10 +46,10 @@ async fn introduced(listener: TcpListener) -> (TcpStream, BytesMut) {
     let (mut socket, _) = listener.accept().await.unwrap();
     let range = |key: ApiKey| ApiVersion::default().with_api_key(key as i16).with_min_version(0).with_max_version(12);
     let keys = [ApiKey::Produce, ApiKey::Fetch, ApiKey::Metadata].map(range).to_vec();
-    let asked = read_frame(&mut socket, || 1 << 20).await.unwrap();
+    let asked = read_frame(&mut socket, || 1 << 20, &mut Spare::default()).await.unwrap();
     let offer = frame(&asked[4..8], &[], &ApiVersionsResponse::default().with_api_keys(keys), 3);
     socket.write_all(&offer).await.unwrap();
-    let asked = read_frame(&mut socket, || 1 << 20).await.unwrap();
+    let asked = read_frame(&mut socket, || 1 << 20, &mut Spare::default()).await.unwrap();
     let answer = frame(&asked[4..8], &[0], &MetadataResponse::default().with_controller_id(7.into()), METADATA_VERSION);
     (socket, answer)
 }
@@ -122,7 +123,7 @@ async fn what_another_broker_can_answer_leaves_a_silent_one_open() {
         let connection = connection.clone();
         async move { connection.request_capped(&MetadataRequest::default(), METADATA_VERSION).await }
     });
-    let request = read_frame(&mut socket, || 1 << 20).await.unwrap();
+    let request = read_frame(&mut socket, || 1 << 20, &mut Spare::default()).await.unwrap();
     socket.write_all(&frame(&request[4..8], &[0], &MetadataResponse::default(), METADATA_VERSION)).await.unwrap();
     asked.await.unwrap().unwrap();
     assert!(!connection.is_suspect());

@@ -1,19 +1,19 @@
 //! TLS by rustls, with graviola's cryptography: no C.
 
+use crate::engine::platform::Socket;
 use crate::engine::security::{Identity, Tls, TlsVersion};
 use crate::error::{Disconnect, Error, Result, describe_io};
 use crate::record::Node;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, ServerConfig,
     SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::certificate::X509Certificate;
@@ -72,6 +72,25 @@ pub fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>> {
             .map_err(|e| wrong("the client's certificate and key", &e))?,
     };
     Ok(Arc::new(config))
+}
+
+/// What a server needs to accept TLS connections; clients show no certificate.
+///
+/// # Errors
+/// The key does not fit the certificate, or there is no cryptography for this CPU.
+pub fn server_config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>> {
+    let wrong = |e: rustls::Error| Error::Usage(format!("the server's certificate and key: {e}"));
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()?));
+    let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
+    builder.with_no_client_auth().with_single_cert(chain, key).map(Arc::new).map_err(wrong)
+}
+
+/// Checks that TLS can be used.
+///
+/// # Errors
+/// There is no cryptography for this CPU.
+pub fn check_cryptography() -> Result<()> {
+    provider().map(|_| ())
 }
 
 fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
@@ -150,7 +169,11 @@ fn no_cryptography() -> Error {
 ///
 /// # Errors
 /// [`Error::Security`], when trying again would not help, else [`Error::Disconnected`].
-pub async fn connect(config: Arc<ClientConfig>, stream: TcpStream, node: &Node) -> Result<TlsStream<TcpStream>> {
+pub async fn connect(
+    config: Arc<ClientConfig>,
+    stream: Box<dyn Socket>,
+    node: &Node,
+) -> Result<TlsStream<Box<dyn Socket>>> {
     let address = &*node.address;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned())

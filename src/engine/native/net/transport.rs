@@ -1,6 +1,7 @@
 //! The two halves of a socket: one task writes requests as they come, one reads answers in their order.
 
-use super::frame::{Broken, read_frame};
+use super::clock;
+use super::frame::{Broken, Spare, read_frame};
 use super::tls;
 use crate::error::{Disconnect, Error, Foreign, Result, describe_io};
 use crate::record::Node;
@@ -102,11 +103,11 @@ pub struct Progress {
 impl Progress {
     /// Begins now.
     pub fn new() -> Self {
-        Self { began: Instant::now(), last: AtomicU64::new(0) }
+        Self { began: clock::now(), last: AtomicU64::new(0) }
     }
 
     fn moved(&self) {
-        self.last.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.last.store(clock::since(self.began).as_millis() as u64, Ordering::Relaxed);
     }
 
     /// When bytes last moved.
@@ -203,13 +204,13 @@ pub async fn write_requests(
 pub async fn read_answers(socket: Reading, pending: Pending, node: &Node) -> Error {
     let disconnected = |why| Error::Disconnected { node: node.clone(), why };
     let mut socket = BufReader::with_capacity(16 << 10, socket);
-    let mut answers = 0;
+    let (mut answers, mut spare) = (0, Spare::default());
     let longest = || {
         let pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.front().map_or(LONGEST_ANSWER, |next| next.longest)
     };
     loop {
-        let answer = match read_frame(&mut socket, longest).await {
+        let answer = match read_frame(&mut socket, longest, &mut spare).await {
             Ok(answer) => answer,
             Err(Broken::HungUp)
                 if answers == 1 && !pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>

@@ -1,6 +1,7 @@
 //! Who produces: producer IDs, and the transactions of a transactional one (KIP-98, KIP-890).
 
 use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, of_topic, text, topic_name};
+use super::super::mutation::mutated;
 use super::super::net::{Connection, Retry};
 use super::queue::ProducerId;
 use crate::engine::{TransactionConfig, TransactionEnd};
@@ -165,7 +166,7 @@ pub(super) async fn end(
         let was_in_doubt = in_doubt.get();
         let answer = async {
             let connection = cluster.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
-            in_doubt.set(true);
+            in_doubt.set(!mutated!(AbortedAfterCommit));
             Ok((connection.request_capped(&request, cap).await?, connection))
         };
         let error = match answer.await {

@@ -9,7 +9,9 @@ mod sender;
 
 use super::Client;
 use super::cluster::{Cluster, TopicInfo};
+use super::net::Receiver;
 use super::wire::{BatchBuilder, Sealed};
+use crate::engine::native::net::clock;
 use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition};
 use crate::error::{Error, RefusedRecord, Result};
 use crate::record::TopicPartition;
@@ -24,7 +26,6 @@ use sender::{Feedback, Outgoing, Sender, ToSender};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -116,12 +117,12 @@ impl NativeProducer {
     /// A topic does not exist and the brokers do not create it, or idempotence is denied.
     pub fn open(client: Client, config: ProducerConfig, wake: Wake) -> Result<Self> {
         let (sender, batches) = unbounded_channel();
-        let (report, feedback) = channel();
+        let (report, feedback) = client.network.channel();
         let armed = Arc::new(AtomicBool::new(false));
         let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
         let (infos, identity, version) = client.network.run(Until::FirstSignal, async {
             let infos = find_topics(&client.cluster, &names, config.create_topics).await?;
-            let deadline = Instant::now() + config.delivery_timeout;
+            let deadline = clock::now() + config.delivery_timeout;
             let identity = match config.idempotent {
                 true => Some(identity::take(&client.cluster, config.transaction.as_ref(), deadline).await?),
                 false => None,
@@ -203,10 +204,10 @@ impl NativeProducer {
     /// Asks whether a topic has a partition by now, at most once in [`ASK_AGAIN`].
     fn look_for_partition(&mut self, index: usize, partition: usize) -> Result<bool> {
         let topic = &mut self.topics[index];
-        if topic.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+        if topic.asked_at.is_some_and(|at| clock::since(at) < ASK_AGAIN) {
             return Ok(false);
         }
-        topic.asked_at = Some(Instant::now());
+        topic.asked_at = Some(clock::now());
         let (cluster, name) = (&self.client.cluster, topic.name.clone());
         let found = self.client.network.run(Until::SecondSignal, find_topics(cluster, &[&name], None))?;
         for info in found {
@@ -251,7 +252,7 @@ impl NativeProducer {
         let sealed = accumulator.builder.seal(spare);
         self.outstanding += cost(&sealed);
         accumulator.unanswered += 1;
-        let opened = accumulator.opened.take().unwrap_or_else(Instant::now);
+        let opened = accumulator.opened.take().unwrap_or_else(clock::now);
         let (slot, first_record) = (accumulator.slot, accumulator.first_record);
         self.tell(ToSender::Batch(Outgoing { slot, sealed, first_record, opened }))
     }
@@ -382,7 +383,7 @@ impl Producer for NativeProducer {
         let accumulator = &mut self.topics[index].partitions[chosen];
         let before = if accumulator.builder.is_empty() {
             accumulator.first_record = accumulator.appended;
-            accumulator.opened = Some(Instant::now());
+            accumulator.opened = Some(clock::now());
             0
         } else {
             accumulator.builder.len()
@@ -405,7 +406,7 @@ impl Producer for NativeProducer {
         self.held = held_bytes;
         self.note_all()?;
         let limit = self.config.linger.max(MAX_OPEN);
-        let now = Instant::now();
+        let now = clock::now();
         self.seal_where(|a| a.unanswered == 0 && a.opened.is_some_and(|o| now.saturating_duration_since(o) >= limit))
     }
 
@@ -414,7 +415,7 @@ impl Producer for NativeProducer {
         self.armed.store(true, Ordering::SeqCst);
         self.note_all()?;
         let linger = self.config.linger;
-        let now = Instant::now();
+        let now = clock::now();
         let age = |a: &Accumulator| a.opened.map_or(Duration::ZERO, |opened| now.saturating_duration_since(opened));
         // While an earlier batch awaits its answer, more records may join this one: that costs them no time.
         self.seal_where(|a| a.unanswered == 0 && age(a) >= linger)?;
@@ -444,7 +445,7 @@ impl Producer for NativeProducer {
         if self.appended == self.before_transaction {
             return Ok(()); // no partition was added: there is no transaction to be ended
         }
-        let deadline = Instant::now() + self.config.delivery_timeout;
+        let deadline = clock::now() + self.config.delivery_timeout;
         let in_doubt = Cell::new(false);
         let ended = identity::end(&self.client.cluster, &transaction.id, identity, end, deadline, &in_doubt);
         let next = match self.client.network.run(Until::SecondSignal, ended) {

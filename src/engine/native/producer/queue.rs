@@ -21,6 +21,7 @@
 mod parts;
 mod verdict;
 
+use super::super::mutation::mutated;
 use super::super::wire::{ProducerStamp, Sealed};
 use crate::error::Error;
 use crate::record::{Offset, Timestamp};
@@ -160,6 +161,8 @@ pub(super) struct Queue {
     established: bool,
     /// Something failed: first all that is in flight must be answered.
     settling: bool,
+    /// Whether what is in flight was sent to a topic that was created again since.
+    restarting: bool,
     /// From this batch on the numbers do not fit any more: one was given up here, or the broker lost count.
     /// What stands before it is settled first, under the old numbers.
     gap: Option<u64>,
@@ -177,6 +180,7 @@ impl Queue {
             next_sequence: 0,
             established: false,
             settling: false,
+            restarting: false,
             gap: None,
             retry_at: None,
             attempts: 0,
@@ -295,6 +299,7 @@ impl Queue {
         let next = match current {
             Some(current) if self.is_outdated(Some(current)) => current,
             _ if self.transactional => return None,
+            _ if mutated!(EpochNotRaised) => own,
             _ => ProducerId { epoch: own.epoch.checked_add(1)?, ..own },
         };
         self.gap = None;
@@ -326,8 +331,11 @@ impl Queue {
                 let known = |number: i64| (number >= 0).then_some(number);
                 done.push(self.written(batch, (known(offset), known(append_time))));
             }
+            Answer::Lost(_) if mutated!(DroppedOnReconnect) => done.push(self.written(batch, (None, None))),
             Answer::Lost(error) => {
-                batch.note_doubt();
+                if !mutated!(LostIsNotWritten) {
+                    batch.note_doubt();
+                }
                 self.put_back(batch, error, now, backoff);
             }
             Answer::Refused(Refusal { error, code, bad_records }) => {
@@ -387,7 +395,9 @@ impl Queue {
     }
 
     fn give_up(&mut self, batch: Batch, error: Error) -> Done {
-        if batch.numbers.is_some() {
+        if let Some(numbers) = batch.numbers.filter(|_| mutated!(SequenceReused)) {
+            self.next_sequence = numbers.sequence;
+        } else if batch.numbers.is_some() {
             self.note_gap(batch.first_record);
         }
         Done { outcome: Err((error, batch.possibly_written)), batch }
@@ -420,13 +430,25 @@ impl Queue {
     }
 
     fn insert(&mut self, batch: Batch) {
-        let at = self.waiting.iter().take_while(|other| other.first_record < batch.first_record).count();
+        let is_behind = |other: &&Batch| other.first_record < batch.first_record || mutated!(RetriedOutOfOrder);
+        let at = self.waiting.iter().take_while(is_behind).count();
         self.waiting.insert(at, batch);
+    }
+
+    /// The topic was created again: its log does not know the producer and takes any first number, so that no batch may
+    /// overtake one before it.
+    pub(super) fn restart(&mut self) {
+        self.established = false;
+        self.restarting = !self.in_flight.is_empty();
+        self.settling |= self.restarting;
     }
 
     /// Once nothing is in flight, sending may go on.
     fn settle(&mut self) {
         self.settling &= !self.in_flight.is_empty();
+        if !self.settling && std::mem::take(&mut self.restarting) {
+            self.established = false; // what was acknowledged meanwhile is in the log before
+        }
     }
 }
 

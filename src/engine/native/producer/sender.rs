@@ -6,19 +6,21 @@ mod metadata;
 mod trouble;
 
 use super::super::cluster::{Cluster, TopicAnswer, TopicInfo};
-use super::super::net::{Backoff, Connection, backoff};
+use super::super::net::{self, Backoff, Connection, backoff};
 use super::super::wire::{Codec, Compression, ProducerStamp, Sealed};
 use super::identity::{self, TransactionVersion};
 use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
 use super::{Wake, cost};
+use crate::engine::native::net::clock;
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
 use crate::error::{Error, Result};
 use crate::record::{BrokerId, LeaderEpoch, PartitionId};
+use answers::SentBatch;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use metadata::pending;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -106,7 +108,7 @@ enum Event {
     /// `None` with acks=0, when the socket has the request: that is as good as it gets.
     Answered {
         broker: BrokerId,
-        sent: Vec<(usize, u64)>,
+        sent: Vec<SentBatch>,
         response: Result<Option<ProduceResponse>>,
     },
     Compressed {
@@ -138,11 +140,11 @@ pub(super) struct Sender {
     config: ProducerConfig,
     identity: Identity,
     batches: UnboundedReceiver<ToSender>,
-    report: std::sync::mpsc::Sender<Feedback>,
+    report: net::Sender<Feedback>,
     armed: Arc<AtomicBool>,
     wake: Wake,
     slots: Vec<Slot>,
-    brokers: HashMap<BrokerId, Broker>,
+    brokers: BTreeMap<BrokerId, Broker>,
     events: JoinSet<Event>,
     /// Whether metadata is being refreshed, and when that is due next.
     is_refreshing: bool,
@@ -166,7 +168,7 @@ impl Sender {
         config: ProducerConfig,
         identity: Identity,
         batches: UnboundedReceiver<ToSender>,
-        report: std::sync::mpsc::Sender<Feedback>,
+        report: net::Sender<Feedback>,
         armed: Arc<AtomicBool>,
         wake: Wake,
     ) -> Self {
@@ -180,10 +182,10 @@ impl Sender {
             armed,
             wake,
             slots: Vec::new(),
-            brokers: HashMap::new(),
+            brokers: BTreeMap::new(),
             events: JoinSet::new(),
             is_refreshing: false,
-            refresh_at: Some(Instant::now() + max_age),
+            refresh_at: Some(clock::now() + max_age),
             refresh_backoff: Backoff::new(first_wait),
             is_renewing: false,
             renew_at: None,
@@ -198,7 +200,7 @@ impl Sender {
     /// Sends until the producer is dropped.
     pub(super) async fn run(mut self) {
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             self.expire(now);
             self.refresh(now);
             self.renew_identity(now);
@@ -281,16 +283,13 @@ impl Sender {
     fn compress(&mut self, slot: usize) {
         for (first_record, sealed) in self.slots[slot].queue.take_raw() {
             let compression = self.config.compression;
-            self.events.spawn_blocking(move || Event::Compressed {
-                slot,
-                first_record,
-                sealed: compress(sealed, compression),
-            });
+            let work = move || Event::Compressed { slot, first_record, sealed: compress(sealed, compression) };
+            self.cluster.options.platform.spawn_blocking(&mut self.events, work);
         }
     }
 
     fn handle(&mut self, event: Event) {
-        let now = Instant::now();
+        let now = clock::now();
         match event {
             Event::Compressed { slot, first_record, sealed } => {
                 self.cluster.options.observer.batch_ready(sealed.records.len());
@@ -430,7 +429,7 @@ impl Sender {
             }
             if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity.producer) {
                 bytes += batch.sealed.len();
-                sent.push((index, batch.first_record));
+                sent.push(SentBatch { slot: index, first_record: batch.first_record, topic_id: slot.topic_id });
                 batches.push((index, batch.sealed.clone(), ProducerStamp { transactional, ..stamp }));
             }
         }

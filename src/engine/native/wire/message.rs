@@ -3,7 +3,7 @@
 //! The schemas' decoder allocates whatever count an array announces. Here every count is held against the bytes that
 //! are left: an array of more than 64 Ki elements takes at least 16 bytes for each, so that what is allocated is a small
 //! multiple of the message. A length of text or bytes may be all that is left, and looks like a count: which numbers are
-//! lengths is found in a dry run, in which such a number is read as an empty length, and the bytes that it is followed
+//! lengths is found in dry runs, in which such a number is read as an empty length, and the bytes that it is followed
 //! by are skipped when they are asked for.
 
 use bytes::{Buf, Bytes, TryGetError};
@@ -33,9 +33,20 @@ pub fn decode_fetched<M: Decodable>(bytes: &mut Bytes, version: i16, flexible: b
 }
 
 fn decode_as<M: Decodable>(bytes: &mut Bytes, version: i16, numbers: Numbers) -> Result<M, String> {
-    let mut dry_run = Guarded::new(bytes.clone(), numbers, None);
-    M::decode(&mut dry_run, version).map_err(|e| e.to_string())?;
-    let mut guarded = Guarded::new(std::mem::take(bytes), numbers, Some(dry_run.lengths));
+    let mut lengths = BTreeSet::new();
+    loop {
+        let mut dry_run = Guarded::new(bytes.clone(), numbers, Pass::Dry, lengths);
+        let read = M::decode(&mut dry_run, version);
+        let (suspect, pending) = (dry_run.suspect, dry_run.pending);
+        lengths = dry_run.lengths;
+        match read {
+            Ok(_) if pending.is_none() => break,
+            Ok(_) => return Err("a count is larger than what is left".to_owned()),
+            // Each large length takes a large part of what is left: there are few.
+            Err(e) => suspect.filter(|at| lengths.insert(*at)).map(drop).ok_or_else(|| e.to_string())?,
+        }
+    }
+    let mut guarded = Guarded::new(std::mem::take(bytes), numbers, Pass::Real, lengths);
     let decoded = M::decode(&mut guarded, version).map_err(|e| e.to_string());
     *bytes = guarded.bytes;
     decoded
@@ -46,11 +57,19 @@ fn decode_as<M: Decodable>(bytes: &mut Bytes, version: i16, numbers: Numbers) ->
 enum Numbers {
     /// No counts: those are varints.
     Any,
-    /// Counts, which look like any other. One that no count can be is read as one too many in the dry run: that changes
-    /// nothing for a number, and ends an array before anything was allocated for it.
+    /// Counts, which look like any other. A large one is read as -2 in the dry run: that changes nothing for a number,
+    /// and ends an array before anything is allocated for it. It also ends a length: the next dry run reads the last
+    /// one as that, and fails if it is not followed by bytes.
     Counts,
     /// Counts, lengths and small numbers.
     Lengths,
+}
+
+/// Whether what is read is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Dry,
+    Real,
 }
 
 struct Guarded {
@@ -58,9 +77,11 @@ struct Guarded {
     /// How many bytes there were.
     all: usize,
     numbers: Numbers,
-    is_dry: bool,
+    pass: Pass,
     /// Where large numbers stand that are lengths, by the bytes after them.
     lengths: BTreeSet<usize>,
+    /// Where the last large number stands that may be one.
+    suspect: Option<usize>,
     /// In the dry run: a large number that was read as an empty length.
     pending: Option<usize>,
     /// In the other: the varint that is being read, and how many bits of it there are.
@@ -69,11 +90,9 @@ struct Guarded {
 }
 
 impl Guarded {
-    /// Without `lengths`, a dry run.
-    fn new(bytes: Bytes, numbers: Numbers, lengths: Option<BTreeSet<usize>>) -> Self {
-        let (all, is_dry) = (bytes.len(), lengths.is_none());
-        let lengths = lengths.unwrap_or_default();
-        Self { bytes, all, numbers, is_dry, lengths, pending: None, varint: 0, shift: 0 }
+    fn new(bytes: Bytes, numbers: Numbers, pass: Pass, lengths: BTreeSet<usize>) -> Self {
+        let all = bytes.len();
+        Self { bytes, all, numbers, pass, lengths, suspect: None, pending: None, varint: 0, shift: 0 }
     }
 
     fn too_few(&self, requested: usize) -> TryGetError {
@@ -90,12 +109,27 @@ impl Guarded {
         self.pending.take().map_or(Ok(()), |count| Err(self.too_few(count.saturating_mul(LEAST_ELEMENT))))
     }
 
+    /// A number in an encoding in which any number may be a count, as the dry run reads it.
+    fn counted(&mut self, value: i32) -> i32 {
+        let number = usize::try_from(value).unwrap_or(0);
+        let at = self.bytes.len();
+        if !self.is_large(number) {
+            value
+        } else if self.lengths.contains(&at) {
+            self.pending = Some(number);
+            0
+        } else {
+            self.suspect = Some(at);
+            -2
+        }
+    }
+
     /// Checks a number that was read; returns whether it is to be read as an empty length.
     fn is_skipped(&mut self, number: usize) -> Result<bool, TryGetError> {
         if !self.is_large(number) || self.lengths.contains(&self.bytes.len()) {
             return Ok(false);
         }
-        if !self.is_dry || number > self.bytes.len() {
+        if self.pass == Pass::Real || number > self.bytes.len() {
             return Err(self.too_few(number.saturating_mul(LEAST_ELEMENT)));
         }
         self.pending = Some(number);
@@ -144,7 +178,7 @@ impl Buf for Guarded {
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
         if self.shift == 0 {
             self.settle()?;
-            if self.is_dry && self.skip_varint()? {
+            if self.pass == Pass::Dry && self.skip_varint()? {
                 return Ok(1); // an empty length, plus one
             }
         }
@@ -154,7 +188,7 @@ impl Buf for Guarded {
         if byte < 0x80 || self.shift >= 35 {
             let value = std::mem::take(&mut self.varint);
             let is_long = std::mem::take(&mut self.shift) > 7;
-            if is_long && !self.is_dry {
+            if is_long && self.pass == Pass::Real {
                 self.is_skipped(usize::try_from(value).unwrap_or(usize::MAX).saturating_sub(1))?;
             }
         }
@@ -167,10 +201,7 @@ impl Buf for Guarded {
         let value = self.bytes.try_get_i32()?;
         match self.numbers {
             Numbers::Any => Ok(value),
-            Numbers::Counts if self.is_dry => {
-                Ok(value.min(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX - 1) + 1))
-            }
-            Numbers::Counts => Ok(value),
+            Numbers::Counts => Ok(if self.pass == Pass::Dry { self.counted(value) } else { value }),
             // The first one is how long the client is throttled.
             Numbers::Lengths if is_first => Ok(value),
             Numbers::Lengths => Ok(if self.is_skipped(usize::try_from(value).unwrap_or(0))? { 0 } else { value }),
@@ -213,8 +244,12 @@ impl ByteBuf for Guarded {
 mod tests {
     use super::*;
     use bytes::{BufMut, BytesMut};
+    use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition;
     use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-    use kafka_protocol::messages::{ApiKey, FetchResponse, MetadataRequest, MetadataResponse};
+    use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
+    use kafka_protocol::messages::{
+        ApiKey, ConsumerProtocolSubscription, FetchResponse, JoinGroupResponse, MetadataRequest, MetadataResponse,
+    };
     use kafka_protocol::protocol::Encodable;
     use proptest::prelude::*;
 
@@ -253,6 +288,8 @@ mod tests {
         let len = 4 << 20;
         let refused = decode::<MetadataResponse>(&mut announced(len as u32 / 2, len, true), 9, true).unwrap_err();
         assert!(refused.contains("Not enough bytes"), "{refused}");
+        let mut old = announced(len as u32 / 2, len, false);
+        assert!(decode::<MetadataResponse>(&mut old, 8, false).is_err());
         let mut fetched = announced(len as u32 / 2, len, false);
         assert!(decode_fetched::<FetchResponse>(&mut fetched, 4, false).is_err());
         let mut fetched = announced(len as u32 / 2, len, true);
@@ -274,6 +311,28 @@ mod tests {
             let mut bytes = bytes.freeze();
             let read: FetchResponse = decode_fetched(&mut bytes, version, flexible).unwrap();
             assert_eq!((read, bytes.len()), (answer, 0), "v{version}");
+        }
+    }
+
+    #[test]
+    fn lengths_and_numbers_of_older_encodings_may_be_large_where_counts_may_not() {
+        for version in 0..=5 {
+            let metadata = Bytes::from(vec![7; 300 << 10]);
+            let member = JoinGroupResponseMember::default().with_metadata(metadata);
+            let answer = JoinGroupResponse::default().with_generation_id(1 << 20).with_members(vec![member; 30]);
+            let mut bytes = BytesMut::new();
+            answer.encode(&mut bytes, version).unwrap();
+            let mut bytes = bytes.freeze();
+            let read: JoinGroupResponse = decode(&mut bytes, version, false).unwrap();
+            assert_eq!((&read, bytes.len()), (&answer, 0), "v{version}");
+        }
+        for (count, is_read) in [(60_000, true), (70_000, false)] {
+            let topic = TopicPartition::default().with_partitions(vec![0; count]);
+            let subscription = ConsumerProtocolSubscription::default().with_owned_partitions(vec![topic]);
+            let mut bytes = BytesMut::new();
+            subscription.encode(&mut bytes, 1).unwrap();
+            let read = decode::<ConsumerProtocolSubscription>(&mut bytes.freeze(), 1, false);
+            assert_eq!(read.is_ok(), is_read, "{count} partitions of a topic");
         }
     }
 

@@ -3,18 +3,19 @@
 use super::super::positions::{AssignmentId, Leader, LeaderChange, Source};
 use super::{Ended, Event, Fetcher, Start, Subscription, TopicAnswer};
 use crate::engine::native::cluster::{Described, PartitionInfo, TopicInfo};
+use crate::engine::native::net::clock;
 use crate::error::{Action, Error, ErrorCode, Result};
 use crate::record::{PartitionId, TopicPartition};
 use kafka_protocol::error::ResponseError;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A topic that stays unknown this long was deleted.
 const DELETED_AFTER: Duration = Duration::from_secs(10);
 
 /// What metadata tells of one topic.
-type Found<'a> = HashMap<&'a str, &'a std::result::Result<TopicInfo, ResponseError>>;
+type Found<'a> = BTreeMap<&'a str, &'a std::result::Result<TopicInfo, ResponseError>>;
 
 impl Fetcher {
     /// Whether this reader looks for new partitions itself: a group's members do that for it.
@@ -32,7 +33,7 @@ impl Fetcher {
             self.positions.ids().into_iter().filter_map(|id| Some(self.positions.target(id)?.of.topic.clone())),
         );
         if names.is_empty() && !is_open {
-            self.look_at = Instant::now() + self.config.refresh;
+            self.look_at = clock::now() + self.config.refresh;
             return;
         }
         self.is_looking = true;
@@ -52,7 +53,7 @@ impl Fetcher {
 
     pub(super) fn on_leaders(&mut self, described: Result<Described>) -> Result<(), Ended> {
         self.is_looking = false;
-        self.look_at = Instant::now() + self.config.refresh;
+        self.look_at = clock::now() + self.config.refresh;
         let Described { topics, by, is_alone } = match described {
             Ok(described) => described,
             Err(error) => {
@@ -64,7 +65,7 @@ impl Fetcher {
                 return Ok(());
             }
         };
-        let source = Source { by, is_alone, at: Instant::now() };
+        let source = Source { by, is_alone, at: clock::now() };
         let found: Found<'_> = topics.iter().map(|(name, topic)| (name.as_str(), topic)).collect();
         let (mut recreated, mut deleted) = (BTreeSet::new(), BTreeMap::new());
         for id in self.positions.ids() {
@@ -80,7 +81,7 @@ impl Fetcher {
                 }
                 _ => {
                     let error = Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition);
-                    if self.positions.missing(id, Instant::now()) > DELETED_AFTER {
+                    if self.positions.missing(id, clock::now()) > DELETED_AFTER {
                         deleted.entry(of.topic).or_insert(error);
                     } else if self.positions.is_leaderless(id) {
                         self.failed(id, error)?;
@@ -149,7 +150,7 @@ impl Fetcher {
 
     /// Reads what has been created since, from its beginning.
     fn add_new(&mut self, topics: &[TopicAnswer]) {
-        let now = Instant::now();
+        let now = clock::now();
         let wanted = topics.iter().filter_map(|(_, topic)| topic.as_ref().ok());
         for topic in wanted.filter(|topic| self.config.subscription.wants(&topic.name, topic.internal)) {
             for index in 0..topic.partitions.len() {

@@ -5,6 +5,8 @@ use super::super::budget::Bytes as Kind;
 use super::super::decoding::{Decoded, Packed};
 use super::{AssignmentId, Delivery, Duration, Ended, Error, FetchResponse, Fetcher, Instant, Plan, Position, Result};
 use crate::engine::Isolation;
+use crate::engine::native::mutation::mutated;
+use crate::engine::native::net::clock;
 use crate::engine::native::net::{backoff, throttle};
 use crate::engine::native::wire::{Codec, Decoder};
 use crate::error::{Action, Subject, error_code};
@@ -13,12 +15,12 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::fetch_response::PartitionData;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// The partitions of a plan, by topic and by topic ID.
-type Asked = HashMap<(Option<Arc<str>>, Uuid, i32), AssignmentId>;
+type Asked = BTreeMap<(Option<Arc<str>>, Uuid, i32), AssignmentId>;
 
 impl Fetcher {
     pub(super) fn on_fetched(
@@ -27,7 +29,7 @@ impl Fetcher {
         response: Result<FetchResponse>,
         took: Duration,
     ) -> Result<(), Ended> {
-        let now = Instant::now();
+        let now = clock::now();
         let first = self.cluster.options.retry_backoff;
         let response = match response {
             Ok(response) => match error_code(response.error_code) {
@@ -112,7 +114,7 @@ impl Fetcher {
                 self.failed(*id, error.clone())?;
             }
         }
-        self.positions.answered(plan, false, Instant::now(), Duration::ZERO, |_| Duration::ZERO);
+        self.positions.answered(plan, false, clock::now(), Duration::ZERO, |_| Duration::ZERO);
         Ok(())
     }
 
@@ -125,7 +127,7 @@ impl Fetcher {
         recovered: &mut Vec<(TopicPartition, Duration)>,
     ) -> Result<bool, Ended> {
         let Some(target) = self.positions.target(id).cloned() else { return Ok(true) };
-        let now = Instant::now();
+        let now = clock::now();
         let node = self.cluster.node(plan.broker);
         match meaning(&target, &node, self.config.isolation, data) {
             Meaning::Fetched(fetched) => {
@@ -152,7 +154,7 @@ impl Fetcher {
                 tracing::warn!(
                     "{of}: the log was truncated: records {end} to {last}, already read, no longer exist; resuming at {end}"
                 );
-                self.positions.reset(id, end);
+                self.positions.reset(id, if mutated!(TruncationIgnored) { last + 1 } else { end });
             }
             Meaning::Retry(error) => self.failed(id, error)?,
             Meaning::Fatal(error) => return self.fail(error).map(|()| true),
@@ -198,7 +200,11 @@ impl Fetcher {
         let packed = Packed { id, of: target.of.clone(), batches, bytes };
         let delivery = if is_compressed {
             self.deliveries += 1;
-            Delivery::Decoding(packed.decode_in_steps(self.budget.clone(), self.deliveries))
+            Delivery::Decoding(packed.decode_in_steps(
+                self.cluster.options.platform.clone(),
+                self.budget.clone(),
+                self.deliveries,
+            ))
         } else {
             Delivery::Decoded(packed.decode(&self.budget))
         };

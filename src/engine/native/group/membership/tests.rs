@@ -41,6 +41,7 @@ fn shown(effects: &[Effect]) -> Vec<String> {
         Effect::Heartbeat(Content::Alive) => "heartbeat".to_owned(),
         Effect::Join => "join".to_owned(),
         Effect::CountPartitions(_) => "count".to_owned(),
+        Effect::ComputeAssignment { members, .. } => format!("assign to {}", members.len()),
         Effect::Sync(assignments) => format!("sync {}", assignments.len()),
         Effect::Leave(id) => format!("leave {id}"),
         Effect::ForgetCoordinator => "forget".to_owned(),
@@ -91,6 +92,23 @@ fn a_cooperative_member_lets_go_of_what_moves_alone() {
     // A member that shares out eagerly joins: what it is given is not waited for.
     member.handle(Event::Heartbeat(Err(refused(E::RebalanceInProgress))), now);
     assert_eq!(join(&mut member, Assignor::Range, 4, &[1, 2], now), ["assign 2", "lose 0"]);
+}
+
+#[test]
+fn a_leader_computes_the_assignment_apart_and_may_leave_meanwhile() {
+    let now = Instant::now();
+    let mut member = Classic::new(config(None), now);
+    member.handle(topics(), now);
+    let members = Some(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
+    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, members };
+    assert_eq!(shown(&member.handle(Event::Joined(Ok(joined)), now)), ["count"]);
+    let counts = PartitionCounts::from([(Arc::from("t"), 4)]);
+    assert_eq!(shown(&member.handle(Event::Counted(Ok(counts)), now)), ["assign to 1"]);
+    let computed = Event::AssignmentComputed(Ok(vec![("m".to_owned(), Bytes::new())]));
+    assert_eq!(shown(&member.handle(computed, now)), ["sync 1"]);
+    assert_eq!(shown(&member.handle(Event::Leave, now)), ["leave m", "left"]);
+    let late = Event::AssignmentComputed(Ok(Vec::new()));
+    assert!(member.handle(late, now).is_empty(), "it is no member any more");
 }
 
 #[test]

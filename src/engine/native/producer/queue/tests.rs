@@ -409,3 +409,24 @@ fn what_stands_behind_a_bad_record_counts_as_never_sent() {
     let (batch, stamp) = queue.next(now, 5, producer).unwrap();
     assert_eq!((batch.first_record, batch.sealed.count, stamp.base_sequence), (0, 2, 0));
 }
+
+/// The log of the new topic takes any first number, and so it would take the second batch before the first.
+#[test]
+fn after_a_topic_was_created_again_no_batch_overtakes_one_before_it() {
+    let (now, producer) = (Instant::now(), Some(ProducerId { id: 1, epoch: 0 }));
+    let written = || Answer::Written { offset: 0, append_time: -1 };
+    for answer in [refused(ResponseError::UnknownTopicId), written()] {
+        let mut queue = Queue::new(false);
+        for record in 0..4 {
+            queue.push(Batch::new(record, sealed(1), false, now + Duration::from_secs(60)));
+        }
+        assert!(queue.next(now, 5, producer).is_some());
+        queue.answered(0, written(), now, |_| Duration::ZERO);
+        assert!(queue.next(now, 5, producer).is_some());
+        queue.restart();
+        assert!(queue.next(now, 5, producer).is_none(), "the answer may be the topic's before");
+        queue.answered(1, answer, now, |_| Duration::ZERO);
+        assert!(queue.next(now, 5, producer).is_some());
+        assert!(queue.next(now, 5, producer).is_none(), "the first is not in the new log yet");
+    }
+}

@@ -1,5 +1,6 @@
 //! What a broker's refusal of a batch means: the one place that says which refusals precede the append.
 
+use crate::engine::native::mutation::mutated;
 use crate::error::ErrorCode;
 use kafka_protocol::error::ResponseError;
 
@@ -25,6 +26,7 @@ pub(super) fn verdict(code: ResponseError, before: Option<ResponseError>) -> Ver
         // without a key in a compacted topic, however often it is sent.
         E::CorruptMessage if before == Some(E::CorruptMessage) => Verdict::Part,
         E::DuplicateSequenceNumber => Verdict::Written,
+        E::InvalidProducerEpoch | E::ProducerFenced if mutated!(FenceIgnored) => Verdict::Written,
         E::OutOfOrderSequenceNumber | E::UnknownProducerId => Verdict::Sequence,
         E::MessageTooLarge | E::RecordListTooLarge | E::InvalidRecord | E::InvalidTimestamp => Verdict::Part,
         _ if code.is_transient() => Verdict::Retry,
@@ -40,6 +42,7 @@ pub(super) fn verdict(code: ResponseError, before: Option<ResponseError>) -> Ver
 pub(in crate::engine) fn precedes_append(code: ResponseError) -> bool {
     use ResponseError as E;
     match code {
+        E::NotLeaderOrFollower if mutated!(RefusalIsCertain) => true,
         // Checked of the request, before any log sees it (KafkaApis.handleProduceRequest).
         E::TopicAuthorizationFailed
         | E::ClusterAuthorizationFailed

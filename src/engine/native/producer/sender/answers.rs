@@ -11,16 +11,25 @@ use crate::record::{BrokerId, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ApiKey, ProduceResponse};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use uuid::Uuid;
+
+/// A batch in a request.
+pub(super) struct SentBatch {
+    pub(super) slot: usize,
+    pub(super) first_record: u64,
+    /// The topic's ID when it was sent; by the time of the answer the topic may have been created again.
+    pub(super) topic_id: Uuid,
+}
 
 impl Sender {
     pub(super) fn answered(
         &mut self,
         broker: BrokerId,
-        sent: Vec<(usize, u64)>,
+        sent: Vec<SentBatch>,
         response: Result<Option<ProduceResponse>>,
         now: Instant,
     ) {
@@ -33,16 +42,16 @@ impl Sender {
         let (throttled, mut answers) = match read {
             Ok((throttled, Some(answers))) => (throttled, answers),
             Ok((_, None)) => {
-                for (slot, first_record) in sent {
+                for SentBatch { slot, first_record, .. } in sent {
                     self.settle(slot, first_record, Answer::Written { offset: -1, append_time: -1 }, now);
                 }
                 return;
             }
             Err(error) => {
-                self.trouble.failed(sent.iter().map(|(slot, _)| *slot), &error);
+                self.trouble.failed(sent.iter().map(|batch| batch.slot), &error);
                 self.cluster.options.observer.retried(&error);
                 self.refresh_soon(now);
-                for (slot, first_record) in sent {
+                for SentBatch { slot, first_record, .. } in sent {
                     self.settle(slot, first_record, Answer::Lost(error.clone()), now);
                 }
                 return;
@@ -53,7 +62,7 @@ impl Sender {
             tracing::info!(broker = %self.cluster.node(broker), ?wait, "throttled by a quota");
             self.brokers.entry(broker).or_default().throttled_until = Some(now + wait);
         }
-        for (slot, first_record) in sent {
+        for SentBatch { slot, first_record, .. } in sent {
             let Some(answer) = answers.remove(&slot) else { continue };
             let answer = match error_code(answer.error_code) {
                 None => Answer::Written { offset: answer.base_offset, append_time: answer.log_append_time_ms },
@@ -80,15 +89,16 @@ impl Sender {
     fn by_slot(
         &self,
         broker: BrokerId,
-        sent: &[(usize, u64)],
+        sent: &[SentBatch],
         response: ProduceResponse,
-    ) -> Result<HashMap<usize, PartitionProduceResponse>> {
+    ) -> Result<BTreeMap<usize, PartitionProduceResponse>> {
         let of = |slot: usize| TopicPartition::new(self.slots[slot].topic.clone(), self.slots[slot].partition);
-        let slots: HashMap<TopicPartition, usize> = sent.iter().map(|(slot, _)| (of(*slot), *slot)).collect();
+        let slots: BTreeMap<TopicPartition, usize> = sent.iter().map(|batch| (of(batch.slot), batch.slot)).collect();
         let mut asked = Asked::of(&self.cluster.node(broker), ApiKey::Produce, slots.keys().cloned());
-        let mut answers = HashMap::new();
+        let mut answers = BTreeMap::new();
         for topic in response.responses {
-            let by_id = || sent.iter().map(|(slot, _)| &self.slots[*slot]).find(|slot| slot.topic_id == topic.topic_id);
+            let by_id =
+                || sent.iter().find(|batch| batch.topic_id == topic.topic_id).map(|batch| &self.slots[batch.slot]);
             let name: Arc<str> = match topic.name.is_empty() {
                 true => by_id().map_or_else(|| topic.topic_id.to_string().into(), |slot| slot.topic.clone()),
                 false => topic.name.as_str().into(),

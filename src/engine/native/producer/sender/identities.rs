@@ -1,10 +1,14 @@
 //! Producer IDs that are used up, and partitions that join a transaction.
 
 use super::{Event, Sender, TransactionVersion, identity};
+use crate::engine::native::net::clock;
 use crate::error::{Action, Error, Subject};
 use kafka_protocol::error::ResponseError;
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+/// The part of `delivery.timeout.ms` in which partitions must be added to a transaction.
+const ADDING_SHARE: f32 = 0.8;
 
 impl Sender {
     /// Adds the partitions that have something to send to the transaction, where the first batch does not do that.
@@ -24,7 +28,8 @@ impl Sender {
         }
         self.adding = true;
         let (cluster, id) = (self.cluster.clone(), transaction.id.clone());
-        let deadline = Instant::now() + self.config.delivery_timeout;
+        // Before the batches expire: what they wait for is what failed.
+        let deadline = clock::now() + self.config.delivery_timeout.mul_f32(ADDING_SHARE);
         self.events.spawn(async move {
             let added = identity::add_partitions(&cluster, &id, identity, topics, deadline).await;
             Event::Added(slots, added)
@@ -45,7 +50,7 @@ impl Sender {
         }
         self.is_renewing = true;
         let cluster = self.cluster.clone();
-        let deadline = Instant::now() + self.config.delivery_timeout;
+        let deadline = clock::now() + self.config.delivery_timeout;
         self.events.spawn(async move { Event::Identity(identity::take(&cluster, None, deadline).await) });
     }
 }

@@ -47,6 +47,9 @@ impl Sender {
                 slot.leader = leader;
                 slot.available[slot.partition as usize].store(slot.leader.is_some(), Ordering::Relaxed);
                 if let Some((id, partition)) = found {
+                    if !slot.topic_id.is_nil() && id != slot.topic_id {
+                        slot.queue.restart();
+                    }
                     (slot.topic_id, slot.leader_epoch) = (id, partition.leader_epoch);
                 }
             }

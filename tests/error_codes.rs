@@ -1,0 +1,274 @@
+//! Every error code in answer to every request that kpipe sends, once and for ever: what kpipe does is what
+//! `error_codes/table.txt` has, and it ends in time, in few requests and few lines.
+//!
+//! A few codes of each request are tried by default, `KPIPE_CODES=all` tries all of them. With `KPIPE_UPDATE_CODES=1`
+//! that writes the table again, to be read before it is committed.
+
+mod broker;
+mod cases;
+mod table;
+
+use crate::support::{Cluster, Wire, fresh, report, run_bounded};
+use broker::{Broker, Often, Refusal};
+use cases::{CASES, Case};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::{
+    ApiKey, GroupId, InitProducerIdRequest, OffsetCommitRequest, ProducerId, TopicName, TransactionalId,
+};
+use kafka_protocol::protocol::StrBytes;
+use kpipe::error::ErrorCode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use table::{Row, Table};
+
+/// Runs at a time: most of them wait.
+const WORKERS: usize = 24;
+/// What is looked up or begun again because of an error.
+const RENEWED: [ApiKey; 6] = [
+    ApiKey::Metadata,
+    ApiKey::FindCoordinator,
+    ApiKey::InitProducerId,
+    ApiKey::JoinGroup,
+    ApiKey::ListOffsets,
+    ApiKey::OffsetFetch,
+];
+/// Codes that each request is tried with by default; it is tried with some others, besides.
+const TELLING: [i16; 6] = [-1, 3, 6, 7, 16, 29];
+/// Every so many of the other codes are tried by default.
+const EVERY: usize = 32;
+
+/// The errors that the schemas know, and one that nobody knows.
+fn codes() -> Vec<i16> {
+    let known = |code: &i16| !matches!(ResponseError::try_from_code(*code), None | Some(ResponseError::Unknown(_)));
+    (-1..1000).filter(known).chain([999]).collect()
+}
+
+fn name(code: i16) -> String {
+    ResponseError::try_from_code(code).map_or_else(String::new, ErrorCode::name)
+}
+
+/// What a run of kpipe did.
+struct Seen {
+    code: i32,
+    trace: Vec<ApiKey>,
+    /// Whether SIGTERM ended it.
+    is_endless: bool,
+    stderr: String,
+    misbehavior: Option<String>,
+}
+
+impl Seen {
+    /// The requests behind the first one of `api`.
+    fn after(&self, api: ApiKey) -> impl Iterator<Item = ApiKey> {
+        self.trace.iter().skip_while(move |asked| **asked != api).skip(1).copied()
+    }
+
+    /// Whether the first answer to `api` made the command fail.
+    fn ends_at_once(&self, api: ApiKey, usual: &Self) -> bool {
+        self.code != usual.code && !self.is_endless && !self.after(api).any(|asked| asked == api)
+    }
+}
+
+/// A cluster for one run after the other.
+struct Worker {
+    kafka: Cluster,
+}
+
+impl Worker {
+    fn new() -> Self {
+        let kafka = Cluster::start_local(1);
+        kafka.local().offer_consumer_groups();
+        for topic in ["t", "changed"] {
+            kafka.kpipe(&["topics", "create", topic, "--partitions", "2"], b"");
+            for partition in ["0", "1"] {
+                kafka.kpipe(&["produce", topic, "-p", partition], b"a\nb\nc\n");
+            }
+        }
+        let mut wire = Wire::connect(&kafka.bootstrap);
+        let id = TransactionalId(StrBytes::from_static_str("x"));
+        let request =
+            InitProducerIdRequest::default().with_transactional_id(Some(id)).with_transaction_timeout_ms(9000);
+        assert_eq!(wire.ask(&request.with_producer_id(ProducerId(-1)).with_producer_epoch(-1), 4).error_code, 0);
+        Self { kafka }
+    }
+
+    /// Commits offsets of a new group.
+    fn commit(&self, group: &str) {
+        let partition =
+            |index| OffsetCommitRequestPartition::default().with_partition_index(index).with_committed_offset(1);
+        let name = TopicName(StrBytes::from_static_str("t"));
+        let topic =
+            OffsetCommitRequestTopic::default().with_name(name).with_partitions(vec![partition(0), partition(1)]);
+        let group = GroupId(StrBytes::from_string(group.to_owned()));
+        let request = OffsetCommitRequest::default().with_group_id(group).with_generation_id_or_member_epoch(-1);
+        let answer = Wire::connect(&self.kafka.bootstrap).ask(&request.with_topics(vec![topic]), 8);
+        assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    }
+
+    fn run(&self, case: &Case, refusal: Option<Refusal>) -> Seen {
+        let (new, committed) = (fresh("new"), fresh("committed"));
+        if case.args.contains(" H") {
+            self.commit(&committed);
+        }
+        let is_new = ["delete D", "delete-records D"].iter().any(|verb| case.args.contains(verb));
+        let changed = if is_new { fresh("doomed") } else { "changed".to_owned() };
+        if is_new {
+            self.kafka.kpipe(&["produce", &changed], b"a\n");
+        }
+        let broker = Broker::start(&self.kafka, case, refusal);
+        let address = broker.address();
+        let options = ["-b", &address, "-X", "request.timeout.ms=600", "-X", "retry.backoff.ms=20"];
+        let word = |word: &str| match word {
+            "T" => "t".to_owned(),
+            "T:0" => "t:0".to_owned(),
+            "D" => changed.clone(),
+            "N" | "G" => new.clone(),
+            "H" => committed.clone(),
+            "X" => "x".to_owned(),
+            word => word.to_owned(),
+        };
+        let args = options.iter().map(|word| (*word).to_owned()).chain(case.args.split(' ').map(word));
+        let run = run_bounded(&args.collect::<Vec<_>>(), case.stdin.as_bytes());
+        let trace = broker.end();
+        self.kafka.local().faults().clear(case.api);
+        let misbehavior = run.misbehaves(trace.len() as u64);
+        let names = [(&new, "N"), (&committed, "H"), (&changed, "D"), (&address, "BROKER")];
+        let stderr = names.iter().fold(run.stderr, |text, (name, sign)| text.replace(*name, sign));
+        Seen { code: run.code, trace, is_endless: run.obeyed.is_some(), stderr, misbehavior }
+    }
+}
+
+/// The lines on stderr that name the error or say what became of a transaction, else the last one. Lines that depend on
+/// how long something took are left out.
+fn message(seen: &Seen, code: i16) -> String {
+    let text = seen.stderr.replace(&name(code), "ERROR");
+    let depends = ["retrying", "recovered from", " records delivered in ", " record delivered in "];
+    let lines: Vec<&str> = text.lines().map(|line| line.trim().trim_start_matches("kpipe: ")).collect();
+    let lines = lines.into_iter().filter(|line| !depends.iter().any(|words| line.contains(words)));
+    let lines: Vec<&str> = lines.collect();
+    let telling = |line: &&&str| line.contains("ERROR") || line.starts_with("the transaction is");
+    // What to do about it stands in parentheses at the end.
+    let without_hint =
+        |line: &str| line.split_once("ERROR (").map_or(line.to_owned(), |(before, _)| before.to_owned() + "ERROR");
+    let told: Vec<String> = lines.iter().filter(telling).map(|line| without_hint(line)).collect();
+    if told.is_empty() { lines.last().copied().unwrap_or_default().to_owned() } else { told.join(" | ") }
+}
+
+/// What a run did that met an error, beside one that met none.
+fn described(seen: &Seen, usual: &Seen, api: ApiKey, code: i16) -> String {
+    let is_repeated = seen.after(api).any(|asked| asked == api);
+    let (after, usually): (BTreeSet<_>, BTreeSet<_>) =
+        (seen.after(api).map(|api| api as i16).collect(), usual.after(api).map(|api| api as i16).collect());
+    let renewed = RENEWED.iter().filter(|renewed| **renewed != api);
+    let renewed = renewed.filter(|api| after.contains(&(**api as i16)) && !usually.contains(&(**api as i16)));
+    let renewed: String = renewed.map(|api| format!(", {api:?}")).collect();
+    if seen.is_endless {
+        return format!("retried{renewed} until a signal: exit {}", seen.code);
+    }
+    match message(seen, code) {
+        text if seen.code != usual.code => {
+            let when = if is_repeated { format!("retried{renewed}, then ") } else { String::new() };
+            format!("{when}exit {}: {text}", seen.code)
+        }
+        _ if is_repeated || !renewed.is_empty() => format!("retried{renewed}"),
+        text if text == message(usual, code) || !text.contains("ERROR") => "ignored".to_owned(),
+        text => format!("ignored: {text}"),
+    }
+}
+
+fn is_tried(all: bool, case: usize, at: usize, code: i16) -> bool {
+    all || TELLING.contains(&code) || (case + at).is_multiple_of(EVERY)
+}
+
+#[test]
+fn every_error_code_of_every_request_does_what_the_table_has() {
+    let began = Instant::now();
+    let all = std::env::var("KPIPE_CODES").is_ok_and(|codes| codes == "all");
+    let codes = codes();
+    let items: Vec<(usize, i16)> = (0..CASES.len())
+        .flat_map(|case| codes.iter().enumerate().map(move |(at, code)| (case, at, *code)))
+        .filter(|(case, at, code)| is_tried(all, *case, *at, *code))
+        .map(|(case, _, code)| (case, code))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let usual: [Mutex<Option<std::sync::Arc<Seen>>>; CASES.len()] = std::array::from_fn(|_| Mutex::new(None));
+    let (rows, wrong) = (Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
+    let one = |worker: &Worker, (index, code): (usize, i16)| {
+        let case = &CASES[index];
+        let usual = usual[index].lock().unwrap().get_or_insert_with(|| worker.run(case, None).into()).clone();
+        if !usual.trace.contains(&case.api) {
+            wrong.lock().unwrap().push(format!("{} is not sent: {:?} {}", case.name, usual.trace, usual.stderr));
+            return;
+        }
+        let run = |often| worker.run(case, Some(Refusal { code, often }));
+        let once = run(Often::Once);
+        // What ends a command at once is answered no second time.
+        let always = (!once.ends_at_once(case.api, &usual)).then(|| run(Often::Always));
+        let always = always.as_ref().unwrap_or(&once);
+        for (seen, often) in [(&once, "once"), (always, "always")] {
+            let report = |what: &String| format!("{} {often} {}: {what}: {}", case.name, name(code), seen.stderr);
+            wrong.lock().unwrap().extend(seen.misbehavior.iter().map(report));
+        }
+        let described = |seen: &Seen| described(seen, &usual, case.api, code);
+        let row = Row { once: described(&once), always: described(always) };
+        rows.lock().unwrap().insert((index, code), row);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS.min(items.len()) {
+            scope.spawn(|| {
+                let worker = Worker::new();
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    one(&worker, *item);
+                }
+            });
+        }
+    });
+    let (rows, mut wrong) = (rows.into_inner().unwrap(), wrong.into_inner().unwrap());
+    report(&format!("{} errors of {} requests, once and always, in {:?}", rows.len(), CASES.len(), began.elapsed()));
+    if all && std::env::var("KPIPE_UPDATE_CODES").is_ok() {
+        table::write(&rows, name);
+    }
+    let table = Table::read();
+    for ((case, code), row) in &rows {
+        let (case, name) = (CASES[*case].name, name(*code));
+        match table.row(case, &name) {
+            Some(expected) if expected == row => {}
+            expected => wrong.push(format!("{case}: {name}: {row:?}, the table has {expected:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+#[test]
+fn no_request_and_no_error_code_is_missing_from_the_table() {
+    let table = Table::read();
+    for case in &CASES {
+        for code in codes() {
+            assert!(table.row(case.name, &name(code)).is_some(), "{} lacks {}", case.name, name(code));
+        }
+    }
+    let mut sent = BTreeSet::new();
+    let sources = walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/native"));
+    for source in sources {
+        for (at, _) in source.match_indices("Request::default()") {
+            let before = &source[..at];
+            let start = before.rfind(|c: char| !c.is_alphanumeric()).map_or(0, |at| at + 1);
+            sent.insert(before[start..].to_owned());
+        }
+    }
+    // A part of DescribeProducers.
+    sent.remove("Topic");
+    for api in sent {
+        assert!(CASES.iter().any(|case| format!("{:?}", case.api) == api), "{api} has no case");
+    }
+}
+
+fn walk(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![std::fs::read_to_string(path).unwrap()] })
+        .collect()
+}

@@ -1,0 +1,312 @@
+//! What goes wrong with the cluster: leaders and coordinators that move, brokers that crash, freeze and are cut off,
+//! requests that fail, logs that lose their ends.
+
+use super::scenario::Scenario;
+use super::trace::note;
+use super::world::{FIRST_PORT, Removed, World};
+use crate::support::history::Log;
+use kafka_protocol::messages::ApiKey;
+use kpipe::local::Fault;
+use kpipe::record::TopicPartition;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The faults of one seed.
+pub struct Storm<'a> {
+    world: &'a World,
+    scenario: &'a Scenario,
+    random: fastrand::Rng,
+    next_at: Instant,
+    /// What is to be mended, and when.
+    mends: Vec<(Instant, Mend)>,
+    pub removed: Removed,
+}
+
+enum Mend {
+    Restart(i32),
+    Thaw(i32),
+    Join(i32),
+    Leader(TopicPartition),
+    Partition(TopicPartition),
+    Latency,
+    Replication(i32),
+}
+
+/// Errors that a healthy cluster answers to a kind of request now and then, and that its clients retry.
+const ERRORS: &[(ApiKey, &[i16])] = &[
+    (ApiKey::Produce, &[3, 5, 6, 7, 19, 56]),
+    (ApiKey::Fetch, &[3, 5, 6, 56]),
+    (ApiKey::ListOffsets, &[3, 5, 6, 56]),
+    (ApiKey::Metadata, &[5]),
+    (ApiKey::FindCoordinator, &[14, 15]),
+    (ApiKey::JoinGroup, &[14, 15, 16, 25]),
+    (ApiKey::SyncGroup, &[14, 15, 16, 25, 27]),
+    (ApiKey::Heartbeat, &[14, 15, 16, 22, 25, 27]),
+    (ApiKey::OffsetCommit, &[7, 14, 15, 16, 27]),
+    (ApiKey::OffsetFetch, &[14, 15, 16]),
+    (ApiKey::InitProducerId, &[14, 15, 16, 51]),
+    (ApiKey::AddPartitionsToTxn, &[14, 15, 16, 51]),
+    (ApiKey::EndTxn, &[14, 15, 16, 51]),
+    (ApiKey::ConsumerGroupHeartbeat, &[14, 15, 16, 25, 110]),
+];
+
+/// Errors that may be answered although the request took effect.
+const ERRORS_AFTER: &[(ApiKey, &[i16])] = &[
+    (ApiKey::Produce, &[6, 7, 20, 56]),
+    (ApiKey::OffsetCommit, &[7, 14, 15, 16]),
+    (ApiKey::EndTxn, &[7, 14, 15, 16]),
+    (ApiKey::InitProducerId, &[7, 15, 16]),
+    (ApiKey::AddPartitionsToTxn, &[7, 15, 16]),
+    (ApiKey::JoinGroup, &[15, 16]),
+    (ApiKey::ConsumerGroupHeartbeat, &[15, 16]),
+];
+
+impl<'a> Storm<'a> {
+    pub fn new(world: &'a World, scenario: &'a Scenario, random: fastrand::Rng) -> Self {
+        let (next_at, mends, removed) = (Instant::now(), Vec::new(), Removed::new());
+        Self { world, scenario, random, next_at, mends, removed }
+    }
+
+    /// Does what is due; returns when to call again.
+    pub fn act(&mut self) -> Instant {
+        let now = Instant::now();
+        for (_, mend) in self.mends.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+            self.mend(mend);
+        }
+        if self.next_at <= now {
+            self.next_at = now + self.scenario.every.mul_f64(self.random.f64() * 2.0) + Duration::from_millis(1);
+            self.fault();
+        }
+        self.mends.iter().map(|(at, _)| *at).chain([self.next_at]).min().unwrap_or(now)
+    }
+
+    /// Mends everything.
+    pub fn end(&mut self) {
+        self.world.network.calm();
+        for (_, mend) in std::mem::take(&mut self.mends) {
+            self.mend(mend);
+        }
+        for (api, _) in ERRORS {
+            self.world.local.faults().clear(*api);
+        }
+    }
+
+    fn mend(&mut self, mend: Mend) {
+        let local = self.world.local.clone();
+        match mend {
+            Mend::Restart(broker) => {
+                note!(self.world.trace, "broker {broker} restarts");
+                local.restart(broker).expect("its port is free");
+            }
+            Mend::Thaw(broker) => {
+                note!(self.world.trace, "broker {broker} thaws");
+                local.faults().thaw(broker);
+            }
+            Mend::Join(broker) => {
+                note!(self.world.trace, "broker {broker} joins the others");
+                local.isolate(broker, false);
+            }
+            Mend::Leader(of) => {
+                let broker = self.broker();
+                note!(self.world.trace, "{of} is led by {broker}");
+                if !self.lead(&of, broker) {
+                    // The broker is down, or lacks records.
+                    self.mends.push((Instant::now() + Duration::from_millis(200), Mend::Leader(of)));
+                }
+            }
+            Mend::Partition(of) => {
+                local.set_partition_error(&of.topic, of.partition, None);
+            }
+            Mend::Replication(broker) => local.resume_replication(broker),
+            Mend::Latency => local.faults().set_latency(Duration::ZERO),
+        }
+    }
+
+    /// Has a broker lead a partition, if it has all that was acknowledged.
+    fn lead(&self, of: &TopicPartition, broker: i32) -> bool {
+        let local = &self.world.local;
+        let in_sync = local.in_sync_replicas(&of.topic, of.partition);
+        in_sync.contains(&broker) && local.move_leader(&of.topic, of.partition, broker)
+    }
+
+    fn broker(&mut self) -> i32 {
+        self.random.i32(1..=i32::from(self.scenario.brokers))
+    }
+
+    fn partition(&mut self) -> TopicPartition {
+        let (topic, partitions) = &self.scenario.topics[self.random.usize(..self.scenario.topics.len())];
+        TopicPartition::new(topic.as_str(), self.random.i32(0..*partitions))
+    }
+
+    /// Mostly short, now and then long.
+    fn while_(&mut self) -> Duration {
+        let most = if self.random.u8(..5) == 0 { 8_000 } else { 1_500 };
+        Duration::from_millis(self.random.u64(20..most))
+    }
+
+    fn later(&mut self, mend: Mend) {
+        let at = Instant::now() + self.while_();
+        self.mends.push((at, mend));
+    }
+
+    fn fault(&mut self) {
+        let trace = &self.world.trace;
+        let local = self.world.local.clone();
+        match self.random.u8(..if self.scenario.rewrites { 26 } else { 22 }) {
+            0..=2 => {
+                let (of, broker) = (self.partition(), self.broker());
+                if self.lead(&of, broker) {
+                    note!(trace, "{of} moves to {broker}");
+                    trace.count("leader moved");
+                }
+            }
+            3 => {
+                let of = self.partition();
+                note!(trace, "{of} has no leader");
+                trace.count("partition without leader");
+                local.remove_leader(&of.topic, of.partition);
+                self.later(Mend::Leader(of));
+            }
+            4 | 5 => self.crash(),
+            6 => {
+                let broker = self.broker();
+                note!(trace, "broker {broker} freezes");
+                trace.count("broker frozen");
+                local.faults().freeze(broker);
+                self.later(Mend::Thaw(broker));
+            }
+            7 => {
+                let broker = self.broker();
+                if self.scenario.brokers > 1 {
+                    note!(trace, "broker {broker} is cut off from the others");
+                    trace.count("broker isolated");
+                    local.isolate(broker, true);
+                    self.later(Mend::Join(broker));
+                }
+            }
+            8 | 9 => self.block(),
+            10 => {
+                let (broker, group) = (self.broker(), format!("group-{}", 0));
+                note!(trace, "{group} is coordinated by {broker}");
+                trace.count("coordinator moved");
+                local.move_coordinator(&group, broker);
+            }
+            11 => {
+                let (broker, number) = (self.broker(), self.random.usize(..self.scenario.producers.len()));
+                trace.count("coordinator moved");
+                note!(trace, "transaction-{number} is coordinated by {broker}");
+                local.move_coordinator(&format!("transaction-{number}"), broker);
+            }
+            12 => {
+                let of = self.partition();
+                let code = [3, 5, 6, 56][self.random.usize(..4)];
+                note!(trace, "{of} answers {code}");
+                trace.count("partition error");
+                local.set_partition_error(&of.topic, of.partition, Some(code));
+                self.later(Mend::Partition(of));
+            }
+            13 => {
+                let latency = Duration::from_millis(self.random.u64(1..400));
+                note!(trace, "brokers take {latency:?} to answer");
+                trace.count("slow brokers");
+                local.faults().set_latency(latency);
+                self.later(Mend::Latency);
+            }
+            14 => {
+                let broker = self.broker();
+                note!(trace, "broker {broker} does not replicate");
+                trace.count("replication paused");
+                local.pause_replication(broker);
+                self.later(Mend::Replication(broker));
+            }
+            15..=21 => self.request(),
+            _ => self.rewrite(),
+        }
+    }
+
+    fn crash(&mut self) {
+        let broker = self.broker();
+        let is_down = self.mends.iter().any(|(_, mend)| matches!(mend, Mend::Restart(of) if *of == broker));
+        if !is_down {
+            note!(self.world.trace, "broker {broker} crashes");
+            self.world.trace.count("broker crashed");
+            self.world.local.crash(broker);
+            self.later(Mend::Restart(broker));
+        }
+    }
+
+    fn block(&mut self) {
+        let clients = self.scenario.producers.iter().map(|plan| &plan.client);
+        let clients: Vec<_> = clients.chain(self.scenario.readers.iter().map(|plan| &plan.client)).collect();
+        let name = &clients[self.random.usize(..clients.len())].name;
+        let port = FIRST_PORT + self.broker() as u16 - 1;
+        let time = self.while_();
+        self.world.network.block(name, port, time);
+    }
+
+    /// The next few requests of a kind fail.
+    fn request(&mut self) {
+        // Produce is the first.
+        let kind = if self.random.u8(..3) == 0 { 0 } else { self.random.usize(..ERRORS.len()) };
+        let (api, errors) = ERRORS[kind];
+        let error = errors[self.random.usize(..errors.len())];
+        let after = ERRORS_AFTER.iter().find(|(of, _)| *of == api);
+        let (name, fault) = match self.random.u8(..10) {
+            0..=2 => ("request refused", Fault::Error(error)),
+            3 | 4 => match after {
+                Some((_, errors)) => {
+                    ("request refused after its effect", Fault::ErrorAfter(errors[self.random.usize(..errors.len())]))
+                }
+                None => ("request refused", Fault::Error(error)),
+            },
+            5 => ("connection closed before the effect", Fault::DropBefore),
+            6 => ("connection closed before the answer", Fault::DropAfter),
+            7 => ("answer late", Fault::Delay(Duration::from_millis(self.random.u64(10..4_000)))),
+            8 => ("throttled", Fault::Throttle(Duration::from_millis(self.random.u64(10..2_000)))),
+            _ => match self.random.u8(..3) {
+                0 => ("request not answered", Fault::Silence),
+                _ => ("answer cut", Fault::Cut(self.random.usize(..60))),
+            },
+        };
+        let times = self.random.u32(1..=5);
+        note!(self.world.trace, "the next {times} {api:?}: {fault:?}");
+        self.world.trace.count(name);
+        self.world.local.faults().inject(api, times, fault);
+    }
+
+    /// A log loses its end, or a topic is created again.
+    fn rewrite(&mut self) {
+        let of = self.partition();
+        let local = self.world.local.clone();
+        let all: Vec<TopicPartition> = match self.random.u8(..4) {
+            0 => {
+                let (_, partitions) =
+                    self.scenario.topics.iter().find(|(name, _)| *name == *of.topic).expect("it exists");
+                (0..*partitions).map(|partition| TopicPartition::new(of.topic.clone(), partition)).collect()
+            }
+            _ => vec![of.clone()],
+        };
+        let before: Vec<Log> =
+            all.iter().map(|of| Log::read(of, local.log(&of.topic, of.partition).unwrap_or_default())).collect();
+        if all.len() > 1 {
+            note!(self.world.trace, "{} is created again", of.topic);
+            self.world.trace.count("topic created again");
+            local.recreate_topic(&of.topic);
+        } else {
+            let end = before[0].records.keys().next_back().map_or(0, |last| last + 1);
+            let at = (end - self.random.i64(0..8)).max(0);
+            note!(self.world.trace, "{of} is truncated to {at}");
+            self.world.trace.count("log truncated");
+            local.truncate(&of.topic, of.partition, at);
+        }
+        for (of, before) in all.into_iter().zip(before) {
+            let after = Log::read(&of, local.log(&of.topic, of.partition).unwrap_or_default());
+            let removed = self.removed.entry(of).or_default();
+            removed.is_rewritten = true;
+            let is_gone = |offset: &i64| !after.records.contains_key(offset);
+            removed
+                .removed
+                .extend(before.records.iter().filter(|(offset, _)| is_gone(offset)).map(|(_, record)| record.id));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A deterministic simulation: the engine's producers and consumers and the brokers of `kpipe local` in one thread, on a
+//! simulated network and clock, every choice from one seed. The same seed gives the same run, byte for byte.
+//!
+//! `scripts/simulate` runs more seeds, or one again.
+
+mod faults;
+mod network;
+mod producing;
+mod reading;
+mod scenario;
+mod threads;
+mod trace;
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use world::Outcome;
+
+/// The seeds that the suite runs.
+const SEEDS: std::ops::Range<u64> = 0..2_000;
+
+/// A seed that takes longer, in real time, spins.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// What all seeds of a run came to.
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    simulated: Duration,
+    records: usize,
+    faults: BTreeMap<&'static str, u64>,
+    failed: Vec<u64>,
+}
+
+impl Total {
+    fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        self.simulated += outcome.simulated;
+        self.records += outcome.records;
+        for (fault, count) in outcome.trace.faults() {
+            *self.faults.entry(fault).or_default() += count;
+        }
+    }
+}
+
+/// What a seed found, with its last events.
+fn describe(outcome: &Outcome) -> String {
+    let findings: Vec<String> = outcome.findings.iter().take(10).map(ToString::to_string).collect();
+    format!(
+        "seed {}: {} findings\n  {}\nlast events:\n{}\nrepeat it with scripts/simulate --seed {}",
+        outcome.seed,
+        outcome.findings.len(),
+        findings.join("\n  "),
+        outcome.trace.last().join("\n"),
+        outcome.seed
+    )
+}
+
+/// Runs seeds on all processors, until they end or the time is over.
+fn simulate(seeds: impl Iterator<Item = u64> + Send, until: Option<Instant>) -> Total {
+    let (seeds, total) = (Mutex::new(seeds), Mutex::new(Total::default()));
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let watched = Watchdog::start();
+                loop {
+                    let Some(seed) = seeds.lock().unwrap().next() else { break };
+                    if until.is_some_and(|until| Instant::now() >= until) || total.lock().unwrap().failed.len() >= 5 {
+                        break;
+                    }
+                    watched.begin(seed);
+                    let outcome = std::panic::catch_unwind(|| world::run(seed, false));
+                    let mut total = total.lock().unwrap();
+                    match outcome {
+                        Ok(outcome) => {
+                            total.add(&outcome);
+                            if !outcome.findings.is_empty() {
+                                eprintln!("{}", describe(&outcome));
+                                total.failed.push(seed);
+                            }
+                        }
+                        Err(_) => {
+                            eprintln!("seed {seed} panicked; repeat it with scripts/simulate --seed {seed}");
+                            total.failed.push(seed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    total.into_inner().unwrap()
+}
+
+/// Ends the process when a seed spins: no time passes in its world then, and nothing else would end it.
+struct Watchdog {
+    state: Arc<(AtomicU64, Mutex<Option<Instant>>)>,
+}
+
+impl Watchdog {
+    fn start() -> Self {
+        let state: Arc<(AtomicU64, Mutex<Option<Instant>>)> = Arc::default();
+        let watched = Arc::downgrade(&state);
+        std::thread::spawn(move || {
+            while let Some(state) = watched.upgrade() {
+                let began = *state.1.lock().unwrap();
+                if began.is_some_and(|began| began.elapsed() > LONGEST) {
+                    eprintln!("seed {} spins: it takes more than {LONGEST:?}", state.0.load(Ordering::Relaxed));
+                    std::process::abort();
+                }
+                drop(state);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Self { state }
+    }
+
+    fn begin(&self, seed: u64) {
+        self.state.0.store(seed, Ordering::Relaxed);
+        *self.state.1.lock().unwrap() = Some(Instant::now());
+    }
+}
+
+fn summary(total: &Total, took: Duration) -> String {
+    let faults: Vec<String> = total.faults.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+    format!(
+        "{} seeds in {} s: {:.1} simulated hours, {} records judged; faults: {}",
+        total.seeds,
+        took.as_secs(),
+        total.simulated.as_secs_f64() / 3600.0,
+        total.records,
+        faults.join(", ")
+    )
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+#[test]
+fn no_seed_contradicts_a_promise() {
+    let began = Instant::now();
+    if let Some(seed) = number("KPIPE_SIMULATE_SEED") {
+        let outcome = world::run(seed, true);
+        println!("{}", outcome.trace.whole().unwrap_or_default());
+        assert!(outcome.findings.is_empty(), "{}", describe(&outcome));
+        return;
+    }
+    let from = number("KPIPE_SIMULATE_FROM").unwrap_or(SEEDS.start);
+    let total = match (number("KPIPE_SIMULATE_SEEDS"), number("KPIPE_SIMULATE_MINUTES")) {
+        (_, Some(minutes)) => simulate(from.., Some(began + Duration::from_secs(60 * minutes))),
+        (Some(seeds), None) => simulate(from..from + seeds, None),
+        (None, None) => simulate(SEEDS, None),
+    };
+    crate::support::report(&summary(&total, began.elapsed()));
+    assert!(total.failed.is_empty(), "seeds with findings: {:?}", total.failed);
+    // A cluster that refused everything would contradict nothing.
+    assert!(total.records as u64 >= 30 * total.seeds, "only {} records in {} seeds", total.records, total.seeds);
+}
+
+#[test]
+fn a_seed_repeats_its_run_byte_for_byte() {
+    for seed in 0..6 {
+        let [first, second] = [(); 2].map(|()| world::run(seed, true).trace.whole().unwrap_or_default());
+        if let Some((one, other)) = first.lines().zip(second.lines()).find(|(one, other)| one != other) {
+            panic!("seed {seed}: first\n{one}\nthen\n{other}");
+        }
+        assert_eq!(first.len(), second.len(), "seed {seed}");
+    }
+}
+
+/// Breaks the engine in one way after the other: the judge finds each.
+#[cfg(feature = "mutations")]
+#[test]
+fn every_mutation_is_found() {
+    use kpipe::engine::native::mutation::{Mutation, activate};
+    /// So many seeds are tried at most.
+    const WITHIN: u64 = 200;
+    let (mutations, missed) = (Mutex::new(Mutation::ALL.into_iter()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                let watched = Watchdog::start();
+                loop {
+                    let Some(mutation) = mutations.lock().unwrap().next() else { break };
+                    activate(Some(mutation));
+                    let found = (0..WITHIN).find_map(|seed| {
+                        watched.begin(seed);
+                        let outcome = world::run(seed, false);
+                        outcome.findings.into_iter().next().map(|finding| (seed, finding))
+                    });
+                    match found {
+                        Some((seed, finding)) => {
+                            crate::support::report(&format!("{mutation:?}: seed {seed}: {finding}"));
+                        }
+                        None => missed.lock().unwrap().push(mutation),
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner().unwrap();
+    assert!(missed.is_empty(), "not found within {WITHIN} seeds: {missed:?}");
+}

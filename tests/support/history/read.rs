@@ -1,0 +1,194 @@
+//! What readers wrote out and committed, held against the logs.
+
+use super::{Entry, Finding, History, Kind, Log, ReaderInfo, RecordId, find};
+use kpipe::record::{Offset, TopicPartition};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A partition that a reader reads.
+#[derive(Debug)]
+struct Reading {
+    /// Where the next record must be at least.
+    next: Offset,
+}
+
+/// Readers that share their progress: a group, or a reader that stands alone.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Where the first of them began in each partition.
+    began: BTreeMap<TopicPartition, Offset>,
+    handled: BTreeMap<TopicPartition, BTreeSet<Offset>>,
+    /// What members were told is committed, and what the cluster has.
+    committed: BTreeMap<TopicPartition, Offset>,
+    stored: BTreeMap<TopicPartition, Offset>,
+}
+
+struct Judge<'a> {
+    history: &'a History,
+    readings: BTreeMap<(&'a str, TopicPartition), Reading>,
+    shared: BTreeMap<&'a str, Shared>,
+    findings: &'a mut Vec<Finding>,
+}
+
+pub(super) fn judge(history: &History, findings: &mut Vec<Finding>) {
+    let mut judge = Judge { history, readings: BTreeMap::new(), shared: BTreeMap::new(), findings };
+    for entry in &history.entries {
+        match entry {
+            Entry::Begins { reader, of, at } => judge.begins(reader, of, *at),
+            Entry::Wrote { reader, of, offset, id } => judge.wrote(reader, of, *offset, *id),
+            Entry::Reached { reader, of, next } => judge.reached(reader, of, *next),
+            Entry::Released { reader, of } => drop(judge.readings.remove(&(reader, of.clone()))),
+            Entry::Committed { reader, of, offset } => judge.committed(reader, of, *offset),
+            Entry::Stored { group, of, offset } => judge.stored(group, of, *offset),
+            Entry::Appended(_) | Entry::Receipt { .. } | Entry::TransactionEnded { .. } => {}
+        }
+    }
+    unread(history).into_iter().for_each(|what| judge.find(Kind::Lost, what));
+}
+
+impl<'a> Judge<'a> {
+    fn info(&self, reader: &str) -> Option<&'a ReaderInfo> {
+        self.history.readers.get(reader)
+    }
+
+    fn shared(&mut self, reader: &'a str) -> &mut Shared {
+        let group = self.info(reader).and_then(|info| info.group.as_deref());
+        self.shared.entry(group.unwrap_or(reader)).or_default()
+    }
+
+    fn log(&self, of: &TopicPartition) -> Option<&'a Log> {
+        self.history.logs.get(of)
+    }
+
+    fn find(&mut self, kind: Kind, what: String) {
+        find(self.findings, kind, what);
+    }
+
+    /// The offsets in a range that a reader must write out.
+    fn visible(&self, reader: &str, of: &TopicPartition, from: Offset, to: Offset) -> Vec<Offset> {
+        let Some(log) = self.log(of).filter(|_| from < to) else { return Vec::new() };
+        let is_committed = self.info(reader).is_some_and(|info| info.is_committed);
+        let seen = log.records.range(from..to).filter(|(_, record)| record.is_visible || !is_committed);
+        seen.filter(|(_, record)| !log.removed.contains(&record.id)).map(|(offset, _)| *offset).collect()
+    }
+
+    fn begins(&mut self, reader: &'a str, of: &TopicPartition, at: Offset) {
+        let is_rewritten = self.log(of).is_some_and(|log| log.is_rewritten);
+        let shared = self.shared(reader);
+        shared.began.entry(of.clone()).or_insert(at);
+        let committed = shared.committed.get(of).copied();
+        if let Some(committed) = committed.filter(|committed| at < *committed && !is_rewritten) {
+            self.find(Kind::StaleStart, format!("{reader} begins {of} at {at}, and {committed} is committed"));
+        }
+        self.readings.insert((reader, of.clone()), Reading { next: at });
+    }
+
+    fn wrote(&mut self, reader: &'a str, of: &TopicPartition, offset: Offset, id: RecordId) {
+        let log = self.log(of);
+        let shared = self.shared(reader);
+        shared.handled.entry(of.clone()).or_default().insert(offset);
+        let Some(log) = log else { return };
+        if log.is_rewritten {
+            return;
+        }
+        match log.records.get(&offset) {
+            Some(logged) if logged.id == id => {
+                if !logged.is_visible && self.info(reader).is_some_and(|info| info.is_committed) {
+                    self.find(
+                        Kind::Transaction,
+                        format!("{reader} wrote {id} of {of} {offset}, which is not committed"),
+                    );
+                }
+            }
+            _ if log.removed.contains(&id) => {}
+            found => {
+                self.find(Kind::Unfaithful, format!("{reader} wrote {id} as {of} {offset}; the log has {found:?}"));
+            }
+        }
+        let Some(next) = self.readings.get(&(reader, of.clone())).map(|reading| reading.next) else {
+            return self.find(Kind::Unfaithful, format!("{reader} wrote {of} {offset} without being assigned it"));
+        };
+        if offset < next {
+            self.find(Kind::Doubled, format!("{reader} wrote {of} {offset} again; it was at {next}"));
+        }
+        self.skipped(reader, of, next, offset);
+        if let Some(reading) = self.readings.get_mut(&(reader, of.clone())) {
+            reading.next = reading.next.max(offset + 1);
+        }
+    }
+
+    fn skipped(&mut self, reader: &str, of: &TopicPartition, from: Offset, to: Offset) {
+        if let Some(first) = self.visible(reader, of, from, to).first() {
+            self.find(Kind::Lost, format!("{reader} skipped {of} {first}: it went from {from} to {to}"));
+        }
+    }
+
+    fn reached(&mut self, reader: &'a str, of: &TopicPartition, next: Offset) {
+        if self.log(of).is_some_and(|log| log.is_rewritten) {
+            return;
+        }
+        let Some(at) = self.readings.get(&(reader, of.clone())).map(|reading| reading.next) else { return };
+        self.skipped(reader, of, at, next);
+        if let Some(reading) = self.readings.get_mut(&(reader, of.clone())) {
+            reading.next = reading.next.max(next);
+        }
+    }
+
+    fn committed(&mut self, reader: &'a str, of: &TopicPartition, offset: Offset) {
+        self.handled_before(reader, of, offset);
+        let committed = self.shared(reader).committed.entry(of.clone()).or_insert(offset);
+        *committed = offset.max(*committed);
+    }
+
+    /// Everything before a committed offset was written out by somebody.
+    fn handled_before(&mut self, reader: &'a str, of: &TopicPartition, offset: Offset) {
+        if self.log(of).is_some_and(|log| log.is_rewritten) {
+            return;
+        }
+        let shared = self.shared(reader);
+        let began = shared.began.get(of).copied().unwrap_or(offset);
+        let handled = shared.handled.get(of).cloned().unwrap_or_default();
+        let missing = self.visible(reader, of, began, offset).into_iter().find(|at| !handled.contains(at));
+        if let Some(missing) = missing {
+            self.find(
+                Kind::CommittedNotHandled,
+                format!("{reader}: {of} {offset} is committed, {missing} not handled"),
+            );
+        }
+    }
+
+    fn stored(&mut self, group: &'a str, of: &TopicPartition, offset: Offset) {
+        let is_rewritten = self.log(of).is_some_and(|log| log.is_rewritten);
+        let before = self.shared.entry(group).or_default().stored.insert(of.clone(), offset);
+        if before.is_some_and(|before| before > offset && !is_rewritten) {
+            self.find(Kind::MovedBack, format!("group {group}: {of} was committed at {before:?}, now at {offset}"));
+        }
+        // A member of the group stands for all of it: they read alike.
+        let member = self.history.readers.iter().find(|(_, info)| info.group.as_deref() == Some(group));
+        if let Some((reader, _)) = member {
+            self.handled_before(reader, of, offset);
+        }
+    }
+}
+
+/// What readers that must read everything have not written out; of each reader and partition the first record.
+pub(super) fn unread(history: &History) -> Vec<String> {
+    let shared_by = |reader: &str| history.readers.get(reader).and_then(|info| info.group.as_deref());
+    let mut wrote: BTreeMap<&str, BTreeSet<RecordId>> = BTreeMap::new();
+    for entry in &history.entries {
+        if let Entry::Wrote { reader, id, .. } = entry {
+            wrote.entry(shared_by(reader).unwrap_or(reader)).or_default().insert(*id);
+        }
+    }
+    let (mut missing, none) = (Vec::new(), BTreeSet::new());
+    for (reader, info) in &history.readers {
+        let wrote = wrote.get(info.group.as_deref().unwrap_or(reader)).unwrap_or(&none);
+        for (of, log) in history.logs.iter().filter(|(of, _)| info.reads_all_of.contains(&*of.topic)) {
+            let is_read = |id: &RecordId| wrote.contains(id) || log.removed.contains(id);
+            let mut visible = log.records.iter().filter(|(_, record)| record.is_visible || !info.is_committed);
+            if let Some((offset, record)) = visible.find(|(_, record)| !is_read(&record.id)) {
+                missing.push(format!("{reader} never wrote {} of {of} {offset}", record.id));
+            }
+        }
+    }
+    missing
+}
