@@ -13,6 +13,40 @@ use std::path::Path;
 /// What a schema that has no name of its own is called among its imports.
 const ROOT: &str = "kpipe-schema.proto";
 
+/// Files that Confluent's registry knows without a reference: Kafka Connect and data contracts import them.
+const BUILT_IN: [BuiltIn; 4] = [
+    BuiltIn {
+        name: "confluent/meta.proto",
+        text: r#"syntax = "proto3"; package confluent; import "google/protobuf/descriptor.proto";
+            message Meta { string doc = 1; map<string, string> params = 2; repeated string tags = 3; }
+            extend google.protobuf.FileOptions { Meta file_meta = 1088; }
+            extend google.protobuf.MessageOptions { Meta message_meta = 1088; }
+            extend google.protobuf.FieldOptions { Meta field_meta = 1088; }
+            extend google.protobuf.EnumOptions { Meta enum_meta = 1088; }
+            extend google.protobuf.EnumValueOptions { Meta enum_value_meta = 1088; }"#,
+    },
+    BuiltIn {
+        name: "confluent/type/decimal.proto",
+        text: r#"syntax = "proto3"; package confluent.type;
+            message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }"#,
+    },
+    BuiltIn {
+        name: "google/type/date.proto",
+        text: r#"syntax = "proto3"; package google.type;
+            message Date { int32 year = 1; int32 month = 2; int32 day = 3; }"#,
+    },
+    BuiltIn {
+        name: "google/type/timeofday.proto",
+        text: r#"syntax = "proto3"; package google.type;
+            message TimeOfDay { int32 hours = 1; int32 minutes = 2; int32 seconds = 3; int32 nanos = 4; }"#,
+    },
+];
+
+struct BuiltIn {
+    name: &'static str,
+    text: &'static str,
+}
+
 /// The file of a schema.
 ///
 /// # Errors
@@ -60,7 +94,10 @@ impl<I: Fn(&str) -> Result<Option<String>, BadSchema> + Send + Sync> FileResolve
         }
         match (self.import)(name) {
             Ok(Some(text)) => file(name, &text),
-            Ok(None) => Err(Error::file_not_found(name)),
+            Ok(None) => match BUILT_IN.iter().find(|built_in| built_in.name == name) {
+                Some(built_in) => file(name, built_in.text),
+                None => Err(Error::file_not_found(name)),
+            },
             Err(bad) => Err(Error::new(bad)),
         }
     }

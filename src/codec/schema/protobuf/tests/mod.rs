@@ -414,6 +414,26 @@ fn imports_are_given_by_name() {
 }
 
 #[test]
+fn what_confluents_registry_knows_needs_no_reference() {
+    let schema = parsed(
+        r#"syntax = "proto3";
+        import "confluent/meta.proto";
+        import "confluent/type/decimal.proto";
+        import "google/type/date.proto";
+        import "google/type/timeofday.proto";
+        message M {
+            option (confluent.message_meta) = { doc: "of a sale", params: [{ key: "k", value: "v" }] };
+            confluent.type.Decimal price = 1 [(confluent.field_meta) = { tags: ["PII"] }];
+            google.type.Date day = 2;
+            google.type.TimeOfDay at = 3;
+        }"#,
+    );
+    let json = r#"{"price":{"value":"AQ==","precision":3,"scale":-1},"day":{"year":2026,"month":11},"at":{"hours":23,"nanos":1}}"#;
+    let m = Of::named(&schema, "M");
+    assert_eq!(m.shown(&m.read(json).unwrap()), json);
+}
+
+#[test]
 fn descriptors_are_taken_too() {
     let schema = shop();
     let set = schema.file.parent_pool().encode_to_vec();

@@ -1,9 +1,17 @@
 //! JSON Schema: the bytes are JSON, which a schema may refuse.
 
+#[cfg(feature = "json-schema")]
+mod validator;
+#[cfg(not(feature = "json-schema"))]
+mod without_validator;
+
+#[cfg(feature = "json-schema")]
+use validator::Validator;
+#[cfg(not(feature = "json-schema"))]
+use without_validator::Validator;
+
 use super::{BadSchema, Reference, Undecodable, Unfit};
 use crate::codec::embedded::write_on_one_line;
-use jsonschema::paths::LocationSegment;
-use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -14,9 +22,6 @@ pub struct Schema {
     title: Option<String>,
 }
 
-/// How many steps a regular expression may take back.
-const MOST_BACKTRACKING: usize = 100_000;
-
 impl Schema {
     /// Parses a schema. `references` are all that it refers to, also through others. Nothing is fetched.
     ///
@@ -25,11 +30,7 @@ impl Schema {
     pub fn parse(text: &str, references: &[Reference]) -> Result<Self, BadSchema> {
         let schema: Value =
             serde_json::from_str(text).map_err(|e| BadSchema::new(format!("not a schema in JSON: {e}")))?;
-        let validator = jsonschema::options()
-            .with_retriever(Given(references.to_vec()))
-            .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING))
-            .build(&schema)
-            .map_err(|e| BadSchema::new(e.to_string()))?;
+        let validator = Validator::new(&schema, references)?;
         let title = schema.get("title").and_then(Value::as_str).map(str::to_owned);
         Ok(Self { validator, title })
     }
@@ -65,35 +66,11 @@ impl Schema {
     /// It is not valid, with the first fault and its field.
     pub fn validate(&self, json: &str) -> Result<(), Unfit> {
         let value: Value = serde_json::from_str(json).map_err(|e| Unfit::new(format!("not JSON: {e}")))?;
-        self.validator.validate(&value).map_err(|error| {
-            let segments: Vec<LocationSegment<'_>> = error.instance_path().into_iter().collect();
-            // The whole value may be long, and its fields are named.
-            let why = error.masked_with("the value").to_string();
-            segments.iter().rev().fold(Unfit::new(why), |unfit, segment| match segment {
-                LocationSegment::Property(name) => unfit.in_field(name),
-                LocationSegment::Index(index) => unfit.in_element(*index as u64),
-            })
-        })
+        self.validator.validate(&value)
     }
 }
 
-/// The references, found by their URI.
-struct Given(Vec<Reference>);
-
-impl Retrieve for Given {
-    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-        let uri = uri.as_str();
-        let found = self.0.iter().find(|reference| reference.name == uri);
-        // A relative URI was resolved against the schema's own.
-        let is_end = |name: &str| uri.strip_suffix(name).is_some_and(|before| before.ends_with('/'));
-        let found = found.or_else(|| self.0.iter().find(|reference| is_end(&reference.name)));
-        let reference =
-            found.ok_or_else(|| format!("the schema refers to {uri}, which is not among its references"))?;
-        Ok(serde_json::from_str(&reference.text)?)
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "json-schema"))]
 mod tests {
     use super::*;
 
