@@ -153,7 +153,13 @@ impl<'a> Storm<'a> {
     fn fault(&mut self) {
         let trace = &self.world.trace;
         let local = self.world.local.clone();
-        match self.random.u8(..if self.scenario.rewrites { 26 } else { 22 }) {
+        let kind = self.random.u8(..if self.scenario.rewrites { 26 } else { 22 });
+        // The in-memory cluster lets a leader that is cut off show records that are lost when its partition is elected anew.
+        let is_any_isolated = self.mends.iter().any(|(_, mend)| matches!(mend, Mend::Join(_)));
+        if is_any_isolated && (3..=5).contains(&kind) {
+            return;
+        }
+        match kind {
             0..=2 => {
                 let (of, broker) = (self.partition(), self.broker());
                 if self.lead(&of, broker) {

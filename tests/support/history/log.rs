@@ -20,6 +20,8 @@ pub struct Log {
     pub records: BTreeMap<Offset, Logged>,
     /// Records that were deleted, truncated or went with their topic: any of these may be gone, or come again.
     pub removed: BTreeSet<RecordId>,
+    /// Where a transaction that is still open begins: readers of committed records read no further.
+    pub open_from: Option<Offset>,
     /// Whether offsets may have been given twice: after a truncation, or for a topic that was created again.
     pub is_rewritten: bool,
 }
@@ -66,7 +68,8 @@ impl Log {
                 }
             }
         }
-        Self { records, ..Self::default() }
+        let open_from = open.into_values().flatten().min();
+        Self { records, open_from, ..Self::default() }
     }
 
     /// Where each record stands, in order.

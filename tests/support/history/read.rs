@@ -184,7 +184,9 @@ pub(super) fn unread(history: &History) -> Vec<String> {
         let wrote = wrote.get(info.group.as_deref().unwrap_or(reader)).unwrap_or(&none);
         for (of, log) in history.logs.iter().filter(|(of, _)| info.reads_all_of.contains(&*of.topic)) {
             let is_read = |id: &RecordId| wrote.contains(id) || log.removed.contains(id);
-            let mut visible = log.records.iter().filter(|(_, record)| record.is_visible || !info.is_committed);
+            let until = log.open_from.filter(|_| info.is_committed).unwrap_or(Offset::MAX);
+            let mut visible =
+                log.records.range(..until).filter(|(_, record)| record.is_visible || !info.is_committed);
             if let Some((offset, record)) = visible.find(|(_, record)| !is_read(&record.id)) {
                 missing.push(format!("{reader} never wrote {} of {of} {offset}", record.id));
             }
