@@ -35,7 +35,7 @@ pub fn registry(properties: &Properties, flag: Option<&str>, observer: Arc<dyn O
         ("target-sr-cluster", &BEARER_AUTH_LOGICAL_CLUSTER),
         ("confluent-identity-pool-id", &BEARER_AUTH_IDENTITY_POOL_ID),
     ] {
-        headers.extend(properties.get(property)?.map(|value| (name, value)));
+        headers.extend(properties.get(property)?.map(|value| (name, Secret::from(value))));
     }
     Ok(Some(Options {
         cache_dir: cache_dir(properties, &urls)?,
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(basic(&[url, inherit, "sasl.username=me", "sasl.password=p:w"]), expected);
         let token = resolve(&[url, "bearer.auth.token=t", "bearer.auth.logical.cluster=lsrc-1"]).unwrap().unwrap();
         assert!(matches!(&token.credentials, Some(Credentials::Bearer(token)) if token.reveal() == "t"));
-        assert_eq!(token.headers, [("target-sr-cluster", "lsrc-1".to_owned())]);
+        assert_eq!(token.headers, [("target-sr-cluster", Secret::from("lsrc-1"))]);
         assert!(resolve(&["client.id=x"]).unwrap().is_none(), "no registry is set");
     }
 

@@ -109,7 +109,7 @@ impl Client {
             servers: options.urls.iter().map(server).collect::<Result<_>>()?,
             preferred: AtomicUsize::new(0),
             credentials: options.credentials.clone(),
-            headers: options.headers.clone(),
+            headers: options.headers.iter().map(|(name, value)| (*name, value.reveal().to_owned())).collect(),
             retry_limit: options.retry_limit,
             retry_backoff: options.retry_backoff,
             observer: options.observer.clone(),

@@ -47,7 +47,7 @@ pub struct Options {
     /// For addresses that begin with `https`.
     pub tls: Tls,
     /// More headers of each request.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Secret)>,
     /// How long one request may take.
     pub request_timeout: Duration,
     /// How long a request is repeated in all.

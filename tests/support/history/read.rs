@@ -185,8 +185,7 @@ pub(super) fn unread(history: &History) -> Vec<String> {
         for (of, log) in history.logs.iter().filter(|(of, _)| info.reads_all_of.contains(&*of.topic)) {
             let is_read = |id: &RecordId| wrote.contains(id) || log.removed.contains(id);
             let until = log.open_from.filter(|_| info.is_committed).unwrap_or(Offset::MAX);
-            let mut visible =
-                log.records.range(..until).filter(|(_, record)| record.is_visible || !info.is_committed);
+            let mut visible = log.records.range(..until).filter(|(_, record)| record.is_visible || !info.is_committed);
             if let Some((offset, record)) = visible.find(|(_, record)| !is_read(&record.id)) {
                 missing.push(format!("{reader} never wrote {} of {of} {offset}", record.id));
             }
