@@ -114,6 +114,9 @@ fn decoded(text: &str) -> Option<String> {
 /// Where schemas are kept between runs. A registry on this machine is asked soon, and often begins again with ID 1.
 fn cache_dir(properties: &Properties, urls: &[String]) -> Result<Option<PathBuf>> {
     if let Some(named) = properties.get(&SCHEMA_CACHE_DIR)? {
+        if named.contains("://") {
+            return Err(Error::Usage("kpipe.schema.cache.dir: expected a directory, not a URL".to_owned()));
+        }
         return Ok((!named.is_empty()).then(|| PathBuf::from(named)));
     }
     let host = |url: &String| url.parse::<hyper::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
