@@ -98,7 +98,8 @@ fn requests_of_empty_names_take_bounded_memory() {
         wire.send(&metadata);
     }
     for wire in &mut wires {
-        assert!(wire.frame().unwrap().len() < 1000, "a topic that is asked for twice is answered once");
+        // Refused as a false count, or answered once for all.
+        assert!(wire.frame().is_none_or(|answer| answer.len() < 1000));
     }
     // A produce request of a hundred million partitions: null transactional ID, acks, timeout, one topic without a name.
     let mut partitions = BytesMut::from(&[0, 0, 1, 0, 0, 0, 0, 2, 1, 0x80, 0xc2, 0xd7, 0x2f][..]);

@@ -172,8 +172,8 @@ fn connections_are_encrypted_with_a_ca_of_their_own_or_given_certificates() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().display().to_string();
     let line = format!(
-        "export KPIPE_SASL_MECHANISM=PLAIN KPIPE_SASL_USERNAME=alice KPIPE_SASL_PASSWORD=secret
-        kpipe local --tls {at} --user alice:secret -- sh -c '
+        "kpipe local --tls {at} --user alice:secret -- sh -c '
+            export KPIPE_SASL_MECHANISM=PLAIN KPIPE_SASL_USERNAME=alice KPIPE_SASL_PASSWORD=secret
             test $KPIPE_SECURITY_PROTOCOL = SASL_SSL && test $KPIPE_SSL_CA_LOCATION = {at}/ca.pem || exit 7
             echo a | kpipe produce t -q && kpipe consume t -o beginning -e --output value || exit 8
             KPIPE_SSL_CA_LOCATION= kpipe -X request.timeout.ms=1000 topics list && exit 9

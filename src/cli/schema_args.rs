@@ -108,7 +108,8 @@ impl SchemaArgs {
             return Ok(protobuf::Schema::of_descriptor_set(&bytes));
         }
         let mut folders = self.proto_path.clone();
-        if folders.is_empty() {
+        // A file that is not below one of them is looked for beside itself.
+        if !folders.iter().any(|folder| file.path.starts_with(folder)) {
             folders.push(file.path.parent().map(Path::to_owned).unwrap_or_default());
         }
         // As protoc does, a file is named by its path below a folder.
