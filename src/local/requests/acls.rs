@@ -19,7 +19,7 @@ use kafka_protocol::protocol::StrBytes;
 const ANY: i8 = 1;
 const MATCH: i8 = 2;
 /// What Kafka says where no authorizer is configured.
-const NO_AUTHORIZER: &str = "No Authorizer is configured on the broker";
+const NO_AUTHORIZER: &str = "No Authorizer is configured.";
 /// The one resource of its kind.
 const CLUSTER: &str = "kafka-cluster";
 

@@ -81,7 +81,7 @@ pub(in crate::local) fn offset_for_leader_epoch(
                     answer.with_leader_epoch(led.leader_epoch).with_end_offset(led.log.next())
                 }
                 Ok(led) => {
-                    let end = if asked.leader_epoch > led.leader_epoch {
+                    let end = if !(0..=led.leader_epoch).contains(&asked.leader_epoch) {
                         None
                     } else {
                         Some(led.log.told_end_of_epoch(asked.leader_epoch))
