@@ -108,13 +108,12 @@ impl SchemaArgs {
             return Ok(protobuf::Schema::of_descriptor_set(&bytes));
         }
         let mut folders = self.proto_path.clone();
-        // A file that is not below one of them is looked for beside itself.
-        if !folders.iter().any(|folder| file.path.starts_with(folder)) {
+        if folders.is_empty() {
             folders.push(file.path.parent().map(Path::to_owned).unwrap_or_default());
         }
         // As protoc does, a file is named by its path below a folder.
         let below = folders.iter().find_map(|folder| file.path.strip_prefix(folder).ok());
-        let name = below.unwrap_or(&file.path).display().to_string();
+        let name = below.unwrap_or(file.path.file_name().map_or(&*file.path, Path::new)).display().to_string();
         let import = move |name: &str| {
             for folder in &folders {
                 let path = folder.join(name);

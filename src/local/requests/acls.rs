@@ -18,7 +18,9 @@ use kafka_protocol::protocol::StrBytes;
 /// Kafka's "any" and "match", of types, patterns, operations and permissions.
 const ANY: i8 = 1;
 const MATCH: i8 = 2;
-/// What Kafka says where no authorizer is configured.
+/// What Kafka answers where no authorizer is configured: a broker, which describes ACLs, and the controller, which
+/// changes them.
+const NO_AUTHORIZER_ON_BROKER: &str = "No Authorizer is configured on the broker";
 const NO_AUTHORIZER: &str = "No Authorizer is configured.";
 /// The one resource of its kind.
 const CLUSTER: &str = "kafka-cluster";
@@ -28,11 +30,8 @@ fn numbered<T: Numbered>(number: i8) -> Result<Option<T>, E> {
     if number == ANY { Ok(None) } else { T::numbered(number).map(Some).ok_or(E::InvalidRequest) }
 }
 
-fn why(error: E) -> Option<StrBytes> {
-    match error {
-        E::SecurityDisabled => Some(StrBytes::from_static_str(NO_AUTHORIZER)),
-        _ => None,
-    }
+fn why(error: E, no_authorizer: &'static str) -> Option<StrBytes> {
+    (error == E::SecurityDisabled).then(|| StrBytes::from_static_str(no_authorizer))
 }
 
 pub(in crate::local) fn describe_acls(call: &Call, request: DescribeAclsRequest) -> DescribeAclsResponse {
@@ -52,7 +51,10 @@ pub(in crate::local) fn describe_acls(call: &Call, request: DescribeAclsRequest)
     let answer = DescribeAclsResponse::default().with_error_message(None);
     let acls = match wanted() {
         Ok(acls) => acls,
-        Err(error) => return answer.with_error_code(error.code()).with_error_message(why(error)),
+        Err(error) => {
+            let message = why(error, NO_AUTHORIZER_ON_BROKER);
+            return answer.with_error_code(error.code()).with_error_message(message);
+        }
     };
     let mut resources: Vec<DescribeAclsResource> = Vec::new();
     for acl in acls {
@@ -106,7 +108,7 @@ pub(in crate::local) fn create_acls(call: &Call, request: CreateAclsRequest) -> 
         let answer = AclCreationResult::default().with_error_message(None);
         match created {
             Ok(()) => answer,
-            Err(error) => answer.with_error_code(error.code()).with_error_message(why(error)),
+            Err(error) => answer.with_error_code(error.code()).with_error_message(why(error, NO_AUTHORIZER)),
         }
     });
     CreateAclsResponse::default().with_results(results.collect())
@@ -140,7 +142,7 @@ pub(in crate::local) fn delete_acls(call: &Call, request: DeleteAclsRequest) -> 
         let answer = DeleteAclsFilterResult::default().with_error_message(None);
         match deleted {
             Ok(gone) => answer.with_matching_acls(gone.into_iter().map(shown).collect()),
-            Err(error) => answer.with_error_code(error.code()).with_error_message(why(error)),
+            Err(error) => answer.with_error_code(error.code()).with_error_message(why(error, NO_AUTHORIZER)),
         }
     });
     DeleteAclsResponse::default().with_filter_results(results.collect())
