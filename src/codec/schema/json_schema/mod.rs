@@ -74,6 +74,7 @@ impl Schema {
 mod tests {
     use super::*;
 
+    #[allow(clippy::unwrap_used)]
     fn parsed(text: &str) -> Schema {
         Schema::parse(text, &[]).unwrap()
     }
