@@ -193,7 +193,7 @@ pub(super) fn expect(json: &[u8], at: usize, byte: u8) -> Option<usize> {
 }
 
 #[inline]
-pub(super) fn skip_space(json: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_space(json: &[u8], mut at: usize) -> usize {
     while matches!(json.get(at), Some(b' ' | b'\n' | b'\t' | b'\r')) {
         at += 1;
     }
@@ -202,7 +202,7 @@ pub(super) fn skip_space(json: &[u8], mut at: usize) -> usize {
 
 /// Where the string that begins at `at` ends, behind its quote.
 #[inline]
-pub(super) fn end_of_string(json: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn end_of_string(json: &[u8], at: usize) -> Option<usize> {
     let mut at = expect(json, at, b'"')?;
     loop {
         let found = at + memchr2(b'"', b'\\', json.get(at..)?)?;

@@ -84,10 +84,9 @@ impl Filter {
     ) -> Option<Result<RecordRef<'a>, Malformed>> {
         // Where the batch lends only a part of its records, each is counted for itself.
         let searched = self.searched.filter(|_| records.lends_all());
-        let search = searched.and_then(|index| self.conditions[index].search().cloned());
         let (mut hits, mut seen) = (0, 0);
         loop {
-            if let Some(search) = &search
+            if let Some(search) = searched.and_then(|index| self.conditions[index].search())
                 && (hits < FIRST_HITS || seen >= hits * LEAST_SKIPPED)
             {
                 let before = records.remaining();

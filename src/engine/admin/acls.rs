@@ -33,6 +33,11 @@ pub enum ResourceType {
     User,
 }
 
+impl ResourceType {
+    /// The name of the one resource of type cluster.
+    pub const CLUSTER_NAME: &str = "kafka-cluster";
+}
+
 impl Named for ResourceType {
     const ALL: &'static [Self] =
         &[Self::Topic, Self::Group, Self::Cluster, Self::TransactionalId, Self::DelegationToken, Self::User];

@@ -41,7 +41,7 @@ mod active {
         StaleAssignmentCommitted,
         /// One record more is committed than was written.
         CommittedBeforeWritten,
-        /// What stands behind a gap is numbered from 0 under the old epoch.
+        /// Batches after a gap are numbered from 0 under the old epoch.
         EpochNotRaised,
         /// A commit that was sent and not answered counts as failed, so that the transaction is aborted.
         AbortedAfterCommit,

@@ -1,6 +1,8 @@
 //! JSON on one line, taken apart without a copy. Written by hand, because every record passes here: integers, null and
 //! plain strings are taken as they stand. Anything else, and what is wrong with a line, is left to serde_json.
 
+use crate::codec::path::{end_of_string, skip_space};
+use crate::codec::plain_len;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -52,12 +54,8 @@ impl<'a> Cursor<'a> {
     /// The byte that is read next, behind white space.
     #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
-        loop {
-            match self.line.get(self.at) {
-                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
-                other => return other.copied(),
-            }
-        }
+        self.at = skip_space(self.line, self.at);
+        self.line.get(self.at).copied()
     }
 
     #[inline]
@@ -132,25 +130,20 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Result<Value<'a>, Malformed> {
         let start = self.at + 1;
         let rest = &self.line[start..];
-        let len = crate::codec::plain_len(rest);
+        let len = plain_len(rest);
         if rest.get(len) == Some(&b'"') {
             self.at = start + len + 1;
             return Ok(Value::Plain(&rest[..len]));
         }
-        self.escaped(len)
+        self.escaped()
     }
 
-    /// A string with escapes or more than ASCII, whose first `plain` bytes are neither.
-    fn escaped(&mut self, plain: usize) -> Result<Value<'a>, Malformed> {
-        let start = self.at;
-        let from = start + 1 + plain;
-        let mut at = from + memchr::memchr2(b'"', b'\\', &self.line[from..]).ok_or(Malformed)?;
-        while self.line.get(at) == Some(&b'\\') {
-            let rest = self.line.get(at + 2..).ok_or(Malformed)?;
-            at += 2 + memchr::memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
-        }
-        self.at = at + 1;
-        std::str::from_utf8(&self.line[start..self.at]).map(Value::Json).map_err(|_| Malformed)
+    /// A string with escapes or more than ASCII.
+    fn escaped(&mut self) -> Result<Value<'a>, Malformed> {
+        let end = end_of_string(self.line, self.at).ok_or(Malformed)?;
+        let string = &self.line[self.at..end];
+        self.at = end;
+        std::str::from_utf8(string).map(Value::Json).map_err(|_| Malformed)
     }
 
     fn number(&mut self) -> Result<Value<'a>, Malformed> {

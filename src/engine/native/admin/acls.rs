@@ -23,7 +23,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused, or has no authorizer.
     pub fn acls(&self, filter: &AclFilter) -> Result<BTreeSet<Acl>> {
-        self.read(|| self.cluster().acls(filter))
+        self.repeat(|| self.cluster().acls(filter))
     }
 
     /// Creates ACLs, and waits until the broker that is asked returns them.

@@ -24,7 +24,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn brokers(&self) -> Result<Brokers> {
-        self.read(|| self.cluster().describe_brokers())
+        self.repeat(|| self.cluster().describe_brokers())
     }
 
     /// The ids of the brokers that are up, in order.
@@ -40,7 +40,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn controller(&self) -> Result<Option<BrokerId>> {
-        self.read(|| self.cluster().controller_id())
+        self.repeat(|| self.cluster().controller_id())
     }
 
     /// The features that the brokers have agreed on, and could.
@@ -48,7 +48,7 @@ impl NativeAdmin {
     /// # Errors
     /// None answered.
     pub fn features(&self) -> Result<Vec<Feature>> {
-        self.read(|| self.cluster().features())
+        self.repeat(|| self.cluster().features())
     }
 
     /// The requests that a broker takes, by number.
@@ -64,7 +64,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused to tell.
     pub fn quorum(&self) -> Result<Option<Quorum>> {
-        self.read(|| self.cluster().quorum())
+        self.repeat(|| self.cluster().quorum())
     }
 
     /// The log directories of `brokers`.

@@ -69,7 +69,7 @@ impl NativeAdmin {
     /// # Errors
     /// One does not exist, or is denied.
     pub fn configs(&self, of: &[Configured]) -> Result<BTreeMap<Configured, Vec<ConfigEntry>>> {
-        self.read(|| self.cluster().configs(of, None))
+        self.repeat(|| self.cluster().configs(of, None))
     }
 
     /// Changes configs; with `only_check` the cluster only validates the request.

@@ -42,8 +42,8 @@ impl NativeAdmin {
         self.client.network.run(Until::FirstSignal, work)
     }
 
-    /// Asks for what changes nothing, again while that may help.
-    fn read<T, F: Future<Output = Result<T>>>(&self, ask: impl FnMut() -> F) -> Result<T> {
+    /// Asks for what may be done twice, because it changes nothing or the same thing, again while that may help.
+    fn repeat<T, F: Future<Output = Result<T>>>(&self, ask: impl FnMut() -> F) -> Result<T> {
         self.run(self.cluster().retry().run(ask))
     }
 }

@@ -2,8 +2,7 @@
 
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{TopicInfo, answer_to, answers_to, of_topic, topic_name};
-use crate::engine::native::net::Backoff;
-use crate::engine::native::net::clock;
+use crate::engine::native::net::{Backoff, clock};
 use crate::engine::{Isolation, OffsetAt, Reassignment};
 use crate::error::{Action, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
@@ -65,7 +64,7 @@ impl NativeAdmin {
         before: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<BTreeMap<TopicPartition, Offset>> {
         // What is deleted already is deleted by a second request, too: it may be repeated at a new leader.
-        self.read(|| self.cluster().delete_records(before))
+        self.repeat(|| self.cluster().delete_records(before))
     }
 
     /// Has leaders elected: the preferred replica, or with `unclean` any that is alive. Which of them were, with the
@@ -97,7 +96,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused to tell.
     pub fn reassignments(&self) -> Result<BTreeMap<TopicPartition, Reassignment>> {
-        self.read(|| self.cluster().reassignments())
+        self.repeat(|| self.cluster().reassignments())
     }
 }
 

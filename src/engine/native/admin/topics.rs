@@ -21,7 +21,7 @@ impl NativeAdmin {
     /// # Errors
     /// A named topic does not exist or is denied, or the cluster did not answer.
     pub fn topics(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
-        self.read(|| self.cluster().describe(names))
+        self.repeat(|| self.cluster().describe(names))
     }
 
     /// Looks up first and next offset of all partitions. Returns why some stay unknown.

@@ -46,7 +46,7 @@ impl NativeAdmin {
     /// # Errors
     /// The leader refused.
     pub fn abort(&self, open: &OpenTransaction) -> Result<()> {
-        self.read(|| self.cluster().abort(open))
+        self.repeat(|| self.cluster().abort(open))
     }
 }
 

@@ -19,7 +19,7 @@ impl NativeAdmin {
     /// # Errors
     /// The cluster refused, or a user has no credentials (RESOURCE_NOT_FOUND).
     pub fn users(&self, users: &[String]) -> Result<Vec<Credential>> {
-        self.read(|| self.cluster().users(users))
+        self.repeat(|| self.cluster().users(users))
     }
 
     /// Sets the password of `user`, hashed here `iterations` times: brokers never see it.

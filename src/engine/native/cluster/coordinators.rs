@@ -1,8 +1,7 @@
 //! Which broker coordinates a group or a transaction, and requests to it.
 
 use super::{Cluster, Lane, text};
-use crate::engine::native::net::clock;
-use crate::engine::native::net::{Connection, Retry};
+use crate::engine::native::net::{Connection, Retry, clock};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, Node};
 use kafka_protocol::messages::FindCoordinatorResponse;

@@ -1,8 +1,7 @@
 //! Topics, leaders and brokers, as Metadata answers.
 
 use super::{Asked, Cluster, topic_name};
-use crate::engine::native::net::Connection;
-use crate::engine::native::net::clock;
+use crate::engine::native::net::{Connection, clock};
 use crate::engine::no_such_partition;
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, LeaderEpoch, Node, TopicPartition};

@@ -14,9 +14,8 @@ pub(super) use coordinators::Coordinated;
 pub(super) use metadata::{Described, PartitionInfo, TopicAnswer, TopicInfo};
 pub(super) use offsets::{Listed, join_all};
 
-use super::net::{Connection, Dialer, OldBroker, Opened, Retry};
+use super::net::{Connection, Dialer, OldBroker, Opened, Retry, clock};
 use crate::engine::Options;
-use crate::engine::native::net::clock;
 use crate::error::{Error, Result};
 use crate::record::{BrokerId, Node};
 use kafka_protocol::messages::{GroupId, TopicName};

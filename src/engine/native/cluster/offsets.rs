@@ -2,8 +2,7 @@
 
 use super::metadata::{TopicInfo, leader, names};
 use super::{Asked, Cluster, topic_name};
-use crate::engine::native::net::Connection;
-use crate::engine::native::net::clock;
+use crate::engine::native::net::{Connection, clock};
 use crate::engine::{Bounds, Isolation, OffsetAt};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, LeaderEpoch, Offset, TopicPartition, partitions_by_topic};

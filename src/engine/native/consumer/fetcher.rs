@@ -7,7 +7,7 @@ mod records;
 
 use super::super::cluster::{Cluster, Described, Lane, TopicAnswer};
 use super::super::group::{AssignmentNumber, Change};
-use super::super::net::{Sender, backoff, sleep_until};
+use super::super::net::{Sender, backoff, clock, sleep_until};
 use super::answers::may_pass;
 use super::assignments::Assignments;
 use super::bounds::{self, Bounds, ByPartition};
@@ -17,7 +17,6 @@ use super::fetch::{self, Limits};
 use super::losses::{Handled, Losses};
 use super::positions::{AssignmentId, Begin, Plan, Positions, Question, Stage};
 use super::start;
-use crate::engine::native::net::clock;
 use crate::engine::{ConsumerConfig, Offsets, Start, Subscription, out_of_range};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Position, TopicPartition};

@@ -10,7 +10,6 @@ mod plan;
 mod tests;
 
 use crate::engine::Start;
-use crate::engine::native::net::clock;
 use crate::error::Error;
 use crate::record::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition};
 use leaders::Older;
@@ -295,7 +294,7 @@ impl Positions {
 
     /// The fetch is answered; what it brought ends before `next`. Returns how long a reported problem lasted that ends
     /// with this.
-    pub(super) fn fetched(&mut self, id: AssignmentId, next: Option<Position>) -> Option<Duration> {
+    pub(super) fn fetched(&mut self, id: AssignmentId, next: Option<Position>, now: Instant) -> Option<Duration> {
         self.answers += 1;
         let partition = self.partitions.get_mut(&id)?;
         partition.had_records = next.is_some();
@@ -306,7 +305,7 @@ impl Positions {
         }
         let trouble = partition.trouble.take().filter(|trouble| trouble.is_reported);
         partition.succeed();
-        trouble.map(|trouble| clock::since(trouble.since))
+        trouble.map(|trouble| now.saturating_duration_since(trouble.since))
     }
 
     /// So many records at the position wait for the end of a transaction.

@@ -2,12 +2,11 @@
 //! away.
 
 use super::super::cluster::{Cluster, Coordinated};
-use super::super::net::{Outage, sleep_until};
+use super::super::net::{Outage, clock, sleep_until};
 use super::commits::{Commits, Reaction};
 use super::offsets::{self, By};
 use super::ownership::{AssignmentNumber, Ownership, Written};
 use super::{Command, Member};
-use crate::engine::native::net::clock;
 use crate::engine::{CommitMode, GroupConfig, Offsets};
 use crate::error::{Action, Error, ErrorCode, Result, Subject};
 use crate::record::TopicPartition;

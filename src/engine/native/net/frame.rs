@@ -39,8 +39,9 @@ impl Spare {
     fn keep(&mut self, frame: &Bytes) {
         let mut free = 0;
         self.frames.retain(|frame| {
-            free += usize::from(frame.is_unique());
-            free <= MAX_SPARE || !frame.is_unique()
+            let is_free = frame.is_unique();
+            free += usize::from(is_free);
+            !is_free || free <= MAX_SPARE
         });
         if (SHORTEST_SPARE..=FIRST_ALLOCATION).contains(&frame.len()) {
             self.frames.push(frame.clone());

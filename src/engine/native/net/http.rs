@@ -108,6 +108,12 @@ impl HttpClient {
         Self { max_response, ..self }
     }
 
+    /// A client of the same server for the part of the URL's path before `marker`, if the path has it.
+    pub fn before(&self, marker: &str) -> Option<Self> {
+        let at = self.path.find(marker)?;
+        Some(Self { path: self.path[..at].to_owned(), ..self.clone() })
+    }
+
     /// Whether what is sent can be read on the way to another machine.
     pub fn exposes_credentials(&self) -> bool {
         self.tls.is_none() && !is_loopback(&self.host)

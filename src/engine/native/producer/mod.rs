@@ -9,9 +9,8 @@ mod sender;
 
 use super::Client;
 use super::cluster::{Cluster, TopicInfo};
-use super::net::Receiver;
+use super::net::{Receiver, clock};
 use super::wire::{BatchBuilder, Sealed};
-use crate::engine::native::net::clock;
 use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition};
 use crate::error::{Error, RefusedRecord, Result};
 use crate::record::TopicPartition;

@@ -6,13 +6,12 @@ mod metadata;
 mod trouble;
 
 use super::super::cluster::{Cluster, TopicAnswer, TopicInfo};
-use super::super::net::{self, Backoff, Connection, backoff};
+use super::super::net::{self, Backoff, Connection, backoff, clock};
 use super::super::wire::{Codec, Compression, ProducerStamp, Sealed};
 use super::identity::{self, TransactionVersion};
 use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
 use super::{Wake, cost};
-use crate::engine::native::net::clock;
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
 use crate::error::{Error, Result};
 use crate::record::{BrokerId, LeaderEpoch, PartitionId};

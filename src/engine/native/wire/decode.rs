@@ -96,6 +96,18 @@ impl RawBatch {
         Self { bytes: bytes.freeze() }
     }
 
+    /// The batch with other records, of which there are `count`; offsets and timestamps stay.
+    pub fn with_records(&self, records: &[u8], count: i32) -> Self {
+        let mut bytes = BytesMut::from(&self.bytes[..HEADER_LEN]);
+        bytes.extend_from_slice(records);
+        let len = (bytes.len() - 12) as i32;
+        (&mut bytes[8..]).put_i32(len);
+        (&mut bytes[57..]).put_i32(count);
+        let checksum = crc32c::crc32c(&bytes[CRC_FROM..]);
+        (&mut bytes[17..]).put_u32(checksum);
+        Self { bytes: bytes.freeze() }
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -6,8 +6,7 @@ use super::super::decoding::{Decoded, Packed};
 use super::{AssignmentId, Delivery, Duration, Ended, Error, FetchResponse, Fetcher, Instant, Plan, Position, Result};
 use crate::engine::Isolation;
 use crate::engine::native::mutation::mutated;
-use crate::engine::native::net::clock;
-use crate::engine::native::net::{backoff, throttle};
+use crate::engine::native::net::{backoff, clock, throttle};
 use crate::engine::native::wire::{Codec, Decoder};
 use crate::error::{Action, Subject, error_code};
 use crate::record::{Batch, TopicPartition};
@@ -131,7 +130,7 @@ impl Fetcher {
         let node = self.cluster.node(plan.broker);
         match meaning(&target, &node, self.config.isolation, data) {
             Meaning::Fetched(fetched) => {
-                if let Some(lasted) = self.positions.fetched(id, fetched.next) {
+                if let Some(lasted) = self.positions.fetched(id, fetched.next, now) {
                     recovered.push((target.of.clone(), lasted));
                 }
                 self.positions.hold_back(id, fetched.held_back, now);
@@ -143,7 +142,7 @@ impl Fetcher {
                 return Ok(is_empty);
             }
             Meaning::Follow(broker) => {
-                self.positions.fetched(id, None);
+                self.positions.fetched(id, None, now);
                 tracing::info!(partition = %target.of, %broker, "reading from the nearest replica");
                 self.positions.follow(id, broker, now);
             }

@@ -98,7 +98,7 @@ impl Positions {
     ) {
         for id in &plan.partitions {
             if self.awaiting(*id, plan.request).is_some() {
-                self.fetched(*id, None);
+                self.fetched(*id, None, now);
             }
         }
         let Some(broker) = self.brokers.get_mut(&plan.broker).filter(|broker| broker.fetch == Some(plan.request))

@@ -64,12 +64,12 @@ fn a_broker_gets_one_fetch_at_a_time_and_none_for_ended_partitions() {
     let first = positions.plan(now, RESPONSE, PARTITION);
     assert_eq!(first.iter().map(|plan| &plan.partitions[..]).collect::<Vec<_>>(), [&[a][..], &[c][..]]);
     assert_eq!(plans(&mut positions, now), []);
-    positions.fetched(a, Some(at(9)));
-    positions.fetched(c, Some(at(4)));
+    positions.fetched(a, Some(at(9)), now);
+    positions.fetched(c, Some(at(4)), now);
     first.iter().for_each(|plan| answer(&mut positions, plan, now));
     let second = positions.plan(now, RESPONSE, PARTITION);
     assert_eq!(second.iter().map(|plan| &plan.partitions[..]).collect::<Vec<_>>(), [&[c][..]]);
-    positions.fetched(c, Some(at(9)));
+    positions.fetched(c, Some(at(9)), now);
     assert!(positions.ended());
 }
 
@@ -108,7 +108,7 @@ fn positions_are_impaired_until_every_partition_has_begun_and_while_one_fails() 
     assert!(!positions.is_impaired());
     positions.failed(failing, error(), now, Duration::ZERO);
     assert!(positions.is_impaired());
-    positions.fetched(failing, None);
+    positions.fetched(failing, None, now);
     assert!(!positions.is_impaired());
 }
 
@@ -210,8 +210,8 @@ fn partitions_with_records_share_a_response_and_take_turns() {
     let [a, b, c, d] = [0, 1, 2, 3].map(|partition| reading(&mut positions, partition, 1, 0, now));
     let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
     assert_eq!((plan.share, &plan.partitions[..]), (256 << 10, &[a, b, c, d][..]));
-    positions.fetched(a, Some(at(1)));
-    positions.fetched(b, Some(at(1)));
+    positions.fetched(a, Some(at(1)), now);
+    positions.fetched(b, Some(at(1)), now);
     answer(&mut positions, &plan, now);
     let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
     assert_eq!(plan.partitions, [c, d, a, b], "those that brought nothing come first");
@@ -268,8 +268,8 @@ fn a_lasting_problem_is_reported_once() {
         assert!(round > 9 || reports == 0, "a moment is no problem");
     }
     assert_eq!(reports, 1);
-    assert!(positions.fetched(id, None).is_some(), "its end is reported");
-    assert!(positions.fetched(id, None).is_none());
+    assert!(positions.fetched(id, None, now).is_some(), "its end is reported");
+    assert!(positions.fetched(id, None, now).is_none());
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_reader_gives_up_only_what_failed_long_enough_after_everything_else_is_read(
     positions.failed(bad, error(), now, Duration::ZERO);
     let long_after = now + Duration::from_secs(61);
     assert!(positions.unreadable(long_after, limit).is_none(), "the other is not at its end");
-    positions.fetched(good, Some(at(9)));
+    positions.fetched(good, Some(at(9)), now);
     assert!(positions.unreadable(now, limit).is_none());
     let given_up = positions.unreadable(long_after, limit).unwrap();
     assert_eq!(given_up.into_iter().map(|(of, _)| of).collect::<Vec<_>>(), [of(1)]);

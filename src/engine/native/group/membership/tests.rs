@@ -108,7 +108,7 @@ fn a_leader_computes_the_assignment_apart_and_may_leave_meanwhile() {
     assert_eq!(shown(&member.handle(computed, now)), ["sync 1"]);
     assert_eq!(shown(&member.handle(Event::Leave, now)), ["leave m", "left"]);
     let late = Event::AssignmentComputed(Ok(Vec::new()));
-    assert!(member.handle(late, now).is_empty(), "it is no member any more");
+    assert!(member.handle(late, now).is_empty(), "it is not a member any more");
 }
 
 #[test]
