@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// The largest file of settings, certificates or keys.
+/// The largest file of settings, certificates, keys or schemas.
 pub const SETTINGS_LIMIT: u64 = 16 << 20;
 
 /// Reads all of `source`.

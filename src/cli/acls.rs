@@ -110,7 +110,7 @@ impl Which {
             (ResourceType::User, &self.user),
         ];
         let named = named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.clone())));
-        named.chain(self.cluster.then(|| (ResourceType::Cluster, "kafka-cluster".to_owned()))).collect()
+        named.chain(self.cluster.then(|| (ResourceType::Cluster, ResourceType::CLUSTER_NAME.to_owned()))).collect()
     }
 
     /// All combinations; a field that is not given matches any.

@@ -55,7 +55,7 @@ fn denied(error: &Error) -> Option<(Action, ResourceType, Option<&str>)> {
                 E::TopicAuthorizationFailed => (ResourceType::Topic, subject.topic()),
                 E::GroupAuthorizationFailed => (ResourceType::Group, subject.group()),
                 E::TransactionalIdAuthorizationFailed => (ResourceType::TransactionalId, subject.transactional_id()),
-                E::ClusterAuthorizationFailed => (ResourceType::Cluster, Some("kafka-cluster")),
+                E::ClusterAuthorizationFailed => (ResourceType::Cluster, Some(ResourceType::CLUSTER_NAME)),
                 _ => return None,
             };
             Some((*action, kind, name))

@@ -111,8 +111,7 @@ struct Allowed(Vec<Acl>);
 /// Parses `alice:read,describe:topic:orders`.
 fn parse_allow(text: &str) -> Result<Allowed, String> {
     fn named<T: Named>(text: &str, what: &str) -> Result<T, String> {
-        let found = T::ALL.iter().copied().find(|value| value.name() == text);
-        found.ok_or_else(|| {
+        T::named(text).ok_or_else(|| {
             let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
             format!("{text} is not {what}: expected one of {}", names.join(", "))
         })
@@ -120,7 +119,7 @@ fn parse_allow(text: &str) -> Result<Allowed, String> {
     let parts: Vec<&str> = text.splitn(4, ':').collect();
     let (user, operations, resource, name) = match parts[..] {
         [user, operations, resource, name] => (user, operations, resource, name),
-        [user, operations, "cluster"] => (user, operations, "cluster", "kafka-cluster"),
+        [user, operations, "cluster"] => (user, operations, "cluster", ResourceType::CLUSTER_NAME),
         _ => return Err("expected USER:OPERATIONS:RESOURCE:NAME, such as alice:read:topic:orders".to_owned()),
     };
     let resource_type: ResourceType = named(resource, "a resource")?;
@@ -212,10 +211,8 @@ impl Local {
             }
         }
     }
-}
 
-impl Local {
-    /// What clients need, if it is not the default.
+    /// The `security.protocol` that clients need, if it is not the default.
     fn security_protocol(&self) -> Option<&'static str> {
         let is_encrypted = self.tls.is_some() || self.tls_cert.is_some();
         match (is_encrypted, !self.users.is_empty()) {

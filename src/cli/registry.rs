@@ -2,8 +2,9 @@
 
 use super::Context;
 use crate::config;
+use crate::config::declarations::SCHEMA_REGISTRY_URL;
 use crate::error::{Error, Result};
-use crate::registry::{Options, Registry};
+use crate::registry::Registry;
 use clap::Args;
 use std::sync::Arc;
 
@@ -15,12 +16,12 @@ pub(super) struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    /// How the registry is reached, if there is one.
+    /// Whether a registry is set.
     ///
     /// # Errors
     /// A property is malformed.
-    pub(super) fn options(&self, context: &Context) -> Result<Option<Options>> {
-        config::registry(&context.properties, self.registry.as_deref(), Arc::new(context.metrics.clone()))
+    pub(super) fn is_set(&self, context: &Context) -> Result<bool> {
+        Ok(context.properties.resolve(self.registry.clone(), &SCHEMA_REGISTRY_URL)?.is_some())
     }
 
     /// The registry, if there is one.
@@ -28,7 +29,9 @@ impl RegistryArgs {
     /// # Errors
     /// Its settings are not usable.
     pub(super) fn connect(&self, context: &Context) -> Result<Option<Registry>> {
-        self.options(context)?.map(|options| Registry::new(&options, &context.stop)).transpose()
+        let metrics = Arc::new(context.metrics.clone());
+        let options = config::registry(&context.properties, self.registry.as_deref(), metrics)?;
+        options.map(|options| Registry::new(&options, &context.stop)).transpose()
     }
 
     /// The registry, which the command cannot do without.

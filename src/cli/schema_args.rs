@@ -10,9 +10,6 @@ use crate::registry::{Language, SchemaId};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
-/// The largest schema.
-const LIMIT: u64 = 16 << 20;
-
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Schemas")]
 pub(super) struct SchemaArgs {
@@ -32,11 +29,31 @@ fn parse_given(text: &str) -> Result<(SchemaId, SchemaFile), String> {
     Ok((id.parse()?, file.parse()?))
 }
 
+/// The bytes of a schema's file.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn read(file: &SchemaFile) -> Result<Vec<u8>> {
+    files::read(&file.path, files::SETTINGS_LIMIT).map_err(|e| Error::io(file.path.display(), &e))
+}
+
+/// The text of a schema's file, whose `bytes` were read.
+///
+/// # Errors
+/// They are not text.
+pub(super) fn text<'a>(file: &SchemaFile, bytes: &'a [u8]) -> Result<&'a str> {
+    let text = std::str::from_utf8(files::without_mark(bytes));
+    text.map_err(|_| Error::Io(format!("{}: not UTF-8", file.path.display())))
+}
+
 impl SchemaArgs {
     /// Refuses flags that have no effect without a schema.
-    pub(super) fn check(&self, has_schemas: bool) -> Result<()> {
-        let given = [(!self.given.is_empty(), "--schema"), (!self.proto_path.is_empty(), "--proto-path")];
-        match given.into_iter().find(|(given, _)| *given && !has_schemas) {
+    ///
+    /// # Errors
+    /// One of these, or of `more`, is given without.
+    pub(super) fn check(&self, has_schemas: bool, more: &[(bool, &str)]) -> Result<()> {
+        let own = [(!self.given.is_empty(), "--schema"), (!self.proto_path.is_empty(), "--proto-path")];
+        match own.iter().chain(more).find(|(is_given, _)| *is_given && !has_schemas) {
             Some((_, flag)) => {
                 Err(Error::Usage(format!("{flag} requires --key-as or --value-as auto, avro, protobuf or json-schema")))
             }
@@ -76,25 +93,23 @@ impl SchemaArgs {
         Ok(Some(PartForm { form: form.clone(), own }))
     }
 
-    /// The text of a schema in a file.
-    ///
-    /// # Errors
-    /// The file cannot be read, or is not text.
-    pub(super) fn text(&self, file: &SchemaFile) -> Result<String> {
-        let bytes = files::read(&file.path, LIMIT).map_err(|e| Error::io(file.path.display(), &e))?;
-        let text = std::str::from_utf8(files::without_mark(&bytes)).map(str::to_owned);
-        text.map_err(|_| Error::Io(format!("{}: not UTF-8", file.path.display())))
-    }
-
     /// Reads a schema from a file.
     ///
     /// # Errors
     /// The file cannot be read, or is not a schema.
     pub(super) fn load(&self, file: &SchemaFile) -> Result<Loaded> {
+        self.parse(file, &read(file)?)
+    }
+
+    /// Parses the `bytes` of a schema's file.
+    ///
+    /// # Errors
+    /// They are not a schema.
+    pub(super) fn parse(&self, file: &SchemaFile, bytes: &[u8]) -> Result<Loaded> {
         let wrong = |why| Error::Usage(format!("{}: {why}", file.path.display()));
         let schema = match file.language {
-            Language::Protobuf => self.protobuf(file)?.map(Schema::Protobuf),
-            language => Schema::parse(language.into(), &self.text(file)?, &[]),
+            Language::Protobuf => self.protobuf(file, bytes)?.map(Schema::Protobuf),
+            language => Schema::parse(language.into(), text(file, bytes)?, &[]),
         };
         let schema = schema.map_err(wrong)?;
         let message = file.message.as_deref().map(|name| schema.message(MessageChoice::Name(name)).map_err(wrong));
@@ -102,10 +117,9 @@ impl SchemaArgs {
     }
 
     /// A Protobuf file with its imports, or a set of descriptors.
-    fn protobuf(&self, file: &SchemaFile) -> Result<Result<protobuf::Schema, BadSchema>> {
+    fn protobuf(&self, file: &SchemaFile, bytes: &[u8]) -> Result<Result<protobuf::Schema, BadSchema>> {
         if file.path.extension().is_none_or(|extension| extension != "proto") {
-            let bytes = files::read(&file.path, LIMIT).map_err(|e| Error::io(file.path.display(), &e))?;
-            return Ok(protobuf::Schema::of_descriptor_set(&bytes));
+            return Ok(protobuf::Schema::of_descriptor_set(bytes));
         }
         let mut folders = self.proto_path.clone();
         if folders.is_empty() {
@@ -117,7 +131,7 @@ impl SchemaArgs {
         let import = move |name: &str| {
             for folder in &folders {
                 let path = folder.join(name);
-                match files::read(&path, LIMIT) {
+                match files::read(&path, files::SETTINGS_LIMIT) {
                     Ok(bytes) => {
                         let text = String::from_utf8(bytes);
                         return text.map(Some).map_err(|_| BadSchema::new(format!("{}: not UTF-8", path.display())));
@@ -128,6 +142,6 @@ impl SchemaArgs {
             }
             Ok(None)
         };
-        Ok(protobuf::Schema::load(&name, &self.text(file)?, import))
+        Ok(protobuf::Schema::load(&name, text(file, bytes)?, import))
     }
 }

@@ -70,12 +70,19 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
 /// and whether
 /// the user named it.
 pub fn config_file() -> Option<(PathBuf, bool)> {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(named) = from("KPIPE_CONFIG") {
+    if let Some(named) = path_in("KPIPE_CONFIG") {
         return Some((named, true));
     }
-    let folder = from("XDG_CONFIG_HOME").or_else(|| Some(from("HOME")?.join(".config")))?;
-    Some((folder.join("kpipe/config.toml"), false))
+    Some((base_directory("XDG_CONFIG_HOME", ".config")?.join("kpipe/config.toml"), false))
+}
+
+fn path_in(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// A base directory of the user: that in `variable`, else `in_home` in the home directory.
+fn base_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
+    path_in(variable).or_else(|| Some(path_in("HOME")?.join(in_home)))
 }
 
 /// What may stand before an address, as the brokers' own settings write it.

@@ -123,8 +123,7 @@ fn cache_dir(properties: &Properties, urls: &[String]) -> Result<Option<PathBuf>
     if urls.iter().all(|url| host(url).is_none_or(|host| is_loopback(&host))) {
         return Ok(None);
     }
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = from("XDG_CACHE_HOME").or_else(|| Some(from("HOME")?.join(".cache")));
+    let cache = super::base_directory("XDG_CACHE_HOME", ".cache");
     Ok(cache.filter(|cache| cache.is_absolute()).map(|cache| cache.join("kpipe/schemas")))
 }
 

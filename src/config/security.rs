@@ -204,7 +204,7 @@ mod tests {
         assert!(matches!(&file.token, Token::Supplied(source) if source.token().unwrap().reveal() == "abc"));
     }
 
-    /// Without security.protocol, nothing that protects is left unused without a word.
+    /// Without security.protocol, nothing that protects is left unused without an error.
     #[test]
     fn the_protocol_follows_from_what_is_set_or_is_asked_for() {
         let ca = "ssl.ca.location=/etc/ssl/certs/ca-certificates.crt";

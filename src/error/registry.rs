@@ -26,7 +26,7 @@ pub enum RegistryFailure {
         /// Its message.
         message: String,
     },
-    /// What answered is no schema registry, or something in front of one.
+    /// The server is not a schema registry, or a proxy in front of one answered.
     Foreign {
         /// The HTTP status.
         status: StatusCode,

@@ -6,7 +6,7 @@ pub const MAX_LEN: usize = 10;
 /// Writes `value` into `out` from `at`; returns the index after it. `out` must have [`MAX_LEN`] bytes left.
 #[inline]
 pub fn put(out: &mut [u8], mut at: usize, value: i64) -> usize {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    let mut rest = zigzag(value);
     while rest >= 0x80 {
         out[at] = rest as u8 | 0x80;
         rest >>= 7;
@@ -19,8 +19,7 @@ pub fn put(out: &mut [u8], mut at: usize, value: i64) -> usize {
 /// How many bytes `value` takes.
 #[inline]
 pub fn len(value: i64) -> usize {
-    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
-    (64 - (zigzag | 1).leading_zeros() as usize).div_ceil(7)
+    (64 - (zigzag(value) | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Appends `value`.
@@ -44,21 +43,36 @@ pub fn write_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 /// Takes a number off the front; `None` when the bytes end first or it is longer than [`MAX_LEN`].
 #[inline]
 pub fn read(buf: &mut &[u8]) -> Option<i64> {
+    read_unsigned(buf).map(unzigzag)
+}
+
+/// Takes a number without zig-zag off the front, as Protocol Buffers' `uint64` is written; `None` as in [`read`].
+#[inline]
+pub fn read_unsigned(buf: &mut &[u8]) -> Option<u64> {
     // Nearly all lengths and deltas fit one byte or two.
     let (&first, rest) = buf.split_first()?;
     if first < 0x80 {
         *buf = rest;
-        return Some(unzigzag(u64::from(first)));
+        return Some(u64::from(first));
     }
     let mut value = u64::from(first & 0x7f);
     for (index, &byte) in rest.iter().take(MAX_LEN - 1).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * (index + 1));
         if byte < 0x80 {
             *buf = &rest[index + 1..];
-            return Some(unzigzag(value));
+            return Some(value);
         }
     }
     None
+}
+
+/// Appends a number without zig-zag.
+pub fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// Takes a length and that many bytes off the front; `Some(None)` is null, `None` malformed.
@@ -73,7 +87,15 @@ pub fn read_bytes<'a>(buf: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     Some(Some(bytes))
 }
 
-fn unzigzag(value: u64) -> i64 {
+/// Zig-zag of 64 bits: small numbers of either sign become small ones without.
+#[inline]
+pub fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// The number that [`zigzag`] was given.
+#[inline]
+pub fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 

@@ -1,9 +1,9 @@
 //! The requests of Confluent's API, and what they return.
 
 use super::client::Request;
-use super::{Language, Registry, SchemaId};
+use super::{Language, Registry, SchemaId, or_unknown};
 use crate::engine::native::http::path_encoded;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use hyper::Method;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
@@ -191,6 +191,15 @@ pub enum Deleted {
     Included,
 }
 
+impl Deleted {
+    fn query(self) -> &'static str {
+        match self {
+            Self::Excluded => "",
+            Self::Included => "?deleted=true",
+        }
+    }
+}
+
 /// How much is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
@@ -266,8 +275,7 @@ impl Registry {
     /// # Errors
     /// The registry's.
     pub fn subjects(&self, deleted: Deleted) -> Result<Vec<String>> {
-        let query = if deleted == Deleted::Included { "?deleted=true" } else { "" };
-        let request = Request::get(format!("/subjects{query}"), "subjects");
+        let request = Request::get(format!("/subjects{}", deleted.query()), "subjects");
         self.run(self.client.ask(&request))
     }
 
@@ -276,8 +284,8 @@ impl Registry {
     /// # Errors
     /// The registry's.
     pub fn versions(&self, subject: &str, deleted: Deleted) -> Result<Vec<u32>> {
-        let query = if deleted == Deleted::Included { "?deleted=true" } else { "" };
-        let request = Request::get(format!("{}/versions{query}", subject_path(subject)), format!("subject {subject}"));
+        let path = format!("{}/versions{}", subject_path(subject), deleted.query());
+        let request = Request::get(path, format!("subject {subject}"));
         self.run(self.client.ask(&request))
     }
 
@@ -355,11 +363,8 @@ impl Registry {
     /// The registry's.
     pub fn level(&self, subject: Option<&str>) -> Result<Option<String>> {
         let request = Request::get(config_path(subject), about_config(subject));
-        match self.run(self.client.ask::<Configured>(&request)) {
-            Ok(configured) => Ok(Some(configured.level)),
-            Err(Error::Registry(error)) if subject.is_some() && error.why.is_unknown() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let level = self.run(self.client.ask::<Configured>(&request)).map(|configured| configured.level);
+        if subject.is_some() { or_unknown(level) } else { level.map(Some) }
     }
 
     /// Sets a compatibility level.

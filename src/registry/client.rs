@@ -88,21 +88,18 @@ struct Refused {
 impl Client {
     pub fn new(options: &Options) -> Result<Self> {
         let server = |url: &String| {
-            let client = |url: &str| HttpClient::new(url, &options.tls, options.request_timeout);
             let unusable = |error| match error {
                 HttpError::Unusable(why) | HttpError::Failed(why) => {
                     Error::Usage(format!("schema.registry.url {url}: {why}"))
                 }
                 HttpError::Tls(error) => error,
             };
-            let http = client(url).map_err(unusable)?.with_max_response(MAX_RESPONSE);
+            let http = HttpClient::new(url, &options.tls, options.request_timeout).map_err(unusable)?;
+            let http = http.with_max_response(MAX_RESPONSE);
             if options.credentials.is_some() && http.exposes_credentials() {
                 tracing::warn!("credentials are sent to schema registry {url} without encryption (use https)");
             }
-            let root = match url.find("/apis/") {
-                Some(at) => Some(client(&url[..at]).map_err(unusable)?.with_max_response(MAX_RESPONSE)),
-                None => None,
-            };
+            let root = http.before("/apis/");
             Ok(Server { url: url.clone(), http, root })
         };
         Ok(Self(Arc::new(Shared {

@@ -129,6 +129,9 @@ impl Framing {
     /// The frame of `bytes`, which are `part` of a record with these `headers`; `None` of bytes without one.
     #[inline]
     pub fn recognize<'a>(self, part: Part, bytes: &'a [u8], headers: Headers<'a>) -> Option<Framed<'a>> {
+        if self == Self::None {
+            return None;
+        }
         // What text begins with is looked at no further.
         if headers.is_empty() && bytes.first().is_none_or(|first| *first > GLUE) {
             return None;
@@ -190,12 +193,7 @@ impl Framing {
             return Some(Framed { id, body, packing: Packing::None, message });
         }
         let message = MessagePlace::IndexesInBody;
-        (id != 0 && self != Self::None).then_some(Framed {
-            id: SchemaId::Id(id),
-            body: rest,
-            packing: Packing::None,
-            message,
-        })
+        (id != 0).then_some(Framed { id: SchemaId::Id(id), body: rest, packing: Packing::None, message })
     }
 }
 
@@ -265,14 +263,14 @@ pub fn write_indexes(path: &[i32], out: &mut Vec<u8>) {
 /// its length.
 pub fn read_apicurio_reference<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = *bytes;
-    let len = read_unsigned(&mut rest)?;
+    let len = varint::read_unsigned(&mut rest)?;
     let (mut reference, body) = rest.split_at_checked(usize::try_from(len).ok()?)?;
     let (tag, after) = reference.split_first()?;
     reference = after;
     if *tag != 0x0a {
         return None;
     }
-    let len = read_unsigned(&mut reference)?;
+    let len = varint::read_unsigned(&mut reference)?;
     let name = reference.get(..usize::try_from(len).ok()?)?;
     *bytes = body;
     Some(name)
@@ -281,33 +279,10 @@ pub fn read_apicurio_reference<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// Appends Apicurio's reference to a message.
 pub fn write_apicurio_reference(name: &str, out: &mut Vec<u8>) {
     let mut reference = vec![0x0a];
-    write_unsigned(name.len() as u64, &mut reference);
+    varint::write_unsigned(&mut reference, name.len() as u64);
     reference.extend_from_slice(name.as_bytes());
-    write_unsigned(reference.len() as u64, out);
+    varint::write_unsigned(out, reference.len() as u64);
     out.extend_from_slice(&reference);
-}
-
-/// Appends a varint without a sign.
-fn write_unsigned(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Reads a varint without a sign.
-pub fn read_unsigned(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 /// Whether `headers` name `id` as the schema of `part`.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use tokio::task::JoinSet;
 
 /// So many requests are in flight at a time.
@@ -91,21 +92,37 @@ impl Registry {
     }
 }
 
+/// What `each` makes of `items`, several at a time, in their order. `what` is done with each.
+async fn each_of<I, F>(items: Vec<I>, what: &'static str, each: impl Fn(I) -> F) -> Result<Vec<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (mut rest, mut running, mut done) = (items.into_iter().enumerate(), JoinSet::new(), BTreeMap::new());
+    loop {
+        while running.len() < IN_FLIGHT
+            && let Some((index, item)) = rest.next()
+        {
+            let work = each(item);
+            running.spawn(async move { (index, work.await) });
+        }
+        match running.join_next().await {
+            Some(ended) => {
+                let (index, output) = ended.map_err(|_| Error::TaskEnded(what))?;
+                done.insert(index, output);
+            }
+            None => return Ok(done.into_values().collect()),
+        }
+    }
+}
+
 impl Client {
     async fn look_up_all(&self, ids: Vec<SchemaId>) -> Result<Vec<LookedUp>> {
-        let (mut rest, mut running, mut found) = (ids.into_iter(), JoinSet::new(), Vec::new());
-        loop {
-            while running.len() < IN_FLIGHT
-                && let Some(id) = rest.next()
-            {
-                let client = self.clone();
-                running.spawn(async move { LookedUp { id, lookup: client.look_up(id).await } });
-            }
-            match running.join_next().await {
-                Some(looked_up) => found.push(looked_up.map_err(|_| Error::TaskEnded("looking up a schema"))?),
-                None => return Ok(found),
-            }
-        }
+        each_of(ids, "looking up a schema", |id| {
+            let client = self.clone();
+            async move { LookedUp { id, lookup: client.look_up(id).await } }
+        })
+        .await
     }
 
     /// Sends all `requests`, several at a time; the answers in their order.
@@ -113,22 +130,11 @@ impl Client {
         &self,
         requests: Vec<Request>,
     ) -> Result<Vec<Result<T>>> {
-        let (mut rest, mut running, mut answers) = (requests.into_iter().enumerate(), JoinSet::new(), BTreeMap::new());
-        loop {
-            while running.len() < IN_FLIGHT
-                && let Some((index, request)) = rest.next()
-            {
-                let client = self.clone();
-                running.spawn(async move { (index, client.ask(&request).await) });
-            }
-            match running.join_next().await {
-                Some(answered) => {
-                    let (index, answer) = answered.map_err(|_| Error::TaskEnded("asking the schema registry"))?;
-                    answers.insert(index, answer);
-                }
-                None => return Ok(answers.into_values().collect()),
-            }
-        }
+        each_of(requests, "asking the schema registry", |request| {
+            let client = self.clone();
+            async move { client.ask(&request).await }
+        })
+        .await
     }
 
     async fn look_up(&self, id: SchemaId) -> Result<Lookup> {

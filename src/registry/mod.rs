@@ -20,7 +20,7 @@ use crate::engine::Observer;
 use crate::engine::native::Network;
 use crate::engine::platform::Platform;
 use crate::engine::security::{Secret, Tls};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::signal::{Stop, Until};
 use cache::Cache;
 use client::Client;
@@ -88,5 +88,17 @@ impl Registry {
 
     fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.network.run(Until::FirstSignal, work)
+    }
+}
+
+/// What was asked for; `None` where the registry reports that it does not exist.
+///
+/// # Errors
+/// Any other of `answer`.
+pub fn or_unknown<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Registry(error)) if error.why.is_unknown() => Ok(None),
+        Err(error) => Err(error),
     }
 }

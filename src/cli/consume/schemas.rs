@@ -58,7 +58,6 @@ impl DecodeArgs {
     /// A schema file or the registry's settings are not usable, or a flag has no effect.
     pub(super) fn stage(&self, context: &Context, key: &Form, value: &Form) -> Result<Option<DecodeStage>> {
         let has_schemas = key.schema().or(value.schema()).is_some();
-        self.schemas.check(has_schemas)?;
         let given = [
             (self.framing.is_some(), "--framing"),
             (self.avro_json, "--avro-json"),
@@ -66,11 +65,7 @@ impl DecodeArgs {
             (self.validate, "--validate"),
             (self.strict, "--strict"),
         ];
-        if let Some((_, flag)) = given.into_iter().find(|(given, _)| *given && !has_schemas) {
-            return Err(Error::Usage(format!(
-                "{flag} requires --key-as or --value-as auto, avro, protobuf or json-schema"
-            )));
-        }
+        self.schemas.check(has_schemas, &given)?;
         if !has_schemas {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use super::input::{Input, InputArgs};
 use crate::cli::Context;
 use crate::cli::named::named_api;
-use crate::cli::schema_args::SchemaArgs;
+use crate::cli::schema_args::{self, SchemaArgs};
 use crate::cli::schemas::SubjectVersion;
 use crate::codec::framed::{
     Encoder, FileTarget, Form, Origin, PartTarget, Registration, SchemaFile, SchemaForm, Strategy, SubjectName,
@@ -86,14 +86,14 @@ impl EncodeArgs {
             id: self.value_schema_id,
             message: self.value_message.as_deref(),
         };
-        self.schemas.check(has_schemas || is_json)?;
-        let strategy_needs = (self.subject_strategy.is_some() || self.register) && !has_schemas;
-        if strategy_needs || (self.avro_json && !has_schemas) {
+        self.schemas.check(has_schemas || is_json, &[])?;
+        let has_flags = self.subject_strategy.is_some() || self.register || self.avro_json;
+        if has_flags && !has_schemas {
             let why = "--subject-strategy, --register and --avro-json require --key-as or --value-as avro, protobuf or json-schema";
             return Err(Error::Usage(why.to_owned()));
         }
         let (keys, values) = (self.target(&keys)?, self.target(&values)?);
-        let may_name_schemas = is_json && self.schemas.registry.options(context)?.is_some();
+        let may_name_schemas = is_json && self.schemas.registry.is_set(context)?;
         if !has_schemas && !may_name_schemas {
             return Ok(None);
         }
@@ -104,15 +104,19 @@ impl EncodeArgs {
 
     fn target(&self, asked: &Asked<'_>) -> Result<PartTarget> {
         let name = asked.part.name();
-        let none = |what: &str| {
-            let needs = format!("{what} requires --{name}-as avro, protobuf or json-schema");
-            Err(Error::Usage(needs))
-        };
         let target = match asked.form.schema() {
-            None | Some(SchemaForm::Auto) if asked.subject.is_some() => return none(&format!("--{name}-subject")),
-            None | Some(SchemaForm::Auto) if asked.id.is_some() => return none(&format!("--{name}-schema-id")),
-            None | Some(SchemaForm::Auto) if asked.message.is_some() => return none(&format!("--{name}-message")),
-            None | Some(SchemaForm::Auto) => Target::Kept,
+            None | Some(SchemaForm::Auto) => {
+                let given = [
+                    (asked.subject.is_some(), "subject"),
+                    (asked.id.is_some(), "schema-id"),
+                    (asked.message.is_some(), "message"),
+                ];
+                if let Some((_, flag)) = given.into_iter().find(|(is_given, _)| *is_given) {
+                    let why = format!("--{name}-{flag} requires --{name}-as avro, protobuf or json-schema");
+                    return Err(Error::Usage(why));
+                }
+                Target::Kept
+            }
             Some(SchemaForm::Named(language)) => self.named(asked, *language)?,
             Some(SchemaForm::File(file)) => self.file(asked, file)?,
         };
@@ -139,7 +143,8 @@ impl EncodeArgs {
     }
 
     fn file(&self, asked: &Asked<'_>, file: &SchemaFile) -> Result<Target> {
-        let loaded = self.schemas.load(file)?;
+        let bytes = schema_args::read(file)?;
+        let loaded = self.schemas.parse(file, &bytes)?;
         let is_framed = self.register || asked.subject.is_some() || self.subject_strategy.is_some();
         if asked.id.is_some() {
             let name = asked.part.name();
@@ -156,7 +161,7 @@ impl EncodeArgs {
             );
             return Err(Error::Usage(why));
         }
-        let text = self.schemas.text(file)?;
+        let text = schema_args::text(file, &bytes)?.to_owned();
         let normalize = if self.normalize { Normalize::Normalized } else { Normalize::AsIs };
         let full_name = loaded.schema.full_name(loaded.message.unwrap_or_default()).map(str::to_owned);
         Ok(Target::Subject(SubjectTarget {

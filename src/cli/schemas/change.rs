@@ -6,7 +6,9 @@ use crate::cli::Context;
 use crate::cli::guard::Guard;
 use crate::cli::listing::{print, print_bytes, print_lines, say, table};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::registry::{Compatibility, Deleted, Deletion, Level, NewSchema, Normalize, Registry, VersionChoice};
+use crate::registry::{
+    Compatibility, Deleted, Deletion, Level, NewSchema, Normalize, Registry, VersionChoice, or_unknown,
+};
 use crate::text::{counted, escaped};
 use serde_json::json;
 
@@ -56,11 +58,7 @@ pub(super) fn register(
 
 /// The ID of `schema`, if `subject` has it.
 fn existing(registry: &Registry, subject: &str, schema: &NewSchema, normalize: Normalize) -> Result<Option<u32>> {
-    match registry.version_of(subject, schema, normalize) {
-        Ok(version) => Ok(Some(version.id)),
-        Err(Error::Registry(error)) if error.why.is_unknown() => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(or_unknown(registry.version_of(subject, schema, normalize))?.map(|version| version.id))
 }
 
 /// A subject without versions takes any schema.

@@ -8,9 +8,6 @@ use crate::registry::{Language, NewSchema, ReferenceName, Registry, VersionChoic
 use clap::Args;
 use std::path::PathBuf;
 
-/// The largest schema.
-const LIMIT: u64 = 16 << 20;
-
 #[derive(Debug, Args)]
 pub(super) struct SchemaFile {
     /// File with the schema; - is stdin
@@ -50,9 +47,9 @@ impl SchemaFile {
             if crate::stdio::is_stdin_closed() {
                 return Err(Error::Io("stdin is closed".to_owned()));
             }
-            files::read_all(std::io::stdin(), LIMIT)
+            files::read_all(std::io::stdin(), files::SETTINGS_LIMIT)
         } else {
-            files::read(&self.file, LIMIT)
+            files::read(&self.file, files::SETTINGS_LIMIT)
         };
         let bytes = bytes.map_err(|e| Error::io(name, &e))?;
         let text = std::str::from_utf8(files::without_mark(&bytes));

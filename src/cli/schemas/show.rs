@@ -3,7 +3,7 @@
 use super::SubjectVersion;
 use crate::cli::listing::{Table, or_dash, print, print_bytes, print_lines, report_incomplete, right_align, table};
 use crate::error::{EXIT_OK, Error, Result};
-use crate::registry::{Deleted, Registry, Resolved, SchemaId, Version, VersionChoice};
+use crate::registry::{Deleted, Registry, Resolved, SchemaId, Version, VersionChoice, or_unknown};
 use crate::text::escaped_lines;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
@@ -69,15 +69,6 @@ pub(super) fn list(registry: &Registry, options: &List<'_>) -> Result<u8> {
         print(&table.to_string())?;
     }
     Ok(report_incomplete(&errors))
-}
-
-/// What was asked for; `None` where the registry says that it does not exist.
-fn or_unknown<T>(answer: Result<T>) -> Result<Option<T>> {
-    match answer {
-        Ok(found) => Ok(Some(found)),
-        Err(Error::Registry(error)) if error.why.is_unknown() => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// The version of `subject` with the highest number, if one is not deleted.

@@ -5,8 +5,8 @@ use super::{SchemaForm, Source};
 use crate::codec::schema::{MessageChoice, MessageId, Options, SchemaType};
 use crate::codec::{SchemaUsed, Shown, View};
 use crate::error::Result;
-use crate::record::{RecordRef, Records};
-use crate::registry::framing::{Framed, MessagePlace, Packing, read_apicurio_reference, read_indexes, read_unsigned};
+use crate::record::{RecordRef, Records, varint};
+use crate::registry::framing::{Framed, MessagePlace, Packing, read_apicurio_reference, read_indexes};
 use crate::registry::{Framing, Part, SchemaId};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -207,12 +207,12 @@ impl PartDecoder {
     fn decode_framed(&mut self, bytes: &[u8], framed: Option<Framed<'_>>, source: &Source) -> Decoded {
         let id = framed.map(|framed| framed.id);
         let schema = match (&self.own, id) {
-            (Some(own), _) if framed.is_some() || self.options.framing == Framing::None => own.clone(),
+            (Some(own), Some(_)) => own.clone(),
+            (Some(own), None) if self.options.framing == Framing::None => own.clone(),
             (_, None) => {
                 self.fail(format_args!("it names no schema"));
                 return Decoded::Done;
             }
-            (Some(own), Some(_)) => own.clone(),
             (None, Some(id)) => match &self.last {
                 Some((last, schema)) if *last == id => schema.clone(),
                 _ => match source.known(id) {
@@ -302,7 +302,7 @@ impl PartDecoder {
                 Some(name.and_then(|name| std::str::from_utf8(name).ok()).ok_or("it names no message")?)
             }
             Some(MessagePlace::GlueIndex) => {
-                read_unsigned(body).ok_or("its message index is missing")?;
+                varint::read_unsigned(body).ok_or("its message index is missing")?;
                 if loaded.message.is_none() {
                     return Err("which message it is, is not known (use --schema ID=protobuf:FILE#MESSAGE)".to_owned());
                 }

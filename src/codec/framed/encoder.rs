@@ -7,7 +7,7 @@ use crate::codec::{SchemaUsed, write_string};
 use crate::error::{Error, Result};
 use crate::record::{Headers, RecordRef};
 use crate::registry::framing::{is_in_headers, write_apicurio_reference, write_frame, write_indexes};
-use crate::registry::{Language, NewSchema, Normalize, Part, SchemaId, VersionChoice};
+use crate::registry::{Language, NewSchema, Normalize, Part, SchemaId, VersionChoice, or_unknown};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -288,14 +288,13 @@ impl SubjectTarget {
                 registry.register(&subject, schema, *normalize)?
             }
             Some(FileTarget { schema, registration: Registration::Never, .. }) => {
-                match registry.version_of(&subject, schema, Normalize::AsIs) {
-                    Err(Error::Registry(error)) if error.why.is_unknown() => {
-                        return Err(Error::ClusterState(format!(
-                            "subject {subject} does not have the schema of the file (use --register to register it)"
-                        )));
-                    }
-                    version => version?.id,
-                }
+                let version = or_unknown(registry.version_of(&subject, schema, Normalize::AsIs))?;
+                let missing = || {
+                    Error::ClusterState(format!(
+                        "subject {subject} does not have the schema of the file (use --register to register it)"
+                    ))
+                };
+                version.ok_or_else(missing)?.id
             }
         };
         Ok(SchemaId::Id(id))
@@ -326,7 +325,7 @@ fn write_prefix(
         match id {
             SchemaId::Id(_) | SchemaId::Guid(_) => {
                 let path = loaded.schema.message_path(message);
-                write_indexes(&path.ok_or("the message is one of an import, which no frame can name")?, out);
+                write_indexes(path.ok_or("the message is one of an import, which no frame can name")?, out);
             }
             SchemaId::GlobalId(_) | SchemaId::ContentId(_) => {
                 write_apicurio_reference(loaded.schema.full_name(message).unwrap_or_default(), out);

@@ -58,7 +58,7 @@ impl Undecodable {
     #[cold]
     #[must_use]
     pub fn in_field(mut self, name: &str) -> Self {
-        self.0.push(|| Step::Field(name.to_owned()));
+        self.0.steps.push(Step::Field(name.to_owned()));
         self
     }
 
@@ -66,7 +66,7 @@ impl Undecodable {
     #[cold]
     #[must_use]
     pub fn in_element(mut self, index: u64) -> Self {
-        self.0.push(|| Step::Index(index));
+        self.0.steps.push(Step::Index(index));
         self
     }
 
@@ -93,7 +93,7 @@ impl Unfit {
     #[cold]
     #[must_use]
     pub fn in_field(mut self, name: &str) -> Self {
-        self.0.push(|| Step::Field(name.to_owned()));
+        self.0.steps.push(Step::Field(name.to_owned()));
         self
     }
 
@@ -101,7 +101,7 @@ impl Unfit {
     #[cold]
     #[must_use]
     pub fn in_element(mut self, index: u64) -> Self {
-        self.0.push(|| Step::Index(index));
+        self.0.steps.push(Step::Index(index));
         self
     }
 
@@ -117,10 +117,6 @@ impl Unfit {
 }
 
 impl Located {
-    fn push(&mut self, step: impl FnOnce() -> Step) {
-        self.steps.push(step());
-    }
-
     fn path(&self) -> String {
         if self.steps.is_empty() {
             return ".".to_owned();

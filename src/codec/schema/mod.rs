@@ -137,7 +137,7 @@ impl Schema {
     }
 
     /// The indexes of a message in Confluent's framing; `None` but for messages of a Protobuf schema's own file.
-    pub fn message_path(&self, message: MessageId) -> Option<Vec<i32>> {
+    pub fn message_path(&self, message: MessageId) -> Option<&[i32]> {
         match self {
             Self::Protobuf(schema) => schema.path(message),
             Self::Avro(_) | Self::JsonSchema(_) => None,

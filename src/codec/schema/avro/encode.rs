@@ -104,7 +104,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a value that is no object as the first branch that takes it. Branches that only rarely look like it come
+    /// Writes a value that is not an object as the first branch that takes it. Branches that only rarely look like it come
     /// last, and a float behind a double, which is more exact.
     fn first_that_fits(
         &mut self,

@@ -44,7 +44,7 @@ impl Parser {
     fn document(&mut self, text: &str) -> Result<NodeId, BadSchema> {
         let value: Value = match serde_json::from_str(text) {
             Ok(value) => value,
-            // A type's bare name, which is no JSON, is what Confluent's registry returns for a primitive schema.
+            // Confluent's registry returns a primitive schema as the bare name of its type, which is not JSON.
             Err(_) if text.trim().chars().all(|c| c.is_ascii_alphabetic()) && !text.trim().is_empty() => {
                 Value::from(text.trim())
             }

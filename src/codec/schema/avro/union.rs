@@ -19,7 +19,7 @@ pub enum Choice<'a> {
         index: usize,
         value: Json<'a>,
     },
-    /// The first branch that takes a value with these looks, which is no object.
+    /// The first branch that takes a value with these looks, which is not an object.
     FirstThatFits(Looks),
 }
 

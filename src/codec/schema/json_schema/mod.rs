@@ -43,7 +43,7 @@ impl Schema {
     /// Appends the JSON that `bytes` are, on one line.
     ///
     /// # Errors
-    /// They are no JSON.
+    /// They are not JSON.
     pub fn write_json(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Undecodable> {
         let json: &RawValue = serde_json::from_slice(bytes).map_err(|e| Undecodable::new(format!("not JSON: {e}")))?;
         write_on_one_line(out, json.get().as_bytes());

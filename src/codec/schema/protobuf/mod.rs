@@ -15,6 +15,7 @@ mod tests;
 use super::{BadSchema, FieldNames, MessageChoice, MessageId, Reference, Undecodable, Unfit};
 use program::Program;
 use protox::prost_reflect::{FileDescriptor, MessageDescriptor};
+use std::collections::HashMap;
 
 /// A parsed schema.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub struct Schema {
     file: FileDescriptor,
     /// The first message of the file.
     first: Option<u32>,
+    /// The messages of the file by the indexes of Confluent's framing, and the reverse.
+    by_path: HashMap<Vec<i32>, u32>,
+    paths: HashMap<u32, Vec<i32>>,
 }
 
 impl Schema {
@@ -49,16 +53,17 @@ impl Schema {
     /// Takes a schema from a set of descriptors, as `protoc --descriptor_set_out` writes it.
     ///
     /// # Errors
-    /// The bytes are no such set, or an import is missing.
+    /// The bytes are not a file descriptor set, or an import is missing.
     pub fn of_descriptor_set(bytes: &[u8]) -> Result<Self, BadSchema> {
         source::of_descriptor_set(bytes).map(Self::of)
     }
 
     fn of(file: FileDescriptor) -> Self {
         let program = compile::compile(file.parent_pool());
-        let first = file.messages().next();
-        let first = first.and_then(|message| program.by_name.get(message.full_name()).copied());
-        Self { program, file, first }
+        let by_path = by_path(&file, &program);
+        let paths = by_path.iter().map(|(path, index)| (*index, path.clone())).collect();
+        let first = by_path.get(&[0][..]).copied();
+        Self { program, file, first, by_path, paths }
     }
 
     /// Chooses a message.
@@ -66,49 +71,22 @@ impl Schema {
     /// # Errors
     /// There is none.
     pub fn message(&self, choice: MessageChoice<'_>) -> Result<MessageId, BadSchema> {
-        let found = match choice {
-            MessageChoice::Path(path) => self.at(path).map(|message| message.full_name().to_owned()),
-            MessageChoice::Name(name) => Some(name.to_owned()),
+        let index = match choice {
+            MessageChoice::Path(path) => self.by_path.get(path),
+            MessageChoice::Name(name) => {
+                let in_package = || self.program.by_name.get(&*format!("{}.{name}", self.file.package_name()));
+                self.program.by_name.get(name).or_else(in_package)
+            }
         };
-        let index = found.and_then(|name| {
-            let in_package = format!("{}.{name}", self.file.package_name());
-            self.program.by_name.get(&*name).or_else(|| self.program.by_name.get(&*in_package)).copied()
-        });
         index.map(|index| MessageId(index + 1)).ok_or_else(|| match choice {
             MessageChoice::Path(path) => BadSchema::new(format!("the schema has no message with the indexes {path:?}")),
             MessageChoice::Name(name) => BadSchema::new(format!("the schema has no message {name:?}")),
         })
     }
 
-    /// The message of a path. Entries of maps, which are messages to a descriptor but not in the schema's text, are not
-    /// counted.
-    fn at(&self, path: &[i32]) -> Option<MessageDescriptor> {
-        let (first, rest) = path.split_first()?;
-        let mut message = self.file.messages().nth(usize::try_from(*first).ok()?)?;
-        for index in rest {
-            let index = usize::try_from(*index).ok()?;
-            let child = message.child_messages().filter(|child| !child.is_map_entry()).nth(index)?;
-            message = child;
-        }
-        Some(message)
-    }
-
     /// The path of a message, as [`MessageChoice::Path`] has it; `None` for one of an import.
-    pub fn path(&self, message: MessageId) -> Option<Vec<i32>> {
-        let name = self.full_name(message)?;
-        let mut message = self.file.parent_pool().get_message_by_name(name)?;
-        if message.parent_file() != self.file {
-            return None;
-        }
-        let mut path = Vec::new();
-        while let Some(parent) = message.parent_message() {
-            let siblings: Vec<_> = parent.child_messages().filter(|child| !child.is_map_entry()).collect();
-            path.push(i32::try_from(siblings.iter().position(|sibling| *sibling == message)?).ok()?);
-            message = parent;
-        }
-        path.push(i32::try_from(self.file.messages().position(|sibling| sibling == message)?).ok()?);
-        path.reverse();
-        Some(path)
+    pub fn path(&self, message: MessageId) -> Option<&[i32]> {
+        self.paths.get(&self.index(message)?).map(Vec::as_slice)
     }
 
     /// The full name of a message.
@@ -146,4 +124,20 @@ impl Schema {
         let index = self.index(message).ok_or_else(|| Unfit::new("the schema has no message"))?;
         encode::read_json(&self.program, index, json, out)
     }
+}
+
+/// The messages of a file by path. Entries of maps, which are messages to a descriptor but not in the schema's text, are
+/// not counted.
+fn by_path(file: &FileDescriptor, program: &Program) -> HashMap<Vec<i32>, u32> {
+    let mut found = HashMap::new();
+    let mut open: Vec<(Vec<i32>, MessageDescriptor)> =
+        (0..).zip(file.messages()).map(|(index, message)| (vec![index], message)).collect();
+    while let Some((path, message)) = open.pop() {
+        let children = message.child_messages().filter(|child| !child.is_map_entry());
+        open.extend((0..).zip(children).map(|(index, child)| ([&path[..], &[index]].concat(), child)));
+        if let Some(index) = program.by_name.get(message.full_name()) {
+            found.insert(path, *index);
+        }
+    }
+    found
 }

@@ -1,5 +1,7 @@
 //! Protobuf's wire format: fields of bytes, without their meaning.
 
+pub use crate::record::varint::{read_unsigned as read_varint, unzigzag, write_unsigned as write_varint, zigzag};
+
 /// A field as it stands in the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawField<'a> {
@@ -112,34 +114,6 @@ impl<'a> RawFields<'a> {
 /// The highest number that a field may have.
 pub const MOST_NUMBER: u32 = (1 << 29) - 1;
 
-/// Takes a number of at most ten bytes off the front.
-#[inline]
-pub fn read_varint(rest: &mut &[u8]) -> Option<u64> {
-    let (&first, after) = rest.split_first()?;
-    if first < 0x80 {
-        *rest = after;
-        return Some(first.into());
-    }
-    let mut value = u64::from(first & 0x7f);
-    for (index, &byte) in after.iter().take(9).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * (index + 1));
-        if byte < 0x80 {
-            *rest = &after[index + 1..];
-            return Some(value);
-        }
-    }
-    None
-}
-
-/// Appends a number.
-pub fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// Appends the tag of a field.
 pub fn write_tag(out: &mut Vec<u8>, number: u32, wire_type: u8) {
     write_varint(out, u64::from(number) << 3 | u64::from(wire_type));
@@ -172,14 +146,4 @@ pub fn write_field(out: &mut Vec<u8>, field: RawField<'_>) {
             out.extend_from_slice(&value.to_le_bytes());
         }
     }
-}
-
-/// Zig-zag of 64 bits.
-pub fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
-}
-
-/// Zig-zag of 64 bits.
-pub fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
 }

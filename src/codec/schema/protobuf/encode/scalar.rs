@@ -44,7 +44,7 @@ impl Scalar<'_> {
     }
 }
 
-/// The value of a type that is no message.
+/// Encodes a value of a scalar type or an enum.
 pub fn scalar<'a>(program: &Program, kind: Kind, json: Json<'a>) -> Result<Scalar<'a>> {
     let number = match kind {
         // Negative numbers take ten bytes.

@@ -64,7 +64,7 @@ fn field(json: Json<'_>, out: &mut Vec<u8>) -> Result {
     };
     let start = out.len();
     write_field(out, RawField { number, value });
-    // A group may hold anything, also what is no group.
+    // The bytes of a group may be anything, including bytes that are not fields.
     match super::super::wire::RawFields::new(&out[start..]).next() {
         Ok(Some(read)) if read.number == number && read.value == value => Ok(()),
         _ => Err(Unfit::new("a group does not hold fields")),
