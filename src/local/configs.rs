@@ -97,19 +97,28 @@ pub(super) fn check(configs: &BTreeMap<String, String>) -> Result<(), Refused> {
         if name == "min.cleanable.dirty.ratio" && value.parse().is_ok_and(|ratio| !is_share(ratio)) {
             return invalid("Value must be from 0 to 1");
         }
-        let is_millis =
-            name.starts_with("message.timestamp.") || name.ends_with("lag.ms") || name.starts_with("delete.r");
-        if is_millis && value.parse::<i64>().is_ok_and(|millis| millis < 0) {
-            return invalid("Value must be at least 0");
-        }
-        if name == "min.insync.replicas" && value.parse::<i32>().is_ok_and(|count| count < 1) {
-            return invalid("Value must be at least 1");
-        }
-        if name == "max.message.bytes" && value.parse::<i32>().is_ok_and(|bytes| bytes < 0) {
-            return invalid("Value must be at least 0");
+        if let Some(least) = least(name)
+            && value.parse::<i64>().is_ok_and(|number| number < least)
+        {
+            return invalid(&format!("Value must be at least {least}"));
         }
     }
     Ok(())
+}
+
+/// The least value of a config.
+fn least(name: &str) -> Option<i64> {
+    match name {
+        "min.insync.replicas" => Some(1),
+        "delete.retention.ms"
+        | "max.compaction.lag.ms"
+        | "max.message.bytes"
+        | "message.timestamp.after.max.ms"
+        | "message.timestamp.before.max.ms"
+        | "min.compaction.lag.ms"
+        | "remote.copy.lag.ms" => Some(0),
+        _ => None,
+    }
 }
 
 /// A config's value, or its default.

@@ -45,7 +45,7 @@ impl Writing {
 /// A producer, and how many records it got.
 struct Writer {
     writing: Writing,
-    feeding: JoinHandle<(Done, usize)>,
+    feeding: JoinHandle<Done>,
     fed: Arc<AtomicUsize>,
 }
 
@@ -101,7 +101,7 @@ impl Load {
                 counter.store(sent, Ordering::Relaxed);
                 std::thread::sleep(PAUSE);
             }
-            (running.finish(), sent)
+            running.finish()
         });
         self.writers.push(Writer { writing, feeding, fed });
     }
@@ -131,7 +131,8 @@ impl Load {
         let mut sent = BTreeMap::new();
         for writer in self.writers {
             let topic = writer.writing.topic();
-            let (done, fed) = writer.feeding.join().unwrap();
+            let done = writer.feeding.join().unwrap();
+            let fed = writer.fed.load(Ordering::Relaxed);
             assert_eq!(done.code, 0, "{topic}: {}", done.stderr);
             assert!(done.stderr.contains(&format!("{fed} records delivered")), "{topic}: {}", done.stderr);
             sent.insert(topic, fed);

@@ -193,10 +193,10 @@ impl<'a> Storm<'a> {
             }
             8 | 9 => self.block(),
             10 => {
-                let (broker, group) = (self.broker(), format!("group-{}", 0));
+                let (broker, group) = (self.broker(), "group-0");
                 note!(trace, "{group} is coordinated by {broker}");
                 trace.count("coordinator moved");
-                local.move_coordinator(&group, broker);
+                local.move_coordinator(group, broker);
             }
             11 => {
                 let (broker, number) = (self.broker(), self.random.usize(..self.scenario.producers.len()));
@@ -262,18 +262,15 @@ impl<'a> Storm<'a> {
         let errors = ERRORS.iter().find(|(of, _)| *of == api).map_or(&[][..], |(_, errors)| errors);
         let error = errors[self.random.usize(..errors.len())];
         let after = ERRORS_AFTER.iter().find(|(of, _)| *of == api);
-        let (name, fault) = match self.random.u8(..10) {
-            0..=2 => ("request refused", Fault::Error(error)),
-            3 | 4 => match after {
-                Some((_, errors)) => {
-                    ("request refused after its effect", Fault::ErrorAfter(errors[self.random.usize(..errors.len())]))
-                }
-                None => ("request refused", Fault::Error(error)),
-            },
-            5 => ("connection closed before the effect", Fault::DropBefore),
-            6 => ("connection closed before the answer", Fault::DropAfter),
-            7 => ("answer late", Fault::Delay(Duration::from_millis(self.random.u64(10..4_000)))),
-            8 => ("throttled", Fault::Throttle(Duration::from_millis(self.random.u64(10..2_000)))),
+        let (name, fault) = match (self.random.u8(..10), after) {
+            (3 | 4, Some((_, errors))) => {
+                ("request refused after its effect", Fault::ErrorAfter(errors[self.random.usize(..errors.len())]))
+            }
+            (0..=4, _) => ("request refused", Fault::Error(error)),
+            (5, _) => ("connection closed before the effect", Fault::DropBefore),
+            (6, _) => ("connection closed before the answer", Fault::DropAfter),
+            (7, _) => ("answer late", Fault::Delay(Duration::from_millis(self.random.u64(10..4_000)))),
+            (8, _) => ("throttled", Fault::Throttle(Duration::from_millis(self.random.u64(10..2_000)))),
             _ => match self.random.u8(..3) {
                 0 => ("request not answered", Fault::Silence),
                 _ => ("answer cut", Fault::Cut(self.random.usize(..60))),

@@ -13,8 +13,8 @@ mod trace;
 mod world;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::ops::ControlFlow;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 use world::Outcome;
 
@@ -58,68 +58,77 @@ fn describe(outcome: &Outcome) -> String {
     )
 }
 
-/// Runs seeds on all processors, until they end or the time is over.
-fn simulate(seeds: impl Iterator<Item = u64> + Send, until: Option<Instant>) -> Total {
-    let (seeds, total) = (Mutex::new(seeds), Mutex::new(Total::default()));
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+/// Hands `work` to threads on all processors, until it ends or `each` has enough.
+fn in_parallel<T>(work: impl Iterator<Item = T> + Send, each: impl Fn(T, &Watchdog) -> ControlFlow<()> + Sync) {
+    let work = Mutex::new(work);
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
-                let watched = Watchdog::start();
+                let watchdog = Watchdog::start();
                 loop {
-                    let Some(seed) = seeds.lock().unwrap().next() else { break };
-                    if until.is_some_and(|until| Instant::now() >= until) || total.lock().unwrap().failed.len() >= 5 {
+                    let Some(next) = work.lock().unwrap().next() else { break };
+                    if each(next, &watchdog).is_break() {
                         break;
-                    }
-                    watched.begin(seed);
-                    let outcome = std::panic::catch_unwind(|| world::run(seed, false));
-                    let mut total = total.lock().unwrap();
-                    match outcome {
-                        Ok(outcome) => {
-                            total.add(&outcome);
-                            if !outcome.findings.is_empty() {
-                                eprintln!("{}", describe(&outcome));
-                                total.failed.push(seed);
-                            }
-                        }
-                        Err(_) => {
-                            eprintln!("seed {seed} panicked; repeat it with scripts/simulate --seed {seed}");
-                            total.failed.push(seed);
-                        }
                     }
                 }
             });
         }
     });
+}
+
+/// Runs seeds on all processors, until they end or the time is over.
+fn simulate(seeds: impl Iterator<Item = u64> + Send, until: Option<Instant>) -> Total {
+    let total = Mutex::new(Total::default());
+    in_parallel(seeds, |seed, watchdog| {
+        if until.is_some_and(|until| Instant::now() >= until) || total.lock().unwrap().failed.len() >= 5 {
+            return ControlFlow::Break(());
+        }
+        watchdog.begin(seed);
+        let outcome = std::panic::catch_unwind(|| world::run(seed, false));
+        let mut total = total.lock().unwrap();
+        match outcome {
+            Ok(outcome) => {
+                total.add(&outcome);
+                if !outcome.findings.is_empty() {
+                    eprintln!("{}", describe(&outcome));
+                    total.failed.push(seed);
+                }
+            }
+            Err(_) => {
+                eprintln!("seed {seed} panicked; repeat it with scripts/simulate --seed {seed}");
+                total.failed.push(seed);
+            }
+        }
+        ControlFlow::Continue(())
+    });
     total.into_inner().unwrap()
 }
 
 /// Ends the process when a seed spins: no time passes in its world then, and nothing else would end it.
-struct Watchdog {
-    state: Arc<(AtomicU64, Mutex<Option<Instant>>)>,
-}
+struct Watchdog(mpsc::Sender<u64>);
 
 impl Watchdog {
     fn start() -> Self {
-        let state: Arc<(AtomicU64, Mutex<Option<Instant>>)> = Arc::default();
-        let watched = Arc::downgrade(&state);
+        let (begun, seeds) = mpsc::channel();
         std::thread::spawn(move || {
-            while let Some(state) = watched.upgrade() {
-                let began = *state.1.lock().unwrap();
-                if began.is_some_and(|began| began.elapsed() > LONGEST) {
-                    eprintln!("seed {} spins: it takes more than {LONGEST:?}", state.0.load(Ordering::Relaxed));
-                    std::process::abort();
+            let Ok(mut seed) = seeds.recv() else { return };
+            loop {
+                match seeds.recv_timeout(LONGEST) {
+                    Ok(next) => seed = next,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        eprintln!("seed {seed} spins: it takes more than {LONGEST:?}");
+                        std::process::abort();
+                    }
                 }
-                drop(state);
-                std::thread::sleep(Duration::from_secs(1));
             }
         });
-        Self { state }
+        Self(begun)
     }
 
     fn begin(&self, seed: u64) {
-        self.state.0.store(seed, Ordering::Relaxed);
-        *self.state.1.lock().unwrap() = Some(Instant::now());
+        // Err: never, its thread lives as long as this.
+        let _ = self.0.send(seed);
     }
 }
 
@@ -178,32 +187,23 @@ fn every_mutation_is_found() {
     use kpipe::engine::native::mutation::{Mutation, activate};
     /// So many seeds are tried at most.
     const WITHIN: u64 = 200;
-    let (mutations, missed) = (Mutex::new(Mutation::ALL.into_iter()), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                let watched = Watchdog::start();
-                loop {
-                    let Some(mutation) = mutations.lock().unwrap().next() else { break };
-                    activate(Some(mutation));
-                    let found = (0..WITHIN).find_map(|seed| {
-                        watched.begin(seed);
-                        let finding = world::run(seed, false).findings.into_iter().next()?;
-                        // What is found anyway proves nothing.
-                        activate(None);
-                        let is_clean = world::run(seed, false).findings.is_empty();
-                        activate(Some(mutation));
-                        is_clean.then_some((seed, finding))
-                    });
-                    match found {
-                        Some((seed, finding)) => {
-                            crate::support::report(&format!("{mutation:?}: seed {seed}: {finding}"));
-                        }
-                        None => missed.lock().unwrap().push(mutation),
-                    }
-                }
-            });
+    let missed = Mutex::new(Vec::new());
+    in_parallel(Mutation::ALL.into_iter(), |mutation, watchdog| {
+        activate(Some(mutation));
+        let found = (0..WITHIN).find_map(|seed| {
+            watchdog.begin(seed);
+            let finding = world::run(seed, false).findings.into_iter().next()?;
+            // What is found anyway proves nothing.
+            activate(None);
+            let is_clean = world::run(seed, false).findings.is_empty();
+            activate(Some(mutation));
+            is_clean.then_some((seed, finding))
+        });
+        match found {
+            Some((seed, finding)) => crate::support::report(&format!("{mutation:?}: seed {seed}: {finding}")),
+            None => missed.lock().unwrap().push(mutation),
         }
+        ControlFlow::Continue(())
     });
     let missed = missed.into_inner().unwrap();
     assert!(missed.is_empty(), "not found within {WITHIN} seeds: {missed:?}");

@@ -389,13 +389,13 @@ impl AsyncRead for Side {
             let next = next.map(|at| at.max(pipe.blocked_until.unwrap_or(at)));
             match next {
                 Some(at) if at <= now => {
-                    if pipe.chunks.is_empty() {
-                        return Poll::Ready(match pipe.end {
+                    let end = pipe.end;
+                    let Some((_, chunk)) = pipe.chunks.front_mut() else {
+                        return Poll::Ready(match end {
                             Some((_, End::Reset)) => Err(io::ErrorKind::ConnectionReset.into()),
                             _ => Ok(()),
                         });
-                    }
-                    let Some((_, chunk)) = pipe.chunks.front_mut() else { return Poll::Ready(Ok(())) };
+                    };
                     let len = chunk.len().min(buf.remaining());
                     buf.put_slice(&chunk[..len]);
                     chunk.advance(len);
@@ -450,8 +450,8 @@ impl AsyncWrite for Side {
                 pipe.put_silent(data.len() - len);
                 return Poll::Ready(Ok(data.len()));
             }
-            let late = if how == Cut::Late { pipe.late } else { Duration::ZERO };
             if how == Cut::Late {
+                let late = pipe.late;
                 for (at, _) in &mut pipe.chunks {
                     *at += late;
                 }

@@ -54,7 +54,7 @@ pub fn read(world: &World, plan: &Reading, stop: &Stop) {
         );
         let ended = match begin(world, plan, name.clone(), stop, random.fork(), stall.take()) {
             Ok(mut run) => {
-                let read = run.all(stop);
+                let read = run.all();
                 let finished = run.finish();
                 stall = run.stall;
                 read.and(finished)
@@ -133,7 +133,7 @@ fn begin<'a>(
 }
 
 impl Run<'_> {
-    fn all(&mut self, stop: &Stop) -> Result<()> {
+    fn all(&mut self) -> Result<()> {
         loop {
             let now = Instant::now();
             let deadline = match self.commit {
@@ -164,7 +164,6 @@ impl Run<'_> {
                 self.commit_written(CommitMode::Background)?;
                 self.commit_at = Instant::now() + interval;
             }
-            let _ = stop;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 /// So many events are kept to be shown.
@@ -32,9 +32,13 @@ impl Trace {
         })))
     }
 
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds an event.
     pub fn note(&self, event: fmt::Arguments<'_>) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         let mut line =
             if inner.last.len() == KEPT { inner.last.pop_front().unwrap_or_default() } else { String::new() };
         line.clear();
@@ -49,22 +53,22 @@ impl Trace {
 
     /// Counts a fault.
     pub fn count(&self, fault: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).faults.entry(fault).or_default() += 1;
+        *self.inner().faults.entry(fault).or_default() += 1;
     }
 
     /// How many faults of each kind there were.
     pub fn faults(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).faults.clone()
+        self.inner().faults.clone()
     }
 
     /// The last events.
     pub fn last(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.iter().cloned().collect()
+        self.inner().last.iter().cloned().collect()
     }
 
     /// All events, if they were kept.
     pub fn whole(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).whole.clone()
+        self.inner().whole.clone()
     }
 }
 

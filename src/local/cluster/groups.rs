@@ -69,7 +69,10 @@ impl Cluster {
         let expired = self.transactions.expire(now);
         self.is_changed |= !expired.is_empty();
         self.finish(expired);
-        let retention = self.clean().then(|| now + RETENTION_CHECK);
+        if self.clean_at.is_none_or(|at| at <= now) {
+            self.clean_at = self.clean().then(|| now + RETENTION_CHECK);
+        }
+        let retention = self.clean_at;
         let shrinking = self.shrink_in_sync(now);
         let groups = self.groups.values().filter_map(Group::due);
         groups.chain(self.transactions.due()).chain(retention).chain(shrinking).min()

@@ -21,7 +21,7 @@ use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::protocol::StrBytes;
 use retention::Retained;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -80,6 +80,8 @@ pub(super) struct Cluster {
     /// The brokers that do not replicate.
     paused: BTreeSet<BrokerId>,
     replica_lag: Duration,
+    /// When old records are deleted and logs compacted next; `None` when no topic asked for that the last time.
+    clean_at: Option<Instant>,
     /// Whether something has changed that requests may wait for, other than by a request.
     is_changed: bool,
 }
@@ -107,6 +109,7 @@ impl Cluster {
             retained: Retained::default(),
             paused: BTreeSet::new(),
             replica_lag: REPLICA_LAG,
+            clean_at: None,
             is_changed: false,
         }
     }

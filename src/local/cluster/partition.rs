@@ -142,33 +142,34 @@ impl Partition {
 
     /// Has a replica lead under a new epoch, with the log that it has; those that can follow take it over.
     pub(super) fn elect(&mut self, to: BrokerId, follows: impl Fn(BrokerId) -> bool, now: Timestamp) {
+        self.leader = Some(to);
         let own = self.behind.remove(&to);
-        for id in self.replicas.iter().copied().filter(|id| *id != to && !follows(*id)) {
-            self.behind.entry(id).or_insert_with(|| Behind { log: self.log.clone(), since: None });
-        }
+        let others = self.replicas.iter().copied().filter(|id| *id != to);
+        let (following, left): (Vec<_>, Vec<_>) = others.partition(|id| follows(*id));
+        left.into_iter().for_each(|id| self.fall_behind(id));
         if let Some(own) = own {
             self.log = own.log;
         }
         if !self.in_sync.contains(&to) {
             self.in_sync = vec![to];
         }
-        self.leader = Some(to);
-        self.leader_epoch += 1;
-        self.epoch_start = self.log.next();
-        self.high_watermark = self.high_watermark.min(self.epoch_start);
-        for id in self.replicas.clone().into_iter().filter(|id| *id != to && follows(*id)) {
-            self.catch_up(id);
-        }
+        self.begin_epoch();
+        following.into_iter().for_each(|id| self.catch_up(id));
         self.write_pending(now);
     }
 
     /// Cuts off the leader's log from `offset` on, under a new leader epoch.
     pub(super) fn truncate(&mut self, offset: Offset, now: Timestamp) {
         self.log.truncate(offset);
+        self.begin_epoch();
+        self.write_pending(now);
+    }
+
+    /// Begins a leader epoch at the end of the log.
+    fn begin_epoch(&mut self) {
         self.leader_epoch += 1;
         self.epoch_start = self.log.next();
         self.high_watermark = self.high_watermark.min(self.epoch_start);
-        self.write_pending(now);
     }
 
     /// Cuts off what a replica that does not follow has from `offset` on, as after a loss of power; false when it does.

@@ -87,12 +87,14 @@ impl Cluster {
     ) -> Result<Progress, E> {
         let led = self.led(name, Uuid::nil(), index, broker)?;
         let replication = configs::replication(&self.topic(name, Uuid::nil())?.1.configs);
-        match led.high_watermark() > offset {
-            // The records may be others, or gone.
-            _ if led.leader_epoch != leader_epoch => Err(E::NotLeaderOrFollower),
-            true if led.lacks_replicas(replication.min_in_sync) => Err(E::NotEnoughReplicasAfterAppend),
-            true => Ok(Progress::Replicated),
-            false => Ok(Progress::Replicating),
+        if led.leader_epoch != leader_epoch {
+            Err(E::NotLeaderOrFollower) // the records may be others, or gone
+        } else if led.high_watermark() <= offset {
+            Ok(Progress::Replicating)
+        } else if led.lacks_replicas(replication.min_in_sync) {
+            Err(E::NotEnoughReplicasAfterAppend)
+        } else {
+            Ok(Progress::Replicated)
         }
     }
 

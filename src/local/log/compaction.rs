@@ -2,17 +2,10 @@
 //! their offsets, so that gaps remain where records were.
 
 use super::{Log, each_record};
-use crate::engine::native::wire::{Compression, HEADER_LEN, RawBatch, batches};
+use crate::engine::native::wire::{Compression, HEADER_LEN, RawBatch};
 use crate::local::limits::MOST_UNPACKED;
 use crate::record::{Offset, RecordRef, Timestamp, varint};
-use bytes::{BufMut, BytesMut};
 use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// Where in a batch its length, checksum and record count are, and where the part begins that the checksum covers.
-const LENGTH: usize = 8;
-const CRC: usize = 17;
-const CRC_FROM: usize = 21;
-const COUNT: usize = 57;
 
 /// When a log is compacted, and how far.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +34,9 @@ pub(super) struct Compacted {
 impl Log {
     /// Compacts what is before `stable`, the last stable offset, if enough is new; returns how many records went.
     pub(in crate::local) fn compact(&mut self, how: Compaction, stable: Offset, now: Timestamp) -> usize {
+        // The tombstones of deleted batches are gone.
+        let begin = self.batches.front().map_or(self.next, RawBatch::base_offset);
+        self.compacted.tombstones = self.compacted.tombstones.split_off(&begin);
         let first = self.batches.partition_point(|batch| batch.next_offset() <= self.compacted.until);
         let is_due = |batch: &&RawBatch| {
             batch.next_offset() <= stable && batch.max_timestamp() <= now.saturating_sub(how.min_lag)
@@ -49,9 +45,10 @@ impl Log {
         for batch in self.batches.range(first..).take_while(is_due) {
             (until, dirty) = (batch.next_offset(), dirty + batch.len());
         }
-        let total: usize =
-            self.batches.iter().take_while(|batch| batch.next_offset() <= until).map(RawBatch::len).sum();
-        let is_dirty = dirty > 0 && dirty as f64 >= how.dirty_ratio * total as f64;
+        let total = || -> usize {
+            self.batches.iter().take_while(|batch| batch.next_offset() <= until).map(RawBatch::len).sum()
+        };
+        let is_dirty = dirty > 0 && dirty as f64 >= how.dirty_ratio * total() as f64;
         if !is_dirty && !self.compacted.tombstones.values().any(|due| *due <= now) {
             return 0;
         }
@@ -136,14 +133,7 @@ fn retain(batch: &RawBatch, mut stays: impl FnMut(&RecordRef<'_>) -> bool) -> Op
         }
     }
     let rest = if rest.is_empty() { rest } else { Compression { codec, level: None }.compress(&rest).ok()? };
-    let mut bytes = BytesMut::from(&batch.bytes()[..HEADER_LEN]);
-    bytes.extend_from_slice(&rest);
-    let len = (bytes.len() - LENGTH - 4) as i32;
-    (&mut bytes[LENGTH..]).put_i32(len);
-    (&mut bytes[COUNT..]).put_i32(seen - gone.len() as i32);
-    let checksum = crc32c::crc32c(&bytes[CRC_FROM..]);
-    (&mut bytes[CRC..]).put_u32(checksum);
-    batches(bytes.freeze()).ok()?.pop()
+    Some(batch.with_records(&rest, seen - gone.len() as i32))
 }
 
 #[cfg(test)]
@@ -152,7 +142,7 @@ mod tests {
     use super::super::{Outcome, Stamp};
     use super::*;
     use crate::engine::native::wire::{BatchBuilder, Codec, ProducerStamp};
-    use bytes::Bytes;
+    use bytes::{Bytes, BytesMut};
 
     /// A batch of keys with values; an empty value is null.
     fn keyed(records: &[(&str, &str)], stamp: ProducerStamp, codec: Codec) -> Bytes {

@@ -243,7 +243,8 @@ impl Log {
     /// Deletes what is older than `since` or beyond `most` bytes, from the oldest batch on (`retention.ms`,
     /// `retention.bytes`), and before `until`; returns how many batches went.
     pub(super) fn expire(&mut self, since: Option<Timestamp>, most: Option<usize>, until: Offset) -> usize {
-        let mut over = self.batches.iter().map(RawBatch::len).sum::<usize>().saturating_sub(most.unwrap_or(usize::MAX));
+        let size = || self.batches.iter().map(RawBatch::len).sum::<usize>();
+        let mut over = most.map_or(0, |most| size().saturating_sub(most));
         let mut count = 0;
         while let Some(first) = self.batches.front().filter(|first| first.next_offset() <= until) {
             let (len, old) = (first.len(), since.is_some_and(|since| first.max_timestamp() < since));
@@ -278,8 +279,8 @@ impl Log {
         Some((*found, self.epochs.get(after).map_or(self.next, |(_, start)| *start)))
     }
 
-    /// The same as clients are told it: where all that the log has is of later epochs, `epoch` ended where it begins.
-    pub(in crate::local) fn told_end_of_epoch(&self, epoch: i32) -> (i32, Offset) {
+    /// The same as it is returned to clients: where all that the log has is of later epochs, `epoch` ended where it begins.
+    pub(in crate::local) fn reported_end_of_epoch(&self, epoch: i32) -> (i32, Offset) {
         let begin = || self.epochs.first().map_or(self.next, |(_, start)| *start);
         self.end_of_epoch(epoch).unwrap_or_else(|| (epoch, begin()))
     }

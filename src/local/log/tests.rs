@@ -214,10 +214,10 @@ proptest! {
 fn an_epoch_that_the_log_has_lost_ended_where_the_log_begins() {
     let mut log = Log::default();
     log.append(&batch(&[1, 2], -1, -1, -1), &OPTIONS).unwrap();
-    assert_eq!(log.told_end_of_epoch(7), (7, 2));
+    assert_eq!(log.reported_end_of_epoch(7), (7, 2));
     log.truncate(0);
-    assert_eq!(log.told_end_of_epoch(7), (7, 0), "it is empty");
+    assert_eq!(log.reported_end_of_epoch(7), (7, 0), "it is empty");
     log.append(&batch(&[3, 4, 5], -1, -1, -1), &AppendOptions { leader_epoch: 9, ..OPTIONS }).unwrap();
-    assert_eq!(log.told_end_of_epoch(7), (7, 0), "a reader at 2 must go back, not on");
-    assert_eq!(log.told_end_of_epoch(9), (9, 3));
+    assert_eq!(log.reported_end_of_epoch(7), (7, 0), "a reader at 2 must go back, not on");
+    assert_eq!(log.reported_end_of_epoch(9), (9, 3));
 }

@@ -22,8 +22,6 @@ const MATCH: i8 = 2;
 /// changes them.
 const NO_AUTHORIZER_ON_BROKER: &str = "No Authorizer is configured on the broker";
 const NO_AUTHORIZER: &str = "No Authorizer is configured.";
-/// The one resource of its kind.
-const CLUSTER: &str = "kafka-cluster";
 
 /// `None` for "any".
 fn numbered<T: Numbered>(number: i8) -> Result<Option<T>, E> {
@@ -127,8 +125,8 @@ fn acl(creation: &AclCreation) -> Result<Acl, E> {
         })
     };
     let acl = known().ok_or(E::InvalidRequest)?;
-    let is_named =
-        !acl.resource_name.is_empty() && (acl.resource_type != ResourceType::Cluster || acl.resource_name == CLUSTER);
+    let is_named = !acl.resource_name.is_empty()
+        && (acl.resource_type != ResourceType::Cluster || acl.resource_name == ResourceType::CLUSTER_NAME);
     let has_principal = acl.principal.split_once(':').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty());
     if is_named && has_principal && !acl.host.is_empty() { Ok(acl) } else { Err(E::InvalidRequest) }
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
 
 pub(in crate::local) const CLUSTER_ID: &str = "kpipe-local-cluster-00";
 /// Text in the schemas' type.
@@ -96,7 +97,7 @@ pub(in crate::local) struct Call {
     pub(in crate::local) principal: String,
     /// The connection's.
     pub(in crate::local) session: Arc<Mutex<Session>>,
-    /// The injected error that answers it.
+    /// The error that answers it: an injected one, or ILLEGAL_SASL_STATE before authentication.
     pub(in crate::local) refusal: Option<E>,
     /// The throttle time that its answer carries.
     pub(in crate::local) throttle: Duration,
@@ -153,6 +154,17 @@ impl Call {
         self.check(operation, ResourceType::Topic, name)
     }
 
+    /// [`Call::check_topic`] for a topic by name, or by ID where the name is empty.
+    pub(in crate::local) fn check_topic_in(
+        &self,
+        cluster: &Cluster,
+        operation: Operation,
+        name: &str,
+        id: Uuid,
+    ) -> Result<(), E> {
+        self.check_topic(operation, cluster.topic(name, id).map_or(name, |(found, _)| found))
+    }
+
     /// [`Call::check`] for a group.
     pub(in crate::local) fn check_group(&self, operation: Operation, id: &str) -> Result<(), E> {
         self.check(operation, ResourceType::Group, id)
@@ -165,7 +177,7 @@ impl Call {
 
     /// [`Call::check`] for the cluster.
     pub(in crate::local) fn check_cluster(&self, operation: Operation) -> Result<(), E> {
-        self.check(operation, ResourceType::Cluster, "kafka-cluster")
+        self.check(operation, ResourceType::Cluster, ResourceType::CLUSTER_NAME)
     }
 
     /// Whether the principal may be an idempotent producer: since Kafka 3.0 whoever may write to any topic (KIP-679).

@@ -100,8 +100,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, name: &str, id: Uuid, asked: &FetchPartition) -> PartitionData {
         let data = PartitionData::default().with_partition_index(asked.partition).with_aborted_transactions(None);
-        let topic = self.cluster.topic(name, id).map_or(name, |(found, _)| found);
-        if let Err(error) = self.call.check_topic(Operation::Read, topic) {
+        if let Err(error) = self.call.check_topic_in(self.cluster, Operation::Read, name, id) {
             return failed(data, error);
         }
         match self.cluster.led(name, id, asked.partition, self.call.broker) {
@@ -160,7 +159,7 @@ fn check_position(led: &Partition, asked: &FetchPartition) -> Result<Option<Epoc
         _ => {}
     }
     if asked.last_fetched_epoch >= 0 {
-        let (epoch, end) = led.log.told_end_of_epoch(asked.last_fetched_epoch);
+        let (epoch, end) = led.log.reported_end_of_epoch(asked.last_fetched_epoch);
         if epoch < asked.last_fetched_epoch || end < asked.fetch_offset {
             return Ok(Some(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)));
         }

@@ -81,12 +81,11 @@ pub(in crate::local) fn offset_for_leader_epoch(
                     answer.with_leader_epoch(led.leader_epoch).with_end_offset(led.log.next())
                 }
                 Ok(led) => {
-                    let end = if !(0..=led.leader_epoch).contains(&asked.leader_epoch) {
-                        None
+                    let (epoch, end) = if (0..=led.leader_epoch).contains(&asked.leader_epoch) {
+                        led.log.reported_end_of_epoch(asked.leader_epoch)
                     } else {
-                        Some(led.log.told_end_of_epoch(asked.leader_epoch))
+                        (-1, -1)
                     };
-                    let (epoch, end) = end.unwrap_or((-1, -1));
                     answer.with_leader_epoch(epoch).with_end_offset(end)
                 }
             }

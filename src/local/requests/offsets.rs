@@ -42,11 +42,10 @@ pub(in crate::local) fn offset_commit(call: &Call, request: OffsetCommitRequest)
     let topics = request.topics.into_iter().map(|topic| {
         let mut answer =
             OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
+        let check = || call.check_topic_in(&cluster, Operation::Read, &topic.name, topic.topic_id);
+        let may_read = allowed.and_then(|()| check());
         for partition in topic.partitions {
             let index = partition.partition_index;
-            let topic_name =
-                cluster.topic(&topic.name, topic.topic_id).map_or(topic.name.as_str(), |(name, _)| name).to_owned();
-            let may_read = allowed.and_then(|()| call.check_topic(Operation::Read, &topic_name));
             let committed = may_read.and_then(|()| {
                 if size(partition.committed_metadata.as_ref()) > LONGEST_OFFSET_METADATA {
                     return Err(E::OffsetMetadataTooLarge);
@@ -138,18 +137,21 @@ fn of_group(call: &Call, asked: &OffsetFetchRequestGroup, require_stable: bool) 
         }
         None => partitions_by_topic(group.offsets.partitions().cloned()),
     };
-    let is_denied = |name: &str| call.check_topic(Operation::Describe, name).is_err();
-    let is_listing = asked.topics.is_none();
-    let topics = topics.into_iter().filter(|(name, _)| !is_listing || !is_denied(name)).map(|(name, partitions)| {
-        let denied = is_denied(&name);
+    let topics = topics.into_iter().filter_map(|(name, partitions)| {
+        let denied = call.check_topic(Operation::Describe, &name).is_err();
+        if denied && asked.topics.is_none() {
+            return None; // it is not listed
+        }
         let partition = |index: i32| {
             let of = TopicPartition::new(name.clone(), index);
             let unstable = require_stable && cluster.transactions.is_pending(&asked.group_id, &of);
             let found = group.offsets.get(&of).filter(|_| !unstable && !denied);
-            let error = match () {
-                () if denied => E::TopicAuthorizationFailed.code(),
-                () if unstable => E::UnstableOffsetCommit.code(),
-                () => 0,
+            let error = if denied {
+                E::TopicAuthorizationFailed.code()
+            } else if unstable {
+                E::UnstableOffsetCommit.code()
+            } else {
+                0
             };
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(index)
@@ -162,7 +164,7 @@ fn of_group(call: &Call, asked: &OffsetFetchRequestGroup, require_stable: bool) 
         };
         let partitions = partitions.into_iter().map(partition).collect();
         let name = TopicName(StrBytes::from_string(name.to_string()));
-        OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions)
+        Some(OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions))
     });
     answer.with_topics(topics.collect())
 }

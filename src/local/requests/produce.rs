@@ -187,8 +187,7 @@ fn append(
     let records = data.records.clone().unwrap_or_default();
     let codec = records.get(22).map(|attributes| attributes & 0b111);
     // What the records are for is checked before whether there is such a topic.
-    let topic = cluster.topic(name, id).map_or(name, |(found, _)| found).to_owned();
-    let may_write = call.check_topic(Operation::Write, &topic).and_then(|()| match transactional_id {
+    let may_write = call.check_topic_in(cluster, Operation::Write, name, id).and_then(|()| match transactional_id {
         Some(id) => call.check_transactional_id(Operation::Write, id),
         None => Ok(()),
     });

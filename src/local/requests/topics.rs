@@ -88,8 +88,7 @@ pub(in crate::local) fn delete_topics(call: &Call, request: DeleteTopicsRequest)
         let answer = DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
         let name = topic.name.as_ref().map_or("", |name| name.as_str());
         let found = cluster.topic(name, topic.topic_id).map(|(name, found)| (name.to_owned(), found.id));
-        let named = found.as_ref().map_or(name, |(name, _)| name).to_owned();
-        let found = call.check_topic(Operation::Delete, &named).and(found);
+        let found = call.check_topic_in(&cluster, Operation::Delete, name, topic.topic_id).and(found);
         match found {
             Ok((name, id)) => {
                 cluster.delete(&name);

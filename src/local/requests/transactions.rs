@@ -127,9 +127,8 @@ fn add_partitions(
         })
     };
     let may_write = |name: &str| call.check_topic(Operation::Write, name);
-    let mut result = |name: &str, index: i32| match added {
+    let mut result = |name: &str, index: i32| match added.and_then(|()| may_write(name)) {
         Err(error) => Err(error),
-        Ok(()) if may_write(name).is_err() => may_write(name),
         Ok(()) if any_denied => Err(E::OperationNotAttempted),
         Ok(()) if is_unknown(&cluster, name, index) => Err(E::UnknownTopicOrPartition),
         Ok(()) if any_unknown => Err(E::OperationNotAttempted),

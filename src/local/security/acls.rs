@@ -96,7 +96,7 @@ impl Acls {
         principal != ANONYMOUS && self.super_users.contains(principal)
     }
 
-    pub(super) fn allow(
+    pub(super) fn allows(
         &self,
         principal: &str,
         host: &str,
@@ -113,19 +113,12 @@ impl Acls {
     }
 
     /// Whether there is a resource of this kind with which the principal may do this.
-    pub(super) fn allow_any(&self, principal: &str, host: &str, operation: Operation, kind: ResourceType) -> bool {
-        let allowing = self.of(principal, host).filter(|acl| {
+    pub(super) fn allows_any(&self, principal: &str, host: &str, operation: Operation, kind: ResourceType) -> bool {
+        let mut allowing = self.of(principal, host).filter(|acl| {
             acl.resource_type == kind && acl.permission == Permission::Allow && implies(acl.operation, operation)
         });
-        let is_denied = |acl: &Acl| {
-            self.of(principal, host).any(|deny| {
-                deny.resource_type == kind
-                    && deny.permission == Permission::Deny
-                    && (deny.operation == operation || deny.operation == Operation::All)
-                    && applies(deny, &acl.resource_name)
-            })
-        };
-        self.is_super(principal) || allowing.into_iter().any(|acl| !is_denied(acl))
+        self.is_super(principal)
+            || allowing.any(|acl| self.allows(principal, host, operation, kind, &acl.resource_name))
     }
 
     /// Adds an ACL.
@@ -176,15 +169,15 @@ mod tests {
         ];
         let acls = Acls::new(acls.into(), ["root".to_owned()].into());
         let may =
-            |who: &str, what: Operation, topic: &str| acls.allow(who, "/127.0.0.1", what, ResourceType::Topic, topic);
+            |who: &str, what: Operation, topic: &str| acls.allows(who, "/127.0.0.1", what, ResourceType::Topic, topic);
         assert!(may("alice", O::Read, "raw.1") && may("alice", O::Describe, "raw.1"));
         assert!(
             !may("alice", O::Write, "raw.1") && !may("alice", O::Read, "rare") && !may("alice", O::Read, "raw.secret")
         );
         assert!(may("alice", O::Write, "open") && may("bob", O::Alter, "rare") && !may("bob", O::Read, "raw.secret"));
         assert!(may("root", O::Delete, "raw.secret") && !may(ANONYMOUS, O::Read, "raw.1"));
-        assert!(!acls.allow("bob", "/127.0.0.1", O::Read, ResourceType::Group, "g"));
-        let any = |who: &str, what| acls.allow_any(who, "/127.0.0.1", what, ResourceType::Topic);
+        assert!(!acls.allows("bob", "/127.0.0.1", O::Read, ResourceType::Group, "g"));
+        let any = |who: &str, what| acls.allows_any(who, "/127.0.0.1", what, ResourceType::Topic);
         assert!(any("alice", O::Read) && any("alice", O::Write) && !any("alice", O::Alter));
     }
 

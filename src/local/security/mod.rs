@@ -62,7 +62,7 @@ impl Security {
         name: &str,
     ) -> Result<(), E> {
         let acls = self.acls.read().unwrap_or_else(PoisonError::into_inner);
-        if acls.as_ref().is_none_or(|acls| acls.allow(principal, host, operation, kind, name)) {
+        if acls.as_ref().is_none_or(|acls| acls.allows(principal, host, operation, kind, name)) {
             return Ok(());
         }
         Err(match kind {
@@ -77,7 +77,7 @@ impl Security {
     /// Whether a principal may do this with any resource of the kind.
     pub(super) fn allows_any(&self, principal: &str, host: &str, operation: Operation, kind: ResourceType) -> bool {
         let acls = self.acls.read().unwrap_or_else(PoisonError::into_inner);
-        acls.as_ref().is_none_or(|acls| acls.allow_any(principal, host, operation, kind))
+        acls.as_ref().is_none_or(|acls| acls.allows_any(principal, host, operation, kind))
     }
 
     /// Reads or changes the ACLs; SECURITY_DISABLED where there are none.

@@ -4,13 +4,6 @@ use super::{Entry, Finding, History, Kind, Log, ReaderInfo, RecordId, find};
 use kpipe::record::{Offset, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A partition that a reader reads.
-#[derive(Debug)]
-struct Reading {
-    /// Where the next record must be at least.
-    next: Offset,
-}
-
 /// Readers that share their progress: a group, or a reader that stands alone.
 #[derive(Debug, Default)]
 struct Shared {
@@ -24,7 +17,8 @@ struct Shared {
 
 struct Judge<'a> {
     history: &'a History,
-    readings: BTreeMap<(&'a str, TopicPartition), Reading>,
+    /// Where the next record of each partition that a reader reads must be at least.
+    readings: BTreeMap<(&'a str, TopicPartition), Offset>,
     shared: BTreeMap<&'a str, Shared>,
     findings: &'a mut Vec<Finding>,
 }
@@ -79,7 +73,7 @@ impl<'a> Judge<'a> {
         if let Some(committed) = committed.filter(|committed| at < *committed && !is_rewritten) {
             self.find(Kind::StaleStart, format!("{reader} begins {of} at {at}, and {committed} is committed"));
         }
-        self.readings.insert((reader, of.clone()), Reading { next: at });
+        self.readings.insert((reader, of.clone()), at);
     }
 
     fn wrote(&mut self, reader: &'a str, of: &TopicPartition, offset: Offset, id: RecordId) {
@@ -104,15 +98,15 @@ impl<'a> Judge<'a> {
                 self.find(Kind::Unfaithful, format!("{reader} wrote {id} as {of} {offset}; the log has {found:?}"));
             }
         }
-        let Some(next) = self.readings.get(&(reader, of.clone())).map(|reading| reading.next) else {
+        let Some(next) = self.readings.get(&(reader, of.clone())).copied() else {
             return self.find(Kind::Unfaithful, format!("{reader} wrote {of} {offset} without being assigned it"));
         };
         if offset < next {
             self.find(Kind::Doubled, format!("{reader} wrote {of} {offset} again; it was at {next}"));
         }
         self.skipped(reader, of, next, offset);
-        if let Some(reading) = self.readings.get_mut(&(reader, of.clone())) {
-            reading.next = reading.next.max(offset + 1);
+        if let Some(next) = self.readings.get_mut(&(reader, of.clone())) {
+            *next = (offset + 1).max(*next);
         }
     }
 
@@ -126,10 +120,10 @@ impl<'a> Judge<'a> {
         if self.log(of).is_some_and(|log| log.is_rewritten) {
             return;
         }
-        let Some(at) = self.readings.get(&(reader, of.clone())).map(|reading| reading.next) else { return };
+        let Some(at) = self.readings.get(&(reader, of.clone())).copied() else { return };
         self.skipped(reader, of, at, next);
-        if let Some(reading) = self.readings.get_mut(&(reader, of.clone())) {
-            reading.next = reading.next.max(next);
+        if let Some(position) = self.readings.get_mut(&(reader, of.clone())) {
+            *position = next.max(*position);
         }
     }
 
@@ -144,10 +138,11 @@ impl<'a> Judge<'a> {
         if self.log(of).is_some_and(|log| log.is_rewritten) {
             return;
         }
-        let shared = self.shared(reader);
-        let began = shared.began.get(of).copied().unwrap_or(offset);
-        let handled = shared.handled.get(of).cloned().unwrap_or_default();
-        let missing = self.visible(reader, of, began, offset).into_iter().find(|at| !handled.contains(at));
+        let group = self.info(reader).and_then(|info| info.group.as_deref());
+        let Some(shared) = self.shared.get(group.unwrap_or(reader)) else { return };
+        let (Some(began), handled) = (shared.began.get(of), shared.handled.get(of)) else { return };
+        let is_missing = |at: &Offset| handled.is_none_or(|handled| !handled.contains(at));
+        let missing = self.visible(reader, of, *began, offset).into_iter().find(is_missing);
         if let Some(missing) = missing {
             self.find(
                 Kind::CommittedNotHandled,
