@@ -1,27 +1,25 @@
 //! Every request of every command, at a broker that answers it with an error each time, or does not offer it: no command
 //! spins, floods stderr, waits in silence or ignores a signal. `KPIPE_CODES=all` tries more errors of each.
 
-use crate::support::{COMMANDS, Cluster, Mutator, Tested, run_bounded};
+use crate::support::{COMMANDS, Cluster, Mutator, Tested, all_codes, impatient, in_parallel, run_bounded};
 use kafka_protocol::messages::ApiKey;
 use kpipe::local::{CONSUMER_GROUPS, Fault, OFFERED, Times};
 use std::io::Write;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// UNKNOWN_SERVER_ERROR, those of partitions, coordinators, members and producers, and one that nobody knows.
+/// UNKNOWN_SERVER_ERROR, those of partitions, coordinators, members and producers, and one that does not exist.
 const CODES: [i16; 20] = [-1, 25, 16, 79, 5, 22, 45, 27, 7, 110, 14, 6, 15, 3, 82, 47, 41, 1, 58, 999];
 /// Runs at a time: most of them wait.
 const WORKERS: usize = 24;
 
 fn args(tested: &Tested, address: &str, new: &str) -> (Vec<String>, &'static [u8]) {
-    let options = ["-b", address, "-X", "request.timeout.ms=600", "-X", "retry.backoff.ms=20"];
     let word = |word: &&str| match *word {
         "T" | "H" => "always".to_owned(),
         "N" | "G" => new.to_owned(),
         word => word.to_owned(),
     };
-    let args = options.iter().map(|word| (*word).to_owned()).chain(tested.args.iter().map(word)).collect();
+    let args = impatient(address, tested.args.iter().map(word));
     (args, if tested.args[0] == "produce" { b"1\n2\n3\n" } else { b"" })
 }
 
@@ -70,7 +68,7 @@ fn refused(kafka: &Cluster, tested: &Tested, api: ApiKey, code: Option<i16>, new
 #[test]
 fn no_command_spins_or_waits_in_silence_at_a_broker_that_always_refuses() {
     let began = Instant::now();
-    let each = std::env::var("KPIPE_CODES").map_or(1, |count| count.parse().unwrap_or(CODES.len()));
+    let each = if all_codes() { CODES.len() } else { 1 };
     let mut cases: Vec<(&Tested, ApiKey, Option<i16>)> = Vec::new();
     let sent: Vec<Vec<ApiKey>> = std::thread::scope(|scope| {
         let asked: Vec<_> = COMMANDS.iter().map(|tested| scope.spawn(move || sent_by(tested))).collect();
@@ -84,17 +82,10 @@ fn no_command_spins_or_waits_in_silence_at_a_broker_that_always_refuses() {
             cases.push((tested, api, None));
         }
     }
-    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                let kafka = cluster();
-                while let Some((tested, api, code)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let new = crate::support::fresh("refused");
-                    wrong.lock().unwrap().extend(refused(&kafka, tested, *api, *code, &new));
-                }
-            });
-        }
+    let wrong = Mutex::new(Vec::new());
+    in_parallel(WORKERS, &cases, cluster, |kafka, (tested, api, code)| {
+        let new = crate::support::fresh("refused");
+        wrong.lock().unwrap().extend(refused(kafka, tested, *api, *code, &new));
     });
     let wrong = wrong.into_inner().unwrap();
     // The test runner captures what println! prints.

@@ -258,9 +258,9 @@ fn commands_in_the_docs_run_on_a_local_cluster() {
     assert!(failures.is_empty(), "{} of the blocks:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// Runs all blocks that need `cluster`, which is at `bootstrap`.
-fn run_all(cluster: Needs, bootstrap: &str) {
-    let results: Vec<Result<(), String>> = blocks_for(cluster).map(|block| block.run(bootstrap)).collect();
+/// Runs all blocks that need `cluster` with `run`, one after the other.
+fn run_all(cluster: Needs, run: impl Fn(Block) -> Result<(), String>) {
+    let results: Vec<Result<(), String>> = blocks_for(cluster).map(run).collect();
     assert!(!results.is_empty());
     let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -269,24 +269,20 @@ fn run_all(cluster: Needs, bootstrap: &str) {
 #[test]
 fn commands_in_the_docs_run_on_a_real_broker() {
     require!(Kafka);
-    run_all(Needs::Real, &shared(Kafka::LATEST).bootstrap);
+    run_all(Needs::Real, |block| block.run(&shared(Kafka::LATEST).bootstrap));
 }
 
 #[test]
 fn commands_in_the_docs_run_with_a_schema_registry() {
     require!(Registry);
     // The registry is shared: examples about the same subject must not run at the same time.
-    let results: Vec<Result<(), String>> =
-        blocks_for(Needs::Registry).map(|block| block.run(&Cluster::start_local(1).bootstrap)).collect();
-    assert!(!results.is_empty());
-    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    run_all(Needs::Registry, |block| block.run(&Cluster::start_local(1).bootstrap));
 }
 
 #[test]
 fn commands_in_the_docs_run_on_a_secured_broker() {
     require!(Kafka, OpenSsl);
-    run_all(Needs::Secured, &secured()[0].kafka.bootstrap);
+    run_all(Needs::Secured, |block| block.run(&secured()[0].kafka.bootstrap));
 }
 
 #[test]

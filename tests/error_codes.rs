@@ -1,14 +1,14 @@
-//! Every error code in answer to every request that kpipe sends, once and for ever: what kpipe does is what
+//! Every error code in answer to every request that kpipe sends, once and always: what kpipe does is what
 //! `error_codes/table.txt` has, and it ends in time, in few requests and few lines.
 //!
 //! A few codes of each request are tried by default, `KPIPE_CODES=all` tries all of them. With `KPIPE_UPDATE_CODES=1`
-//! that writes the table again, to be read before it is committed.
+//! the table is rewritten; review the difference before committing it.
 
 mod broker;
 mod cases;
 mod table;
 
-use crate::support::{Cluster, Wire, fresh, report, run_bounded};
+use crate::support::{Cluster, Wire, all_codes, files, fresh, impatient, in_parallel, report, run_bounded};
 use broker::{Broker, Often, Refusal};
 use cases::{CASES, Case};
 use kafka_protocol::error::ResponseError;
@@ -20,7 +20,6 @@ use kafka_protocol::protocol::StrBytes;
 use kpipe::error::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use table::{Row, Table};
 
@@ -40,7 +39,7 @@ const TELLING: [i16; 6] = [-1, 3, 6, 7, 16, 29];
 /// Every so many of the other codes are tried by default.
 const EVERY: usize = 32;
 
-/// The errors that the schemas know, and one that nobody knows.
+/// The errors that the schemas know, and one that does not exist.
 fn codes() -> Vec<i16> {
     let known = |code: &i16| !matches!(ResponseError::try_from_code(*code), None | Some(ResponseError::Unknown(_)));
     (-1..1000).filter(known).chain([999]).collect()
@@ -120,7 +119,6 @@ impl Worker {
         }
         let broker = Broker::start(&self.kafka, case, refusal);
         let address = broker.address();
-        let options = ["-b", &address, "-X", "request.timeout.ms=600", "-X", "retry.backoff.ms=20"];
         let word = |word: &str| match word {
             "T" => "t".to_owned(),
             "T:0" => "t:0".to_owned(),
@@ -130,8 +128,7 @@ impl Worker {
             "X" => "x".to_owned(),
             word => word.to_owned(),
         };
-        let args = options.iter().map(|word| (*word).to_owned()).chain(case.args.split(' ').map(word));
-        let run = run_bounded(&args.collect::<Vec<_>>(), case.stdin.as_bytes());
+        let run = run_bounded(&impatient(&address, case.args.split(' ').map(word)), case.stdin.as_bytes());
         let trace = broker.end();
         self.kafka.local().faults().clear(case.api);
         let misbehavior = run.misbehaves(trace.len() as u64);
@@ -146,9 +143,8 @@ impl Worker {
 fn message(seen: &Seen, code: i16) -> String {
     let text = seen.stderr.replace(&name(code), "ERROR");
     let depends = ["retrying", "recovered from", " records delivered in ", " record delivered in "];
-    let lines: Vec<&str> = text.lines().map(|line| line.trim().trim_start_matches("kpipe: ")).collect();
-    let lines = lines.into_iter().filter(|line| !depends.iter().any(|words| line.contains(words)));
-    let lines: Vec<&str> = lines.collect();
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("kpipe: "));
+    let lines: Vec<&str> = lines.filter(|line| !depends.iter().any(|words| line.contains(words))).collect();
     let telling = |line: &&&str| line.contains("ERROR") || line.starts_with("the transaction is");
     // What to do about it stands in parentheses at the end.
     let without_hint =
@@ -186,7 +182,7 @@ fn is_tried(all: bool, case: usize, at: usize, code: i16) -> bool {
 #[test]
 fn every_error_code_of_every_request_does_what_the_table_has() {
     let began = Instant::now();
-    let all = std::env::var("KPIPE_CODES").is_ok_and(|codes| codes == "all");
+    let all = all_codes();
     let codes = codes();
     let items: Vec<(usize, i16)> = (0..CASES.len())
         .flat_map(|case| codes.iter().enumerate().map(move |(at, code)| (case, at, *code)))
@@ -215,19 +211,7 @@ fn every_error_code_of_every_request_does_what_the_table_has() {
         let row = Row { once: described(&once), always: described(always) };
         rows.lock().unwrap().insert((index, code), row);
     };
-    let run_all = |items: &[(usize, i16)]| {
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..WORKERS.min(items.len()) {
-                scope.spawn(|| {
-                    let worker = Worker::new();
-                    while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        one(&worker, *item);
-                    }
-                });
-            }
-        });
-    };
+    let run_all = |items: &[(usize, i16)]| in_parallel(WORKERS, items, Worker::new, |worker, item| one(worker, *item));
     run_all(&items);
     // A busy machine may end a run before its retry: what differs from the table must differ again.
     let table = Table::read();
@@ -267,8 +251,8 @@ fn no_request_and_no_error_code_is_missing_from_the_table() {
         }
     }
     let mut sent = BTreeSet::new();
-    let sources = walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/native"));
-    for source in sources {
+    for path in files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/native")) {
+        let source = std::fs::read_to_string(path).unwrap();
         for (at, _) in source.match_indices("Request::default()") {
             let before = &source[..at];
             let start = before.rfind(|c: char| !c.is_alphanumeric()).map_or(0, |at| at + 1);
@@ -280,11 +264,4 @@ fn no_request_and_no_error_code_is_missing_from_the_table() {
     for api in sent {
         assert!(CASES.iter().any(|case| format!("{:?}", case.api) == api), "{api} has no case");
     }
-}
-
-fn walk(folder: &std::path::Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![std::fs::read_to_string(path).unwrap()] })
-        .collect()
 }

@@ -1,16 +1,15 @@
 //! What the leader of a large group computes ends with a signal.
 
-use crate::support::{Request, Running, peer, wait_until};
+use crate::support::{Running, peer, wait_until};
 use bytes::{BufMut, BytesMut};
-use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, BrokerId, ConsumerProtocolSubscription, FindCoordinatorResponse, JoinGroupResponse,
-    LeaveGroupResponse, MetadataResponse, TopicName,
+    ApiKey, BrokerId, ConsumerProtocolSubscription, FindCoordinatorResponse, JoinGroupResponse, LeaveGroupResponse,
+    MetadataResponse, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use std::sync::Arc;
@@ -51,50 +50,36 @@ fn metadata(port: u16) -> MetadataResponse {
     answer.with_topics(TOPICS.iter().map(topic).collect())
 }
 
-fn encoded(answer: &impl Encodable, request: &Request) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    // Behind the correlation ID an answer in the newer encoding has tagged fields.
-    let api = ApiKey::try_from(request.api).unwrap();
-    out.put_slice(&[0][usize::from(api.response_header_version(request.version) == 0)..]);
-    answer.encode(&mut out, request.version).unwrap();
-    out.to_vec()
-}
-
 /// A coordinator that makes its only member the leader of two, of which the other claims all partitions. Returns its
 /// address, and how many requests for metadata have come since the member joined.
 fn coordinator() -> (String, Arc<AtomicUsize>) {
     let (joined, counted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (joins, counts) = (joined.clone(), counted.clone());
     let address = peer(move |request| match ApiKey::try_from(request.api).unwrap() {
-        ApiKey::ApiVersions => {
-            let offered = |(api, max)| ApiVersion::default().with_api_key(api as i16).with_max_version(max);
-            let all = [
-                (ApiKey::Produce, 9),
-                (ApiKey::Fetch, 12),
-                (ApiKey::ListOffsets, 5),
-                (ApiKey::Metadata, 12),
-                (ApiKey::ApiVersions, 3),
-                (ApiKey::FindCoordinator, 3),
-                (ApiKey::JoinGroup, 5),
-                (ApiKey::SyncGroup, 3),
-                (ApiKey::Heartbeat, 3),
-                (ApiKey::LeaveGroup, 3),
-                (ApiKey::OffsetFetch, 5),
-                (ApiKey::OffsetCommit, 7),
-            ];
-            let answer = ApiVersionsResponse::default().with_api_keys(all.into_iter().map(offered).collect());
-            Some(encoded(&answer, request))
-        }
+        ApiKey::ApiVersions => Some(request.offer(&[
+            (ApiKey::Produce, 9),
+            (ApiKey::Fetch, 12),
+            (ApiKey::ListOffsets, 5),
+            (ApiKey::Metadata, 12),
+            (ApiKey::ApiVersions, 3),
+            (ApiKey::FindCoordinator, 3),
+            (ApiKey::JoinGroup, 5),
+            (ApiKey::SyncGroup, 3),
+            (ApiKey::Heartbeat, 3),
+            (ApiKey::LeaveGroup, 3),
+            (ApiKey::OffsetFetch, 5),
+            (ApiKey::OffsetCommit, 7),
+        ])),
         ApiKey::Metadata => {
             if joins.load(Ordering::SeqCst) > 0 {
                 counts.fetch_add(1, Ordering::SeqCst);
             }
-            Some(encoded(&metadata(request.port), request))
+            Some(request.encode(&metadata(request.port)))
         }
         ApiKey::FindCoordinator => {
             let host = StrBytes::from_static_str("127.0.0.1");
             let answer = FindCoordinatorResponse::default().with_host(host).with_port(i32::from(request.port));
-            Some(encoded(&answer, request))
+            Some(request.encode(&answer))
         }
         ApiKey::JoinGroup => {
             joins.fetch_add(1, Ordering::SeqCst);
@@ -102,9 +87,9 @@ fn coordinator() -> (String, Arc<AtomicUsize>) {
             let member = |id| JoinGroupResponseMember::default().with_member_id(text(id)).with_metadata(subscription());
             let answer = JoinGroupResponse::default().with_generation_id(2).with_protocol_name(Some(text("sticky")));
             let answer = answer.with_leader(text("m")).with_member_id(text("m"));
-            Some(encoded(&answer.with_members(vec![member("m"), member("n")]), request))
+            Some(request.encode(&answer.with_members(vec![member("m"), member("n")])))
         }
-        ApiKey::LeaveGroup => Some(encoded(&LeaveGroupResponse::default(), request)),
+        ApiKey::LeaveGroup => Some(request.encode(&LeaveGroupResponse::default())),
         _ => None,
     });
     (address, counted)

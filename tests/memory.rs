@@ -3,12 +3,11 @@
 
 use crate::support::{Cluster, Ended, Wire, peer, run_bounded, run_until};
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, BrokerId, MetadataResponse, ProduceRequest, TopicName};
+use kafka_protocol::messages::{ApiKey, BrokerId, MetadataResponse, ProduceRequest, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use kpipe::engine::native::wire::{BatchBuilder, Codec, Compression, ProducerStamp, Sealed};
 use kpipe::record::RecordRef;
@@ -62,14 +61,12 @@ fn a_signal_ends_a_consumer_that_unpacks_batches() {
 /// A broker that answers Metadata with `answer`, and offers all requests.
 fn answering(answer: impl Fn(u16) -> Vec<u8> + Send + Sync + 'static) -> String {
     peer(move |request| match ApiKey::try_from(request.api).unwrap() {
-        ApiKey::ApiVersions => {
-            let offered = |(api, max)| ApiVersion::default().with_api_key(api as i16).with_max_version(max);
-            let all = [(ApiKey::Produce, 9), (ApiKey::Fetch, 12), (ApiKey::Metadata, 12), (ApiKey::ApiVersions, 3)];
-            let answer = ApiVersionsResponse::default().with_api_keys(all.into_iter().map(offered).collect());
-            let mut out = BytesMut::new();
-            answer.encode(&mut out, request.version).unwrap();
-            Some(out.to_vec())
-        }
+        ApiKey::ApiVersions => Some(request.offer(&[
+            (ApiKey::Produce, 9),
+            (ApiKey::Fetch, 12),
+            (ApiKey::Metadata, 12),
+            (ApiKey::ApiVersions, 3),
+        ])),
         // Behind the header's tagged fields.
         _ => Some([&[0][..], &answer(request.port)].concat()),
     })

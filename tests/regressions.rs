@@ -1,11 +1,7 @@
 //! Cases that once failed a property test are kept in proptest-regressions/; proptest runs them first.
 
-use std::path::{Path, PathBuf};
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
+use crate::support::files;
+use std::path::Path;
 
 /// proptest finds the cases by the path of the source file, and does not report cases whose source has moved.
 #[test]

@@ -53,3 +53,12 @@ fn consume(kafka: &Cluster, registry: &str, topic: &str, more: &[&str]) -> Done 
         b"",
     )
 }
+
+/// Writes what was consumed of `topic` to another one, where its values are the same bytes.
+fn assert_copied(kafka: &Cluster, registry: &str, topic: &str, consumed: &str) {
+    let copy = kafka.topic("copy", 1);
+    kafka.kpipe(&["produce", &copy, "--input", "json", "--registry", registry], consumed.as_bytes());
+    let bytes =
+        |topic: &str| kafka.kpipe(&["consume", topic, "-o", "beginning", "-e", "-f", "%s{base64}\\n"], b"").stdout;
+    assert_eq!(bytes(topic), bytes(&copy));
+}

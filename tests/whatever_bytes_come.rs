@@ -1,7 +1,9 @@
 //! Every command behind a proxy that changes brokers' answers by a seed: no panic, no spin, no unbounded memory, no
 //! record lost with exit code 0, none invented and none doubled. `KPIPE_SEEDS=10000-20000` searches more.
 
-use crate::support::{Answer, COMMANDS, Cluster, Ended, Judge, Mutator, Request, Tested, mutate, peer, run_bounded};
+use crate::support::{
+    Answer, COMMANDS, Cluster, Ended, Judge, Mutator, Request, Tested, impatient, mutate, peer, run_bounded,
+};
 use bytes::BytesMut;
 use kafka_protocol::messages::ApiKey;
 use kpipe::local::{CONSUMER_GROUPS, OFFERED};
@@ -66,9 +68,7 @@ fn command(tested: &Tested, address: &str, names: [&str; 3], input: &[String]) -
         "N" | "G" => new.to_owned(),
         word => word.to_owned(),
     };
-    let options = ["-b", address, "-X", "request.timeout.ms=600", "-X", "retry.backoff.ms=20"];
-    let mut args: Vec<String> = options.iter().map(|word| (*word).to_owned()).collect();
-    args.extend(tested.args.iter().map(word));
+    let mut args = impatient(address, tested.args.iter().map(word));
     let mut stdin = String::new();
     match tested.args[0] {
         "produce" => input.iter().for_each(|line| stdin += &format!("{line}\n")),

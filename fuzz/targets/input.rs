@@ -19,7 +19,7 @@ impl<'a> Input<'a> {
         i64::from_be_bytes(std::array::from_fn(|_| self.byte()))
     }
 
-    /// So many bytes as the next one says, or what is left.
+    /// As many bytes as the next byte says, or what is left.
     pub fn bytes(&mut self) -> &'a [u8] {
         let len = usize::from(self.byte()).min(self.0.len());
         let (bytes, rest) = self.0.split_at(len);

@@ -11,7 +11,7 @@ mod wire;
 
 use input::Input;
 
-/// A target and its name, which is that of its corpus.
+/// A target's name, which is also its corpus's, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 pub const TARGETS: [Target; 26] = [

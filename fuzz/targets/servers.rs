@@ -26,16 +26,18 @@ pub fn http(data: &[u8]) {
         let client = HttpClient::new(&format!("http://{address}/"), &Tls::default(), Duration::from_secs(2));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let (Ok(client), Ok(runtime)) = (client, runtime) else { return };
-        let request =
-            HttpRequest { method: http_method(), path: "", credentials: None, headers: &[], accept: "*/*", body: None };
+        let request = HttpRequest {
+            method: hyper::Method::GET,
+            path: "",
+            credentials: None,
+            headers: &[],
+            accept: "*/*",
+            body: None,
+        };
         if let Ok(response) = runtime.block_on(client.send(request)) {
             assert!(response.body.len() <= data.len());
         }
     });
-}
-
-fn http_method() -> hyper::Method {
-    hyper::Method::GET
 }
 
 /// A request to `kpipe local`, which answers or closes the connection and serves on.

@@ -1,5 +1,5 @@
-//! A broker by script: `kpipe local` behind a proxy, which answers what `kpipe local` does not serve, sets the errors
-//! that are to be set, and notes every request.
+//! A scripted broker: `kpipe local` behind a proxy, which answers what `kpipe local` does not serve, or only with users,
+//! ACLs or a hanging transaction, sets the errors that are to be set, and notes every request.
 
 use super::cases::{Case, Level};
 use crate::support::{Answer, Asked, Cluster, decode, encode, read_frame, readdress, write_frame};
@@ -165,14 +165,14 @@ impl Broker {
     }
 
     fn set_error(&self, answer: &mut Answer, code: i16) {
-        let few = if self.level == Level::OnePart { 1 } else { usize::MAX };
+        let is_set = |index: i32| self.level != Level::OnePart || index == 0;
         match (answer, self.level) {
             (Answer::Fetch(answer), Level::Whole) => {
                 *answer = FetchResponse::default().with_error_code(code);
             }
             (Answer::Fetch(answer), _) => {
                 let partitions = answer.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
-                for partition in partitions.filter(|p| few > 1 || p.partition_index == 0) {
+                for partition in partitions.filter(|p| is_set(p.partition_index)) {
                     partition.error_code = code;
                     partition.high_watermark = -1;
                     partition.records = Some(Bytes::new());
@@ -180,7 +180,7 @@ impl Broker {
             }
             (Answer::ListOffsets(answer), _) => {
                 let partitions = answer.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-                for partition in partitions.filter(|p| few > 1 || p.partition_index == 0) {
+                for partition in partitions.filter(|p| is_set(p.partition_index)) {
                     partition.error_code = code;
                     (partition.offset, partition.timestamp) = (-1, -1);
                 }
@@ -214,7 +214,7 @@ impl Broker {
         }
     }
 
-    /// The answer to a request that `kpipe local` does not serve.
+    /// The answer to a request of [`SCRIPTED`].
     fn scripted(&self, of: Asked, frame: &Bytes) -> Option<Bytes> {
         if !SCRIPTED.iter().any(|(api, _)| *api == of.api) {
             return None;

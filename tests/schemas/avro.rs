@@ -1,6 +1,6 @@
 //! Avro, in both directions.
 
-use super::{consume, serializers};
+use super::{assert_copied, consume, serializers};
 use crate::support::{json_lines, latest_or_local, registry, require};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ const EVERY_TYPE: &str = r#"{"type":"record","name":"Every","namespace":"t","fie
 fn what_confluents_serializer_writes_is_read_and_written_again_to_the_byte() {
     require!(Registry, Serializers);
     let (kafka, registry) = (latest_or_local(), &registry().url);
-    let (topic, copy) = (kafka.topic("every", 1), kafka.topic("every-copy", 1));
+    let topic = kafka.topic("every", 1);
     serializers(
         &kafka,
         registry,
@@ -85,12 +85,7 @@ send(topic, b"text")
     assert_eq!((&records[2]["value"], &records[3]["value"]), (&json!(null), &json!("text")));
     assert!(records[3].get("value_schema_id").is_none());
     // Written again, with the same ID.
-    let written =
-        kafka.try_kpipe(&["produce", &copy, "--input", "json", "--registry", registry], done.stdout.as_bytes());
-    assert_eq!(written.code, 0, "{}", written.stderr);
-    let bytes =
-        |topic: &str| kafka.kpipe(&["consume", topic, "-o", "beginning", "-e", "-f", "%s{base64}\\n"], b"").stdout;
-    assert_eq!(bytes(&topic), bytes(&copy));
+    assert_copied(&kafka, registry, &topic, &done.stdout);
     assert!(id > 0);
 }
 

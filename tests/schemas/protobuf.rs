@@ -1,6 +1,6 @@
 //! Protobuf and JSON Schema, with Confluent's serializers and from files.
 
-use super::{consume, serializers};
+use super::{assert_copied, consume, serializers};
 use crate::support::{Kafka, json_lines, latest_or_local, registry, require, shared};
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 fn protobuf_of_confluents_serializer_is_read_and_written_again_to_the_byte() {
     require!(Registry, Serializers);
     let (kafka, registry) = (latest_or_local(), &registry().url);
-    let (topic, copy) = (kafka.topic("proto", 1), kafka.topic("proto-copy", 1));
+    let topic = kafka.topic("proto", 1);
     serializers(
         &kafka,
         registry,
@@ -63,12 +63,7 @@ for cls, message in [(Outer, value), (Second, Second(y="z")), (Inner, Inner(x=2)
     let messages: Vec<_> = records.iter().map(|record| record["value_schema_message"].clone()).collect();
     assert_eq!(messages, ["p.Outer", "p.Second", "p.Outer.Inner"]);
     assert_eq!((&records[1]["value"], &records[2]["value"]), (&json!({ "y": "z" }), &json!({ "x": 2 })));
-    let written =
-        kafka.try_kpipe(&["produce", &copy, "--input", "json", "--registry", registry], done.stdout.as_bytes());
-    assert_eq!(written.code, 0, "{}", written.stderr);
-    let bytes =
-        |topic: &str| kafka.kpipe(&["consume", topic, "-o", "beginning", "-e", "-f", "%s{base64}\\n"], b"").stdout;
-    assert_eq!(bytes(&topic), bytes(&copy));
+    assert_copied(&kafka, registry, &topic, &done.stdout);
     let named = consume(&kafka, registry, &topic, &["--proto-names", "-c", "1", "-f", "%s{.some_numbers}\\n"]);
     assert_eq!(named.stdout, "[1,2]\n", "{}", named.stderr);
 }

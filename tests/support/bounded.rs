@@ -5,6 +5,7 @@ use kafka_protocol::messages::ApiKey as A;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A run that takes longer is sent SIGTERM, and ends so soon after it.
@@ -175,4 +176,30 @@ impl Ended {
             None
         }
     }
+}
+
+/// Arguments of a run at `address` whose requests are repeated and given up soon.
+pub fn impatient(address: &str, words: impl IntoIterator<Item = String>) -> Vec<String> {
+    let options = ["-b", address, "-X", "request.timeout.ms=600", "-X", "retry.backoff.ms=20"];
+    options.iter().map(|word| (*word).to_owned()).chain(words).collect()
+}
+
+/// Calls `each` with every item on `workers` threads, each with what `start` returns.
+pub fn in_parallel<T: Sync, W>(
+    workers: usize,
+    items: &[T],
+    start: impl Fn() -> W + Sync,
+    each: impl Fn(&W, &T) + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..workers.min(items.len()) {
+            scope.spawn(|| {
+                let worker = start();
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    each(&worker, item);
+                }
+            });
+        }
+    });
 }

@@ -15,7 +15,7 @@ mod secured;
 mod version;
 mod wire;
 
-pub use bounded::{COMMANDS, Ended, Judge, Tested, run_bounded, run_until};
+pub use bounded::{COMMANDS, Ended, Judge, Tested, impatient, in_parallel, run_bounded, run_until};
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell, ticks_of};
 pub use mutator::{Asked, Mutator, decode, encode, read_frame, readdress, write_frame};
@@ -23,7 +23,7 @@ pub use peer::{Request, peer};
 pub use proxy::{Proxy, Stalled};
 pub use registry::{MadeUpRegistry, Reply, registry};
 pub(crate) use require::require;
-pub use require::{Need, all_tests, can_run};
+pub use require::{Need, all_codes, all_tests, can_run};
 pub use schemas::{Answer, mutate};
 pub use secured::{Secured, assert_no_secret, outlives_sessions, secured};
 pub use version::{Kafka, Tool, Version};
@@ -32,7 +32,7 @@ pub use wire::Wire;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Waits until `condition` holds; panics after 30 seconds.
+/// Waits until `condition` holds; panics after 60 seconds.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
@@ -67,4 +67,10 @@ pub fn listed(kafka: &Cluster, args: &[&str]) -> Vec<serde_json::Value> {
 /// The values of JSON lines, in order.
 pub fn values(text: &str) -> Vec<String> {
     json_lines(text).iter().map(|record| record["value"].as_str().unwrap().to_owned()).collect()
+}
+
+/// All files in a directory and below it.
+pub fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

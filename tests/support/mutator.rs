@@ -44,15 +44,16 @@ impl Asked {
     }
 }
 
-/// Puts the port of a proxy in the place of the broker's.
-pub fn readdress(answer: &mut Answer, port: u16) {
+/// Puts the port of a proxy in the place of the broker's. Returns whether the answer has one.
+pub fn readdress(answer: &mut Answer, port: u16) -> bool {
     let port = i32::from(port);
     match answer {
         Answer::Metadata(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
         Answer::DescribeCluster(answer) => answer.brokers.iter_mut().for_each(|broker| broker.port = port),
         Answer::FindCoordinator(answer) if answer.error_code == 0 => answer.port = port,
-        _ => {}
+        _ => return false,
     }
+    true
 }
 
 impl Mutator {
@@ -173,9 +174,16 @@ impl Mutator {
     /// The answer with the proxy's port for the broker's.
     fn readdressed(&self, of: Asked, frame: Bytes) -> Bytes {
         let Some(mut answer) = decode(of, &frame) else { return frame };
-        readdress(&mut answer, self.port);
-        if let Answer::ApiVersions(answer) = &mut answer {
-            answer.api_keys.retain(|offered| Some(offered.api_key) != self.without.map(|api| api as i16));
+        let is_changed = match &mut answer {
+            Answer::ApiVersions(answer) => {
+                answer.api_keys.retain(|offered| Some(offered.api_key) != self.without.map(|api| api as i16));
+                true
+            }
+            answer => readdress(answer, self.port),
+        };
+        // As the broker sent it: the schemas may write the same answer in another way.
+        if !is_changed {
+            return frame;
         }
         encode(of, &frame, &answer).unwrap_or(frame)
     }

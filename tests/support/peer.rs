@@ -1,5 +1,9 @@
-//! A broker by script: what it answers is up to the test.
+//! A scripted broker: what it answers is up to the test.
 
+use bytes::{BufMut, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
+use kafka_protocol::protocol::Encodable;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -11,6 +15,24 @@ pub struct Request {
     pub version: i16,
     /// The broker's own port.
     pub port: u16,
+}
+
+impl Request {
+    /// Returns the body of `answer`, behind the tagged fields that a header in the newer encoding has.
+    pub fn encode(&self, answer: &impl Encodable) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        let api = ApiKey::try_from(self.api).unwrap();
+        out.put_slice(&[0][usize::from(api.response_header_version(self.version) == 0)..]);
+        answer.encode(&mut out, self.version).unwrap();
+        out.to_vec()
+    }
+
+    /// Returns the answer to ApiVersions that offers these requests, each up to a version.
+    pub fn offer(&self, requests: &[(ApiKey, i16)]) -> Vec<u8> {
+        let offered =
+            |(api, max): &(ApiKey, i16)| ApiVersion::default().with_api_key(*api as i16).with_max_version(*max);
+        self.encode(&ApiVersionsResponse::default().with_api_keys(requests.iter().map(offered).collect()))
+    }
 }
 
 /// Starts a broker that answers each request with the body that `answer` returns, behind the correlation ID; it closes

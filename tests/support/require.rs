@@ -43,7 +43,8 @@ impl Need {
         let probe = match self {
             Self::Kafka | Self::KafkaTools | Self::Registry => "command -v java && command -v mvn",
             Self::Serializers => &format!(
-                "{} -c 'import confluent_kafka.schema_registry.avro, confluent_kafka.schema_registry.protobuf'",
+                "{} -c 'import confluent_kafka.schema_registry.avro, confluent_kafka.schema_registry.protobuf, \
+                 confluent_kafka.schema_registry.json_schema'",
                 python_path()
             ),
             Self::Kcat => "command -v kcat",
@@ -63,6 +64,11 @@ impl Need {
 /// Whether every test was asked for.
 pub fn all_tests() -> bool {
     std::env::var_os("KPIPE_TESTS").is_some_and(|tests| tests == "all")
+}
+
+/// Whether all error codes are to be tried.
+pub fn all_codes() -> bool {
+    std::env::var_os("KPIPE_CODES").is_some_and(|codes| codes == "all")
 }
 
 /// Whether a test with these needs runs. One that does not is named on stderr; where all tests were asked for, it fails.
