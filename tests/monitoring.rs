@@ -225,7 +225,7 @@ fn a_broker_that_stops_answering_and_its_return_show_in_the_metrics() {
     wait_until("failed connections", || value(&text(port), "kpipe_connections_total", "failed") >= 1.0);
     wait_until("retries", || value(&text(port), "kpipe_retries_total", "network") >= 1.0);
     wait_until("errors of the exporter", || value(&text(lag_port), "kpipe_group_lag_errors_total", "network") >= 1.0);
-    assert!(get(lag_port, "/readyz").unwrap().0.contains("503"));
+    wait_until("not ready", || get(lag_port, "/readyz").is_some_and(|(status, _)| status.contains("503")));
     assert_eq!(shell(&format!("kill -CONT {}", kafka.pid(1))).code, 0);
     kafka.crash_and_restart(1);
     wait_until("the record", || value(&text(port), "kpipe_produced_records_total", "") == 2.0);

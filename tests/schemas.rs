@@ -5,6 +5,7 @@ mod framings;
 mod manage;
 mod misbehaving;
 mod protobuf;
+mod tls;
 
 use crate::support::{Cluster, Done, python};
 

@@ -1,6 +1,7 @@
 //! What comes over sockets of other kinds: responses of HTTP servers, and requests to `kpipe local`.
 
 use super::Input;
+use kpipe::engine::native::Service;
 use kpipe::engine::native::http::{HttpClient, HttpRequest};
 use kpipe::engine::security::Tls;
 use kpipe::local::{CONSUMER_GROUPS, Local, OFFERED, Options};
@@ -23,7 +24,12 @@ pub fn http(data: &[u8]) {
             let mut request = [0; 1024];
             let _ = client.read(&mut request).and_then(|_| client.write_all(data));
         });
-        let client = HttpClient::new(&format!("http://{address}/"), &Tls::default(), Duration::from_secs(2));
+        let client = HttpClient::new(
+            Service::SchemaRegistry,
+            &format!("http://{address}/"),
+            &Tls::default(),
+            Duration::from_secs(2),
+        );
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let (Ok(client), Ok(runtime)) = (client, runtime) else { return };
         let request = HttpRequest {

@@ -26,9 +26,13 @@ use crate::engine::{Engine, EngineChoice, NativeAdmin, Operation, Options, Resou
 use crate::error::{Action, EXIT_OK, Error, Result};
 use crate::metrics::Metrics;
 use crate::signal::Stop;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::iter::successors;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The ID of `-X`.
+const PROPERTIES: &str = "properties";
 
 /// Connect the shell to Apache Kafka: pipe lines into topics, stream topics out as JSON
 #[derive(Debug, Parser)]
@@ -39,7 +43,7 @@ use std::sync::Arc;
     seq 5 | kpipe produce demo\n  \
     kpipe consume demo -o beginning -e"
 )]
-pub struct Cli {
+struct Arguments {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -60,7 +64,8 @@ struct Global {
     #[arg(id = "every_file", short = 'F', long = "config-file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Set a property by its Java client or librdkafka name; overrides -F
-    #[arg(short = 'X', long = "property", global = true, value_name = "NAME=VALUE", action = ArgAction::Append)]
+    // Not `global`: of a global argument clap keeps what stands behind the last command alone; see [`Cli`].
+    #[arg(short = 'X', long = "property", value_name = "NAME=VALUE", action = ArgAction::Append)]
     properties: Vec<String>,
     /// Run commands that properties refer to with ${command:LINE}, whoever set them
     #[arg(long, global = true)]
@@ -138,6 +143,50 @@ enum Command {
     },
     /// Generate the manual page
     Man,
+}
+
+/// The command line, parsed: `-X` may stand before and behind a command, and all of them count. Of an argument that is
+/// global to clap only those behind the last command would.
+#[derive(Debug)]
+pub struct Cli(Arguments);
+
+impl Parser for Cli {}
+
+impl CommandFactory for Cli {
+    fn command() -> clap::Command {
+        with_properties_everywhere(Arguments::command())
+    }
+
+    fn command_for_update() -> clap::Command {
+        with_properties_everywhere(Arguments::command_for_update())
+    }
+}
+
+impl FromArgMatches for Cli {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut arguments = Arguments::from_arg_matches(matches)?;
+        let levels = successors(Some(matches), |matches| matches.subcommand().map(|(_, matches)| matches));
+        arguments.global.properties =
+            levels.filter_map(|matches| matches.get_many(PROPERTIES)).flatten().cloned().collect();
+        Ok(Self(arguments))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Gives each command the argument `-X` of the root.
+fn with_properties_everywhere(root: clap::Command) -> clap::Command {
+    fn with(command: clap::Command, argument: &Arg) -> clap::Command {
+        command.mut_subcommands(|command| with(command.arg(argument), argument))
+    }
+    let argument = root.get_arguments().find(|argument| argument.get_id() == PROPERTIES).cloned();
+    match argument {
+        Some(argument) => with(root, &argument),
+        None => root,
+    }
 }
 
 impl Command {
@@ -245,7 +294,7 @@ pub fn report_failure(failure: &Failure) {
 /// # Errors
 /// Why it failed, to be shown to the user.
 pub fn run(cli: Cli) -> Result<u8, Failure> {
-    let Cli { global, command } = cli;
+    let Cli(Arguments { global, command }) = cli;
     match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -316,7 +365,14 @@ fn properties(global: &Global, topic: Option<&str>) -> Result<Properties> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn properties_before_and_behind_a_command_all_count() {
+        let typed = ["kpipe", "-X", "a=1", "topics", "-X", "b=2", "list", "-X", "c=3", "--property", "d=4"];
+        let parsed = super::Cli::try_parse_from(typed).unwrap();
+        assert_eq!(parsed.0.global.properties, ["a=1", "b=2", "c=3", "d=4"]);
+    }
 
     #[test]
     fn no_two_arguments_contradict_each_other() {

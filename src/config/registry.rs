@@ -104,7 +104,8 @@ fn decoded(text: &str) -> Option<String> {
     let (mut out, mut rest) = (Vec::with_capacity(text.len()), text);
     while let Some((plain, encoded)) = rest.split_once('%') {
         out.extend_from_slice(plain.as_bytes());
-        out.push(u8::from_str_radix(encoded.get(..2)?, 16).ok()?);
+        let digits = encoded.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        out.push(u8::from_str_radix(digits, 16).ok()?);
         rest = &encoded[2..];
     }
     out.extend_from_slice(rest.as_bytes());

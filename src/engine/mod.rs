@@ -127,10 +127,10 @@ impl Engine {
     ///
     /// # Errors
     /// A named topic does not exist or is denied, or the cluster did not answer.
-    pub fn topics(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
+    pub fn topics(&self, names: Option<&[String]>) -> Result<Listing<Topic>> {
         match self {
             Self::Native(client) => NativeAdmin::new(client.clone()).topics(names),
-            Self::Kafka(client) => client.topics(names),
+            Self::Kafka(client) => Ok(Listing::whole(client.topics(names)?)),
         }
     }
 

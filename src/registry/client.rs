@@ -2,8 +2,8 @@
 
 use super::{Credentials, Options};
 use crate::engine::Observer;
-use crate::engine::native::Retry;
 use crate::engine::native::http::{self, HttpClient, HttpError, HttpRequest, HttpResponse};
+use crate::engine::native::{Retry, Service};
 use crate::error::{Error, RegistryError, RegistryFailure, Result};
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
@@ -94,7 +94,8 @@ impl Client {
                 }
                 HttpError::Tls(error) => error,
             };
-            let http = HttpClient::new(url, &options.tls, options.request_timeout).map_err(unusable)?;
+            let http = HttpClient::new(Service::SchemaRegistry, url, &options.tls, options.request_timeout)
+                .map_err(unusable)?;
             let http = http.with_max_response(MAX_RESPONSE);
             if options.credentials.is_some() && http.exposes_credentials() {
                 tracing::warn!("credentials are sent to schema registry {url} without encryption (use https)");

@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     fn java(&self, tool: Tool) -> Command {
-        self.java_from(&["timeout", "120"], tool)
+        self.java_from(&["timeout", "240"], tool)
     }
 
     /// The values of all committed records, in order.

@@ -29,10 +29,10 @@ fn is_kpipe(command: &Command) -> bool {
     command.get_program() == bin || command.get_args().any(|arg| arg == bin)
 }
 
-/// Runs `kpipe ARGS` with `stdin`, for two minutes at most.
+/// Runs `kpipe ARGS` with `stdin`, for five minutes at most.
 pub fn kpipe(args: &[&str], stdin: &[u8]) -> Done {
     let mut command = Command::new("timeout");
-    command.arg("120").arg(env!("CARGO_BIN_EXE_kpipe")).args(args);
+    command.arg("300").arg(env!("CARGO_BIN_EXE_kpipe")).args(args);
     run(command, stdin)
 }
 

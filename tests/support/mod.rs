@@ -34,9 +34,9 @@ use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds; panics after 60 seconds.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !condition() {
-        assert!(Instant::now() < deadline, "not within 60 s: {what}");
+        assert!(Instant::now() < deadline, "not within 120 s: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

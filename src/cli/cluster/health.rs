@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::listing::{print_lines, say};
 use crate::config::parse_duration;
-use crate::engine::{Broker, ConfigEntry, Configured, NativeAdmin, Partition, Topic};
+use crate::engine::{Broker, ConfigEntry, Configured, Listing, NativeAdmin, Partition, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::record::BrokerId;
 use crate::text::counted;
@@ -87,7 +87,11 @@ fn look(context: &Context, admin: &mut Option<NativeAdmin>) -> Result<Vec<Reason
         None => admin.insert(context.admin("cluster health")?),
     };
     let mut reasons = Vec::new();
-    let topics = admin.topics(None)?;
+    let Listing { found: topics, incomplete } = admin.topics(None)?;
+    if let Some(first) = incomplete.first() {
+        let text = format!("{} without metadata: {first}", counted(incomplete.len() as u64, "topic"));
+        reasons.push(Reason { name: "unknown-topics", count: incomplete.len(), text });
+    }
     let brokers = admin.brokers()?.brokers;
     let gone = missing(&brokers, &topics);
     if !gone.is_empty() {

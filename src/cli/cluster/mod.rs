@@ -88,7 +88,7 @@ impl Cluster {
 
     pub(super) fn run(&self, context: &Context) -> Result<u8> {
         match &self.verb {
-            Verb::Brokers { json } => show::brokers(context, *json)?,
+            Verb::Brokers { json } => return show::brokers(context, *json),
             Verb::Features { json } => show::features(context, *json)?,
             Verb::Apis { broker, json } => show::apis(context, *broker, *json)?,
             Verb::Quorum { json } => show::quorum(context, *json)?,

@@ -8,10 +8,10 @@ use crate::record::BrokerId;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
+pub(super) fn brokers(context: &Context, json: bool) -> Result<u8> {
     let admin = context.admin("cluster brokers")?;
     let (found, controller) = (admin.brokers()?, admin.controller()?);
-    let topics = admin.topics(None)?;
+    let Listing { found: topics, incomplete } = admin.topics(None)?;
     let count = |of: &dyn Fn(&Partition) -> bool| topics.iter().flat_map(|t| &t.partitions).filter(|p| of(p)).count();
     let has = |ids: &Option<Vec<BrokerId>>, id: BrokerId| ids.iter().flatten().any(|other| *other == id);
     let mut rows = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
         rows.push((broker, leads, replicas, missing));
     }
     if json {
-        return print_lines(rows.into_iter().map(|(broker, leads, replicas, missing)| {
+        print_lines(rows.into_iter().map(|(broker, leads, replicas, missing)| {
             let mut line = json!(broker);
             line["cluster"] = json!(found.cluster);
             line["cluster_controller"] = json!(controller);
@@ -32,7 +32,8 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
             line["replicas"] = json!(replicas);
             line["out_of_sync"] = json!(missing);
             line
-        }));
+        }))?;
+        return Ok(report_incomplete(&incomplete));
     }
     if let Some(cluster) = &found.cluster {
         let controller = controller.map(|id| format!(", controller {id}")).unwrap_or_default();
@@ -56,7 +57,8 @@ pub(super) fn brokers(context: &Context, json: bool) -> Result<()> {
         ]);
     }
     right_align(&mut table, [0, 4, 5, 6]);
-    print(&table.to_string())
+    print(&table.to_string())?;
+    Ok(report_incomplete(&incomplete))
 }
 
 pub(super) fn features(context: &Context, json: bool) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
 use crate::engine::{Listing, NativeAdmin, OpenTransaction, Operation, Topic};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
-use crate::record::{TopicPartition, now};
+use crate::record::now;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::time::Duration;
@@ -134,13 +134,16 @@ fn describe(admin: &NativeAdmin, id: &str, json: bool) -> Result<()> {
 }
 
 fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
-    let places: Vec<TopicPartition> = if topics.is_empty() {
-        admin.topics(None)?.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect()
+    let (places, mut incomplete) = if topics.is_empty() {
+        let all = admin.topics(None)?;
+        let places = all.found.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect();
+        (places, all.incomplete)
     } else {
-        named(topics, |topic| admin.partition_count(topic))?
+        (named(topics, |topic| admin.partition_count(topic))?, Vec::new())
     };
     let oldest = now() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX);
-    let Listing { mut found, incomplete } = admin.open_transactions(&places)?;
+    let Listing { mut found, incomplete: unanswered } = admin.open_transactions(&places)?;
+    incomplete.extend(unanswered);
     found.retain(|open| open.last_timestamp <= oldest);
     if json {
         print_lines(found.iter().map(|open| json!(open)))?;

@@ -8,7 +8,9 @@ use crate::cli::hints::WithHint;
 use crate::cli::listing::{Table, or_dash, report_incomplete, right_align, say, table};
 use crate::cli::places::{Places, named};
 use crate::cli::report::tell;
-use crate::engine::{ConfigChange, Configured, NativeAdmin, NewTopic, OffsetAt, Partition, Topic, out_of_range};
+use crate::engine::{
+    ConfigChange, Configured, Listing, NativeAdmin, NewTopic, OffsetAt, Partition, Topic, out_of_range,
+};
 use crate::error::{EXIT_FAILED, EXIT_OK, Result};
 use crate::record::{BrokerId, Offset, TopicPartition};
 use crate::text::counted;
@@ -192,7 +194,7 @@ pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Resu
     let admin = context.admin("topics delete")?;
     let mut details = table(&["TOPIC", "PARTITIONS", "RECORDS UP TO"]);
     if guard.dry_run || !guard.yes {
-        let mut topics = admin.topics(Some(names))?;
+        let mut topics = admin.topics(Some(names))?.found;
         admin.fill_offsets(&mut topics)?; // what is not known is shown so
         for topic in &topics {
             let records = |p: &Partition| Some(p.next_offset? - p.first_offset?);
@@ -212,8 +214,8 @@ pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Resu
 }
 
 /// Partitions whose leader an election would change.
-fn without_right_leader(admin: &NativeAdmin, topics: &[Places], unclean: bool) -> Result<Vec<TopicPartition>> {
-    let all = admin.topics(None)?;
+fn without_right_leader(admin: &NativeAdmin, topics: &[Places], unclean: bool) -> Result<Listing<TopicPartition>> {
+    let Listing { found: all, incomplete } = admin.topics(None)?;
     let states: BTreeMap<TopicPartition, &Partition> = all.iter().flat_map(Topic::named_partitions).collect();
     let mut partitions = if topics.is_empty() {
         states.keys().cloned().collect()
@@ -222,15 +224,16 @@ fn without_right_leader(admin: &NativeAdmin, topics: &[Places], unclean: bool) -
     };
     let is_wrong = |state: &&Partition| if unclean { state.leader.is_none() } else { !state.has_preferred_leader() };
     partitions.retain(|of| states.get(of).is_some_and(is_wrong));
-    Ok(partitions)
+    Ok(Listing { found: partitions, incomplete })
 }
 
 pub(super) fn elect_leaders(context: &Context, topics: &[Places], unclean: bool, guard: &Guard) -> Result<u8> {
     let admin = context.admin("topics elect-leaders")?;
-    let partitions = without_right_leader(&admin, topics, unclean)?;
+    let Listing { found: partitions, incomplete } = without_right_leader(&admin, topics, unclean)?;
+    let code = report_incomplete(&incomplete);
     if partitions.is_empty() {
         say(context, "every partition already has its preferred leader");
-        return Ok(EXIT_OK);
+        return Ok(code);
     }
     let names = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let allowed = if unclean {
@@ -240,9 +243,9 @@ pub(super) fn elect_leaders(context: &Context, topics: &[Places], unclean: bool,
         guard.without_question().allows(context, "topics elect-leaders", "elect", &format!("leaders of {names}"))
     };
     if !allowed? {
-        return Ok(EXIT_OK);
+        return Ok(code);
     }
-    let mut failed = false;
+    let mut failed = code != EXIT_OK;
     for (of, elected) in admin.elect_leaders(&partitions, unclean)? {
         match elected {
             Ok(true) => say(context, &format!("elected the leader of {of}")),

@@ -201,7 +201,7 @@ impl Count {
         let properties = &context.properties;
         let bounds = self.span.bounds()?;
         let mut filter = self.filters.filter()?;
-        let topics = engine.topics(Some(std::slice::from_ref(&places.topic)))?;
+        let topics = engine.topics(Some(std::slice::from_ref(&places.topic)))?.found;
         let all = topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.partition);
         let partitions = places.partitions.clone().unwrap_or_else(|| all.collect());
         let mut counts = Counts::new(self.by, &partitions);

@@ -171,7 +171,7 @@ impl Topics {
 
     pub(super) fn run(&self, context: &Context) -> Result<u8> {
         match &self.verb {
-            Verb::List { all, json } => show::list(context, *all, *json)?,
+            Verb::List { all, json } => return show::list(context, *all, *json),
             Verb::Describe { topics, under_replicated, offline, json } => {
                 let only = show::Only { under_replicated: *under_replicated, offline: *offline };
                 return show::describe(context, topics, only, *json);

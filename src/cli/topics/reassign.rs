@@ -106,7 +106,7 @@ fn plan(context: &Context, topics: &[Places], wanted: &[BrokerId], factor: Optio
     let racks: BTreeMap<BrokerId, Option<String>> =
         racks.into_iter().filter(|(id, _)| wanted.is_empty() || wanted.contains(id)).collect();
     let names: Vec<String> = topics.iter().map(|topic| topic.topic.clone()).collect();
-    let states = admin.topics(Some(&names))?;
+    let states = admin.topics(Some(&names))?.found;
     let count = |name: &str| states.iter().find(|topic| topic.name == name).map_or(0, |topic| topic.partitions.len());
     let places = named(topics, |topic| Ok(count(topic)))?;
     let mut current = replicas(&states);
@@ -143,7 +143,7 @@ fn execute(context: &Context, file: &Path, guard: &Guard) -> Result<()> {
     let steps: Vec<Step> = read_json_lines(file)?;
     let admin = context.admin("topics reassign")?;
     let names: std::collections::BTreeSet<String> = steps.iter().map(|step| step.topic.clone()).collect();
-    let states = admin.topics(Some(&names.into_iter().collect::<Vec<_>>()))?;
+    let states = admin.topics(Some(&names.into_iter().collect::<Vec<_>>()))?.found;
     let current = replicas(&states);
     let mut undo = Vec::new();
     let mut to = BTreeMap::new();

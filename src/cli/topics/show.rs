@@ -3,32 +3,36 @@
 use crate::cli::Context;
 use crate::cli::listing::{Table, bytes, or_dash, print, print_lines, report_incomplete, right_align, table};
 use crate::cli::places::{Places, named};
-use crate::engine::{ConfigEntry, ConfigSource, Configured, Engine, NativeAdmin, OffsetAt, Partition, Topic};
+use crate::engine::{ConfigEntry, ConfigSource, Configured, Engine, Listing, NativeAdmin, OffsetAt, Partition, Topic};
 use crate::error::{Error, ErrorCode, Result};
 use crate::record::{BrokerId, TopicPartition};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn list(context: &Context, all: bool, json: bool) -> Result<()> {
-    let mut topics = context.connect()?.topics(None)?;
+pub(super) fn list(context: &Context, all: bool, json: bool) -> Result<u8> {
+    let Listing { found: mut topics, incomplete } = context.connect()?.topics(None)?;
     // Names that begin like this are Kafka's own also where the engine cannot know.
     topics.retain(|t| all || !t.internal.unwrap_or(t.name.starts_with("__")));
+    let replicas = |t: &Topic| t.partitions.iter().filter_map(|p| p.replicas.as_ref().map(Vec::len)).max();
     if json {
         let line = |t: &Topic| {
-            let replicas = t.partitions.iter().filter_map(|p| p.replicas.as_ref().map(Vec::len)).max();
             json!({
-                "topic": t.name, "partitions": t.partitions.len(), "replication_factor": replicas, "internal": t.internal,
+                "topic": t.name,
+                "partitions": t.partitions.len(),
+                "replication_factor": replicas(t),
+                "internal": t.internal,
             })
         };
-        return print_lines(topics.iter().map(line));
+        print_lines(topics.iter().map(line))?;
+    } else {
+        let mut table = table(&["TOPIC", "PARTITIONS", "REPLICAS"]);
+        for topic in &topics {
+            table.add_row([topic.name.clone(), topic.partitions.len().to_string(), or_dash(replicas(topic))]);
+        }
+        right_align(&mut table, 1..3);
+        print(&table.to_string())?;
     }
-    let mut table = table(&["TOPIC", "PARTITIONS", "REPLICAS"]);
-    for topic in &topics {
-        let replicas = topic.partitions.iter().filter_map(|p| p.replicas.as_ref().map(Vec::len)).max();
-        table.add_row([topic.name.clone(), topic.partitions.len().to_string(), or_dash(replicas)]);
-    }
-    right_align(&mut table, 1..3);
-    print(&table.to_string())
+    Ok(report_incomplete(&incomplete))
 }
 
 /// Which partitions are shown.
@@ -56,8 +60,8 @@ struct Details {
 
 pub(super) fn describe(context: &Context, names: &[String], only: Only, json: bool) -> Result<u8> {
     let engine = context.connect()?;
-    let mut topics = engine.topics((!names.is_empty()).then_some(names))?;
-    let incomplete = engine.fill_offsets(&mut topics)?;
+    let Listing { found: mut topics, mut incomplete } = engine.topics((!names.is_empty()).then_some(names))?;
+    incomplete.extend(engine.fill_offsets(&mut topics)?);
     let details = match &engine {
         Engine::Native(_) => details(&engine.admin("topics describe")?, &topics)?,
         Engine::Kafka(_) => Details::default(),

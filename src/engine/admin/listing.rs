@@ -7,11 +7,16 @@ use crate::error::{Error, Result};
 pub struct Listing<T> {
     /// What was found.
     pub found: Vec<T>,
-    /// One error for each broker or partition that could not be asked.
+    /// One error for each broker, topic or partition that is missing.
     pub incomplete: Vec<Error>,
 }
 
 impl<T> Listing<T> {
+    /// All there is.
+    pub fn whole(found: Vec<T>) -> Self {
+        Self { found, incomplete: Vec::new() }
+    }
+
     /// Puts the answers of those that were asked together.
     ///
     /// # Errors

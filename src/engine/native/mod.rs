@@ -17,7 +17,7 @@ pub use admin::NativeAdmin;
 pub use consumer::NativeConsumer;
 pub use group::{read_assignment, read_subscription};
 pub(in crate::engine) use net::Backoff;
-pub use net::{Hash, Scram, http};
+pub use net::{Hash, Scram, Service, http};
 pub(crate) use net::{Network, Outage, Retry, check_cryptography, clock, server_config, sleep_until};
 pub(in crate::engine) use producer::precedes_append;
 pub use producer::{NativeProducer, Wake};

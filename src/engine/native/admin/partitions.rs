@@ -28,7 +28,7 @@ impl NativeAdmin {
     /// # Errors
     /// It does not exist.
     pub fn partition_count(&self, topic: &str) -> Result<usize> {
-        let found = self.topics(Some(&[topic.to_owned()]))?;
+        let found = self.topics(Some(&[topic.to_owned()]))?.found;
         Ok(found.first().map_or(0, |topic| topic.partitions.len()))
     }
 

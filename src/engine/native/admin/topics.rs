@@ -4,7 +4,7 @@ use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{PartitionInfo, TopicInfo, answer_to, text, topic_name};
 use crate::engine::native::net::clock;
-use crate::engine::{Isolation, NewTopic, Partition, Topic};
+use crate::engine::{Isolation, Listing, NewTopic, Partition, Topic};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{BrokerId, PartitionId, TopicPartition};
 use kafka_protocol::messages::create_topics_request::{
@@ -20,7 +20,7 @@ impl NativeAdmin {
     ///
     /// # Errors
     /// A named topic does not exist or is denied, or the cluster did not answer.
-    pub fn topics(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
+    pub fn topics(&self, names: Option<&[String]>) -> Result<Listing<Topic>> {
         self.repeat(|| self.cluster().describe(names))
     }
 
@@ -67,18 +67,19 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    async fn describe(&self, names: Option<&[String]>) -> Result<Vec<Topic>> {
-        let mut infos = match names {
-            Some(names) => self.existing_topics(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?,
+    async fn describe(&self, names: Option<&[String]>) -> Result<Listing<Topic>> {
+        let Listing { found: mut infos, incomplete } = match names {
+            Some(names) => {
+                Listing::whole(self.existing_topics(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?)
+            }
             None => self.all_topics().await?,
         };
         infos.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(infos.into_iter().map(topic).collect())
+        Ok(Listing { found: infos.into_iter().map(topic).collect(), incomplete })
     }
 
-    /// All topics that can be seen. Those that metadata has an error for are waited for, but not for long, and then
-    /// reported.
-    async fn all_topics(&self) -> Result<Vec<TopicInfo>> {
+    /// All topics that can be seen. Those that metadata has an error for are waited for, but not for long.
+    async fn all_topics(&self) -> Result<Listing<TopicInfo>> {
         let mut retry = self.retry().until_deadline(clock::now() + self.options.settle_limit());
         loop {
             let (mut infos, mut failed) = (Vec::new(), Vec::new());
@@ -88,12 +89,9 @@ impl Cluster {
                     Err(code) => failed.push(Error::kafka(Action::LookUp, Subject::topic_named(&name), code)),
                 }
             }
-            let Some(first) = failed.first() else { return Ok(infos) };
+            let Some(first) = failed.first() else { return Ok(Listing::whole(infos)) };
             if retry.after(first.clone()).await.is_err() {
-                let more =
-                    if failed.len() > 1 { format!(", and {} more topics", failed.len() - 1) } else { String::new() };
-                tracing::warn!("left out: {first}{more}");
-                return Ok(infos);
+                return Ok(Listing { found: infos, incomplete: failed });
             }
         }
     }

@@ -149,7 +149,8 @@ impl Dialer {
                 Connection::over(Box::new(read), Box::new(write), progress, node, suspected, options)
             }
             Some(tls) => {
-                let shaken = tokio::time::timeout(limit, tls::connect(tls.clone(), stream, &node)).await;
+                let shaken =
+                    tokio::time::timeout(limit, tls::connect(tls.clone(), stream, &node, tls::Service::Broker)).await;
                 let stream = shaken.map_err(|_| {
                     self.addresses.demote(address);
                     cannot(format!("no TLS handshake within {limit:?}"))

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client: one request per connection, with TLS, basic authentication, a limit for the response and one
 //! for the time. For token endpoints and schema registries.
 
-use super::tls;
+use super::tls::{self, Service};
 use crate::engine::security::{Secret, Tls, is_loopback};
 use crate::error::{Error, describe_io};
 use crate::record::Node;
@@ -23,6 +23,7 @@ const MAX_RESPONSE: usize = 1 << 20;
 /// A client of one server.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
+    service: Service,
     host: String,
     port: u16,
     /// Host and port, as the URL has them.
@@ -80,7 +81,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// The URL is not usable, or `tls` is not.
-    pub fn new(url: &str, tls: &Tls, limit: Duration) -> Result<Self, HttpError> {
+    pub fn new(service: Service, url: &str, tls: &Tls, limit: Duration) -> Result<Self, HttpError> {
         let unusable = |why: &str| Err(HttpError::Unusable(why.to_owned()));
         let Ok(uri) = url.parse::<Uri>() else { return unusable("not a URL") };
         let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else { return unusable("no host in it") };
@@ -93,6 +94,7 @@ impl HttpClient {
             _ => return unusable("expected https:// or http://"),
         };
         Ok(Self {
+            service,
             host: host.to_owned(),
             port: uri.port_u16().unwrap_or(default_port),
             authority: authority.as_str().to_owned(),
@@ -133,10 +135,16 @@ impl HttpClient {
         let address = format!("{}:{}", self.host, self.port);
         let stream = TcpStream::connect(&address).await.map_err(|e| HttpError::Failed(describe_io(&e)))?;
         match &self.tls {
-            None => exchange(stream, request, self.max_response).await,
+            None => exchange(stream, request, self.max_response).await.map_err(|e| HttpError::Failed(e.to_string())),
             Some(tls) => {
-                let secured = tls::connect(tls.clone(), Box::new(stream), &Node::bootstrap(&address)).await;
-                exchange(secured.map_err(HttpError::Tls)?, request, self.max_response).await
+                let node = Node::bootstrap(&address);
+                let secured = tls::connect(tls.clone(), Box::new(stream), &node, self.service).await;
+                let answered = exchange(secured.map_err(HttpError::Tls)?, request, self.max_response).await;
+                answered.map_err(|e| match refusal(&*e, self.service) {
+                    // With TLS 1.3 a server refuses a client's certificate only now.
+                    Some(why) => HttpError::Tls(Error::Security(format!("TLS with {node}: {why}"))),
+                    None => HttpError::Failed(e.to_string()),
+                })
             }
         }
     }
@@ -175,17 +183,22 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: hyper::Request<Full<Bytes>>,
     max_response: usize,
-) -> Result<HttpResponse, HttpError> {
-    let failed = |e: hyper::Error| HttpError::Failed(e.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+) -> Result<HttpResponse, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let conversation = async move {
-        let response = sender.send_request(request).await.map_err(failed)?;
+        let response = sender.send_request(request).await?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, max_response).collect().await.map_err(|e| HttpError::Failed(e.to_string()))?;
+        let body = Limited::new(body, max_response).collect().await?;
         Ok(HttpResponse { status: head.status, body: body.to_bytes() })
     };
     // An error of the connection is an error of the conversation, too.
     tokio::join!(conversation, connection).0
+}
+
+/// Why TLS is refused, if `error` comes from that.
+fn refusal(error: &(dyn std::error::Error + 'static), service: Service) -> Option<String> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref()).find_map(|io| tls::explain(io, service))
 }
 
 /// Encodes `text` as `application/x-www-form-urlencoded`.
@@ -220,11 +233,13 @@ mod tests {
             ("ftp://host/", "expected https://"),
             ("http://me:hunter2@host/", "user name and password"),
         ] {
-            let error = HttpClient::new(url, &Tls::default(), Duration::ZERO).unwrap_err();
+            let error = HttpClient::new(Service::TokenEndpoint, url, &Tls::default(), Duration::ZERO).unwrap_err();
             assert!(matches!(&error, HttpError::Unusable(why) if why.contains(says)), "{url}: {error:?}");
             assert!(!format!("{error:?}").contains("hunter2"));
         }
-        let plain = |url| HttpClient::new(url, &Tls::default(), Duration::ZERO).unwrap().exposes_credentials();
+        let plain = |url| {
+            HttpClient::new(Service::TokenEndpoint, url, &Tls::default(), Duration::ZERO).unwrap().exposes_credentials()
+        };
         assert!(plain("http://host:1/") && !plain("http://localhost:1/") && !plain("http://127.0.0.1/"));
     }
 }

@@ -22,7 +22,7 @@ pub use connection::Connection;
 pub use dialer::{Dialer, OldBroker, Opened};
 pub use retry::{Backoff, Outage, Retry, backoff, throttle};
 pub use scram::{Hash, Scram};
-pub use tls::{check_cryptography, server_config};
+pub use tls::{Service, check_cryptography, server_config};
 pub use transport::Frame;
 
 use crate::engine::platform::{Platform, Simulation, wait_in};

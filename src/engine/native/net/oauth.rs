@@ -1,6 +1,7 @@
 //! Tokens for OAUTHBEARER: looked up, or asked of an OpenID provider (KIP-768) and kept until they grow old.
 
 use super::http::{Credentials, HttpClient, HttpError, HttpRequest, HttpResponse, form_encoded};
+use super::tls::Service;
 use crate::engine::security::{Bearer, Claims, Oidc, Secret, Tls, Token};
 use crate::error::{Error, Result};
 use hyper::Method;
@@ -52,7 +53,8 @@ impl Tokens {
         let provider = match &bearer.token {
             Token::Oidc(oidc) => {
                 let tls = Tls { authorities: oidc.authorities.clone(), ..Tls::default() };
-                let client = HttpClient::new(&oidc.endpoint, &tls, limit).map_err(|e| oidc.error(e))?;
+                let client =
+                    HttpClient::new(Service::TokenEndpoint, &oidc.endpoint, &tls, limit).map_err(|e| oidc.error(e))?;
                 if client.exposes_credentials() {
                     tracing::warn!("the client secret is sent to {} without encryption (use https)", oidc.endpoint);
                 }

@@ -165,6 +165,56 @@ fn no_cryptography() -> Error {
     )
 }
 
+/// Who is at the other end of TLS: what it is called in messages, and which properties set how it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Broker,
+    /// Of OAUTHBEARER.
+    TokenEndpoint,
+    SchemaRegistry,
+}
+
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::TokenEndpoint => "token endpoint",
+            Self::SchemaRegistry => "schema registry",
+        }
+    }
+
+    /// The properties that name trusted CAs.
+    fn authorities(self) -> &'static str {
+        match self {
+            Self::Broker => "ssl.truststore.location or ssl.ca.location",
+            Self::TokenEndpoint => "https.ca.location",
+            Self::SchemaRegistry => "schema.registry.ssl.truststore.location or schema.registry.ssl.ca.location",
+        }
+    }
+
+    /// What to do about a certificate that is not for the host's name.
+    fn name_hint(self) -> &'static str {
+        match self {
+            Self::Broker => "an empty ssl.endpoint.identification.algorithm turns this check off",
+            Self::TokenEndpoint => "the URL must have a name that the certificate is for",
+            Self::SchemaRegistry => {
+                "an empty schema.registry.ssl.endpoint.identification.algorithm turns this check off"
+            }
+        }
+    }
+
+    /// What to do where a certificate of the client is required.
+    fn identity_hint(self) -> &'static str {
+        match self {
+            Self::Broker => "set ssl.keystore.location, or ssl.certificate.location and ssl.key.location",
+            Self::TokenEndpoint => "kpipe shows none to token endpoints",
+            Self::SchemaRegistry => {
+                "set schema.registry.ssl.keystore.location, or schema.registry.ssl.certificate.location and schema.registry.ssl.key.location"
+            }
+        }
+    }
+}
+
 /// Shakes hands with `node`, whose certificate has to be for the host of its address.
 ///
 /// # Errors
@@ -173,31 +223,32 @@ pub async fn connect(
     config: Arc<ClientConfig>,
     stream: Box<dyn Socket>,
     node: &Node,
+    service: Service,
 ) -> Result<TlsStream<Box<dyn Socket>>> {
     let address = &*node.address;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Error::Usage(format!("{host} is not a valid host name for a certificate")))?;
-    TlsConnector::from(config).connect(name, stream).await.map_err(|e| match explain(&e) {
+    TlsConnector::from(config).connect(name, stream).await.map_err(|e| match explain(&e, service) {
         Some(why) => Error::Security(format!("TLS with {node}: {why}")),
         None => Error::Disconnected { node: node.clone(), why: Disconnect::DuringHandshake(describe_io(&e)) },
     })
 }
 
 /// Describes an error of TLS; `None` if it is the socket's.
-pub fn explain(error: &std::io::Error) -> Option<String> {
+pub fn explain(error: &std::io::Error, service: Service) -> Option<String> {
     let found: &rustls::Error = error.get_ref()?.downcast_ref()?;
+    let name = service.name();
     Some(match found {
         rustls::Error::InvalidCertificate(why) => match why {
             CertificateError::UnknownIssuer => {
-                "the broker's certificate was issued by an untrusted CA (set ssl.truststore.location or ssl.ca.location)"
-                    .to_owned()
+                format!("the {name}'s certificate was issued by an untrusted CA (set {})", service.authorities())
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                format!("the broker's certificate has expired ({why})")
+                format!("the {name}'s certificate has expired ({why})")
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("{why} (an empty ssl.endpoint.identification.algorithm turns this check off)")
+                format!("{why} ({})", service.name_hint())
             }
             CertificateError::Revoked => "the broker's certificate is revoked (ssl.crl.location)".to_owned(),
             CertificateError::UnknownRevocationStatus => {
@@ -206,9 +257,12 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
                 "the revocation list has expired (get a new one for ssl.crl.location)".to_owned()
             }
-            CertificateError::Other(why) => format!("the broker's certificate was rejected: {why}"),
-            other => format!("the broker's certificate was rejected: {other}"),
+            CertificateError::Other(why) => format!("the {name}'s certificate was rejected: {why}"),
+            other => format!("the {name}'s certificate was rejected: {other}"),
         },
+        rustls::Error::InvalidMessage(_) if service != Service::Broker => {
+            format!("the {name} does not use TLS (does its address begin with http://?)")
+        }
         rustls::Error::InvalidMessage(_) => {
             "the listener does not use TLS (is it PLAINTEXT or SASL_PLAINTEXT? see security.protocol)".to_owned()
         }
@@ -221,13 +275,15 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied => format!(
-                "the broker requires a client certificate that it trusts ({found}; set ssl.keystore.location, or ssl.certificate.location and ssl.key.location)"
+                "the {name} requires a client certificate that it trusts ({found}; {})",
+                service.identity_hint()
             ),
             AlertDescription::HandshakeFailure => format!(
-                "the broker ended the handshake ({found}): it has no cipher suite in common with kpipe, or requires a client certificate (ssl.keystore.location)"
+                "the {name} ended the handshake ({found}): it has no cipher suite in common with kpipe, or requires a client certificate ({})",
+                service.identity_hint()
             ),
             AlertDescription::ProtocolVersion => {
-                format!("the broker does not support a version of TLS that is enabled here ({found})")
+                format!("the {name} does not support a version of TLS that is enabled here ({found})")
             }
             _ => found.to_string(),
         },
@@ -380,7 +436,7 @@ JVCqNqtwkb9p\n\
         let verifier = Verifier { by_chain, trusted: vec![der(trusted)], check_name, has_lists: false };
         let (name, now) = (ServerName::try_from(name).unwrap(), UnixTime::now());
         let found = verifier.verify_server_cert(&der(pem), &[], &name, &[], now);
-        found.map(drop).map_err(|e| explain(&std::io::Error::other(e)).unwrap())
+        found.map(drop).map_err(|e| explain(&std::io::Error::other(e), Service::Broker).unwrap())
     }
 
     #[test]
@@ -402,7 +458,7 @@ JVCqNqtwkb9p\n\
     #[test]
     fn a_refused_client_certificate_is_named() {
         let alert = rustls::Error::AlertReceived(AlertDescription::CertificateUnknown);
-        let error = explain(&std::io::Error::other(alert)).unwrap();
+        let error = explain(&std::io::Error::other(alert), Service::Broker).unwrap();
         assert!(error.contains("requires a client certificate") && error.contains("ssl.keystore.location"), "{error}");
     }
 
