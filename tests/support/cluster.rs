@@ -200,6 +200,10 @@ impl Cluster {
     pub fn try_tool_at(&self, bootstrap: &str, tool: Tool, args: &[&str]) -> Done {
         let mut java = self.java(tool);
         java.args(["--bootstrap-server", bootstrap]).args(args);
+        if tool == Tool::ConsumerGroupCommand {
+            // Instead of 5 s, which are few on a busy machine.
+            java.args(["--timeout", "60000"]);
+        }
         run(java, b"")
     }
 

@@ -24,7 +24,7 @@ pub enum Version {
 }
 
 /// Command-line tools of Kafka, by the name of their class.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     AclCommand,
     BrokerApiVersionsCommand,
