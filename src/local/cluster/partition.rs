@@ -9,7 +9,7 @@ use crate::local::configs::Replication;
 use crate::local::log::{Compaction, Log, Outcome, Stamp};
 use crate::record::{BrokerId, Offset, Timestamp};
 use kafka_protocol::error::ResponseError as E;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// The log of a replica that does not follow.
@@ -108,6 +108,11 @@ impl Partition {
         if self.replicas.contains(&id) && self.leader != Some(id) && !self.behind.contains_key(&id) {
             self.behind.insert(id, Behind { log: self.log.clone(), since: None });
         }
+    }
+
+    /// Whether one of `brokers` leads it.
+    pub(super) fn is_led_by(&self, brokers: &BTreeSet<BrokerId>) -> bool {
+        self.leader.is_some_and(|leader| brokers.contains(&leader))
     }
 
     /// Has a replica follow the leader, if there is one: it cuts off what the leader does not have, and copies the rest.

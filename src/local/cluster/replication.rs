@@ -151,6 +151,13 @@ impl Cluster {
         self.up().into_iter().filter(|id| !is_stopped(id)).collect()
     }
 
+    /// The leaders that a broker follows: none where it does not replicate, and none that is cut off.
+    fn reachable_leaders(&self, id: BrokerId) -> BTreeSet<BrokerId> {
+        let is_reachable = |leader: &BrokerId| *leader != id && !self.isolated.contains_key(leader);
+        let follows = self.following().contains(&id);
+        self.up().into_iter().filter(|leader| follows && is_reachable(leader)).collect()
+    }
+
     /// Has a partition led by another broker, or by none; false when there is no such partition, or the broker is
     /// down.
     pub(in crate::local) fn move_leader(&mut self, topic: &str, index: PartitionId, to: Option<BrokerId>) -> bool {
@@ -194,11 +201,11 @@ impl Cluster {
         for broker in self.brokers.iter_mut().filter(|broker| broker.id == id) {
             broker.up = up;
         }
-        let follows = self.following().contains(&id);
+        let reachable = self.reachable_leaders(id);
         self.change_partitions(|partition| {
             if !up {
                 partition.go_down(id);
-            } else if follows {
+            } else if partition.is_led_by(&reachable) {
                 partition.catch_up(id);
             }
         });
@@ -215,11 +222,11 @@ impl Cluster {
     }
 
     fn follow_or_fall_behind(&mut self, id: BrokerId) {
-        let follows = self.following().contains(&id);
+        let (follows, reachable) = (self.following().contains(&id), self.reachable_leaders(id));
         self.change_partitions(|partition| {
             if !follows {
                 partition.fall_behind(id);
-            } else if partition.leader != Some(id) {
+            } else if partition.is_led_by(&reachable) {
                 partition.catch_up(id);
             }
         });
@@ -261,7 +268,10 @@ impl Cluster {
                     partition.write_pending(now());
                 }
             });
-            self.follow_or_fall_behind(id);
+            // It follows the others, and they follow it.
+            for broker in self.up() {
+                self.follow_or_fall_behind(broker);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Action, Error, ErrorCode, error_code};
 use crate::record::{BrokerId, LeaderEpoch, Node, Offset, Position};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::fetch_response::{EpochEndOffset, PartitionData};
 
 /// What is to be done about a partition.
 #[derive(Debug)]
@@ -20,8 +20,9 @@ pub(super) enum Meaning {
     Follow(BrokerId),
     /// The position is not in the broker's log.
     OutOfRange,
-    /// The leader's log ends here for the epoch of the record read last: what was read after it no longer exists.
-    Truncated(Offset),
+    /// The leader's log ends here for the epoch of the record read last: what was read after it no longer exists. With the
+    /// epoch of the last record that is left.
+    Truncated(Position),
     /// Another leader or another moment may mend it.
     Retry(Error),
     /// Nothing mends it.
@@ -68,12 +69,14 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
         Some(code) => return Meaning::Fatal(Error::kafka(Action::Fetch, &target.of, code)),
         None => {}
     }
-    let diverges_at = data.diverging_epoch.end_offset;
+    let EpochEndOffset { epoch, end_offset: diverges_at, .. } = data.diverging_epoch;
     if diverges_at >= target.position {
         return malformed(format!("its log parts at {diverges_at}, not before position {}", target.position));
     }
     if diverges_at >= 0 {
-        return Meaning::Truncated(diverges_at);
+        // With it the next answer tells whether the log was truncated once more, before anything else was read.
+        let leader_epoch = LeaderEpoch::from_wire(epoch).filter(|epoch| Some(*epoch) <= target.last_epoch);
+        return Meaning::Truncated(Position { offset: diverges_at, leader_epoch });
     }
     let records = data.records.unwrap_or_default();
     if let Some(broker) = BrokerId::from_wire(data.preferred_read_replica.0).filter(|_| records.is_empty()) {
@@ -120,7 +123,6 @@ mod tests {
     use crate::record::{RecordRef, TopicPartition};
     use bytes::{Bytes, BytesMut};
     use kafka_protocol::messages::BrokerId as WireBrokerId;
-    use kafka_protocol::messages::fetch_response::EpochEndOffset;
     use uuid::Uuid;
 
     fn target(position: Offset) -> Target {
@@ -187,8 +189,15 @@ mod tests {
 
     #[test]
     fn a_log_parts_before_the_position_or_the_answer_is_malformed() {
-        let diverging = |end| data(Vec::new()).with_diverging_epoch(EpochEndOffset::default().with_end_offset(end));
-        assert!(matches!(read(5, diverging(3)), Meaning::Truncated(3)));
+        let diverging =
+            |end| data(Vec::new()).with_diverging_epoch(EpochEndOffset::default().with_epoch(2).with_end_offset(end));
+        assert!(matches!(read(5, diverging(3)), Meaning::Truncated(Position { offset: 3, leader_epoch: None })));
+        let target = Target { last_epoch: LeaderEpoch::from_wire(4), ..target(5) };
+        let Meaning::Truncated(left) = meaning(&target, &Node::bootstrap("b:1"), Isolation::Committed, diverging(3))
+        else {
+            panic!("not truncated")
+        };
+        assert_eq!(left, Position { offset: 3, leader_epoch: LeaderEpoch::from_wire(2) });
         assert!(matches!(read(5, diverging(5)), Meaning::Retry(_)));
         assert!(matches!(read(5, diverging(9)), Meaning::Retry(_)));
     }

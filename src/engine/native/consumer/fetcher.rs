@@ -442,7 +442,7 @@ impl Fetcher {
                     } else {
                         let resume = self.resume_at(position, &bounds);
                         tracing::warn!("{error}; resuming at {resume}");
-                        self.positions.reset(*id, resume);
+                        self.positions.reset(*id, Position { offset: resume, leader_epoch: None });
                     }
                 }
             }

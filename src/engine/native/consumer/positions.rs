@@ -326,11 +326,11 @@ impl Positions {
     }
 
     /// Continues elsewhere: what stood between was truncated or deleted.
-    pub(super) fn reset(&mut self, id: AssignmentId, position: Offset) {
+    pub(super) fn reset(&mut self, id: AssignmentId, position: Position) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         (partition.stage, partition.asking) = (Stage::Reads, None);
-        partition.target.position = position;
-        partition.target.last_epoch = None;
+        partition.target.position = position.offset;
+        partition.target.last_epoch = position.leader_epoch;
     }
 
     /// What was asked failed in a way that another leader or another moment may mend: the leader is looked up after

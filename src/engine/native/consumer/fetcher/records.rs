@@ -147,13 +147,14 @@ impl Fetcher {
                 self.positions.follow(id, broker, now);
             }
             Meaning::OutOfRange => self.on_out_of_range(id, &target, now),
-            Meaning::Truncated(end) => {
+            Meaning::Truncated(left) => {
                 // Its leader has lost what this consumer has read: an unclean election (KIP-320).
-                let (of, last) = (&target.of, target.position - 1);
+                let (of, end, last) = (&target.of, left.offset, target.position - 1);
                 tracing::warn!(
                     "{of}: the log was truncated: records {end} to {last}, already read, no longer exist; resuming at {end}"
                 );
-                self.positions.reset(id, if mutated!(TruncationIgnored) { last + 1 } else { end });
+                let ignored = Position { offset: target.position, leader_epoch: None };
+                self.positions.reset(id, if mutated!(TruncationIgnored) { ignored } else { left });
             }
             Meaning::Retry(error) => self.failed(id, error)?,
             Meaning::Fatal(error) => return self.fail(error).map(|()| true),
@@ -169,7 +170,8 @@ impl Fetcher {
             return;
         }
         if target.last_epoch.is_some() {
-            self.positions.reset(id, target.position); // asked again without an epoch
+            let position = Position { offset: target.position, leader_epoch: None };
+            self.positions.reset(id, position); // asked again without an epoch
         } else {
             self.positions.check(id);
         }
