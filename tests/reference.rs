@@ -17,8 +17,8 @@ fn describe(command: &mut clap::Command, out: &mut String) {
     let _ = write!(out, "\n## {name}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
     for subcommand in command.get_subcommands_mut().filter(|subcommand| subcommand.get_name() != "help") {
         *subcommand = std::mem::take(subcommand).mut_args(|arg| {
-            let hidden = arg.is_global_set();
-            arg.hide(hidden)
+            let is_global = arg.get_help_heading() == Some("Global options");
+            arg.hide(is_global)
         });
         describe(subcommand, out);
     }

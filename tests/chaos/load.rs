@@ -11,7 +11,7 @@ use std::time::Duration;
 const KEYS: usize = 7;
 /// Lines that a writer gets at once, and the pause before the next.
 const LINES: usize = 4;
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a topic is written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
