@@ -212,6 +212,7 @@ impl Run<'_> {
         if self.has_failed {
             return Ok(());
         }
+        self.world.history().entries.push(Entry::CommitBegins { producer: self.number });
         match self.producer.end_transaction(TransactionEnd::Commit) {
             Ok(()) => self.ended(Ended::Committed),
             Err(error) => {

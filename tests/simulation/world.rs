@@ -267,8 +267,9 @@ fn next_end(world: &World, processes: &[Process]) -> Instant {
 /// The cluster is well: everything must be delivered and read, and everybody must end.
 fn settle(world: &World, scenario: &Scenario, processes: &mut Vec<Process>, removed: Removed) {
     let slowest = |of: &dyn Fn(&Producing) -> Duration| scenario.producers.iter().map(of).max().unwrap_or_default();
-    // The pauses of those that are not done, and what each of their runs may take.
-    let pauses = slowest(&|plan| plan.pause * plan.records);
+    // The pauses of those that are not done, two requests for each record where the network is slow, and what each of
+    // their runs may take.
+    let pauses = slowest(&|plan| (plan.pause + plan.client.request_timeout * 2) * plan.records);
     let within = pauses + slowest(&|plan| (plan.delivery_timeout + plan.client.request_timeout * 5) * 3);
     let is_producing = |processes: &[Process]| processes.iter().any(|process| process.ends == Ends::Itself);
     until(world, processes, within + Duration::from_secs(60), "producers have not ended", |_, processes| {

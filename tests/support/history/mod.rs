@@ -79,6 +79,8 @@ pub enum Entry {
     Appended(RecordId),
     /// Consecutive records of one partition have an outcome.
     Receipt { of: TopicPartition, ids: Vec<RecordId>, told: Told },
+    /// A commit is sent: a producer that dies before it knows the outcome leaves one that nobody knows.
+    CommitBegins { producer: u32 },
     /// The records since the end before belong to a transaction that ended so.
     TransactionEnded { producer: u32, end: TransactionEnd },
     /// Reading of a partition begins.

@@ -96,8 +96,8 @@ fn order(
             continue;
         }
         let Some((of, offset)) = at.first() else { continue };
-        // What stood before the topic was created again may have been written again since.
-        if history.logs.get(of).is_some_and(|log| log.removed.contains(id)) {
+        // A leader that lost what it had acknowledged, or whose topic was created again, has forgotten the sequences too.
+        if history.logs.get(of).is_some_and(|log| log.is_rewritten) {
             continue;
         }
         if let Some((before, earlier)) = last.insert((id.producer, of), (*offset, *id))
@@ -112,8 +112,10 @@ fn order(
 /// Transactions are visible as a whole or not at all, as their producers were told.
 fn transactions(history: &History, places: &Places, findings: &mut Vec<Finding>) {
     let mut open: BTreeMap<u32, Vec<RecordId>> = BTreeMap::new();
+    let mut committing = BTreeSet::new();
     for entry in &history.entries {
         match entry {
+            Entry::CommitBegins { producer } => _ = committing.insert(*producer),
             Entry::Appended(id)
                 if history.producers.get(&id.producer).is_some_and(|info| info.promise == Promise::Transactional) =>
             {
@@ -121,13 +123,15 @@ fn transactions(history: &History, places: &Places, findings: &mut Vec<Finding>)
             }
             Entry::TransactionEnded { producer, end } => {
                 let ids = open.remove(producer).unwrap_or_default();
+                committing.remove(producer);
                 transaction(history, places, *producer, &ids, Some(*end), findings);
             }
             _ => {}
         }
     }
     for (producer, ids) in open {
-        transaction(history, places, producer, &ids, None, findings);
+        let end = committing.contains(&producer).then_some(TransactionEnd::Unknown);
+        transaction(history, places, producer, &ids, end, findings);
     }
 }
 

@@ -33,7 +33,10 @@ pub(super) fn judge(history: &History, findings: &mut Vec<Finding>) {
             Entry::Released { reader, of } => drop(judge.readings.remove(&(reader, of.clone()))),
             Entry::Committed { reader, of, offset } => judge.committed(reader, of, *offset),
             Entry::Stored { group, of, offset } => judge.stored(group, of, *offset),
-            Entry::Appended(_) | Entry::Receipt { .. } | Entry::TransactionEnded { .. } => {}
+            Entry::Appended(_)
+            | Entry::Receipt { .. }
+            | Entry::CommitBegins { .. }
+            | Entry::TransactionEnded { .. } => {}
         }
     }
     unread(history).into_iter().for_each(|what| judge.find(Kind::Lost, what));
