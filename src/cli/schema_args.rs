@@ -47,6 +47,11 @@ pub(super) fn text<'a>(file: &SchemaFile, bytes: &'a [u8]) -> Result<&'a str> {
 }
 
 impl SchemaArgs {
+    /// Whether a schema is given for an ID.
+    pub(super) fn has_given(&self) -> bool {
+        !self.given.is_empty()
+    }
+
     /// Refuses flags that have no effect without a schema.
     ///
     /// # Errors

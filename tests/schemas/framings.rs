@@ -100,6 +100,12 @@ fn values_of_aws_glue_are_read_with_schemas_from_files() {
     assert_eq!(records[0]["value_schema_version_id"], UUID);
     assert!(records[2]["error"].as_str().unwrap().contains("zlib data is damaged"), "{}", records[2]);
     assert!(records[3]["error"].as_str().unwrap().contains("use --schema ID=FILE"), "{}", records[3]);
+    // It is written back with the schema that is given, and no registry.
+    let copy = kafka.topic("glue-copy", 1);
+    let line = done.stdout.lines().nth(1).unwrap();
+    kafka.kpipe(&["produce", &copy, "--input", "json", "--schema", &given], format!("{line}\n").as_bytes());
+    let read = kafka.kpipe(&["consume", &copy, "-o", "beginning", "-e", "-f", "%s{base64}"], b"");
+    assert_eq!(read.stdout, STANDARD.encode(&stored));
 }
 
 #[test]

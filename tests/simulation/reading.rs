@@ -248,6 +248,9 @@ impl Run<'_> {
         if changed.is_empty() {
             return Ok(());
         }
+        for (of, position) in &changed {
+            self.entry(Entry::CommitAsked { reader: self.name.clone(), of: of.clone(), offset: position.offset });
+        }
         let mut committed = self.consumer.commit(&changed, mode)?;
         for (of, position) in &committed {
             note!(self.world.trace, "{} committed {of} {}", self.name, position.offset);

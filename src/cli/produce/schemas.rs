@@ -93,7 +93,7 @@ impl EncodeArgs {
             return Err(Error::Usage(why.to_owned()));
         }
         let (keys, values) = (self.target(&keys)?, self.target(&values)?);
-        let may_name_schemas = is_json && self.schemas.registry.is_set(context)?;
+        let may_name_schemas = is_json && (self.schemas.has_given() || self.schemas.registry.is_set(context)?);
         if !has_schemas && !may_name_schemas {
             return Ok(None);
         }

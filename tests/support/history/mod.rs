@@ -89,6 +89,8 @@ pub enum Entry {
     Wrote { reader: String, of: TopicPartition, offset: Offset, id: RecordId },
     /// Everything before an offset was handled.
     Reached { reader: String, of: TopicPartition, next: Offset },
+    /// The reader has an offset committed; it may be told so later, or never.
+    CommitAsked { reader: String, of: TopicPartition, offset: Offset },
     /// The reader has given a partition up, or lost it.
     Released { reader: String, of: TopicPartition },
     /// A reader was told that its commit succeeded.

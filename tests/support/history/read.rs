@@ -12,6 +12,8 @@ struct Shared {
     handled: BTreeMap<TopicPartition, BTreeSet<Offset>>,
     /// What members were told is committed, and what the cluster has.
     committed: BTreeMap<TopicPartition, Offset>,
+    /// Who was told the furthest of it.
+    committed_by: BTreeMap<TopicPartition, String>,
     stored: BTreeMap<TopicPartition, Offset>,
 }
 
@@ -19,18 +21,32 @@ struct Judge<'a> {
     history: &'a History,
     /// Where the next record of each partition that a reader reads must be at least.
     readings: BTreeMap<(&'a str, TopicPartition), Offset>,
+    /// Those that began before what is committed: a reader that hears of its assignment when it has lost it does no harm.
+    stale: BTreeMap<(&'a str, TopicPartition), String>,
+    asked: BTreeSet<(&'a str, TopicPartition, Offset)>,
     shared: BTreeMap<&'a str, Shared>,
     findings: &'a mut Vec<Finding>,
 }
 
 pub(super) fn judge(history: &History, findings: &mut Vec<Finding>) {
-    let mut judge = Judge { history, readings: BTreeMap::new(), shared: BTreeMap::new(), findings };
+    let mut judge = Judge {
+        history,
+        readings: BTreeMap::new(),
+        stale: BTreeMap::new(),
+        asked: BTreeSet::new(),
+        shared: BTreeMap::new(),
+        findings,
+    };
     for entry in &history.entries {
         match entry {
             Entry::Begins { reader, of, at } => judge.begins(reader, of, *at),
             Entry::Wrote { reader, of, offset, id } => judge.wrote(reader, of, *offset, *id),
             Entry::Reached { reader, of, next } => judge.reached(reader, of, *next),
-            Entry::Released { reader, of } => drop(judge.readings.remove(&(reader, of.clone()))),
+            Entry::CommitAsked { reader, of, offset } => drop(judge.asked.insert((reader, of.clone(), *offset))),
+            Entry::Released { reader, of } => {
+                judge.readings.remove(&(reader.as_str(), of.clone()));
+                judge.stale.remove(&(reader.as_str(), of.clone()));
+            }
             Entry::Committed { reader, of, offset } => judge.committed(reader, of, *offset),
             Entry::Stored { group, of, offset } => judge.stored(group, of, *offset),
             Entry::Appended(_)
@@ -74,12 +90,16 @@ impl<'a> Judge<'a> {
         shared.began.entry(of.clone()).or_insert(at);
         let committed = shared.committed.get(of).copied();
         if let Some(committed) = committed.filter(|committed| at < *committed && !is_rewritten) {
-            self.find(Kind::StaleStart, format!("{reader} begins {of} at {at}, and {committed} is committed"));
+            let what = format!("{reader} begins {of} at {at}, and {committed} is committed");
+            self.stale.insert((reader, of.clone()), what);
         }
         self.readings.insert((reader, of.clone()), at);
     }
 
     fn wrote(&mut self, reader: &'a str, of: &TopicPartition, offset: Offset, id: RecordId) {
+        if let Some(what) = self.stale.remove(&(reader, of.clone())) {
+            self.find(Kind::StaleStart, what);
+        }
         let log = self.log(of);
         let shared = self.shared(reader);
         shared.handled.entry(of.clone()).or_default().insert(offset);
@@ -132,8 +152,12 @@ impl<'a> Judge<'a> {
 
     fn committed(&mut self, reader: &'a str, of: &TopicPartition, offset: Offset) {
         self.handled_before(reader, of, offset);
-        let committed = self.shared(reader).committed.entry(of.clone()).or_insert(offset);
-        *committed = offset.max(*committed);
+        let shared = self.shared(reader);
+        let committed = shared.committed.entry(of.clone()).or_insert(offset);
+        if offset >= *committed {
+            *committed = offset;
+            shared.committed_by.insert(of.clone(), reader.to_owned());
+        }
     }
 
     /// Everything before a committed offset was written out by somebody.
@@ -156,8 +180,12 @@ impl<'a> Judge<'a> {
 
     fn stored(&mut self, group: &'a str, of: &TopicPartition, offset: Offset) {
         let is_rewritten = self.log(of).is_some_and(|log| log.is_rewritten);
-        let before = self.shared.entry(group).or_default().stored.insert(of.clone(), offset);
-        if before.is_some_and(|before| before > offset && !is_rewritten) {
+        let shared = self.shared.entry(group).or_default();
+        let before = shared.stored.insert(of.clone(), offset);
+        // An attempt that nobody waits for any more may arrive behind a later one of the same member.
+        let by = shared.committed_by.get(of);
+        let is_late = by.is_some_and(|by| self.asked.contains(&(by.as_str(), of.clone(), offset)));
+        if before.is_some_and(|before| before > offset && !is_rewritten && !is_late) {
             self.find(Kind::MovedBack, format!("group {group}: {of} was committed at {before:?}, now at {offset}"));
         }
         // A member of the group stands for all of it: they read alike.
@@ -181,6 +209,10 @@ pub(super) fn unread(history: &History) -> Vec<String> {
     for (reader, info) in &history.readers {
         let wrote = wrote.get(info.group.as_deref().unwrap_or(reader)).unwrap_or(&none);
         for (of, log) in history.logs.iter().filter(|(of, _)| info.reads_all_of.contains(&*of.topic)) {
+            // Commits name topics, not their IDs: one of the topic before may be stored for its successor.
+            if log.is_rewritten && info.group.is_some() {
+                continue;
+            }
             let is_read = |id: &RecordId| wrote.contains(id) || log.removed.contains(id);
             let until = log.open_from.filter(|_| info.is_committed).unwrap_or(Offset::MAX);
             let mut visible = log.records.range(..until).filter(|(_, record)| record.is_visible || !info.is_committed);

@@ -116,7 +116,17 @@ fn commits_are_held_against_what_was_written() {
     let stale = |history: &mut History| {
         history.entries.push(Entry::Begins { reader: "a.0".to_owned(), of: of(), at: 1 });
     };
-    assert_eq!(found(stale), [Kind::StaleStart].into());
+    assert_eq!(found(stale), [].into(), "nothing comes of it");
+    let read_again = |history: &mut History| {
+        stale(history);
+        history.entries.push(Entry::Wrote { reader: "a.0".to_owned(), of: of(), offset: 1, id: id(1) });
+    };
+    assert_eq!(found(read_again), [Kind::StaleStart].into());
+    let late = |history: &mut History| {
+        history.entries.push(Entry::CommitAsked { reader: "a.0".to_owned(), of: of(), offset: 1 });
+        history.entries.push(stored(1));
+    };
+    assert_eq!(found(late), [].into(), "the member's own, overtaken");
 }
 
 #[test]
