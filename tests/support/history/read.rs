@@ -209,8 +209,9 @@ pub(super) fn unread(history: &History) -> Vec<String> {
     for (reader, info) in &history.readers {
         let wrote = wrote.get(info.group.as_deref().unwrap_or(reader)).unwrap_or(&none);
         for (of, log) in history.logs.iter().filter(|(of, _)| info.reads_all_of.contains(&*of.topic)) {
-            // Commits name topics, not their IDs: one of the topic before may be stored for its successor.
-            if log.is_rewritten && info.group.is_some() {
+            // Commits name topics, not their IDs: one of the topic before may be stored for its successor. A truncation may
+            // take away how a transaction ended, which then hides what follows.
+            if log.is_rewritten && (info.group.is_some() || info.is_committed) {
                 continue;
             }
             let is_read = |id: &RecordId| wrote.contains(id) || log.removed.contains(id);

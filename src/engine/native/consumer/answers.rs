@@ -70,13 +70,18 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
         None => {}
     }
     let EpochEndOffset { epoch, end_offset: diverges_at, .. } = data.diverging_epoch;
+    // The last epoch that the leader shares with what was read, if it is an older one.
+    let left = LeaderEpoch::from_wire(epoch).filter(|epoch| Some(*epoch) <= target.last_epoch);
+    if diverges_at >= target.position && left < target.last_epoch {
+        // Its log has other records up to the position and behind it. What was read is not told apart any further.
+        return Meaning::Truncated(Position { offset: target.position, leader_epoch: left });
+    }
     if diverges_at >= target.position {
         return malformed(format!("its log parts at {diverges_at}, not before position {}", target.position));
     }
     if diverges_at >= 0 {
         // With it the next answer tells whether the log was truncated once more, before anything else was read.
-        let leader_epoch = LeaderEpoch::from_wire(epoch).filter(|epoch| Some(*epoch) <= target.last_epoch);
-        return Meaning::Truncated(Position { offset: diverges_at, leader_epoch });
+        return Meaning::Truncated(Position { offset: diverges_at, leader_epoch: left });
     }
     let records = data.records.unwrap_or_default();
     if let Some(broker) = BrokerId::from_wire(data.preferred_read_replica.0).filter(|_| records.is_empty()) {
@@ -198,6 +203,12 @@ mod tests {
             panic!("not truncated")
         };
         assert_eq!(left, Position { offset: 3, leader_epoch: LeaderEpoch::from_wire(2) });
+        // Others were written up to the position and behind it.
+        let Meaning::Truncated(left) = meaning(&target, &Node::bootstrap("b:1"), Isolation::Committed, diverging(9))
+        else {
+            panic!("not truncated")
+        };
+        assert_eq!(left, Position { offset: 5, leader_epoch: LeaderEpoch::from_wire(2) });
         assert!(matches!(read(5, diverging(5)), Meaning::Retry(_)));
         assert!(matches!(read(5, diverging(9)), Meaning::Retry(_)));
     }

@@ -150,9 +150,15 @@ impl Fetcher {
             Meaning::Truncated(left) => {
                 // Its leader has lost what this consumer has read: an unclean election (KIP-320).
                 let (of, end, last) = (&target.of, left.offset, target.position - 1);
-                tracing::warn!(
-                    "{of}: the log was truncated: records {end} to {last}, already read, no longer exist; resuming at {end}"
-                );
+                if end > last {
+                    tracing::warn!(
+                        "{of}: the log was truncated and written again: records before {end}, already read, may be other ones now; resuming at {end}"
+                    );
+                } else {
+                    tracing::warn!(
+                        "{of}: the log was truncated: records {end} to {last}, already read, no longer exist; resuming at {end}"
+                    );
+                }
                 let ignored = Position { offset: target.position, leader_epoch: None };
                 self.positions.reset(id, if mutated!(TruncationIgnored) { ignored } else { left });
             }
