@@ -72,16 +72,13 @@ pub(super) fn meaning(target: &Target, node: &Node, isolation: Isolation, data: 
     let EpochEndOffset { epoch, end_offset: diverges_at, .. } = data.diverging_epoch;
     // The last epoch that the leader shares with what was read, if it is an older one.
     let left = LeaderEpoch::from_wire(epoch).filter(|epoch| Some(*epoch) <= target.last_epoch);
-    if diverges_at >= target.position && left < target.last_epoch {
-        // Its log has other records up to the position and behind it. What was read is not told apart any further.
-        return Meaning::Truncated(Position { offset: target.position, leader_epoch: left });
-    }
-    if diverges_at >= target.position {
+    if diverges_at >= target.position && left >= target.last_epoch {
         return malformed(format!("its log parts at {diverges_at}, not before position {}", target.position));
     }
     if diverges_at >= 0 {
-        // With it the next answer tells whether the log was truncated once more, before anything else was read.
-        return Meaning::Truncated(Position { offset: diverges_at, leader_epoch: left });
+        // Its log may have other records up to the position and behind it: where they begin is unknown. With the epoch,
+        // the next answer reports a further truncation before anything else is read.
+        return Meaning::Truncated(Position { offset: diverges_at.min(target.position), leader_epoch: left });
     }
     let records = data.records.unwrap_or_default();
     if let Some(broker) = BrokerId::from_wire(data.preferred_read_replica.0).filter(|_| records.is_empty()) {
