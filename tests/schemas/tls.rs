@@ -81,20 +81,13 @@ for n in range(3):
     let read = consume(&[std::slice::from_ref(&trusting), &identity[..]].concat());
     assert_eq!((read.code, read.stdout.as_str()), (0, "0\n1\n2\n"), "{}", read.stderr);
 
-    let unknown = consume(&identity);
-    assert_eq!(unknown.code, 1);
-    assert!(
-        unknown.stderr.contains("the schema registry's certificate was issued by an untrusted CA")
-            && unknown.stderr.contains("schema.registry.ssl.ca.location"),
-        "{}",
-        unknown.stderr
-    );
-    let without = consume(&[trusting]);
-    assert_eq!(without.code, 1);
-    assert!(
-        without.stderr.contains("the schema registry requires a client certificate that it trusts")
-            && without.stderr.contains("schema.registry.ssl.keystore.location"),
-        "{}",
-        without.stderr
-    );
+    let refused = |properties: &[String], says: &str, set: &str| {
+        let done = consume(properties);
+        assert_eq!(done.code, 1);
+        assert!(done.stderr.contains(says) && done.stderr.contains(set), "{}", done.stderr);
+    };
+    let untrusted = "the schema registry's certificate was issued by an untrusted CA";
+    refused(&identity, untrusted, "schema.registry.ssl.ca.location");
+    let anonymous = "the schema registry requires a client certificate that it trusts";
+    refused(&[trusting], anonymous, "schema.registry.ssl.keystore.location");
 }

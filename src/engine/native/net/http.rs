@@ -134,19 +134,19 @@ impl HttpClient {
         let request = self.prepared(request)?;
         let address = format!("{}:{}", self.host, self.port);
         let stream = TcpStream::connect(&address).await.map_err(|e| HttpError::Failed(describe_io(&e)))?;
-        match &self.tls {
-            None => exchange(stream, request, self.max_response).await.map_err(|e| HttpError::Failed(e.to_string())),
+        let node = Node::bootstrap(&address);
+        let answered = match &self.tls {
+            None => exchange(stream, request, self.max_response).await,
             Some(tls) => {
-                let node = Node::bootstrap(&address);
                 let secured = tls::connect(tls.clone(), Box::new(stream), &node, self.service).await;
-                let answered = exchange(secured.map_err(HttpError::Tls)?, request, self.max_response).await;
-                answered.map_err(|e| match refusal(&*e, self.service) {
-                    // With TLS 1.3 a server refuses a client's certificate only now.
-                    Some(why) => HttpError::Tls(Error::Security(format!("TLS with {node}: {why}"))),
-                    None => HttpError::Failed(e.to_string()),
-                })
+                exchange(secured.map_err(HttpError::Tls)?, request, self.max_response).await
             }
-        }
+        };
+        answered.map_err(|error| {
+            let causes = std::iter::successors(Some(&*error as &(dyn std::error::Error + 'static)), |e| e.source());
+            let refusal = causes.filter_map(|e| e.downcast_ref()).find_map(|e| tls::refusal(e, &node, self.service));
+            refusal.map_or_else(|| HttpError::Failed(error.to_string()), HttpError::Tls)
+        })
     }
 
     fn prepared(&self, request: HttpRequest<'_>) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
@@ -193,12 +193,6 @@ async fn exchange(
     };
     // An error of the connection is an error of the conversation, too.
     tokio::join!(conversation, connection).0
-}
-
-/// Why TLS is refused, if `error` comes from that.
-fn refusal(error: &(dyn std::error::Error + 'static), service: Service) -> Option<String> {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.filter_map(|cause| cause.downcast_ref()).find_map(|io| tls::explain(io, service))
 }
 
 /// Encodes `text` as `application/x-www-form-urlencoded`.

@@ -229,14 +229,21 @@ pub async fn connect(
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Error::Usage(format!("{host} is not a valid host name for a certificate")))?;
-    TlsConnector::from(config).connect(name, stream).await.map_err(|e| match explain(&e, service) {
-        Some(why) => Error::Security(format!("TLS with {node}: {why}")),
-        None => Error::Disconnected { node: node.clone(), why: Disconnect::DuringHandshake(describe_io(&e)) },
+    TlsConnector::from(config).connect(name, stream).await.map_err(|e| {
+        let disconnected =
+            || Error::Disconnected { node: node.clone(), why: Disconnect::DuringHandshake(describe_io(&e)) };
+        refusal(&e, node, service).unwrap_or_else(disconnected)
     })
 }
 
+/// The error of a connection on which TLS failed; `None` if it is the socket's. With TLS 1.3 a server refuses a client's
+/// certificate only after the handshake.
+pub fn refusal(error: &std::io::Error, node: &Node, service: Service) -> Option<Error> {
+    explain(error, service).map(|why| Error::Security(format!("TLS with {node}: {why}")))
+}
+
 /// Describes an error of TLS; `None` if it is the socket's.
-pub fn explain(error: &std::io::Error, service: Service) -> Option<String> {
+fn explain(error: &std::io::Error, service: Service) -> Option<String> {
     let found: &rustls::Error = error.get_ref()?.downcast_ref()?;
     let name = service.name();
     Some(match found {

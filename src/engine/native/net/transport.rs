@@ -245,9 +245,8 @@ fn explain(broken: &Broken, node: &Node) -> Error {
         Broken::Length([b'H', b'T', b'T', b'P']) => return foreign(Foreign::Http),
         Broken::Length([0x15, 3, _, _]) => return foreign(Foreign::Tls),
         Broken::Length(len) => return foreign(Foreign::Length(u32::from_be_bytes(*len))),
-        Broken::Io(e) => match tls::explain(e, tls::Service::Broker) {
-            // With TLS 1.3 a broker refuses a client's certificate only now.
-            Some(why) => return Error::Security(format!("TLS with {node}: {why}")),
+        Broken::Io(e) => match tls::refusal(e, node, tls::Service::Broker) {
+            Some(refusal) => return refusal,
             None => Disconnect::Receiving(describe_io(e)),
         },
     };
