@@ -296,7 +296,8 @@ impl<'a> Storm<'a> {
         };
         let before: Vec<Log> =
             all.iter().map(|of| Log::read(of, local.log(&of.topic, of.partition).unwrap_or_default())).collect();
-        if all.len() > 1 {
+        let is_recreated = all.len() > 1;
+        if is_recreated {
             note!(self.world.trace, "{} is created again", of.topic);
             self.world.trace.count("topic created again");
             local.recreate_topic(&of.topic);
@@ -311,6 +312,7 @@ impl<'a> Storm<'a> {
             let after = Log::read(&of, local.log(&of.topic, of.partition).unwrap_or_default());
             let removed = self.removed.entry(of).or_default();
             removed.is_rewritten = true;
+            removed.is_recreated |= is_recreated;
             let is_gone = |offset: &i64| !after.records.contains_key(offset);
             removed
                 .removed

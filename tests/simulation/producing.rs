@@ -206,13 +206,17 @@ impl Run<'_> {
         self.in_transaction = 0;
     }
 
+    fn pending_commit(&self, is_pending: bool) {
+        self.world.history().entries.push(Entry::Commit { producer: self.number, is_pending });
+    }
+
     fn commit(&mut self) -> Result<()> {
         self.producer.finish()?;
         self.settle()?;
         if self.has_failed {
             return Ok(());
         }
-        self.world.history().entries.push(Entry::CommitBegins { producer: self.number });
+        self.pending_commit(true);
         match self.producer.end_transaction(TransactionEnd::Commit) {
             Ok(()) => self.ended(Ended::Committed),
             Err(error) => {
@@ -220,6 +224,7 @@ impl Run<'_> {
                     self.is_in_doubt = true;
                     self.ended(Ended::Unknown);
                 }
+                self.pending_commit(false);
                 return Err(error);
             }
         }

@@ -349,7 +349,8 @@ pub fn read_logs(world: &World, scenario: &Scenario, removed: &Removed) -> BTree
             let of = TopicPartition::new(topic.as_str(), partition);
             let mut log = Log::read(&of, world.local.log(topic, partition).unwrap_or_default());
             if let Some(removed) = removed.get(&of) {
-                (log.removed, log.is_rewritten) = (removed.removed.clone(), removed.is_rewritten);
+                log.removed.clone_from(&removed.removed);
+                (log.is_rewritten, log.is_recreated) = (removed.is_rewritten, removed.is_recreated);
             }
             logs.insert(of, log);
         }

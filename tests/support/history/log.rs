@@ -12,6 +12,7 @@ pub struct Logged {
     pub id: RecordId,
     /// Whether readers of committed records see it; of an open transaction they do not.
     pub is_visible: bool,
+    pub is_transactional: bool,
 }
 
 /// A partition's log.
@@ -24,6 +25,8 @@ pub struct Log {
     pub open_from: Option<Offset>,
     /// Whether offsets may have been given twice: after a truncation, or for a topic that was created again.
     pub is_rewritten: bool,
+    /// Whether its topic was created again.
+    pub is_recreated: bool,
 }
 
 /// The end of a transaction, as a control batch has it.
@@ -62,7 +65,7 @@ impl Log {
             for record in decoded.iter().flat_map(|batch| batch.records()) {
                 let record = record.expect("the log's records are whole");
                 let id = record.value.and_then(RecordId::of).expect("every record names itself");
-                records.insert(record.offset, Logged { id, is_visible: !is_transactional });
+                records.insert(record.offset, Logged { id, is_visible: !is_transactional, is_transactional });
                 if is_transactional {
                     open.entry(producer).or_default().push(record.offset);
                 }

@@ -79,8 +79,9 @@ pub enum Entry {
     Appended(RecordId),
     /// Consecutive records of one partition have an outcome.
     Receipt { of: TopicPartition, ids: Vec<RecordId>, told: Told },
-    /// A commit is sent: a producer that dies before it knows the outcome leaves one that nobody knows.
-    CommitBegins { producer: u32 },
+    /// A commit is pending, until its end or until the producer is told that it failed: one that is killed meanwhile
+    /// leaves an outcome that nobody knows.
+    Commit { producer: u32, is_pending: bool },
     /// The records since the end before belong to a transaction that ended so.
     TransactionEnded { producer: u32, end: TransactionEnd },
     /// Reading of a partition begins.

@@ -115,7 +115,8 @@ fn transactions(history: &History, places: &Places, findings: &mut Vec<Finding>)
     let mut committing = BTreeSet::new();
     for entry in &history.entries {
         match entry {
-            Entry::CommitBegins { producer } => _ = committing.insert(*producer),
+            Entry::Commit { producer, is_pending: true } => _ = committing.insert(*producer),
+            Entry::Commit { producer, is_pending: false } => _ = committing.remove(producer),
             Entry::Appended(id)
                 if history.producers.get(&id.producer).is_some_and(|info| info.promise == Promise::Transactional) =>
             {

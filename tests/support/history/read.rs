@@ -1,5 +1,6 @@
 //! What readers wrote out and committed, held against the logs.
 
+use super::log::Logged;
 use super::{Entry, Finding, History, Kind, Log, ReaderInfo, RecordId, find};
 use kpipe::record::{Offset, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,10 +50,7 @@ pub(super) fn judge(history: &History, findings: &mut Vec<Finding>) {
             }
             Entry::Committed { reader, of, offset } => judge.committed(reader, of, *offset),
             Entry::Stored { group, of, offset } => judge.stored(group, of, *offset),
-            Entry::Appended(_)
-            | Entry::Receipt { .. }
-            | Entry::CommitBegins { .. }
-            | Entry::TransactionEnded { .. } => {}
+            Entry::Appended(_) | Entry::Receipt { .. } | Entry::Commit { .. } | Entry::TransactionEnded { .. } => {}
         }
     }
     unread(history).into_iter().for_each(|what| judge.find(Kind::Lost, what));
@@ -209,15 +207,18 @@ pub(super) fn unread(history: &History) -> Vec<String> {
     for (reader, info) in &history.readers {
         let wrote = wrote.get(info.group.as_deref().unwrap_or(reader)).unwrap_or(&none);
         for (of, log) in history.logs.iter().filter(|(of, _)| info.reads_all_of.contains(&*of.topic)) {
-            // Commits name topics, not their IDs: one of the topic before may be stored for its successor. A truncation may
-            // take away how a transaction ended, which then hides what follows.
-            if log.is_rewritten && (info.group.is_some() || info.is_committed) {
+            // Commits name topics, not their IDs: one of the topic before may be stored for its successor.
+            if log.is_recreated && info.group.is_some() {
                 continue;
             }
-            let is_read = |id: &RecordId| wrote.contains(id) || log.removed.contains(id);
+            // A truncation may take away the marker that a reader went by.
+            let is_undecided = |record: &Logged| log.is_rewritten && info.is_committed && record.is_transactional;
+            let is_read = |record: &Logged| {
+                wrote.contains(&record.id) || log.removed.contains(&record.id) || is_undecided(record)
+            };
             let until = log.open_from.filter(|_| info.is_committed).unwrap_or(Offset::MAX);
             let mut visible = log.records.range(..until).filter(|(_, record)| record.is_visible || !info.is_committed);
-            if let Some((offset, record)) = visible.find(|(_, record)| !is_read(&record.id)) {
+            if let Some((offset, record)) = visible.find(|(_, record)| !is_read(record)) {
                 missing.push(format!("{reader} never wrote {} of {of} {offset}", record.id));
             }
         }

@@ -13,7 +13,9 @@ fn id(number: u32) -> RecordId {
 
 /// A log with these records from offset 0 on, all visible.
 fn log(numbers: &[u32]) -> Log {
-    let record = |(offset, number): (usize, &u32)| (offset as Offset, Logged { id: id(*number), is_visible: true });
+    let record = |(offset, number): (usize, &u32)| {
+        (offset as Offset, Logged { id: id(*number), is_visible: true, is_transactional: false })
+    };
     Log { records: numbers.iter().enumerate().map(record).collect(), ..Log::default() }
 }
 
@@ -131,11 +133,11 @@ fn commits_are_held_against_what_was_written() {
 
 #[test]
 fn transactions_are_visible_as_a_whole_or_not_at_all() {
-    let ended = |end: TransactionEnd, visible: [bool; 3]| {
+    let judged = |entries: &[Entry], visible: [bool; 3]| {
         found(|history| {
             put_log(history, &[0, 1, 2]);
             history.producers = [(0, ProducerInfo { promise: Promise::Transactional, has_ended: true })].into();
-            history.entries.push(Entry::TransactionEnded { producer: 0, end });
+            history.entries.extend_from_slice(entries);
             for log in history.logs.values_mut() {
                 log.records.values_mut().zip(visible).for_each(|(record, is_visible)| record.is_visible = is_visible);
             }
@@ -151,8 +153,14 @@ fn transactions_are_visible_as_a_whole_or_not_at_all() {
         (TransactionEnd::Unknown, [true; 3], true),
         (TransactionEnd::Unknown, [true, false, false], false),
     ] {
-        assert_eq!(ended(end, visible).is_empty(), is_right, "{end:?} {visible:?}");
+        let found = judged(&[Entry::TransactionEnded { producer: 0, end }], visible);
+        assert_eq!(found.is_empty(), is_right, "{end:?} {visible:?}");
     }
+    // It never ended, as far as its producer knows.
+    let commit = |is_pending| Entry::Commit { producer: 0, is_pending };
+    assert!(!judged(&[], [true; 3]).is_empty());
+    assert!(judged(&[commit(true)], [true; 3]).is_empty(), "killed amid a commit");
+    assert!(!judged(&[commit(true), commit(false)], [true; 3]).is_empty(), "told that the commit failed");
 }
 
 #[test]
