@@ -97,6 +97,22 @@ fn acks_all_waits_for_every_in_sync_replica() {
 }
 
 #[test]
+fn a_broker_that_returns_does_not_follow_a_leader_that_is_cut_off() {
+    let (kafka, topic, mut wire) = three(&[]);
+    let local = kafka.local();
+    local.crash(2);
+    local.crash(3);
+    local.isolate(1, true);
+    local.restart(2).unwrap();
+    assert_eq!(local.in_sync_replicas(&topic, 0), [1]);
+    assert_eq!(result(&wire.ask(&produce(&topic, 1, 50), 9)), (0, 0));
+    local.isolate(1, false);
+    assert_eq!(local.in_sync_replicas(&topic, 0), [1, 2]);
+    assert!(local.move_leader(&topic, 0, 2));
+    assert_eq!(kafka.values(&topic), ["v"], "it has what the leader accepted meanwhile");
+}
+
+#[test]
 fn too_few_in_sync_replicas_refuse_records_or_leave_them_invisible() {
     let (kafka, topic, mut wire) = three(&["min.insync.replicas=2"]);
     let local = kafka.local();
