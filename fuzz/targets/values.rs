@@ -46,7 +46,7 @@ pub fn json_path(data: &[u8]) {
     let mut input = Input(data);
     let Ok(wanted) = input.text().parse::<Path>() else { return };
     let json = input.0;
-    // serde_json passes over strings without looking at their encoding.
+    // serde_json skips strings without validating their encoding.
     let is_valid =
         std::str::from_utf8(json).is_ok_and(|json| serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok());
     for found in [wanted.find(json), wanted.find_last(json)].into_iter().flatten() {

@@ -32,7 +32,7 @@ pub use wire::Wire;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Waits until `condition` holds; panics after 60 seconds.
+/// Waits until `condition` holds; panics after 120 seconds.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !condition() {
