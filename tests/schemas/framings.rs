@@ -108,6 +108,47 @@ fn values_of_aws_glue_are_read_with_schemas_from_files() {
     assert_eq!(read.stdout, STANDARD.encode(&stored));
 }
 
+/// The messages of a schema are counted in the order of their full names, with nested ones and the entries of maps: here
+/// `p.B`, `p.B.A`, `p.B.A.D`, `p.B.C`, `p.B.TagsEntry`, `p.Z`.
+#[test]
+fn messages_of_aws_glue_are_read_and_written_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("messages.proto");
+    let schema = r#"syntax = "proto3"; package p;
+message Z { int32 z = 1; }
+message B {
+  message C { string c = 1; }
+  message A { message D { bool d = 1; } D d = 1; }
+  map<string, int32> tags = 1;
+}"#;
+    std::fs::write(&file, schema).unwrap();
+    let framed = |index: u8, body: &[u8]| [&[3, 0][..], &UUID_BYTES, &[index], body].concat();
+    let values =
+        [framed(5, b"\x08\x07"), framed(3, b"\x0a\x01x"), framed(2, b"\x08\x01"), framed(4, b""), framed(6, b"")];
+    let lines: String = values.iter().map(|value| line(value, &[])).collect();
+    let kafka = shared(Kafka::Local);
+    let topic = kafka.topic("glue-messages", 1);
+    kafka.kpipe(&["produce", &topic, "--input", "json"], lines.as_bytes());
+    let given = format!("{UUID}=protobuf:{}", file.display());
+    let flags = ["consume", &topic, "-o", "beginning", "-e", "--value-as", "auto", "--schema", &given];
+    let done = kafka.try_kpipe(&flags, b"");
+    let records = json_lines(&done.stdout);
+    let found = |n: usize| (records[n]["value_schema_message"].as_str().unwrap_or_default(), &records[n]["value"]);
+    assert_eq!(found(0), ("p.Z", &json!({"z": 7})));
+    assert_eq!(found(1), ("p.B.C", &json!({"c": "x"})));
+    assert_eq!(found(2), ("p.B.A.D", &json!({"d": true})));
+    for n in [3, 4] {
+        let why = records[n]["error"].as_str().unwrap();
+        assert!(why.contains(&format!("the schema has no message with the index {}", [4, 6][n - 3])), "{why}");
+    }
+    let copy = kafka.topic("glue-messages-copy", 1);
+    let whole: String = done.stdout.lines().take(3).map(|line| format!("{line}\n")).collect();
+    kafka.kpipe(&["produce", &copy, "--input", "json", "--schema", &given], whole.as_bytes());
+    let read = kafka.kpipe(&["consume", &copy, "-o", "beginning", "-e", "-f", "%s{base64}\\n"], b"");
+    let expected: String = values[..3].iter().map(|value| STANDARD.encode(value) + "\n").collect();
+    assert_eq!(read.stdout, expected);
+}
+
 #[test]
 fn a_file_has_the_schema_of_values_without_a_frame() {
     let dir = tempfile::tempdir().unwrap();

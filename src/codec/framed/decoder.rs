@@ -286,38 +286,32 @@ impl PartDecoder {
         loaded: &Loaded,
     ) -> std::result::Result<MessageId, String> {
         let no_indexes = || "its message indexes are damaged".to_owned();
-        let name = match place {
+        let choice = match place {
             None => None,
             Some(MessagePlace::IndexesInBody) => {
                 read_indexes(body, &mut self.path).ok_or_else(no_indexes)?;
-                None
+                Some(MessageChoice::Path(&self.path))
             }
             Some(MessagePlace::Indexes(indexes)) => {
                 let mut indexes = indexes;
                 read_indexes(&mut indexes, &mut self.path).ok_or_else(no_indexes)?;
-                None
+                Some(MessageChoice::Path(&self.path))
             }
             Some(MessagePlace::Apicurio { name }) => {
                 let name = name.or_else(|| read_apicurio_reference(body));
-                Some(name.and_then(|name| std::str::from_utf8(name).ok()).ok_or("it names no message")?)
+                let name = name.and_then(|name| std::str::from_utf8(name).ok()).ok_or("it names no message")?;
+                Some(MessageChoice::Name(name))
             }
             Some(MessagePlace::GlueIndex) => {
-                varint::read_unsigned(body).ok_or("its message index is missing")?;
-                if loaded.message.is_none() {
-                    return Err("which message it is, is not known (use --schema ID=protobuf:FILE#MESSAGE)".to_owned());
-                }
-                None
+                let index = varint::read_unsigned(body).and_then(|index| u32::try_from(index).ok());
+                Some(MessageChoice::Sorted(index.ok_or("its message index is damaged")?))
             }
         };
         if let Some(message) = loaded.message {
             return Ok(message);
         }
-        let choice = match (place, name) {
-            (_, Some(name)) => MessageChoice::Name(name),
-            (None, None) => return Ok(MessageId::default()),
-            (Some(_), None) => MessageChoice::Path(&self.path),
-        };
-        loaded.schema.message(choice).map_err(|why| why.to_string())
+        let chosen = choice.map(|choice| loaded.schema.message(choice)).transpose();
+        chosen.map(Option::unwrap_or_default).map_err(|why| why.to_string())
     }
 
     #[cold]

@@ -5,7 +5,7 @@ use super::{Source, SubjectName};
 use crate::codec::schema::{MessageChoice, MessageId, Options, SchemaType};
 use crate::codec::{SchemaUsed, write_string};
 use crate::error::{Error, Result};
-use crate::record::{Headers, RecordRef};
+use crate::record::{Headers, RecordRef, varint};
 use crate::registry::framing::{is_in_headers, write_apicurio_reference, write_frame, write_indexes};
 use crate::registry::{Language, NewSchema, Normalize, Part, SchemaId, VersionChoice, or_unknown};
 use std::collections::HashMap;
@@ -310,6 +310,9 @@ fn message(loaded: &Loaded, name: Option<&str>) -> std::result::Result<MessageId
     }
 }
 
+/// Why a message cannot be named before a body.
+const IMPORTED: &str = "the message is one of an import, which no frame can name";
+
 /// Appends what stands before the body.
 fn write_prefix(
     id: SchemaId,
@@ -324,13 +327,14 @@ fn write_prefix(
     if loaded.schema.kind() == SchemaType::Protobuf {
         match id {
             SchemaId::Id(_) | SchemaId::Guid(_) => {
-                let path = loaded.schema.message_path(message);
-                write_indexes(path.ok_or("the message is one of an import, which no frame can name")?, out);
+                write_indexes(loaded.schema.message_path(message).ok_or(IMPORTED)?, out);
             }
             SchemaId::GlobalId(_) | SchemaId::ContentId(_) => {
                 write_apicurio_reference(loaded.schema.full_name(message).unwrap_or_default(), out);
             }
-            SchemaId::GlueVersion(_) => return Err("Protobuf in AWS Glue's framing cannot be written".to_owned()),
+            SchemaId::GlueVersion(_) => {
+                varint::write_unsigned(out, loaded.schema.sorted_index(message).ok_or(IMPORTED)?.into());
+            }
         }
     }
     Ok(())

@@ -87,6 +87,9 @@ pub struct MessageId(u32);
 pub enum MessageChoice<'a> {
     /// By the indexes of Confluent's framing: of a message in the file, of one in that message, and so on.
     Path(&'a [i32]),
+    /// By its index among all messages of the file, also nested ones and the entries of maps, in the order of their full
+    /// names: AWS Glue's framing.
+    Sorted(u32),
     /// By its full name, or by its name within the schema's package.
     Name(&'a str),
 }
@@ -140,6 +143,14 @@ impl Schema {
     pub fn message_path(&self, message: MessageId) -> Option<&[i32]> {
         match self {
             Self::Protobuf(schema) => schema.path(message),
+            Self::Avro(_) | Self::JsonSchema(_) => None,
+        }
+    }
+
+    /// The index of a message in AWS Glue's framing; `None` but for messages of a Protobuf schema's own file.
+    pub fn sorted_index(&self, message: MessageId) -> Option<u32> {
+        match self {
+            Self::Protobuf(schema) => schema.sorted_index(message),
             Self::Avro(_) | Self::JsonSchema(_) => None,
         }
     }

@@ -27,6 +27,8 @@ pub struct Schema {
     /// The messages of the file by the indexes of Confluent's framing, and the reverse.
     by_path: HashMap<Vec<i32>, u32>,
     paths: HashMap<u32, Vec<i32>>,
+    /// The messages of the file in the order of their full names.
+    sorted: Vec<Option<u32>>,
 }
 
 impl Schema {
@@ -63,7 +65,8 @@ impl Schema {
         let by_path = by_path(&file, &program);
         let paths = by_path.iter().map(|(path, index)| (*index, path.clone())).collect();
         let first = by_path.get(&[0][..]).copied();
-        Self { program, file, first, by_path, paths }
+        let sorted = sorted(&file, &program);
+        Self { program, file, first, by_path, paths, sorted }
     }
 
     /// Chooses a message.
@@ -73,6 +76,7 @@ impl Schema {
     pub fn message(&self, choice: MessageChoice<'_>) -> Result<MessageId, BadSchema> {
         let index = match choice {
             MessageChoice::Path(path) => self.by_path.get(path),
+            MessageChoice::Sorted(index) => self.sorted.get(index as usize).and_then(Option::as_ref),
             MessageChoice::Name(name) => {
                 let in_package = || self.program.by_name.get(&*format!("{}.{name}", self.file.package_name()));
                 self.program.by_name.get(name).or_else(in_package)
@@ -80,6 +84,7 @@ impl Schema {
         };
         index.map(|index| MessageId(index + 1)).ok_or_else(|| match choice {
             MessageChoice::Path(path) => BadSchema::new(format!("the schema has no message with the indexes {path:?}")),
+            MessageChoice::Sorted(index) => BadSchema::new(format!("the schema has no message with the index {index}")),
             MessageChoice::Name(name) => BadSchema::new(format!("the schema has no message {name:?}")),
         })
     }
@@ -87,6 +92,12 @@ impl Schema {
     /// The path of a message, as [`MessageChoice::Path`] has it; `None` for one of an import.
     pub fn path(&self, message: MessageId) -> Option<&[i32]> {
         self.paths.get(&self.index(message)?).map(Vec::as_slice)
+    }
+
+    /// The index of a message, as [`MessageChoice::Sorted`] has it; `None` for one of an import.
+    pub fn sorted_index(&self, message: MessageId) -> Option<u32> {
+        let index = self.index(message)?;
+        self.sorted.iter().position(|sorted| *sorted == Some(index)).map(|position| position as u32)
     }
 
     /// The full name of a message.
@@ -140,4 +151,16 @@ fn by_path(file: &FileDescriptor, program: &Program) -> HashMap<Vec<i32>, u32> {
         }
     }
     found
+}
+
+/// The messages of a file by full name; entries of maps are counted, and cannot be chosen.
+fn sorted(file: &FileDescriptor, program: &Program) -> Vec<Option<u32>> {
+    let (mut all, mut open): (Vec<MessageDescriptor>, Vec<MessageDescriptor>) = (Vec::new(), file.messages().collect());
+    while let Some(message) = open.pop() {
+        open.extend(message.child_messages());
+        all.push(message);
+    }
+    all.sort_by(|a, b| a.full_name().cmp(b.full_name()));
+    let index = |of: &MessageDescriptor| program.by_name.get(of.full_name()).copied();
+    all.iter().map(|of| index(of).filter(|_| !of.is_map_entry())).collect()
 }
