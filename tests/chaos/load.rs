@@ -1,7 +1,9 @@
 //! Producers and consumers of every kind on one cluster, and what must hold of them when all is over.
 
+use crate::support::history::{History, Promise, ReaderInfo, judge};
 use crate::support::{Cluster, Done, Running, wait_until};
-use std::collections::{BTreeMap, BTreeSet};
+use kpipe::record::TopicPartition;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -33,6 +35,18 @@ impl Writing {
         }
     }
 
+    fn promise(self) -> Promise {
+        match self {
+            Self::Idempotent => Promise::Idempotent,
+            Self::Plain => Promise::AtLeastOnce,
+            Self::Transactional => Promise::Transactional,
+        }
+    }
+
+    fn partitions(self) -> [TopicPartition; 3] {
+        [0, 1, 2].map(|partition| TopicPartition::new(self.topic(), partition))
+    }
+
     fn flags(self) -> &'static [&'static str] {
         match self {
             Self::Idempotent => &[],
@@ -52,8 +66,11 @@ struct Writer {
 /// A consumer: alone, or members of a group.
 struct Reader {
     of: Writing,
-    group: Option<String>,
+    group: Option<&'static str>,
+    flags: &'static [&'static str],
     members: Vec<Running>,
+    /// What those have written that are no more.
+    ended: Vec<String>,
 }
 
 pub struct Load {
@@ -87,15 +104,16 @@ impl Load {
     }
 
     fn write(&mut self, writing: Writing) {
-        let common =
-            ["-b", &self.bootstrap, "produce", writing.topic(), "-K", ":", "--timeout", "5m", "--batch-size", "8k"];
+        let number = self.writers.len();
+        let common = ["-b", &self.bootstrap, "produce", writing.topic(), "-K", "=", "--receipts"];
+        let common = [&common[..], &["--timeout", "5m", "--batch-size", "8k"]].concat();
         let mut running = Running::kpipe(&[&common[..], writing.flags()].concat());
         let (stop, fed) = (self.stop.clone(), Arc::new(AtomicUsize::new(0)));
         let counter = fed.clone();
         let feeding = std::thread::spawn(move || {
             let mut sent = 0;
             while !stop.load(Ordering::Relaxed) {
-                let lines: String = (sent..sent + LINES).map(|n| format!("k{}:{n}\n", n % KEYS)).collect();
+                let lines: String = (sent..sent + LINES).map(|n| format!("k{}={number}:{n}:\n", n % KEYS)).collect();
                 running.write(lines.as_bytes());
                 sent += LINES;
                 counter.store(sent, Ordering::Relaxed);
@@ -106,11 +124,10 @@ impl Load {
         self.writers.push(Writer { writing, feeding, fed });
     }
 
-    fn read(&mut self, of: Writing, group: Option<&str>, flags: &[&str], members: usize) {
-        let mut args = vec!["-b", &self.bootstrap, "consume", of.topic(), "-o", "beginning", "--output", "value"];
-        args.extend(group.iter().flat_map(|group| ["-g", group]).chain(flags.iter().copied()));
-        let members = (0..members).map(|_| Running::kpipe(&args)).collect();
-        self.readers.push(Reader { of, group: group.map(str::to_owned), members });
+    fn read(&mut self, of: Writing, group: Option<&'static str>, flags: &'static [&'static str], members: usize) {
+        let mut reader = Reader { of, group, flags, members: Vec::new(), ended: Vec::new() };
+        reader.members = (0..members).map(|_| reader.start(&self.bootstrap)).collect();
+        self.readers.push(reader);
     }
 
     /// Waits until each consumer that stands alone has written records that are fed from now on: the cluster is well.
@@ -124,54 +141,94 @@ impl Load {
         }
     }
 
-    /// Ends all of it and checks it: each acknowledged record is there and was read, those of an idempotent or
-    /// transactional producer once and in order, and all groups have committed all of it. Returns what there was.
+    /// Kills a member of a group, and starts another in its place.
+    pub fn replace_a_member(&mut self, random: usize) {
+        let mut groups: Vec<&mut Reader> = self.readers.iter_mut().filter(|reader| reader.group.is_some()).collect();
+        let count = groups.len();
+        let reader = &mut groups[random % count];
+        let member = reader.members.remove(0);
+        member.signal(libc::SIGKILL);
+        reader.ended.push(member.ended().stdout);
+        reader.members.push(reader.start(&self.bootstrap));
+    }
+
+    /// Ends all of it and has it judged; returns what there was.
     pub fn judge(self, kafka: &Cluster) -> String {
         self.stop.store(true, Ordering::Relaxed);
-        let mut sent = BTreeMap::new();
-        for writer in self.writers {
+        let mut produced = Vec::new();
+        for (number, writer) in (0..).zip(self.writers) {
             let topic = writer.writing.topic();
             let done = writer.feeding.join().unwrap();
-            let fed = writer.fed.load(Ordering::Relaxed);
             assert_eq!(done.code, 0, "{topic}: {}", done.stderr);
-            assert!(done.stderr.contains(&format!("{fed} records delivered")), "{topic}: {}", done.stderr);
-            sent.insert(topic, fed);
+            produced.push((number, writer.writing, writer.fed.load(Ordering::Relaxed) as u32, done.stdout));
         }
-        let mut told = Vec::new();
-        for reader in self.readers {
-            let (topic, fed) = (reader.of.topic(), sent[reader.of.topic()]);
-            let who = format!("{} of {topic}", reader.group.as_deref().unwrap_or("a consumer alone"));
-            let seen = |reader: &Reader| -> Vec<usize> {
-                let lines = |member: &Running| member.seen().lines().map(|n| n.parse().unwrap()).collect::<Vec<_>>();
-                reader.members.iter().flat_map(lines).collect()
-            };
-            wait_until(&format!("all {fed} records for {who}"), || {
-                seen(&reader).iter().collect::<BTreeSet<_>>().len() == fed
-            });
-            let mut all = Vec::new();
-            for member in reader.members {
+        let mut logs = History::default();
+        for (_, writing, ..) in &produced {
+            logs.add_logs(&kafka.bootstrap, &writing.partitions(), *writing == Writing::Transactional);
+        }
+        let history = |readers: &[Reader]| {
+            let mut history = History { logs: logs.logs.clone(), ..History::default() };
+            for (number, writing, fed, receipts) in &produced {
+                history.add_receipts(*number, writing.promise(), *fed, receipts);
+            }
+            for reader in readers {
+                for (n, output) in reader.outputs().enumerate() {
+                    let info = ReaderInfo {
+                        group: reader.group.map(str::to_owned),
+                        is_committed: true,
+                        reads_all_of: BTreeSet::from([reader.of.topic().to_owned()]),
+                    };
+                    let name = format!("{}.{n}", reader.group.unwrap_or(reader.of.topic()));
+                    history.add_reader(&name, info, &reader.of.partitions(), &output);
+                }
+            }
+            history
+        };
+        wait_until("all records to be read", || history(&self.readers).unread().is_none());
+        let mut readers = self.readers;
+        for reader in &mut readers {
+            for member in std::mem::take(&mut reader.members) {
                 member.signal(libc::SIGTERM);
                 let done = member.ended();
-                assert_eq!(done.code, 0, "{who}: {}", done.stderr);
-                all.extend(done.stdout.lines().map(|n| n.parse::<usize>().unwrap()));
+                assert_eq!(done.code, 0, "{:?} of {:?}: {}", reader.group, reader.of, done.stderr);
+                reader.ended.push(done.stdout);
             }
-            assert!(all.iter().all(|n| *n < fed), "{who} has read what was never written");
-            match &reader.group {
-                None if reader.of != Writing::Plain => {
-                    assert_eq!(all.len(), fed, "{who} has read records twice");
-                    for key in 0..KEYS {
-                        let of_key: Vec<usize> = all.iter().copied().filter(|n| n % KEYS == key).collect();
-                        assert!(of_key.is_sorted_by(|a, b| a < b), "{who}: order of key {key}");
-                    }
-                }
-                None => {}
-                Some(group) => {
-                    let rest = kafka.kpipe(&["consume", topic, "-g", group, "-e", "--output", "value"], b"");
-                    assert_eq!(rest.stdout, "", "{who} has not committed what it has written");
-                }
+            if let Some(group) = reader.group {
+                let rest = kafka.kpipe(&["consume", reader.of.topic(), "-g", group, "-e"], b"");
+                assert_eq!(rest.stdout, "", "{group} has not committed what it has written");
             }
-            told.push(format!("{who}: {fed} records, {} read again", all.len() - fed));
         }
+        let history = history(&readers);
+        let findings = judge(&history);
+        assert!(findings.is_empty(), "{} findings: {:#?}", findings.len(), &findings[..findings.len().min(20)]);
+        let mut told = Vec::new();
+        for (_, writing, fed, _) in &produced {
+            let in_log: usize = writing.partitions().iter().map(|of| history.logs[of].records.len()).sum();
+            told.push(format!("{}: {fed} records acknowledged, {in_log} in its logs", writing.topic()));
+        }
+        for reader in &readers {
+            let lines: usize = reader.ended.iter().map(|output| output.lines().count()).sum();
+            let who = reader.group.unwrap_or("a consumer alone");
+            told.push(format!(
+                "{who} of {}: {lines} records written in {} runs",
+                reader.of.topic(),
+                reader.ended.len()
+            ));
+        }
+        told.push("no findings".to_owned());
         told.join("\n")
+    }
+}
+
+impl Reader {
+    fn start(&self, bootstrap: &str) -> Running {
+        let args = ["-b", bootstrap, "consume", self.of.topic(), "-o", "beginning"];
+        let group = self.group.iter().flat_map(|group| ["-g", group]);
+        Running::kpipe(&args.into_iter().chain(group).chain(self.flags.iter().copied()).collect::<Vec<_>>())
+    }
+
+    /// What each of its runs has written so far.
+    fn outputs(&self) -> impl Iterator<Item = String> {
+        self.ended.iter().cloned().chain(self.members.iter().map(Running::seen))
     }
 }

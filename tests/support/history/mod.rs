@@ -1,10 +1,11 @@
 //! The judge: takes what was produced, read, written, committed and what is in the logs, and reports what contradicts
-//! the promises. It knows nothing of brokers or of how the history came about, so that the simulator, the tests on real
-//! brokers and the soak use it alike.
+//! the promises. It knows nothing of brokers or of how the history came about: the simulator, the tests of real brokers
+//! that fail, and the soak use it alike.
 //!
 //! Every record names itself: its value begins with the [`RecordId`] that its producer gave it.
 
 mod log;
+mod observed;
 mod produced;
 mod read;
 mod tests;
