@@ -14,6 +14,19 @@ impl Local {
         Some(log.read(log.start(), log.next(), usize::MAX, true).0)
     }
 
+    /// The log start offset of a partition: the first batch of its log may begin before it. `None` when there is no such
+    /// partition.
+    pub fn log_start(&self, topic: &str, partition: PartitionId) -> Option<Offset> {
+        let mut cluster = self.shared.cluster();
+        Some(cluster.partition_mut(topic, partition)?.log.start())
+    }
+
+    /// The high watermark of a partition; `None` when there is no such partition.
+    pub fn high_watermark(&self, topic: &str, partition: PartitionId) -> Option<Offset> {
+        let mut cluster = self.shared.cluster();
+        Some(cluster.partition_mut(topic, partition)?.high_watermark())
+    }
+
     /// The committed offsets of a group; none when it does not exist.
     pub fn committed(&self, group: &str) -> BTreeMap<TopicPartition, Offset> {
         let cluster = self.shared.cluster();

@@ -206,6 +206,16 @@ impl Local {
         })
     }
 
+    /// Deletes the records of a partition before `offset`, as retention does; false when there is no such partition.
+    pub fn delete_records(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
+        self.change(|cluster| cluster.delete_records(topic, partition, offset).is_some())
+    }
+
+    /// Adds partitions to a topic until there are `count`; false when it has as many or does not exist.
+    pub fn add_partitions(&self, topic: &str, count: i32) -> bool {
+        self.change(|cluster| cluster.add_partitions(topic, count, false).is_ok())
+    }
+
     /// Compacts a topic at once, whatever its `cleanup.policy`: of the committed records with a key only the last of each
     /// stays. False when there is no such topic.
     pub fn compact(&self, topic: &str) -> bool {

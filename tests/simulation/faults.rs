@@ -1,7 +1,7 @@
 //! What goes wrong with the cluster: leaders and coordinators that move, brokers that crash, freeze and are cut off,
 //! requests that fail, logs that lose their ends.
 
-use super::scenario::Scenario;
+use super::scenario::{ADDED_PARTITIONS, Scenario, Topic};
 use super::trace::note;
 use super::world::{FIRST_PORT, Removed, World};
 use crate::support::history::Log;
@@ -19,6 +19,8 @@ pub struct Storm<'a> {
     next_at: Instant,
     /// What is to be mended, and when.
     mends: Vec<(Instant, Mend)>,
+    /// The topics, with the partitions that were added.
+    pub topics: Vec<Topic>,
     pub removed: Removed,
 }
 
@@ -64,7 +66,7 @@ const ERRORS_AFTER: &[(ApiKey, &[i16])] = &[
 impl<'a> Storm<'a> {
     pub fn new(world: &'a World, scenario: &'a Scenario, random: fastrand::Rng) -> Self {
         let (next_at, mends, removed) = (Instant::now(), Vec::new(), Removed::new());
-        Self { world, scenario, random, next_at, mends, removed }
+        Self { world, scenario, random, next_at, mends, topics: scenario.topics.clone(), removed }
     }
 
     /// Does what is due; returns when to call again.
@@ -135,7 +137,7 @@ impl<'a> Storm<'a> {
     }
 
     fn partition(&mut self) -> TopicPartition {
-        let (topic, partitions) = &self.scenario.topics[self.random.usize(..self.scenario.topics.len())];
+        let (topic, partitions) = &self.topics[self.random.usize(..self.topics.len())];
         TopicPartition::new(topic.as_str(), self.random.i32(0..*partitions))
     }
 
@@ -151,6 +153,9 @@ impl<'a> Storm<'a> {
     }
 
     fn fault(&mut self) {
+        if self.scenario.upkeep && self.random.u8(..6) == 0 {
+            return self.upkeep();
+        }
         let trace = &self.world.trace;
         let local = self.world.local.clone();
         let kind = self.random.u8(..if self.scenario.rewrites { 26 } else { 22 });
@@ -270,6 +275,10 @@ impl<'a> Storm<'a> {
             (5, _) => ("connection closed before the effect", Fault::DropBefore),
             (6, _) => ("connection closed before the answer", Fault::DropAfter),
             (7, _) => ("answer late", Fault::Delay(Duration::from_millis(self.random.u64(10..4_000)))),
+            // Longer than a producer waits for the end of its transaction.
+            (8, _) if api == ApiKey::EndTxn => {
+                ("answer late", Fault::Delay(Duration::from_millis(self.random.u64(4_000..15_000))))
+            }
             (8, _) => ("throttled", Fault::Throttle(Duration::from_millis(self.random.u64(10..2_000)))),
             _ => match self.random.u8(..3) {
                 0 => ("request not answered", Fault::Silence),
@@ -282,41 +291,81 @@ impl<'a> Storm<'a> {
         self.world.local.faults().inject(api, times, fault);
     }
 
+    /// What an operator does to a topic: the oldest records go, its logs are compacted, it gets more partitions.
+    fn upkeep(&mut self) {
+        let of = self.partition();
+        let local = self.world.local.clone();
+        match self.random.u8(..4) {
+            0 => {
+                let all = self.topics.iter_mut().zip(&self.scenario.topics);
+                for ((topic, count), (_, first)) in all.filter(|((topic, _), _)| *topic == *of.topic) {
+                    if *count < first + ADDED_PARTITIONS {
+                        *count += 1;
+                        note!(self.world.trace, "{topic} has {count} partitions");
+                        self.world.trace.count("partition added");
+                        assert!(local.add_partitions(topic, *count));
+                    }
+                }
+            }
+            1 => {
+                note!(self.world.trace, "{} is compacted", of.topic);
+                self.world.trace.count("topic compacted");
+                let all = self.partitions_of(&of.topic);
+                self.removing(&all, || _ = local.compact(&of.topic));
+            }
+            _ => {
+                let before = local.high_watermark(&of.topic, of.partition).unwrap_or(0);
+                let before = (before - self.random.i64(0..20)).max(0);
+                note!(self.world.trace, "{of} loses what is before {before}");
+                self.world.trace.count("records deleted");
+                self.removing(std::slice::from_ref(&of), || _ = local.delete_records(&of.topic, of.partition, before));
+            }
+        }
+    }
+
+    fn partitions_of(&self, topic: &str) -> Vec<TopicPartition> {
+        let count = self.topics.iter().find(|(name, _)| name == topic).map_or(0, |(_, count)| *count);
+        (0..count).map(|partition| TopicPartition::new(topic, partition)).collect()
+    }
+
+    /// Does something that removes records, and notes which are gone.
+    fn removing(&mut self, all: &[TopicPartition], act: impl FnOnce()) {
+        let before: Vec<Log> = all.iter().map(|of| self.world.log(of)).collect();
+        act();
+        for (of, before) in all.iter().zip(before) {
+            let after = self.world.log(of);
+            let gone = before.records.iter().filter(|(offset, _)| !after.records.contains_key(offset));
+            let gone = gone.map(|(_, record)| record.id);
+            self.removed.entry(of.clone()).or_default().removed.extend(gone);
+        }
+    }
+
     /// A log loses its end, or a topic is created again.
     fn rewrite(&mut self) {
         let of = self.partition();
         let local = self.world.local.clone();
-        let all: Vec<TopicPartition> = match self.random.u8(..4) {
-            0 => {
-                let (_, partitions) =
-                    self.scenario.topics.iter().find(|(name, _)| *name == *of.topic).expect("it exists");
-                (0..*partitions).map(|partition| TopicPartition::new(of.topic.clone(), partition)).collect()
-            }
-            _ => vec![of.clone()],
-        };
-        let before: Vec<Log> =
-            all.iter().map(|of| Log::read(of, local.log(&of.topic, of.partition).unwrap_or_default())).collect();
-        let is_recreated = all.len() > 1;
+        let is_recreated = self.random.u8(..4) == 0;
+        let all = if is_recreated { self.partitions_of(&of.topic) } else { vec![of.clone()] };
+        let at =
+            (self.world.log(&of).records.keys().next_back().map_or(0, |last| last + 1) - self.random.i64(0..8)).max(0);
         if is_recreated {
             note!(self.world.trace, "{} is created again", of.topic);
             self.world.trace.count("topic created again");
-            local.recreate_topic(&of.topic);
         } else {
-            let end = before[0].records.keys().next_back().map_or(0, |last| last + 1);
-            let at = (end - self.random.i64(0..8)).max(0);
             note!(self.world.trace, "{of} is truncated to {at}");
             self.world.trace.count("log truncated");
-            local.truncate(&of.topic, of.partition, at);
         }
-        for (of, before) in all.into_iter().zip(before) {
-            let after = Log::read(&of, local.log(&of.topic, of.partition).unwrap_or_default());
+        self.removing(&all, || {
+            _ = if is_recreated {
+                local.recreate_topic(&of.topic)
+            } else {
+                local.truncate(&of.topic, of.partition, at)
+            };
+        });
+        for of in all {
             let removed = self.removed.entry(of).or_default();
             removed.is_rewritten = true;
             removed.is_recreated |= is_recreated;
-            let is_gone = |offset: &i64| !after.records.contains_key(offset);
-            removed
-                .removed
-                .extend(before.records.iter().filter(|(offset, _)| is_gone(offset)).map(|(_, record)| record.id));
         }
     }
 }

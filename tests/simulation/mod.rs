@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use world::Outcome;
 
 /// The seeds that the suite runs.
-const SEEDS: std::ops::Range<u64> = 0..1_200;
+const SEEDS: std::ops::Range<u64> = 0..2_000;
 
 /// A seed that takes longer, in real time, spins.
 const LONGEST: Duration = Duration::from_secs(120);

@@ -1,7 +1,7 @@
 //! A consumer as `kpipe consume` drives it: what is fetched is written, what is written is committed, what is revoked is
 //! released.
 
-use super::scenario::{Commit, Reading};
+use super::scenario::{ADDED_PARTITIONS, Commit, Reading};
 use super::trace::note;
 use super::world::World;
 use crate::support::history::{Entry, ReaderInfo, RecordId};
@@ -111,7 +111,7 @@ fn begin<'a>(
     };
     if group.is_none() {
         for (topic, partitions) in &plan.topics {
-            for partition in 0..*partitions {
+            for partition in 0..partitions + ADDED_PARTITIONS {
                 let of = TopicPartition::new(topic.as_str(), partition);
                 world.history().entries.push(Entry::Begins { reader: name.clone(), of, at: 0 });
             }

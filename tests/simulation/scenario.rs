@@ -8,6 +8,9 @@ use std::time::Duration;
 /// A topic and its number of partitions.
 pub type Topic = (String, i32);
 
+/// Partitions that a topic gets later, at most.
+pub const ADDED_PARTITIONS: i32 = 2;
+
 /// Everything about a seed but the moments of its faults.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -22,6 +25,8 @@ pub struct Scenario {
     pub every: Duration,
     /// Whether logs lose what was acknowledged, and topics are created again.
     pub rewrites: bool,
+    /// Whether topics are looked after meanwhile: old records deleted, logs compacted, partitions added.
+    pub upkeep: bool,
 }
 
 /// How a process reaches the cluster.
@@ -168,6 +173,8 @@ impl Scenario {
             weather,
             every: Duration::from_millis(pick(random, &[150, 400, 1_000, 3_000])),
             rewrites: random.u8(..10) == 0,
+            // Drawn apart: seeds without it are what they were before there was upkeep.
+            upkeep: random.clone().u8(..4) == 0,
         }
     }
 

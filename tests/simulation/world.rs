@@ -4,7 +4,7 @@ use super::faults::Storm;
 use super::network::Network;
 use super::producing::produce;
 use super::reading::read;
-use super::scenario::{Client, End, Producing, Reading, Scenario};
+use super::scenario::{Client, End, Producing, Reading, Scenario, Topic};
 use super::threads::{Thread, wait};
 use super::trace::{Trace, note};
 use crate::support::history::{Entry, Finding, History, Kind, Log, judge};
@@ -70,6 +70,12 @@ impl World {
             observer: Arc::new(Seen { world: self.clone(), name: client.name.clone(), group }),
             platform: Platform::Simulated(self.network.host(&client.name)),
         }
+    }
+
+    /// The log of a partition as it is now.
+    pub fn log(&self, of: &TopicPartition) -> Log {
+        let bytes = self.local.log(&of.topic, of.partition).unwrap_or_default();
+        Log::read(of, bytes, self.local.log_start(&of.topic, of.partition).unwrap_or(0))
     }
 
     /// Notes what a group has committed, as the cluster has it.
@@ -194,8 +200,8 @@ fn live(seed: u64, is_traced: bool) -> Outcome {
     storm.end();
     end_some(&world, &mut processes);
     note!(world.trace, "calm");
-    let removed = storm.removed;
-    settle(&world, &scenario, &mut processes, removed);
+    let (topics, removed) = (storm.topics, storm.removed);
+    settle(&world, &scenario, &topics, &mut processes, &removed);
     let history = std::mem::take(&mut *world.history());
     let mut findings = judge(&history);
     findings.sort_by_key(|finding| finding.kind);
@@ -265,7 +271,7 @@ fn next_end(world: &World, processes: &[Process]) -> Instant {
 }
 
 /// The cluster is well: everything must be delivered and read, and everybody must end.
-fn settle(world: &World, scenario: &Scenario, processes: &mut Vec<Process>, removed: Removed) {
+fn settle(world: &World, scenario: &Scenario, topics: &[Topic], processes: &mut Vec<Process>, removed: &Removed) {
     let slowest = |of: &dyn Fn(&Producing) -> Duration| scenario.producers.iter().map(of).max().unwrap_or_default();
     // The pauses of those that are not done, two requests for each record where the network is slow, and what each of
     // their runs may take.
@@ -277,9 +283,9 @@ fn settle(world: &World, scenario: &Scenario, processes: &mut Vec<Process>, remo
     });
     // Brokers abort the transactions of those that were killed.
     world.sleep(slowest(&|plan| plan.transaction_timeout) + Duration::from_secs(1));
-    let logs = read_logs(world, scenario, &removed);
+    let logs = read_logs(world, topics, removed);
     world.history().logs = logs;
-    world.history().must_read(&scenario.topics, |name| {
+    world.history().must_read(topics, |name| {
         // The last run of each reader that is still there.
         processes.iter().any(|process| process.ends == Ends::Told && name.starts_with(&format!("{}.", process.name)))
     });
@@ -294,7 +300,7 @@ fn settle(world: &World, scenario: &Scenario, processes: &mut Vec<Process>, remo
         world.note_stored(&group);
     }
     // What was committed last is in the logs that everything was judged by.
-    let logs = read_logs(world, scenario, &removed);
+    let logs = read_logs(world, topics, removed);
     world.history().logs = logs;
 }
 
@@ -342,12 +348,12 @@ fn requests(world: &World) -> u64 {
 pub type Removed = BTreeMap<TopicPartition, Log>;
 
 /// The logs as they are now.
-pub fn read_logs(world: &World, scenario: &Scenario, removed: &Removed) -> BTreeMap<TopicPartition, Log> {
+fn read_logs(world: &World, topics: &[Topic], removed: &Removed) -> BTreeMap<TopicPartition, Log> {
     let mut logs = BTreeMap::new();
-    for (topic, partitions) in &scenario.topics {
+    for (topic, partitions) in topics {
         for partition in 0..*partitions {
             let of = TopicPartition::new(topic.as_str(), partition);
-            let mut log = Log::read(&of, world.local.log(topic, partition).unwrap_or_default());
+            let mut log = world.log(&of);
             if let Some(removed) = removed.get(&of) {
                 log.removed.clone_from(&removed.removed);
                 (log.is_rewritten, log.is_recreated) = (removed.is_rewritten, removed.is_recreated);

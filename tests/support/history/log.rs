@@ -33,8 +33,8 @@ pub struct Log {
 const ABORT: u8 = 0;
 
 impl Log {
-    /// Reads record batches, all of a log.
-    pub fn read(of: &TopicPartition, bytes: Bytes) -> Self {
+    /// Reads record batches, all of a log that starts at `start`.
+    pub fn read(of: &TopicPartition, bytes: Bytes, start: Offset) -> Self {
         let mut records: BTreeMap<Offset, Logged> = BTreeMap::new();
         // The offsets that each producer has written in its open transaction.
         let mut open: BTreeMap<i64, Vec<Offset>> = BTreeMap::new();
@@ -54,7 +54,7 @@ impl Log {
             let decoder = Decoder {
                 topic: of.topic.clone(),
                 partition: of.partition,
-                from: 0,
+                from: start,
                 until: Offset::MAX,
                 isolation: Isolation::Uncommitted,
                 aborted: Vec::new(),

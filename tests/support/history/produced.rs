@@ -97,7 +97,8 @@ fn order(
         }
         let Some((of, offset)) = at.first() else { continue };
         // A leader that lost what it had acknowledged, or whose topic was created again, has forgotten the sequences too.
-        if history.logs.get(of).is_some_and(|log| log.is_rewritten) {
+        // What was removed and is still there is the repetition of a retry.
+        if history.logs.get(of).is_some_and(|log| log.is_rewritten || log.removed.contains(id)) {
             continue;
         }
         if let Some((before, earlier)) = last.insert((id.producer, of), (*offset, *id))
