@@ -206,6 +206,29 @@ fn a_static_member_keeps_its_partitions_over_a_restart() {
 }
 
 #[test]
+fn partitions_that_are_added_around_the_restart_of_a_static_leader_are_read() {
+    for (kafka, protocol) in each_with_protocols() {
+        let topic = kafka.topic("returns", 2);
+        let flags = ["-X", "metadata.max.age.ms=300", "--group-protocol", protocol, "--instance-id"];
+        let start = |name: &str| member(&kafka, &topic, &[&flags[..], &[name]].concat());
+        let leader = start("a");
+        wait_until("the leader's assignment", || assignment_sizes(&kafka, &topic) == [2]);
+        let other = start("b");
+        wait_until("the assignments", || assignment_sizes(&kafka, &topic) == [1, 1]);
+        leader.signal(libc::SIGTERM);
+        assert_eq!(leader.ended().code, 0);
+        kafka.kpipe(&["topics", "add-partitions", &topic, "--to", "4"], b"");
+        let leader = start("a");
+        let count = || numbers(&leader.seen()).len() + numbers(&other.seen()).len();
+        produce(&kafka, &topic, 0, 100);
+        wait_until("the partitions that were added meanwhile", || count() == 100);
+        kafka.kpipe(&["topics", "add-partitions", &topic, "--to", "6"], b"");
+        produce(&kafka, &topic, 100, 300);
+        wait_until("the partitions that were added later", || count() == 300);
+    }
+}
+
+#[test]
 fn new_topics_and_partitions_are_read() {
     for flags in [&["-g", "picked"][..], &["-g", "picked-classic", "--group-protocol", "classic"], &["-o", "beginning"]]
     {

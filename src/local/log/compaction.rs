@@ -132,7 +132,7 @@ fn retain(batch: &RawBatch, mut stays: impl FnMut(&RecordRef<'_>) -> bool) -> Op
             rest.extend_from_slice(&from[..from.len() - left.len()]);
         }
     }
-    let rest = if rest.is_empty() { rest } else { Compression { codec, level: None }.compress(&rest).ok()? };
+    let rest = Compression { codec, level: None }.compress(&rest).ok()?;
     Some(batch.with_records(&rest, seen - gone.len() as i32))
 }
 
@@ -202,6 +202,21 @@ mod tests {
             (log.compacted.tombstones.values().next().copied(), shown(&log)),
             (None, vec![(3, "b".to_owned(), Some("2".to_owned()))])
         );
+    }
+
+    #[test]
+    fn the_last_batch_of_a_producer_stays_without_records_in_every_codec() {
+        for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let mut log = Log::default();
+            let stamp = ProducerStamp { producer_id: 5, producer_epoch: 0, base_sequence: 0, transactional: false };
+            log.append(&keyed(&[("a", "1"), ("b", "1")], stamp, codec), &OPTIONS).unwrap();
+            log.append(&keyed(&[("a", "2"), ("b", "2")], ProducerStamp::NONE, codec), &OPTIONS).unwrap();
+            assert_eq!(log.compact(Compaction::NOW, 4, 100), 2);
+            let batch = &log.batches[0];
+            assert_eq!((batch.record_count(), batch.is_intact()), (0, true));
+            let unpacked = codec.decompress_within(&batch.bytes()[HEADER_LEN..], 100).unwrap();
+            assert_eq!(unpacked.len(), 0, "{codec:?}");
+        }
     }
 
     #[test]

@@ -248,7 +248,11 @@ impl Cluster {
         }))
     }
 
-    async fn describe_classic(&self, group: &str) -> Result<DescribedGroup> {
+    /// Describes a group of the classic protocol.
+    ///
+    /// # Errors
+    /// GROUP_ID_NOT_FOUND, or the coordinator refuses.
+    pub(in crate::engine::native) async fn describe_classic(&self, group: &str) -> Result<DescribedGroup> {
         let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
         let read = |response: <DescribeGroupsRequest as Request>::Response, connection: &Connection| {
             let groups = response.groups.into_iter().map(|group| (group.group_id.to_string(), group));

@@ -2,7 +2,8 @@
 //! (<https://kafka.apache.org/protocol#The_Messages_JoinGroup>, KIP-62, KIP-345, KIP-394, KIP-429).
 
 use super::membership::{
-    Content, Effect, Event, HeartbeatAnswer, Joined, MemberConfig, Membership, Pace, PartitionCounts, is_coordinators,
+    Content, Effect, Event, HeartbeatAnswer, Joined, MemberConfig, Membership, Pace, PartitionCounts, Role,
+    is_coordinators,
 };
 use crate::error::Error;
 use crate::record::TopicPartition;
@@ -174,15 +175,17 @@ impl Classic {
         self.member_id = joined.member_id;
         self.generation = joined.generation;
         self.assignor = Some(joined.assignor);
-        self.leads = joined.members.is_some();
-        let Some(members) = joined.members else {
-            self.phase = Phase::Syncing;
-            return vec![Effect::Sync(Vec::new())];
-        };
-        let topics = members.iter().flat_map(|member| member.topics.iter().cloned()).collect();
-        self.members = members;
-        self.phase = Phase::Counting;
-        vec![Effect::CountPartitions(topics)]
+        self.leads = !matches!(joined.role, Role::Follower);
+        if let Role::Leader(members) = joined.role {
+            let topics = members.iter().flat_map(|member| member.topics.iter().cloned()).collect();
+            self.members = members;
+            self.phase = Phase::Counting;
+            return vec![Effect::CountPartitions(topics)];
+        }
+        // What is assigned to nobody is assigned when all join again.
+        self.has_changed |= matches!(joined.role, Role::ReturnedLeader { is_complete: false });
+        self.phase = Phase::Syncing;
+        vec![Effect::Sync(Vec::new())]
     }
 
     /// The leader assigns.

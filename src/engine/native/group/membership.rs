@@ -67,8 +67,20 @@ pub(super) struct Joined {
     pub(super) member_id: String,
     pub(super) generation: i32,
     pub(super) assignor: Assignor,
-    /// Of the leader only: all subscriptions.
-    pub(super) members: Option<Vec<Subscriber>>,
+    pub(super) role: Role,
+}
+
+/// What a member is in a generation.
+#[derive(Debug, Clone)]
+pub(super) enum Role {
+    Follower,
+    /// It assigns the partitions to these.
+    Leader(Vec<Subscriber>),
+    /// A static member that led this generation before: what it assigned then stands (KIP-814).
+    ReturnedLeader {
+        /// Whether every partition is assigned: some may have been added while the member was away.
+        is_complete: bool,
+    },
 }
 
 /// The coordinator's answer to a heartbeat; the classic protocol's is empty.

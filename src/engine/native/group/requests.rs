@@ -3,7 +3,7 @@
 use super::super::cluster::{Cluster, Coordinated, Lane, TopicAnswer, answer_to, group_id, text, topic_name};
 use super::super::net::Connection;
 use super::assignors::Subscriber;
-use super::membership::{Content, Event, HeartbeatAnswer, Joined, PartitionCounts};
+use super::membership::{Content, Event, HeartbeatAnswer, Joined, PartitionCounts, Role};
 use super::messages;
 use crate::engine::{Assignor, GroupConfig, Named, Subscription};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
@@ -104,7 +104,7 @@ impl Requests {
                 Ok((response, _)) if response.error_code == E::MemberIdRequired.code() => {
                     Event::MemberIdGiven(response.member_id.to_string())
                 }
-                Ok((response, coordinator)) => Event::Joined(me.read_join(response, &coordinator)),
+                Ok((response, coordinator)) => Event::Joined(me.read_join(response, &coordinator).await),
                 Err(error) => Event::Joined(Err(error)),
             })
         });
@@ -133,7 +133,7 @@ impl Requests {
         self.ask(&request, i16::MAX, self.rebalance_limit()).await
     }
 
-    fn read_join(&self, response: JoinGroupResponse, coordinator: &Connection) -> Result<Joined> {
+    async fn read_join(&self, response: JoinGroupResponse, coordinator: &Connection) -> Result<Joined> {
         self.refuse(Action::JoinGroup, response.error_code, None)?;
         let malformed = |why: String| Err(coordinator.malformed::<JoinGroupRequest>(&why));
         let name = response.protocol_name.as_ref().map_or("", |name| name.as_str());
@@ -163,7 +163,31 @@ impl Requests {
             member_id: response.member_id.to_string(),
             generation: response.generation_id,
             assignor,
-            members: (leads && !response.skip_assignment).then_some(members),
+            role: match (leads, response.skip_assignment) {
+                (false, _) => Role::Follower,
+                (true, false) => Role::Leader(members),
+                (true, true) => Role::ReturnedLeader { is_complete: self.is_complete(&members).await },
+            },
+        })
+    }
+
+    /// Whether every partition that members subscribe to is assigned; taken to be so if that cannot be found out.
+    async fn is_complete(&self, members: &[Subscriber]) -> bool {
+        let topics: BTreeSet<&str> =
+            members.iter().flat_map(|member| member.topics.iter().map(|topic| &**topic)).collect();
+        let topics = Subscription::Topics(topics.into_iter().map(str::to_owned).collect());
+        let looked_up = async {
+            let counts = partition_counts(&self.cluster, &topics).await?;
+            let group = self.cluster.describe_classic(&self.config.id).await?;
+            let assigned: BTreeSet<TopicPartition> =
+                group.members.into_iter().flat_map(|member| member.assigned).collect();
+            let mut all =
+                counts.iter().flat_map(|(topic, count)| (0..*count).map(|n| TopicPartition::new(topic.clone(), n)));
+            Ok(all.all(|of| assigned.contains(&of)))
+        };
+        looked_up.await.unwrap_or_else(|error: Error| {
+            tracing::info!(error_name = error.name(), %error, "cannot find out whether partitions were added");
+            true
         })
     }
 

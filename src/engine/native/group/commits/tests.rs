@@ -4,7 +4,7 @@ use super::super::assignors::Subscriber;
 use super::super::classic::Classic;
 use super::super::kip848::Kip848;
 use super::super::membership::{
-    Content, Effect, Event, HeartbeatAnswer, Joined, MemberConfig, Membership, PartitionCounts,
+    Content, Effect, Event, HeartbeatAnswer, Joined, MemberConfig, Membership, PartitionCounts, Role,
 };
 use super::super::ownership::Ownership;
 use super::*;
@@ -101,7 +101,7 @@ impl Coordinator {
             let generation = self.epoch;
             self.members[index] = joined.map(|(id, _)| Known { assigned: shares[&id].clone(), id, epoch: generation });
             if let Some(Known { id, .. }) = &self.members[index] {
-                let joined = Joined { member_id: id.clone(), generation, assignor, members: None };
+                let joined = Joined { member_id: id.clone(), generation, assignor, role: Role::Follower };
                 effects.extend(clients[index].handle(index, Event::Joined(Ok(joined)), now));
             }
         }

@@ -54,7 +54,7 @@ fn shown(effects: &[Effect]) -> Vec<String> {
 
 /// Joins as a follower that is assigned `share`.
 fn join(member: &mut Classic, assignor: Assignor, generation: i32, share: &[i32], now: Instant) -> Vec<String> {
-    let joined = Joined { member_id: "m".to_owned(), generation, assignor, members: None };
+    let joined = Joined { member_id: "m".to_owned(), generation, assignor, role: Role::Follower };
     assert_eq!(shown(&member.handle(Event::Joined(Ok(joined)), now)), ["sync 0"]);
     shown(&member.handle(Event::Synced(Ok(partitions(share))), now))
 }
@@ -99,8 +99,8 @@ fn a_leader_computes_the_assignment_apart_and_may_leave_meanwhile() {
     let now = Instant::now();
     let mut member = Classic::new(config(None), now);
     member.handle(topics(), now);
-    let members = Some(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
-    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, members };
+    let role = Role::Leader(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
+    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role };
     assert_eq!(shown(&member.handle(Event::Joined(Ok(joined)), now)), ["count"]);
     let counts = PartitionCounts::from([(Arc::from("t"), 4)]);
     assert_eq!(shown(&member.handle(Event::Counted(Ok(counts)), now)), ["assign to 1"]);
@@ -193,7 +193,7 @@ fn no_answer_makes_a_member_spin() {
         let sync_refused = |effect: &Effect| match effect {
             Effect::Join => {
                 let assignor = Assignor::CooperativeSticky;
-                let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor, members: None };
+                let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor, role: Role::Follower };
                 Some(Event::Joined(Ok(joined)))
             }
             Effect::Sync(_) => Some(Event::Synced(Err(refused(code)))),
@@ -278,7 +278,7 @@ fn events() -> impl Strategy<Value = Vec<(u8, Vec<i32>)>> {
 
 fn event(kind: u8, share: &[i32]) -> Event {
     let joined =
-        |assignor| Joined { member_id: "m".to_owned(), generation: share.len() as i32, assignor, members: None };
+        |assignor| Joined { member_id: "m".to_owned(), generation: share.len() as i32, assignor, role: Role::Follower };
     match kind {
         0 => topics(),
         1 => Event::Joined(Ok(joined(Assignor::Range))),
@@ -325,14 +325,34 @@ proptest! {
     }
 }
 
+/// KIP-814: it does not assign, and is still the one that follows partition counts.
+#[test]
+fn a_static_leader_that_returns_has_partitions_assigned_that_were_added() {
+    let now = Instant::now();
+    let returned = |is_complete: bool| {
+        let mut member = Classic::new(config(Some("static")), now);
+        member.handle(topics(), now);
+        let role = Role::ReturnedLeader { is_complete };
+        let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role };
+        assert_eq!(shown(&member.handle(Event::Joined(Ok(joined)), now)), ["sync 0"]);
+        let synced = shown(&member.handle(Event::Synced(Ok(partitions(&[0, 1]))), now));
+        (member, synced)
+    };
+    let (mut member, synced) = returned(true);
+    assert_eq!(synced, ["assign 0,1"]);
+    let more = Event::Topics(PartitionCounts::from([(Arc::from("t"), 5)]));
+    assert_eq!(shown(&member.handle(more, now)), ["revoke 0,1"], "later");
+    assert_eq!(returned(false).1, ["assign 0,1", "revoke 0,1"], "while it was away");
+}
+
 /// Brokers that have just started do not describe every topic; without another round nobody would ever read it.
 #[test]
 fn a_topic_that_the_leader_missed_is_assigned_when_it_is_found_again() {
     let now = Instant::now();
     let mut member = Classic::new(config(None), now);
     member.handle(topics(), now);
-    let members = Some(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
-    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, members };
+    let role = Role::Leader(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
+    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role };
     member.handle(Event::Joined(Ok(joined)), now);
     assert_eq!(shown(&member.handle(Event::Counted(Ok(PartitionCounts::new())), now)), ["assign to 1"]);
     member.handle(Event::AssignmentComputed(Ok(vec![("m".to_owned(), Bytes::new())])), now);
