@@ -32,14 +32,23 @@ impl Format for TemplateFormat {
     #[inline]
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         for Part { what, .. } in self.template.parts() {
-            write_part(out, what, &self.topic, self.partition, record, view);
+            match (what, view) {
+                (What::Literal(bytes), _) => out.extend_from_slice(bytes),
+                (What::Key(Form::Encoded(Encoding::Text)), View { key: Shown::Plain, .. }) => {
+                    out.extend_from_slice(record.key.unwrap_or_default());
+                }
+                (What::Value(Form::Encoded(Encoding::Text)), View { value: Shown::Plain, .. }) => {
+                    out.extend_from_slice(record.value.unwrap_or_default());
+                }
+                _ => write_part(out, what, &self.topic, self.partition, record, view),
+            }
         }
         Ok(())
     }
 }
 
 /// Appends what a part of a template stands for in a record of this topic partition.
-#[inline]
+#[inline(never)]
 pub(super) fn write_part(
     out: &mut Vec<u8>,
     what: &What,

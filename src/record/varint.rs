@@ -47,19 +47,29 @@ pub fn read(buf: &mut &[u8]) -> Option<i64> {
 }
 
 /// Takes a number without zig-zag off the front, as Protocol Buffers' `uint64` is written; `None` as in [`read`].
-#[inline]
+#[inline(always)]
 pub fn read_unsigned(buf: &mut &[u8]) -> Option<u64> {
     // Nearly all lengths and deltas fit one byte or two.
-    let (&first, rest) = buf.split_first()?;
-    if first < 0x80 {
-        *buf = rest;
-        return Some(u64::from(first));
+    match **buf {
+        [first @ ..0x80, ref rest @ ..] => {
+            *buf = rest;
+            Some(u64::from(first))
+        }
+        [first, second @ ..0x80, ref rest @ ..] => {
+            *buf = rest;
+            Some(u64::from(first & 0x7f) | u64::from(second) << 7)
+        }
+        _ => read_long(buf),
     }
-    let mut value = u64::from(first & 0x7f);
-    for (index, &byte) in rest.iter().take(MAX_LEN - 1).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * (index + 1));
+}
+
+#[inline(never)]
+fn read_long(buf: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for (index, &byte) in buf.iter().take(MAX_LEN).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * index);
         if byte < 0x80 {
-            *buf = &rest[index + 1..];
+            *buf = &buf[index + 1..];
             return Some(value);
         }
     }
