@@ -2,8 +2,9 @@
 
 use super::super::cluster::{Cluster, Listed};
 use crate::engine::{Isolation, OffsetAt};
-use crate::error::{Error, Result};
+use crate::error::{Action, Error, Result};
 use crate::record::{BrokerId, LeaderEpoch, Node, Offset, TopicPartition};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use std::collections::BTreeMap;
 
@@ -63,7 +64,8 @@ fn consistent(
         return Err(malformed(format!("it lacks the bounds of {of}")));
     };
     if first.offset > end.offset {
-        return Err(malformed(format!("{of} begins at {} and ends at {}", first.offset, end.offset)));
+        // Between the questions the log was truncated, or its topic created again.
+        return Err(Error::kafka(Action::LookUp, of, ResponseError::OffsetNotAvailable));
     }
     Ok(Bounds {
         first: first.offset,

@@ -37,7 +37,8 @@ pub(super) struct Limits {
 pub(super) fn request<'a>(targets: impl IntoIterator<Item = &'a Target>, limits: Limits) -> FetchRequest {
     let size = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
     let mut topics: Vec<FetchTopic> = Vec::new();
-    let mut indexes: BTreeMap<&str, usize> = BTreeMap::new();
+    // Where it is not known yet that a topic was created again, its partitions have different IDs for a while.
+    let mut indexes: BTreeMap<(&str, Uuid), usize> = BTreeMap::new();
     for target in targets {
         let partition = FetchPartition::default()
             .with_partition(target.of.partition)
@@ -46,7 +47,7 @@ pub(super) fn request<'a>(targets: impl IntoIterator<Item = &'a Target>, limits:
             .with_last_fetched_epoch(LeaderEpoch::to_wire(target.last_epoch))
             .with_log_start_offset(-1)
             .with_partition_max_bytes(size(limits.partition));
-        let index = *indexes.entry(&target.of.topic).or_insert_with(|| {
+        let index = *indexes.entry((&target.of.topic, target.topic_id)).or_insert_with(|| {
             topics.push(FetchTopic::default().with_topic(topic_name(&target.of.topic)).with_topic_id(target.topic_id));
             topics.len() - 1
         });
