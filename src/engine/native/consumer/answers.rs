@@ -135,6 +135,7 @@ mod tests {
             position,
             until: Offset::MAX,
             last_epoch: None,
+            is_recreated: false,
         }
     }
 

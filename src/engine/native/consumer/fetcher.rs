@@ -15,11 +15,12 @@ use super::budget::Budget;
 use super::decoding::{Decoded, Decoding};
 use super::fetch::{self, Limits};
 use super::losses::{Handled, Losses};
-use super::positions::{AssignmentId, Begin, Plan, Positions, Question, Stage};
+use super::positions::{AssignmentId, Found, Plan, Positions, Question, Stage};
 use super::start;
 use crate::engine::{ConsumerConfig, Offsets, Start, Subscription, out_of_range};
-use crate::error::{Error, Result};
+use crate::error::{Action, Error, Result};
 use crate::record::{Offset, Position, TopicPartition};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::FetchResponse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(super) enum Delivery {
 /// What a task that the fetcher started came back with.
 enum Event {
     Leaders(Result<Described>),
-    Begins(Question, ByPartition<Begin>),
+    Begins(Question, ByPartition<Found>),
     Bounds(Question, ByPartition<Bounds>),
     /// The answer, and how long it took.
     Fetched(Plan, Result<FetchResponse>, Duration),
@@ -401,11 +402,16 @@ impl Fetcher {
         }
     }
 
-    fn on_begins(&mut self, question: &Question, mut begins: ByPartition<Begin>) -> Result<(), Ended> {
+    fn on_begins(&mut self, question: &Question, mut begins: ByPartition<Found>) -> Result<(), Ended> {
         for (id, _) in &question.partitions {
             let Some(target) = self.positions.awaiting(*id, question.request) else { continue };
             match begins.remove(&target.of) {
-                Some(Ok(begin)) => {
+                Some(Ok(Found::Behind(epoch))) => {
+                    let error = Error::kafka(Action::LookUp, &target.of, ResponseError::UnknownLeaderEpoch);
+                    self.positions.behind(*id, epoch);
+                    self.failed(*id, error)?;
+                }
+                Some(Ok(Found::Begin(begin))) => {
                     let (of, topic_id) = (target.of.clone(), target.topic_id);
                     let begin = self.losses.resumed(&of, topic_id, begin);
                     self.positions.begin(*id, begin);

@@ -48,6 +48,8 @@ pub(super) struct Target {
     pub(super) until: Offset,
     /// Epoch of the leader that wrote the record before `position` (KIP-320).
     pub(super) last_epoch: Option<LeaderEpoch>,
+    /// Brokers agree on an older epoch than the group's committed offset has: that one belongs to a topic that was deleted.
+    pub(super) is_recreated: bool,
 }
 
 /// Where a partition begins and ends.
@@ -58,6 +60,15 @@ pub(super) struct Begin {
     pub(super) until: Offset,
     /// The group's committed offset, if it was asked for and there is one.
     pub(super) committed: Option<Offset>,
+}
+
+/// What was found out about where a partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Begin(Begin),
+    /// The group's committed offset has this epoch, and the broker that was asked an older one: either it does not lead the
+    /// partition any more, or the topic is another one.
+    Behind(LeaderEpoch),
 }
 
 /// What is to be done with a partition.
@@ -115,6 +126,8 @@ struct Partition {
     /// Since when metadata does not list it.
     missing_since: Option<Instant>,
     older: Option<Older>,
+    /// Epoch of the group's committed offset, while leaders of older ones are named.
+    committed_epoch: Option<LeaderEpoch>,
     /// Records that wait for the end of a transaction.
     held_back: Option<HeldBack>,
     /// Whether its last answer had records.
@@ -166,8 +179,15 @@ pub(super) struct Positions {
 impl Positions {
     /// Adds a partition that is to begin at `start`.
     pub(super) fn add(&mut self, of: TopicPartition, start: Start, now: Instant) -> AssignmentId {
-        let target =
-            Target { of, topic_id: Uuid::nil(), leader_epoch: None, position: 0, until: Offset::MAX, last_epoch: None };
+        let target = Target {
+            of,
+            topic_id: Uuid::nil(),
+            leader_epoch: None,
+            position: 0,
+            until: Offset::MAX,
+            last_epoch: None,
+            is_recreated: false,
+        };
         let partition = Partition {
             target,
             stage: Stage::Begins(start),
@@ -182,6 +202,7 @@ impl Positions {
             trouble: None,
             missing_since: None,
             older: None,
+            committed_epoch: None,
             held_back: None,
             had_records: true,
             served: 0,
@@ -245,6 +266,13 @@ impl Positions {
         partition.target.until = begin.until;
         partition.stage = Stage::Reads;
         partition.succeed();
+    }
+
+    /// The leader that was asked is older than the committed offset: one that is not is looked for.
+    pub(super) fn behind(&mut self, id: AssignmentId, committed: LeaderEpoch) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.committed_epoch = Some(committed);
+        }
     }
 
     /// Partitions that begin now, once all that were added with them were tried; and whether each was read before.

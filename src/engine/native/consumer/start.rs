@@ -4,7 +4,7 @@ use super::super::cluster::{Cluster, Listed, TopicInfo};
 use super::super::group::offsets;
 use super::bounds::{self, Bounds, ByPartition};
 use super::last;
-use super::positions::{Begin, Target};
+use super::positions::{Begin, Found, Target};
 use super::scan::{Log, scan};
 use crate::engine::{ConsumerConfig, End, OffsetAt, Start, Subscription, no_such_partition, out_of_range};
 use crate::error::Result;
@@ -67,7 +67,7 @@ pub(super) async fn begin(
     config: &ConsumerConfig,
     leader: BrokerId,
     asked: &[(Target, Start)],
-) -> ByPartition<Begin> {
+) -> ByPartition<Found> {
     match begin_all(cluster, config, leader, asked).await {
         Ok(begins) => begins,
         Err(error) => asked.iter().map(|(target, _)| (target.of.clone(), Err(error.clone()))).collect(),
@@ -79,7 +79,7 @@ async fn begin_all(
     config: &ConsumerConfig,
     leader: BrokerId,
     asked: &[(Target, Start)],
-) -> Result<ByPartition<Begin>> {
+) -> Result<ByPartition<Found>> {
     let of = |wanted: &dyn Fn(Start) -> bool| -> Vec<TopicPartition> {
         asked.iter().filter(|(_, start)| wanted(*start)).map(|(target, _)| target.of.clone()).collect()
     };
@@ -131,14 +131,19 @@ fn or_fallback(start: Start, committed: Option<&Position>, fallback: Start) -> S
     if start == Start::Stored && committed.is_none() { fallback } else { start }
 }
 
-async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_>) -> Result<Begin> {
+async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_>) -> Result<Found> {
     let config = log.config;
+    let committed_epoch = known.committed.and_then(|position| position.leader_epoch);
+    let is_behind = known.bounds.leader_epoch.is_some_and(|now| committed_epoch.is_some_and(|epoch| epoch > now));
+    if let Some(epoch) = committed_epoch.filter(|_| start == Start::Stored && is_behind && !target.is_recreated) {
+        return Ok(Found::Behind(epoch));
+    }
     let until = until(log, target, &known).await?;
     let Known { bounds, committed, at_times } = known;
     let mut chosen = or_fallback(start, committed.as_ref(), config.fallback);
     if let (Start::Stored, Some(position)) = (chosen, committed) {
         match not_in(&bounds, &target.of, position) {
-            None => return Ok(Begin { position, until, committed: Some(position.offset) }),
+            None => return Ok(Found::Begin(Begin { position, until, committed: Some(position.offset) })),
             Some(why) => {
                 // Retention, or a topic created again, took what the group had not read.
                 tracing::warn!("committed offset: {why}; resuming at {}", described(config.fallback));
@@ -154,7 +159,7 @@ async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_
         Start::Time(time) => at_time(log, target, time, &bounds, at_times).await?,
     };
     let committed = committed.map(|position| position.offset);
-    Ok(Begin { position: Position { offset, leader_epoch: None }, until, committed })
+    Ok(Found::Begin(Begin { position: Position { offset, leader_epoch: None }, until, committed }))
 }
 
 /// Where a partition ends.

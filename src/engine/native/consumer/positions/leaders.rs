@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 /// Without topic IDs, brokers that name an older epoch for so long describe another topic (before Kafka 2.8).
 const OLDER_FOR: Duration = Duration::from_secs(10);
+/// Brokers that name an older epoch than the committed offset has for so long describe another topic.
+const BEHIND_FOR: Duration = Duration::from_secs(3);
 
 /// A partition's leader, as metadata has it.
 #[derive(Debug, Clone, Copy)]
@@ -66,16 +68,24 @@ impl Positions {
         let is_older = epoch.is_some() && epoch < partition.target.leader_epoch;
         let is_recreated = match (known.is_nil(), topic_id.is_nil()) {
             (false, false) => known != topic_id,
-            (true, true) => is_older && partition.is_agreed(source),
+            (true, true) => is_older && partition.is_agreed(source, OLDER_FOR),
             _ => false,
         };
-        if !is_older {
+        let is_behind = epoch.is_some() && epoch < partition.committed_epoch;
+        if !is_older && !is_behind {
             partition.older = None;
         }
         if is_recreated {
             partition.restart(restart);
         } else if is_older {
             return LeaderChange::Stale;
+        } else if is_behind {
+            // A broker that no other contradicts, for there is none, is right at once.
+            if !partition.is_agreed(source, if source.is_alone { Duration::ZERO } else { BEHIND_FOR }) {
+                return LeaderChange::Stale;
+            }
+            partition.target.is_recreated = true;
+            partition.committed_epoch = None;
         }
         if partition.leader != Some(leader) {
             if let Some(before) = partition.leader {
@@ -109,13 +119,14 @@ impl Partition {
         self.asking = None;
         self.leader = None;
         self.older = None;
+        self.committed_epoch = None;
     }
 
-    /// Whether brokers have agreed on an older epoch than known for so long that it must be another topic's: one that is
-    /// cut off from the others is outvoted by the next that is asked.
-    fn is_agreed(&mut self, source: &Source) -> bool {
+    /// Whether brokers have agreed on an older epoch than known for `long`, so that it must be another topic's: one that
+    /// is cut off from the others is outvoted by the next that is asked.
+    fn is_agreed(&mut self, source: &Source, long: Duration) -> bool {
         let older = self.older.get_or_insert_with(|| Older { since: source.at, by: BTreeSet::new() });
         older.by.insert(source.by.clone());
-        older.since + OLDER_FOR <= source.at && (source.is_alone || older.by.len() > 1)
+        older.since + long <= source.at && (source.is_alone || older.by.len() > 1)
     }
 }

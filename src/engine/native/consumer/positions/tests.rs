@@ -133,6 +133,51 @@ fn a_topic_created_again_begins_again_whatever_its_epoch() {
     assert_eq!(set(&mut positions, new, 0), LeaderChange::Taken);
 }
 
+/// KIP-320: a broker that is cut off from the others leads as it did, and knows less than the group has committed.
+#[test]
+fn a_leader_behind_the_committed_offset_is_not_believed_unless_brokers_agree() {
+    let now = Instant::now();
+    let named = |broker, leader_epoch| led_by(Uuid::from_u128(1), broker, epoch(leader_epoch));
+    let from = |by: &str, is_alone, at| Source { by: by.into(), is_alone, at };
+    let behind = || {
+        let mut positions = Positions::default();
+        let id = positions.add(of(0), Start::Stored, now);
+        positions.set_leader(id, named(2, 1), &from("b", false, now), Start::Beginning);
+        assert_eq!(positions.questions(now).len(), 1);
+        positions.behind(id, LeaderEpoch::from_wire(3).unwrap());
+        positions.failed(id, error(), now, Duration::ZERO);
+        (positions, id)
+    };
+    let set = |positions: &mut Positions, id, named, source: &Source| {
+        let change = positions.set_leader(id, named, source, Start::Beginning);
+        (change, positions.target(id).is_some_and(|target| target.is_recreated))
+    };
+    let (mut positions, id) = behind();
+    assert_eq!(set(&mut positions, id, named(2, 1), &from("b", false, now)), (LeaderChange::Stale, false));
+    let later = now + Duration::from_secs(3);
+    assert_eq!(
+        set(&mut positions, id, named(2, 1), &from("b", false, later)),
+        (LeaderChange::Stale, false),
+        "one alone"
+    );
+    assert_eq!(set(&mut positions, id, named(1, 3), &from("a", false, later)), (LeaderChange::Taken, false));
+
+    let (mut positions, id) = behind();
+    assert_eq!(set(&mut positions, id, named(2, 1), &from("b", false, now)), (LeaderChange::Stale, false));
+    assert_eq!(
+        set(&mut positions, id, named(2, 1), &from("a", false, later)),
+        (LeaderChange::Taken, true),
+        "they agree"
+    );
+
+    let (mut positions, id) = behind();
+    assert_eq!(
+        set(&mut positions, id, named(2, 1), &from("b", true, now)),
+        (LeaderChange::Taken, true),
+        "the only one"
+    );
+}
+
 /// Before Kafka 2.8 a topic has no ID: brokers that agree on a lower epoch for long describe another topic; one broker
 /// alone may be cut off from the others.
 #[test]
