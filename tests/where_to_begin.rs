@@ -1,6 +1,6 @@
 //! Where `consume` begins and ends.
 
-use crate::support::{Kafka, Running, Version, each, json_lines, require, shared, values, wait_until};
+use crate::support::{Cluster, Kafka, Running, Version, each, json_lines, kpipe, require, shared, values, wait_until};
 
 #[test]
 fn every_form_of_offset_is_understood() {
@@ -89,4 +89,29 @@ fn partitions_that_do_not_exist_are_named() {
         assert!(done.stderr.contains(&format!("{topic}/5")), "{}", done.stderr);
         assert!(done.stderr.contains("2 partitions, 0 to 1"), "{}", done.stderr);
     }
+}
+
+/// They lead as they did, with an older epoch than the group's offsets have (KIP-320).
+#[test]
+fn a_group_does_not_begin_again_at_leaders_that_are_cut_off() {
+    let kafka = Cluster::start_local(3);
+    let (topic, local) = (kafka.topic("cut-off", 1), kafka.local());
+    assert!(local.move_leader(&topic, 0, 3));
+    local.move_coordinator(&topic, 1);
+    local.isolate(2, true);
+    local.isolate(3, true);
+    assert!(local.move_leader(&topic, 0, 1));
+    let brokers: Vec<&str> = kafka.bootstrap.split(',').collect();
+    let connected = kpipe(&["-b", brokers[0], "produce", &topic, "-q"], b"a\nb\nc\n");
+    assert_eq!(connected.code, 0, "{}", connected.stderr);
+    let read = |bootstrap: &str| {
+        let args = ["consume", &topic, "-p", "0", "-g", &topic, "-o", "beginning", "-e", "--output", "value", "-v"];
+        let done = kpipe(&[&["-b", bootstrap][..], &args].concat(), b"");
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        done
+    };
+    assert_eq!(read(brokers[0]).stdout, "a\nb\nc\n");
+    let again = read(brokers[2]);
+    assert!(again.stderr.contains("UNKNOWN_LEADER_EPOCH"), "one that is cut off was asked: {}", again.stderr);
+    assert!(again.stdout.is_empty() && !again.stderr.contains("committed offset"), "{}", again.stderr);
 }

@@ -131,6 +131,52 @@ fn commits_are_held_against_what_was_written() {
     assert_eq!(found(late), [].into(), "the member's own, overtaken");
 }
 
+/// A producer that repeats may write a record twice; compaction removes the first copy.
+#[test]
+fn what_is_left_of_a_repeated_record_is_not_out_of_order() {
+    let repeated = |is_removed: bool| {
+        found(|history| {
+            put_log(history, &[1, 2, 0]);
+            history.entries[3] = Entry::Receipt { of: of(), ids: vec![id(0), id(1), id(2)], told: Told::Written(None) };
+            history.producers = [(0, ProducerInfo { promise: Promise::AtLeastOnce, has_ended: true })].into();
+            history.logs.values_mut().for_each(|log| log.removed.extend(is_removed.then_some(id(0))));
+        })
+    };
+    assert_eq!(repeated(false), [Kind::OutOfOrder].into());
+    assert_eq!(repeated(true), BTreeSet::new());
+}
+
+/// What other programs see: receipts, JSON lines, and logs.
+#[test]
+fn a_history_is_put_together_from_what_processes_wrote() {
+    let judged = |receipts: &str, output: &str| {
+        let mut history = History { logs: [(of(), log(&[0, 1, 2]))].into(), ..History::default() };
+        history.add_receipts(0, Promise::Idempotent, 3, receipts);
+        let info = ReaderInfo { group: None, is_committed: true, reads_all_of: ["t".to_owned()].into() };
+        history.add_reader("alone.0", info, &[of()], output);
+        judge(&history).into_iter().map(|finding| finding.kind).collect::<BTreeSet<Kind>>()
+    };
+    let receipt = |n: u32, offset: u32| {
+        let record = n + 1;
+        format!("{{\"record\":{record},\"topic\":\"t\",\"partition\":0,\"offset\":{offset}}}\n")
+    };
+    let refused = |flag: bool| {
+        let failed = format!("\"error\":\"X\",\"possibly_written\":{flag}");
+        format!("{{\"record\":3,\"topic\":\"t\",\"partition\":0,{failed}}}\n")
+    };
+    let line = |n: u32| format!("{{\"topic\":\"t\",\"partition\":0,\"offset\":{n},\"value\":\"0:{n}:\"}}\n");
+    let (two, read) = (receipt(0, 0) + &receipt(1, 1), line(0) + &line(1) + &line(2));
+    assert_eq!(judged(&(two.clone() + &receipt(2, 2)), &read), BTreeSet::new());
+    assert_eq!(judged(&(two.clone() + &receipt(2, 7)), &read), [Kind::WrongOffset].into());
+    assert_eq!(judged(&(two.clone() + &refused(true)), &read), BTreeSet::new());
+    assert_eq!(judged(&(two.clone() + &refused(false)), &read), [Kind::WrittenAfterAll].into());
+    assert_eq!(judged(&two, &read), [Kind::NoOutcome].into());
+    let whole = two + &receipt(2, 2);
+    assert_eq!(judged(&whole, &(line(0) + &line(2))), [Kind::Lost].into(), "skipped, and never written");
+    assert_eq!(judged(&whole, &(read.clone() + &line(1))), [Kind::Doubled].into());
+    assert_eq!(judged(&whole, &(line(0) + &line(1) + line(2).trim_end())), [Kind::Lost].into(), "cut short");
+}
+
 #[test]
 fn transactions_are_visible_as_a_whole_or_not_at_all() {
     let judged = |entries: &[Entry], visible: [bool; 3]| {
