@@ -85,8 +85,15 @@ impl<'a> Storm<'a> {
     /// Mends everything.
     pub fn end(&mut self) {
         self.world.network.calm();
+        // Brokers join before leaders are elected.
+        let (joins, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.mends).into_iter().partition(|(_, mend)| matches!(mend, Mend::Join(_)));
+        joins.into_iter().chain(others).for_each(|(_, mend)| self.mend(mend));
+        // Those that could not lead as it was can now.
         for (_, mend) in std::mem::take(&mut self.mends) {
-            self.mend(mend);
+            if let Mend::Leader(of) = mend {
+                (1..=i32::from(self.scenario.brokers)).any(|broker| self.lead(&of, broker));
+            }
         }
         for (api, _) in ERRORS {
             self.world.local.faults().clear(*api);

@@ -4,7 +4,7 @@ use super::faults::Storm;
 use super::network::Network;
 use super::producing::produce;
 use super::reading::read;
-use super::scenario::{Client, End, Producing, Reading, Scenario, Topic};
+use super::scenario::{Client, Commit, End, Producing, Reading, Scenario, Topic};
 use super::threads::{Thread, wait};
 use super::trace::{Trace, note};
 use crate::support::history::{Entry, Finding, History, Kind, Log, judge};
@@ -27,8 +27,9 @@ use tokio::time::{Instant, sleep};
 /// Broker N listens on this port + N - 1.
 pub const FIRST_PORT: u16 = 9001;
 /// How long readers may take to read what there is once the cluster is well and nothing more is produced: a member of
-/// KIP-848 that was killed counts as alive for 45 s.
+/// KIP-848 that was killed counts as alive for 45 s. One that commits each record waits for an answer after each.
 const READ_WITHIN: Duration = Duration::from_secs(180);
+const COMMIT_WITHIN: Duration = Duration::from_secs(4);
 /// How long processes may take to end.
 const END_WITHIN: Duration = Duration::from_secs(60);
 /// How long the idle world is watched, and the requests that a client may send in a second of it.
@@ -289,7 +290,11 @@ fn settle(world: &World, scenario: &Scenario, topics: &[Topic], processes: &mut 
         // The last run of each reader that is still there.
         processes.iter().any(|process| process.ends == Ends::Told && name.starts_with(&format!("{}.", process.name)))
     });
-    until(world, processes, READ_WITHIN, "records are not read", |world, _| world.history().unread().is_none());
+    let records: usize = world.history().logs.values().map(|log| log.records.len()).sum();
+    let commits_each = |plan: &Reading| plan.group.as_ref().is_some_and(|group| group.commit == Commit::Each);
+    let commits = if scenario.readers.iter().any(commits_each) { records as u32 } else { 0 };
+    let within = READ_WITHIN + COMMIT_WITHIN * commits;
+    until(world, processes, within, "records are not read", |world, _| world.history().unread().is_none());
     watch(world, processes);
     for process in processes.iter() {
         process.stop.raise();

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Kafka remembers as many batches of a producer.
 const REMEMBERED: usize = 5;
+/// So many producers of a partition are remembered when their records have gone; Kafka remembers all for a day.
+const REMEMBERED_WITHOUT_RECORDS: usize = 100;
 
 /// A batch of a producer: its first and last sequence number, and where it was appended.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ pub(in crate::local) struct ActiveProducer {
     pub(in crate::local) open_since: Option<Offset>,
 }
 
-/// All producers that a partition remembers: those with records in the log.
+/// All producers that a partition remembers: those with records in the log, and some without.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Producers {
     producers: BTreeMap<i64, Producer>,
@@ -164,13 +166,14 @@ impl Producers {
         })
     }
 
-    /// A batch of the producer `id` has gone: forgets what has no record from `start` on. What is remembered is thereby
-    /// bounded by the batches held.
+    /// A batch of the producer `id` has gone: forgets what has no record from `start` on, where too much is remembered. What
+    /// is remembered is thereby bounded by the batches held.
     pub(super) fn forget(&mut self, id: i64, start: Offset) {
         while self.aborted.front().is_some_and(|aborted| aborted.last < start) {
             self.aborted.pop_front();
         }
-        if self.producers.get(&id).is_some_and(|known| known.last_offset < start && known.open_since.is_none()) {
+        let is_idle = |known: &Producer| known.last_offset < start && known.open_since.is_none();
+        if self.producers.len() > REMEMBERED_WITHOUT_RECORDS && self.producers.get(&id).is_some_and(is_idle) {
             self.producers.remove(&id);
         }
     }

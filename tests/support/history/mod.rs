@@ -139,8 +139,7 @@ impl History {
         let run = |name: &str| name.rsplit_once('.').and_then(|(_, run)| run.parse::<u32>().ok());
         let mut last: BTreeMap<String, String> = BTreeMap::new();
         for name in self.readers.keys().filter(|name| are(name)) {
-            let process = name.rsplit_once('.').map_or(name.as_str(), |(process, _)| process);
-            let best = last.entry(process.to_owned()).or_insert_with(|| name.clone());
+            let best = last.entry(read::process_of(name).to_owned()).or_insert_with(|| name.clone());
             if run(name) > run(best) {
                 best.clone_from(name);
             }

@@ -194,18 +194,27 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// The process that a run's name begins with.
+pub(super) fn process_of(reader: &str) -> &str {
+    reader.rsplit_once('.').map_or(reader, |(process, _)| process)
+}
+
 /// What readers that must read everything have not written out; of each reader and partition the first record.
 pub(super) fn unread(history: &History) -> Vec<String> {
-    let shared_by = |reader: &str| history.readers.get(reader).and_then(|info| info.group.as_deref());
-    let mut wrote: BTreeMap<&str, BTreeSet<RecordId>> = BTreeMap::new();
+    // The members of a group, or the runs of a process, of which each goes over everything.
+    let by = |reader: &str| -> String {
+        let group = history.readers.get(reader).and_then(|info| info.group.as_deref());
+        group.unwrap_or_else(|| process_of(reader)).to_owned()
+    };
+    let mut wrote: BTreeMap<String, BTreeSet<RecordId>> = BTreeMap::new();
     for entry in &history.entries {
         if let Entry::Wrote { reader, id, .. } = entry {
-            wrote.entry(shared_by(reader).unwrap_or(reader)).or_default().insert(*id);
+            wrote.entry(by(reader)).or_default().insert(*id);
         }
     }
     let (mut missing, none) = (Vec::new(), BTreeSet::new());
     for (reader, info) in &history.readers {
-        let wrote = wrote.get(info.group.as_deref().unwrap_or(reader)).unwrap_or(&none);
+        let wrote = wrote.get(&by(reader)).unwrap_or(&none);
         for (of, log) in history.logs.iter().filter(|(of, _)| info.reads_all_of.contains(&*of.topic)) {
             // Commits name topics, not their IDs: one of the topic before may be stored for its successor.
             if log.is_recreated && info.group.is_some() {
