@@ -221,7 +221,7 @@ impl Log {
     pub(super) fn drop_first(&mut self) {
         if let Some(first) = self.batches.pop_front() {
             self.start = self.start.max(first.next_offset());
-            self.producers.forget(first.producer().0, self.start);
+            self.producers.forget(self.start);
             self.bytes -= size(&first);
             // The epoch of what is left begins with it.
             let gone = self.epochs.partition_point(|(_, start)| *start <= self.start).saturating_sub(1);

@@ -166,15 +166,17 @@ impl Producers {
         })
     }
 
-    /// A batch of the producer `id` has gone: forgets what has no record from `start` on, where too much is remembered. What
-    /// is remembered is thereby bounded by the batches held.
-    pub(super) fn forget(&mut self, id: i64, start: Offset) {
+    /// A batch has gone: where many producers are remembered, the one whose records went first is forgotten if none of it is
+    /// left from `start` on. What is remembered is thereby bounded by the batches held.
+    pub(super) fn forget(&mut self, start: Offset) {
         while self.aborted.front().is_some_and(|aborted| aborted.last < start) {
             self.aborted.pop_front();
         }
-        let is_idle = |known: &Producer| known.last_offset < start && known.open_since.is_none();
-        if self.producers.len() > REMEMBERED_WITHOUT_RECORDS && self.producers.get(&id).is_some_and(is_idle) {
-            self.producers.remove(&id);
+        if self.producers.len() > REMEMBERED_WITHOUT_RECORDS {
+            let idle =
+                self.producers.iter().filter(|(_, known)| known.last_offset < start && known.open_since.is_none());
+            let oldest = idle.min_by_key(|(_, known)| known.last_offset).map(|(id, _)| *id);
+            oldest.map(|id| self.producers.remove(&id));
         }
     }
 

@@ -74,6 +74,12 @@ impl<'a> Judge<'a> {
         find(self.findings, kind, what);
     }
 
+    /// Whether the reader has had this offset committed: an attempt that nobody waits for any more may arrive behind a later
+    /// one of the same member.
+    fn is_asked(&self, reader: &str, of: &TopicPartition, offset: Offset) -> bool {
+        self.asked.contains(&(reader, of.clone(), offset))
+    }
+
     /// The offsets in a range that a reader must write out.
     fn visible(&self, reader: &str, of: &TopicPartition, from: Offset, to: Offset) -> Vec<Offset> {
         let Some(log) = self.log(of).filter(|_| from < to) else { return Vec::new() };
@@ -87,7 +93,9 @@ impl<'a> Judge<'a> {
         let shared = self.shared(reader);
         shared.began.entry(of.clone()).or_insert(at);
         let committed = shared.committed.get(of).copied();
-        if let Some(committed) = committed.filter(|committed| at < *committed && !is_rewritten) {
+        let by = shared.committed_by.get(of).cloned();
+        let is_late = by.is_some_and(|by| self.is_asked(&by, of, at));
+        if let Some(committed) = committed.filter(|committed| at < *committed && !is_rewritten && !is_late) {
             let what = format!("{reader} begins {of} at {at}, and {committed} is committed");
             self.stale.insert((reader, of.clone()), what);
         }
@@ -180,9 +188,8 @@ impl<'a> Judge<'a> {
         let is_rewritten = self.log(of).is_some_and(|log| log.is_rewritten);
         let shared = self.shared.entry(group).or_default();
         let before = shared.stored.insert(of.clone(), offset);
-        // An attempt that nobody waits for any more may arrive behind a later one of the same member.
-        let by = shared.committed_by.get(of);
-        let is_late = by.is_some_and(|by| self.asked.contains(&(by.as_str(), of.clone(), offset)));
+        let by = shared.committed_by.get(of).cloned();
+        let is_late = by.is_some_and(|by| self.is_asked(&by, of, offset));
         if before.is_some_and(|before| before > offset && !is_rewritten && !is_late) {
             self.find(Kind::MovedBack, format!("group {group}: {of} was committed at {before:?}, now at {offset}"));
         }

@@ -31,10 +31,10 @@ pub(in crate::engine::native) struct TopicInfo {
 #[derive(Debug)]
 pub(in crate::engine::native) struct Described {
     pub(in crate::engine::native) topics: Vec<TopicAnswer>,
-    /// The address of the broker that answered.
-    pub(in crate::engine::native) by: Arc<str>,
-    /// Whether it lists no other broker.
-    pub(in crate::engine::native) is_alone: bool,
+    /// The broker that answered; `None` of an address of the bootstrap list.
+    pub(in crate::engine::native) by: Option<BrokerId>,
+    /// How many brokers it lists.
+    pub(in crate::engine::native) brokers: usize,
 }
 
 /// A topic's name, and what metadata answers for it.
@@ -112,7 +112,7 @@ impl Cluster {
         let topics = read_topics(names, &response, &connection)?;
         self.learn_brokers(&response);
         self.learn_leaders(&topics);
-        Ok(Described { topics, by: connection.node().address.clone(), is_alone: response.brokers.len() < 2 })
+        Ok(Described { topics, by: connection.node().id, brokers: response.brokers.len() })
     }
 
     fn learn_leaders(&self, topics: &[TopicAnswer]) {

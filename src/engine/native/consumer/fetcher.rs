@@ -413,8 +413,10 @@ impl Fetcher {
                 }
                 Some(Ok(Found::Begin(begin))) => {
                     let (of, topic_id) = (target.of.clone(), target.topic_id);
-                    let begin = self.losses.resumed(&of, topic_id, begin);
-                    self.positions.begin(*id, begin);
+                    // What was written before is of the topic that was deleted.
+                    let is_another = target.is_recreated && topic_id.is_nil();
+                    let resumed = self.losses.resumed(&of, topic_id, begin);
+                    self.positions.begin(*id, if is_another { begin } else { resumed });
                 }
                 Some(Err(error)) => self.failed(*id, error)?,
                 None => {}

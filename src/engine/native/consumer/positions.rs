@@ -264,6 +264,7 @@ impl Positions {
         partition.target.position = begin.position.offset;
         partition.target.last_epoch = begin.position.leader_epoch;
         partition.target.until = begin.until;
+        partition.committed_epoch = None;
         partition.stage = Stage::Reads;
         partition.succeed();
     }

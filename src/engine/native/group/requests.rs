@@ -171,7 +171,8 @@ impl Requests {
         })
     }
 
-    /// Whether every partition that members subscribe to is assigned; taken to be so if that cannot be found out.
+    /// Whether every partition that members subscribe to is assigned; if that cannot be found out soon enough for the
+    /// session, all are to join again.
     async fn is_complete(&self, members: &[Subscriber]) -> bool {
         let topics: BTreeSet<&str> =
             members.iter().flat_map(|member| member.topics.iter().map(|topic| &**topic)).collect();
@@ -185,10 +186,15 @@ impl Requests {
                 counts.iter().flat_map(|(topic, count)| (0..*count).map(|n| TopicPartition::new(topic.clone(), n)));
             Ok(all.all(|of| assigned.contains(&of)))
         };
-        looked_up.await.unwrap_or_else(|error: Error| {
-            tracing::info!(error_name = error.name(), %error, "cannot find out whether partitions were added");
-            true
-        })
+        match tokio::time::timeout(self.config.session_timeout / 3, looked_up).await {
+            Ok(Ok(is_complete)) => is_complete,
+            Ok(Err(error)) => {
+                let error: Error = error;
+                tracing::info!(error_name = error.name(), %error, "cannot find out whether partitions were added");
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     fn refuse(&self, action: Action, code: i16, detail: Option<String>) -> Result<()> {

@@ -54,7 +54,7 @@ impl Fetcher {
     pub(super) fn on_leaders(&mut self, described: Result<Described>) -> Result<(), Ended> {
         self.is_looking = false;
         self.look_at = clock::now() + self.config.refresh;
-        let Described { topics, by, is_alone } = match described {
+        let Described { topics, by, brokers } = match described {
             Ok(described) => described,
             Err(error) => {
                 for id in self.positions.ids() {
@@ -65,7 +65,7 @@ impl Fetcher {
                 return Ok(());
             }
         };
-        let source = Source { by, is_alone, at: clock::now() };
+        let source = Source { by, brokers, at: clock::now() };
         let found: Found<'_> = topics.iter().map(|(name, topic)| (name.as_str(), topic)).collect();
         let (mut recreated, mut deleted) = (BTreeSet::new(), BTreeMap::new());
         for id in self.positions.ids() {

@@ -4,7 +4,6 @@ use super::{AssignmentId, Partition, Positions, Replica, Stage};
 use crate::engine::Start;
 use crate::record::{BrokerId, LeaderEpoch};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -12,6 +11,9 @@ use uuid::Uuid;
 const OLDER_FOR: Duration = Duration::from_secs(10);
 /// Brokers that name an older epoch than the committed offset has for so long describe another topic.
 const BEHIND_FOR: Duration = Duration::from_secs(3);
+
+/// Brokers that must agree at most; of few it is the majority.
+const ENOUGH: usize = 4;
 
 /// A partition's leader, as metadata has it.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +28,10 @@ pub(in super::super) struct Leader {
 /// Where metadata comes from.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Source {
-    /// The address of the broker that answered.
-    pub(in super::super) by: Arc<str>,
-    /// Whether it lists no other broker.
-    pub(in super::super) is_alone: bool,
+    /// The broker that answered; `None` of an address of the bootstrap list, which may be that of any.
+    pub(in super::super) by: Option<BrokerId>,
+    /// How many brokers it lists.
+    pub(in super::super) brokers: usize,
     pub(in super::super) at: Instant,
 }
 
@@ -37,7 +39,7 @@ pub(in super::super) struct Source {
 #[derive(Debug)]
 pub(super) struct Older {
     since: Instant,
-    by: BTreeSet<Arc<str>>,
+    by: BTreeSet<BrokerId>,
 }
 
 /// What metadata changed.
@@ -71,7 +73,7 @@ impl Positions {
             (true, true) => is_older && partition.is_agreed(source, OLDER_FOR),
             _ => false,
         };
-        let is_behind = epoch.is_some() && epoch < partition.committed_epoch;
+        let is_behind = epoch < partition.committed_epoch;
         if !is_older && !is_behind {
             partition.older = None;
         }
@@ -81,7 +83,7 @@ impl Positions {
             return LeaderChange::Stale;
         } else if is_behind {
             // A broker that no other contradicts, for there is none, is right at once.
-            if !partition.is_agreed(source, if source.is_alone { Duration::ZERO } else { BEHIND_FOR }) {
+            if !partition.is_agreed(source, if source.brokers < 2 { Duration::ZERO } else { BEHIND_FOR }) {
                 return LeaderChange::Stale;
             }
             partition.target.is_recreated = true;
@@ -116,6 +118,7 @@ impl Partition {
         self.stage = Stage::Begins(start);
         self.target.last_epoch = None;
         self.target.leader_epoch = None;
+        self.target.is_recreated = false;
         self.asking = None;
         self.leader = None;
         self.older = None;
@@ -123,10 +126,11 @@ impl Partition {
     }
 
     /// Whether brokers have agreed on an older epoch than known for `long`, so that it must be another topic's: one that
-    /// is cut off from the others is outvoted by the next that is asked.
+    /// is cut off from the others, or some that are, do not count as long as others may know better.
     fn is_agreed(&mut self, source: &Source, long: Duration) -> bool {
         let older = self.older.get_or_insert_with(|| Older { since: source.at, by: BTreeSet::new() });
-        older.by.insert(source.by.clone());
-        older.since + long <= source.at && (source.is_alone || older.by.len() > 1)
+        older.by.extend(source.by);
+        let is_majority = older.by.len() >= ENOUGH.min(source.brokers / 2 + 1);
+        older.since + long <= source.at && (source.brokers < 2 || is_majority)
     }
 }

@@ -34,7 +34,7 @@ fn begin(position: Position, until: Offset) -> Begin {
 }
 
 fn source() -> Source {
-    Source { by: "b:1".into(), is_alone: false, at: Instant::now() }
+    Source { by: Some(BrokerId(1)), brokers: 3, at: Instant::now() }
 }
 
 /// A partition that is led by `leader` and begins at `offset`.
@@ -138,11 +138,11 @@ fn a_topic_created_again_begins_again_whatever_its_epoch() {
 fn a_leader_behind_the_committed_offset_is_not_believed_unless_brokers_agree() {
     let now = Instant::now();
     let named = |broker, leader_epoch| led_by(Uuid::from_u128(1), broker, epoch(leader_epoch));
-    let from = |by: &str, is_alone, at| Source { by: by.into(), is_alone, at };
+    let from = |by, brokers, at| Source { by: Some(BrokerId(by)), brokers, at };
     let behind = || {
         let mut positions = Positions::default();
         let id = positions.add(of(0), Start::Stored, now);
-        positions.set_leader(id, named(2, 1), &from("b", false, now), Start::Beginning);
+        positions.set_leader(id, named(2, 1), &from(2, 3, now), Start::Beginning);
         assert_eq!(positions.questions(now).len(), 1);
         positions.behind(id, LeaderEpoch::from_wire(3).unwrap());
         positions.failed(id, error(), now, Duration::ZERO);
@@ -153,29 +153,17 @@ fn a_leader_behind_the_committed_offset_is_not_believed_unless_brokers_agree() {
         (change, positions.target(id).is_some_and(|target| target.is_recreated))
     };
     let (mut positions, id) = behind();
-    assert_eq!(set(&mut positions, id, named(2, 1), &from("b", false, now)), (LeaderChange::Stale, false));
+    assert_eq!(set(&mut positions, id, named(2, 1), &from(2, 3, now)), (LeaderChange::Stale, false));
     let later = now + Duration::from_secs(3);
-    assert_eq!(
-        set(&mut positions, id, named(2, 1), &from("b", false, later)),
-        (LeaderChange::Stale, false),
-        "one alone"
-    );
-    assert_eq!(set(&mut positions, id, named(1, 3), &from("a", false, later)), (LeaderChange::Taken, false));
+    assert_eq!(set(&mut positions, id, named(2, 1), &from(2, 3, later)), (LeaderChange::Stale, false), "one alone");
+    assert_eq!(set(&mut positions, id, named(1, 3), &from(1, 3, later)), (LeaderChange::Taken, false));
 
     let (mut positions, id) = behind();
-    assert_eq!(set(&mut positions, id, named(2, 1), &from("b", false, now)), (LeaderChange::Stale, false));
-    assert_eq!(
-        set(&mut positions, id, named(2, 1), &from("a", false, later)),
-        (LeaderChange::Taken, true),
-        "they agree"
-    );
+    assert_eq!(set(&mut positions, id, named(2, 1), &from(2, 3, now)), (LeaderChange::Stale, false));
+    assert_eq!(set(&mut positions, id, named(2, 1), &from(1, 3, later)), (LeaderChange::Taken, true), "they agree");
 
     let (mut positions, id) = behind();
-    assert_eq!(
-        set(&mut positions, id, named(2, 1), &from("b", true, now)),
-        (LeaderChange::Taken, true),
-        "the only one"
-    );
+    assert_eq!(set(&mut positions, id, named(2, 1), &from(2, 1, now)), (LeaderChange::Taken, true), "the only one");
 }
 
 /// Before Kafka 2.8 a topic has no ID: brokers that agree on a lower epoch for long describe another topic; one broker
@@ -183,24 +171,28 @@ fn a_leader_behind_the_committed_offset_is_not_believed_unless_brokers_agree() {
 #[test]
 fn without_topic_ids_a_lasting_older_epoch_that_no_broker_contradicts_is_another_topics() {
     let began = Instant::now();
-    for (brokers, is_alone, contradicted, expected) in [
-        (&["a", "b", "a", "b"][..], false, false, LeaderChange::Recreated),
-        (&["a", "a", "a", "a"], false, false, LeaderChange::Stale),
-        (&["a", "a", "a", "a"], true, false, LeaderChange::Recreated),
-        (&["a", "b", "a", "b"], false, true, LeaderChange::Stale),
+    let two = [Some(1), Some(2), Some(1), Some(2)];
+    for (asked, brokers, contradicted, expected) in [
+        (two, 3, false, LeaderChange::Recreated),
+        (two, 5, false, LeaderChange::Stale),
+        ([Some(1); 4], 3, false, LeaderChange::Stale),
+        ([None, Some(1), None, Some(1)], 2, false, LeaderChange::Stale),
+        ([None; 4], 1, false, LeaderChange::Recreated),
+        (two, 3, true, LeaderChange::Stale),
     ] {
         let mut positions = Positions::default();
         let id = reading(&mut positions, 0, 1, 5, began);
         let mut last = LeaderChange::Taken;
-        for (n, by) in brokers.iter().enumerate() {
-            let source = Source { by: (*by).into(), is_alone, at: began + Duration::from_secs(4 * n as u64) };
+        for (n, by) in asked.iter().enumerate() {
+            let at = began + Duration::from_secs(4 * n as u64);
+            let source = Source { by: by.map(BrokerId), brokers, at };
             let named = |leader_epoch| led_by(Uuid::nil(), 1, epoch(leader_epoch));
             if contradicted && n == 2 {
                 positions.set_leader(id, named(5), &source, Start::Beginning);
             }
             last = positions.set_leader(id, named(0), &source, Start::Beginning);
         }
-        assert_eq!(last, expected, "{brokers:?}, alone: {is_alone}, contradicted: {contradicted}");
+        assert_eq!(last, expected, "{asked:?} of {brokers}, contradicted: {contradicted}");
         if expected == LeaderChange::Recreated {
             assert_eq!(positions.target(id).map(|target| target.leader_epoch), Some(epoch(0)));
             assert_eq!(positions.questions(began).remove(0).partitions, [(id, Stage::Begins(Start::Beginning))]);
