@@ -35,6 +35,22 @@ pub(super) fn transactional(values: &[i64], producer_id: i64, producer_epoch: i1
     [&sealed.header(stamp)[..], &sealed.records].concat().into()
 }
 
+/// As in Kafka since 2.4 (KAFKA-7190).
+#[test]
+fn a_producer_is_remembered_when_its_records_have_gone() {
+    let mut log = Log::default();
+    log.append(&batch(&[1, 2], 5, 0, 0), &OPTIONS).unwrap();
+    log.delete_before(2);
+    assert_eq!((log.start(), log.batches.len()), (2, 0));
+    assert_eq!(log.append(&batch(&[9], 5, 0, 4), &OPTIONS), Err(E::OutOfOrderSequenceNumber.into()));
+    for other in 100..250 {
+        log.append(&batch(&[1], other, 0, 0), &OPTIONS).unwrap();
+        log.delete_before(log.next());
+    }
+    assert!(log.producers.active().count() <= 101, "not without end: {}", log.producers.active().count());
+    assert!(log.append(&batch(&[9], 5, 0, 4), &OPTIONS).is_ok(), "the first is forgotten first");
+}
+
 #[test]
 fn a_repeat_is_recognized_and_a_gap_refused() {
     let mut log = Log::default();

@@ -85,3 +85,32 @@ pub(super) async fn send(
     }
     connection.request_within(&request, version, limit).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::TopicPartition;
+
+    /// One partition is known to be of the topic that was created again, the other is not yet.
+    #[test]
+    fn partitions_are_asked_for_by_their_own_topic_id() {
+        let target = |partition: i32, id: u128| Target {
+            of: TopicPartition::new("t", partition),
+            topic_id: Uuid::from_u128(id),
+            leader_epoch: None,
+            position: 0,
+            until: i64::MAX,
+            last_epoch: None,
+            is_recreated: false,
+        };
+        let limits =
+            Limits { isolation: Isolation::Committed, response: 1, partition: 1, least: 1, wait: Duration::ZERO };
+        let request = request(&[target(0, 1), target(1, 2), target(2, 1)], limits);
+        let asked: Vec<_> = request
+            .topics
+            .iter()
+            .map(|topic| (topic.topic_id.as_u128(), topic.partitions.iter().map(|p| p.partition).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(asked, [(1, vec![0, 2]), (2, vec![1])]);
+    }
+}
