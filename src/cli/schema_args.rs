@@ -113,7 +113,7 @@ impl SchemaArgs {
     pub(super) fn parse(&self, file: &SchemaFile, bytes: &[u8]) -> Result<Loaded> {
         let wrong = |why| Error::Usage(format!("{}: {why}", file.path.display()));
         let schema = match file.language {
-            Language::Protobuf => self.protobuf(file, bytes)?.map(Schema::Protobuf),
+            Language::Protobuf => self.protobuf(file, bytes)?.map(|schema| Schema::Protobuf(Box::new(schema))),
             language => Schema::parse(language.into(), text(file, bytes)?, &[]),
         };
         let schema = schema.map_err(wrong)?;

@@ -52,7 +52,7 @@ pub enum Schema {
     /// Of Avro.
     Avro(avro::Schema),
     /// Of Protobuf.
-    Protobuf(protobuf::Schema),
+    Protobuf(Box<protobuf::Schema>),
     /// Of JSON Schema.
     JsonSchema(json_schema::Schema),
 }
@@ -102,7 +102,9 @@ impl Schema {
     pub fn parse(kind: SchemaType, text: &str, references: &[Reference]) -> Result<Self, BadSchema> {
         match kind {
             SchemaType::Avro => avro::Schema::parse(text, references).map(Self::Avro),
-            SchemaType::Protobuf => protobuf::Schema::parse(text, references).map(Self::Protobuf),
+            SchemaType::Protobuf => {
+                protobuf::Schema::parse(text, references).map(|schema| Self::Protobuf(Box::new(schema)))
+            }
             SchemaType::JsonSchema => json_schema::Schema::parse(text, references).map(Self::JsonSchema),
         }
     }
