@@ -350,24 +350,20 @@ impl<'a> Storm<'a> {
     /// A log loses its end, or a topic is created again.
     fn rewrite(&mut self) {
         let of = self.partition();
-        let local = self.world.local.clone();
+        let world = self.world;
         let is_recreated = self.random.u8(..4) == 0;
         let all = if is_recreated { self.partitions_of(&of.topic) } else { vec![of.clone()] };
-        let at =
-            (self.world.log(&of).records.keys().next_back().map_or(0, |last| last + 1) - self.random.i64(0..8)).max(0);
-        if is_recreated {
-            note!(self.world.trace, "{} is created again", of.topic);
-            self.world.trace.count("topic created again");
-        } else {
-            note!(self.world.trace, "{of} is truncated to {at}");
-            self.world.trace.count("log truncated");
-        }
+        let at = (world.log(&of).records.keys().next_back().map_or(0, |last| last + 1) - self.random.i64(0..8)).max(0);
         self.removing(&all, || {
-            _ = if is_recreated {
-                local.recreate_topic(&of.topic)
+            if is_recreated {
+                note!(world.trace, "{} is created again", of.topic);
+                world.trace.count("topic created again");
+                world.local.recreate_topic(&of.topic);
             } else {
-                local.truncate(&of.topic, of.partition, at)
-            };
+                note!(world.trace, "{of} is truncated to {at}");
+                world.trace.count("log truncated");
+                world.local.truncate(&of.topic, of.partition, at);
+            }
         });
         for of in all {
             let removed = self.removed.entry(of).or_default();

@@ -155,11 +155,8 @@ fn by_path(file: &FileDescriptor, program: &Program) -> HashMap<Vec<i32>, u32> {
 
 /// The messages of a file by full name; entries of maps are counted, and cannot be chosen.
 fn sorted(file: &FileDescriptor, program: &Program) -> Vec<Option<u32>> {
-    let (mut all, mut open): (Vec<MessageDescriptor>, Vec<MessageDescriptor>) = (Vec::new(), file.messages().collect());
-    while let Some(message) = open.pop() {
-        open.extend(message.child_messages());
-        all.push(message);
-    }
+    let mut all: Vec<MessageDescriptor> =
+        file.parent_pool().all_messages().filter(|message| message.parent_file() == *file).collect();
     all.sort_by(|a, b| a.full_name().cmp(b.full_name()));
     let index = |of: &MessageDescriptor| program.by_name.get(of.full_name()).copied();
     all.iter().map(|of| index(of).filter(|_| !of.is_map_entry())).collect()

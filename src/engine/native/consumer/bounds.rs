@@ -3,7 +3,7 @@
 use super::super::cluster::{Cluster, Listed};
 use crate::engine::{Isolation, OffsetAt};
 use crate::error::{Action, Error, Result};
-use crate::record::{BrokerId, LeaderEpoch, Node, Offset, TopicPartition};
+use crate::record::{BrokerId, LeaderEpoch, Node, Offset, Position, TopicPartition};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use std::collections::BTreeMap;
@@ -19,6 +19,13 @@ pub(super) struct Bounds {
     pub(super) reachable: Offset,
     /// The leader's epoch, since Kafka 2.1.
     pub(super) leader_epoch: Option<LeaderEpoch>,
+}
+
+impl Bounds {
+    /// The epoch of a committed offset, where it is newer than the leader's: that one is cut off, or leads another topic.
+    pub(super) fn newer_epoch(&self, committed: Position) -> Option<LeaderEpoch> {
+        committed.leader_epoch.filter(|epoch| self.leader_epoch.is_some_and(|now| *epoch > now))
+    }
 }
 
 /// An answer for each partition that was asked about.

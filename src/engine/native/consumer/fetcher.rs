@@ -15,7 +15,7 @@ use super::budget::Budget;
 use super::decoding::{Decoded, Decoding};
 use super::fetch::{self, Limits};
 use super::losses::{Handled, Losses};
-use super::positions::{AssignmentId, Found, Plan, Positions, Question, Stage};
+use super::positions::{AssignmentId, Lookup, Plan, Positions, Question, Stage};
 use super::start;
 use crate::engine::{ConsumerConfig, Offsets, Start, Subscription, out_of_range};
 use crate::error::{Action, Error, Result};
@@ -53,7 +53,7 @@ pub(super) enum Delivery {
 /// What a task that the fetcher started came back with.
 enum Event {
     Leaders(Result<Described>),
-    Begins(Question, ByPartition<Found>),
+    Begins(Question, ByPartition<Lookup>),
     Bounds(Question, ByPartition<Bounds>),
     /// The answer, and how long it took.
     Fetched(Plan, Result<FetchResponse>, Duration),
@@ -402,16 +402,16 @@ impl Fetcher {
         }
     }
 
-    fn on_begins(&mut self, question: &Question, mut begins: ByPartition<Found>) -> Result<(), Ended> {
+    fn on_begins(&mut self, question: &Question, mut begins: ByPartition<Lookup>) -> Result<(), Ended> {
         for (id, _) in &question.partitions {
             let Some(target) = self.positions.awaiting(*id, question.request) else { continue };
             match begins.remove(&target.of) {
-                Some(Ok(Found::Behind(epoch))) => {
+                Some(Ok(Lookup::Behind(epoch))) => {
                     let error = Error::kafka(Action::LookUp, &target.of, ResponseError::UnknownLeaderEpoch);
                     self.positions.behind(*id, epoch);
                     self.failed(*id, error)?;
                 }
-                Some(Ok(Found::Begin(begin))) => {
+                Some(Ok(Lookup::Begin(begin))) => {
                     let (of, topic_id) = (target.of.clone(), target.topic_id);
                     // What was written before is of the topic that was deleted.
                     let is_another = target.is_recreated && topic_id.is_nil();

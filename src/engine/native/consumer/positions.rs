@@ -64,7 +64,7 @@ pub(super) struct Begin {
 
 /// What was found out about where a partition begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Lookup {
     Begin(Begin),
     /// The group's committed offset has this epoch, and the broker that was asked an older one: either it does not lead the
     /// partition any more, or the topic is another one.

@@ -4,7 +4,7 @@ use super::super::cluster::{Cluster, Listed, TopicInfo};
 use super::super::group::offsets;
 use super::bounds::{self, Bounds, ByPartition};
 use super::last;
-use super::positions::{Begin, Found, Target};
+use super::positions::{Begin, Lookup, Target};
 use super::scan::{Log, scan};
 use crate::engine::{ConsumerConfig, End, OffsetAt, Start, Subscription, no_such_partition, out_of_range};
 use crate::error::Result;
@@ -67,7 +67,7 @@ pub(super) async fn begin(
     config: &ConsumerConfig,
     leader: BrokerId,
     asked: &[(Target, Start)],
-) -> ByPartition<Found> {
+) -> ByPartition<Lookup> {
     match begin_all(cluster, config, leader, asked).await {
         Ok(begins) => begins,
         Err(error) => asked.iter().map(|(target, _)| (target.of.clone(), Err(error.clone()))).collect(),
@@ -79,7 +79,7 @@ async fn begin_all(
     config: &ConsumerConfig,
     leader: BrokerId,
     asked: &[(Target, Start)],
-) -> Result<ByPartition<Found>> {
+) -> Result<ByPartition<Lookup>> {
     let of = |wanted: &dyn Fn(Start) -> bool| -> Vec<TopicPartition> {
         asked.iter().filter(|(_, start)| wanted(*start)).map(|(target, _)| target.of.clone()).collect()
     };
@@ -131,19 +131,20 @@ fn or_fallback(start: Start, committed: Option<&Position>, fallback: Start) -> S
     if start == Start::Stored && committed.is_none() { fallback } else { start }
 }
 
-async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_>) -> Result<Found> {
+async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_>) -> Result<Lookup> {
     let config = log.config;
-    let committed_epoch = known.committed.and_then(|position| position.leader_epoch);
-    let is_behind = known.bounds.leader_epoch.is_some_and(|now| committed_epoch.is_some_and(|epoch| epoch > now));
-    if let Some(epoch) = committed_epoch.filter(|_| start == Start::Stored && is_behind && !target.is_recreated) {
-        return Ok(Found::Behind(epoch));
+    if start == Start::Stored
+        && !target.is_recreated
+        && let Some(epoch) = known.committed.and_then(|committed| known.bounds.newer_epoch(committed))
+    {
+        return Ok(Lookup::Behind(epoch));
     }
     let until = until(log, target, &known).await?;
     let Known { bounds, committed, at_times } = known;
     let mut chosen = or_fallback(start, committed.as_ref(), config.fallback);
     if let (Start::Stored, Some(position)) = (chosen, committed) {
         match not_in(&bounds, &target.of, position) {
-            None => return Ok(Found::Begin(Begin { position, until, committed: Some(position.offset) })),
+            None => return Ok(Lookup::Begin(Begin { position, until, committed: Some(position.offset) })),
             Some(why) => {
                 // Retention, or a topic created again, took what the group had not read.
                 tracing::warn!("committed offset: {why}; resuming at {}", described(config.fallback));
@@ -159,7 +160,7 @@ async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_
         Start::Time(time) => at_time(log, target, time, &bounds, at_times).await?,
     };
     let committed = committed.map(|position| position.offset);
-    Ok(Found::Begin(Begin { position: Position { offset, leader_epoch: None }, until, committed }))
+    Ok(Lookup::Begin(Begin { position: Position { offset, leader_epoch: None }, until, committed }))
 }
 
 /// Where a partition ends.
@@ -217,9 +218,9 @@ fn not_in(bounds: &Bounds, of: &TopicPartition, committed: Position) -> Option<S
     if !(bounds.first..=bounds.end).contains(&committed.offset) {
         return Some(out_of_range(of, committed.offset, bounds.first, bounds.end).to_string());
     }
-    let is_older_topic = committed.leader_epoch.is_some_and(|epoch| bounds.leader_epoch.is_some_and(|now| epoch > now));
-    is_older_topic
-        .then(|| format!("{} of {of} belongs to a topic that was deleted and created again", committed.offset))
+    bounds
+        .newer_epoch(committed)
+        .map(|_| format!("{} of {of} belongs to a topic that was deleted and created again", committed.offset))
 }
 
 /// An offset that was asked for. A partition that does not hold it is an error where the partition was named; in others

@@ -184,12 +184,11 @@ impl Requests {
                 group.members.into_iter().flat_map(|member| member.assigned).collect();
             let mut all =
                 counts.iter().flat_map(|(topic, count)| (0..*count).map(|n| TopicPartition::new(topic.clone(), n)));
-            Ok(all.all(|of| assigned.contains(&of)))
+            Ok::<_, Error>(all.all(|of| assigned.contains(&of)))
         };
         match tokio::time::timeout(self.config.session_timeout / 3, looked_up).await {
             Ok(Ok(is_complete)) => is_complete,
             Ok(Err(error)) => {
-                let error: Error = error;
                 tracing::info!(error_name = error.name(), %error, "cannot find out whether partitions were added");
                 false
             }
