@@ -14,14 +14,14 @@ impl Local {
         Some(log.read(log.start(), log.next(), usize::MAX, true).0)
     }
 
-    /// The log start offset of a partition: the first batch of its log may begin before it. `None` when there is no such
-    /// partition.
+    /// The log start offset of a partition: the first batch of its log may begin before it. `None` of a
+    /// partition that does not exist.
     pub fn log_start(&self, topic: &str, partition: PartitionId) -> Option<Offset> {
         let mut cluster = self.shared.cluster();
         Some(cluster.partition_mut(topic, partition)?.log.start())
     }
 
-    /// The high watermark of a partition; `None` when there is no such partition.
+    /// The high watermark of a partition; `None` of one that does not exist.
     pub fn high_watermark(&self, topic: &str, partition: PartitionId) -> Option<Offset> {
         let mut cluster = self.shared.cluster();
         Some(cluster.partition_mut(topic, partition)?.high_watermark())

@@ -206,7 +206,7 @@ impl Local {
         })
     }
 
-    /// Deletes the records of a partition before `offset`, as retention does; false when there is no such partition.
+    /// Deletes the records of a partition before `offset`, as retention does; false if it does not exist.
     pub fn delete_records(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
         self.change(|cluster| cluster.delete_records(topic, partition, offset).is_some())
     }

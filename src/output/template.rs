@@ -32,6 +32,7 @@ impl Format for TemplateFormat {
     #[inline]
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         for Part { what, .. } in self.template.parts() {
+            // What most templates consist of needs no call.
             match (what, view) {
                 (What::Literal(bytes), _) => out.extend_from_slice(bytes),
                 (What::Key(Form::Encoded(Encoding::Text)), View { key: Shown::Plain, .. }) => {

@@ -195,7 +195,7 @@ impl Load {
             }
             if let Some(group) = reader.group {
                 let rest = kafka.kpipe(&["consume", reader.of.topic(), "-g", group, "-e"], b"");
-                assert_eq!(rest.stdout, "", "{group} has not committed what it has written");
+                assert_eq!(rest.stdout, "", "{group} did not commit all that it wrote");
             }
         }
         let history = history(&readers);

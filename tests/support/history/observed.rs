@@ -34,7 +34,7 @@ impl History {
 
     /// Adds a reader with the JSON lines that it wrote; a last one that was cut short was not written. One without a group
     /// began at the first offset of each of `partitions`. When a member of a group gets its partitions is not seen: where
-    /// its offsets do not go on by one, it may have got them anew.
+    /// its offsets do not go on by one, it may have got them again.
     pub fn add_reader(&mut self, name: &str, info: ReaderInfo, partitions: &[TopicPartition], output: &str) {
         let reader = || name.to_owned();
         let mut next: BTreeMap<TopicPartition, Offset> = BTreeMap::new();

@@ -205,7 +205,7 @@ fn transactions_are_visible_as_a_whole_or_not_at_all() {
     // It never ended, as far as its producer knows.
     let commit = |is_pending| Entry::Commit { producer: 0, is_pending };
     assert!(!judged(&[], [true; 3]).is_empty());
-    assert!(judged(&[commit(true)], [true; 3]).is_empty(), "killed amid a commit");
+    assert!(judged(&[commit(true)], [true; 3]).is_empty(), "killed during a commit");
     assert!(!judged(&[commit(true), commit(false)], [true; 3]).is_empty(), "told that the commit failed");
 }
 
