@@ -128,8 +128,19 @@ impl Cluster {
 
     /// A `kpipe local` of its own.
     pub fn start_local(brokers: u16) -> Self {
-        let options = Options { brokers, port: 0, topics: Vec::new(), retain_bytes: 1 << 30 };
-        let local = Local::start(&options, &Stop::default()).unwrap();
+        // Below the ports that are given to outgoing connections: a broker that is down finds its own free again.
+        let start = |port| {
+            let options = Options { brokers, port, topics: Vec::new(), retain_bytes: 1 << 30 };
+            Local::start(&options, &Stop::default())
+        };
+        let mut tries = 0;
+        let local = loop {
+            match start(fastrand::u16(10_000..32_000)) {
+                Ok(local) => break local,
+                Err(e) => assert!(tries < 50, "{e}"),
+            }
+            tries += 1;
+        };
         let (bootstrap, dir) = (local.bootstrap(), std::path::PathBuf::new());
         Self { kafka: Kafka::Local, bootstrap, dir, child: None, restarted: Vec::new(), local: Some(local) }
     }
