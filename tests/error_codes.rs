@@ -6,11 +6,12 @@
 
 mod broker;
 mod cases;
+mod old_broker;
 mod table;
 
 use crate::support::{Cluster, Wire, all_codes, files, fresh, impatient, in_parallel, report, run_bounded};
 use broker::{Broker, Often, Refusal};
-use cases::{CASES, Case};
+use cases::{CASES, Case, Sender};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{
@@ -18,6 +19,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use kpipe::error::ErrorCode;
+use old_broker::OldBroker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -71,9 +73,10 @@ impl Seen {
     }
 }
 
-/// A cluster for one run after the other.
+/// Brokers for one run after the other.
 struct Worker {
     kafka: Cluster,
+    old: OldBroker,
 }
 
 impl Worker {
@@ -91,7 +94,7 @@ impl Worker {
         let request =
             InitProducerIdRequest::default().with_transactional_id(Some(id)).with_transaction_timeout_ms(9000);
         assert_eq!(wire.ask(&request.with_producer_id(ProducerId(-1)).with_producer_epoch(-1), 4).error_code, 0);
-        Self { kafka }
+        Self { kafka, old: OldBroker::start() }
     }
 
     /// Commits offsets of a new group.
@@ -112,13 +115,16 @@ impl Worker {
         if case.args.contains(" H") {
             self.commit(&committed);
         }
-        let is_new = ["delete D", "delete-records D"].iter().any(|verb| case.args.contains(verb));
+        let is_new = ["delete D", "delete-records D", "add-partitions D"].iter().any(|verb| case.args.contains(verb));
         let changed = if is_new { fresh("doomed") } else { "changed".to_owned() };
         if is_new {
             self.kafka.kpipe(&["produce", &changed], b"a\n");
         }
-        let broker = Broker::start(&self.kafka, case, refusal);
-        let address = broker.address();
+        let new_broker = match case.sender {
+            Sender::Native => Some(Broker::start(&self.kafka, case, refusal)),
+            Sender::KafkaCrate => None,
+        };
+        let address = new_broker.as_ref().map_or_else(|| self.old.play(case, refusal), |broker| broker.address());
         let word = |word: &str| match word {
             "T" => "t".to_owned(),
             "T:0" => "t:0".to_owned(),
@@ -129,7 +135,7 @@ impl Worker {
             word => word.to_owned(),
         };
         let run = run_bounded(&impatient(&address, case.args.split(' ').map(word)), case.stdin.as_bytes());
-        let trace = broker.end();
+        let trace = new_broker.map_or_else(|| self.old.end(), |broker| broker.end());
         self.kafka.local().faults().clear(case.api);
         let misbehavior = run.misbehaves(trace.len() as u64);
         let names = [(&new, "N"), (&committed, "H"), (&changed, "D"), (&address, "BROKER")];
@@ -158,7 +164,9 @@ fn described(seen: &Seen, usual: &Seen, api: ApiKey, code: i16) -> String {
     let is_repeated = seen.after(api).any(|asked| asked == api);
     let (after, usually): (BTreeSet<_>, BTreeSet<_>) =
         (seen.after(api).map(|api| api as i16).collect(), usual.after(api).map(|api| api as i16).collect());
-    let renewed = RENEWED.iter().filter(|renewed| **renewed != api);
+    // Metadata alone may be asked for at any time.
+    let tells = |renewed: &ApiKey| *renewed != api && (is_repeated || *renewed != ApiKey::Metadata);
+    let renewed = RENEWED.iter().filter(|renewed| tells(renewed));
     let renewed = renewed.filter(|api| after.contains(&(**api as i16)) && !usually.contains(&(**api as i16)));
     let renewed: String = renewed.map(|api| format!(", {api:?}")).collect();
     if seen.is_endless {
@@ -265,7 +273,16 @@ fn no_request_and_no_error_code_is_missing_from_the_table() {
     }
     // A part of DescribeProducers.
     sent.remove("Topic");
+    let has_case = |sender, api: &str| CASES.iter().any(|c| c.sender == sender && format!("{:?}", c.api) == api);
     for api in sent {
-        assert!(CASES.iter().any(|case| format!("{:?}", case.api) == api), "{api} has no case");
+        assert!(has_case(Sender::Native, &api), "{api} has no case");
+    }
+    // The crate's requests are those whose answers are checked.
+    let checked = include_str!("../src/engine/kafka_crate/answers.rs");
+    let (_, checked) = checked.split_once("match how.api {").unwrap();
+    let (checked, _) = checked.split_once("_ =>").unwrap();
+    for arm in checked.split("ApiKey::").skip(1) {
+        let (api, _) = arm.split_once(" =>").unwrap();
+        assert!(has_case(Sender::KafkaCrate, api), "{api} of the crate has no case");
     }
 }

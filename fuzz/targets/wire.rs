@@ -65,7 +65,7 @@ pub fn old_answers(data: &[u8]) {
     ];
     let api = apis[usize::from(input.byte()) % apis.len()];
     let node = Node::bootstrap("b:1");
-    let how = Rewrite { node: &node, api, max_unpacked: 1 << 20, longest: 1 << 22 };
+    let how = Rewrite { node: &node, api, max_unpacked: 1 << 20, longest: 1 << 22, on_topic: &|_, _| {} };
     if let Ok(rewritten) = rewrite(input.0, &how, &|_| Ok("127.0.0.1:7".to_owned())) {
         // The crate is given nothing that does not pass itself.
         assert!(rewrite(&rewritten, &how, &|_| Ok("127.0.0.1:7".to_owned())).is_ok());

@@ -15,9 +15,18 @@ pub enum Level {
     OnePart,
 }
 
+/// What sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    Native,
+    /// The `kafka` crate, to a broker of Kafka 0.8.
+    KafkaCrate,
+}
+
 pub struct Case {
     pub name: &'static str,
     pub api: ApiKey,
+    pub sender: Sender,
     pub level: Level,
     /// `T` is a topic of two partitions with three records, `D` one that may be changed, `N` a new one; `G` is a new
     /// group, `H` one with offsets of `T`; `X` is a transactional ID with a past.
@@ -26,7 +35,11 @@ pub struct Case {
 }
 
 const fn case(name: &'static str, api: ApiKey, args: &'static str) -> Case {
-    Case { name, api, level: Level::All, args, stdin: "" }
+    Case { name, api, sender: Sender::Native, level: Level::All, args, stdin: "" }
+}
+
+const fn old(case: Case) -> Case {
+    Case { sender: Sender::KafkaCrate, ..case }
 }
 
 const fn level(level: Level, case: Case) -> Case {
@@ -46,8 +59,11 @@ const KIP_848: &str = "consume T -g G -e --group-protocol consumer";
 const RESET: &str = "groups reset H --topic T --to beginning --execute";
 const SASL: &str =
     "-X security.protocol=SASL_PLAINTEXT -X sasl.mechanism=PLAIN -X sasl.username=u -X sasl.password=p topics list";
+const OLD_PRODUCE: &str = "--engine kafka produce T --timeout 2s";
+const OLD_CONSUME: &str = "--engine kafka consume T -o beginning -e";
+const OLD_GROUP: &str = "--engine kafka consume T -g G -e";
 
-pub const CASES: [Case; 69] = [
+pub const CASES: [Case; 78] = [
     case("ApiVersions", ApiVersions, "topics list"),
     case("SaslHandshake", SaslHandshake, SASL),
     case("SaslAuthenticate", SaslAuthenticate, SASL),
@@ -132,4 +148,13 @@ pub const CASES: [Case; 69] = [
     case("WriteTxnMarkers", WriteTxnMarkers, "cluster transactions abort-hanging T:0 --start-offset 0 --yes"),
     case("DescribeTransactions", DescribeTransactions, "cluster transactions describe X"),
     case("ListTransactions", ListTransactions, "cluster transactions list"),
+    old(input(LINES, level(Level::Whole, case("Metadata v0 (produce, topic)", Metadata, OLD_PRODUCE)))),
+    old(input(LINES, level(Level::Parts, case("Metadata v0 (produce, partitions)", Metadata, OLD_PRODUCE)))),
+    old(level(Level::Whole, case("Metadata v0 (consume)", Metadata, OLD_CONSUME))),
+    old(input(LINES, case("Produce v0", Produce, OLD_PRODUCE))),
+    old(case("ListOffsets v0", ListOffsets, OLD_CONSUME)),
+    old(case("Fetch v0", Fetch, OLD_CONSUME)),
+    old(case("FindCoordinator v0", FindCoordinator, OLD_GROUP)),
+    old(case("OffsetFetch v1", OffsetFetch, OLD_GROUP)),
+    old(case("OffsetCommit v1", OffsetCommit, OLD_GROUP)),
 ];

@@ -9,15 +9,17 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 /// A request as a scripted broker sees it.
-pub struct Request {
+pub struct Request<'a> {
     /// Its key, as the protocol numbers them.
     pub api: i16,
     pub version: i16,
     /// The broker's own port.
     pub port: u16,
+    /// All of it, without the length before it.
+    pub frame: &'a [u8],
 }
 
-impl Request {
+impl Request<'_> {
     /// Returns the body of `answer`, behind the tagged fields that a header in the newer encoding has.
     pub fn encode(&self, answer: &impl Encodable) -> Vec<u8> {
         let mut out = BytesMut::new();
@@ -57,7 +59,7 @@ fn serve(mut client: TcpStream, port: u16, answer: &dyn Fn(&Request) -> Option<V
         let mut request = vec![0; u32::from_be_bytes(len) as usize];
         client.read_exact(&mut request).ok()?;
         let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
-        let body = answer(&Request { api: number(0), version: number(2), port })?;
+        let body = answer(&Request { api: number(0), version: number(2), port, frame: &request })?;
         let frame = [&(body.len() as u32 + 4).to_be_bytes()[..], &request[4..8], &body].concat();
         client.write_all(&frame).ok()?;
     }

@@ -4,7 +4,7 @@
 //! <https://kafka.apache.org/protocol#protocol_messages>
 
 use crate::engine::native::wire::{Decoder, Isolation, batches};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error_code};
 use crate::record::{Node, RecordRef, TopicPartition};
 use bytes::{BufMut, Bytes};
 use kafka_protocol::error::ResponseError as E;
@@ -19,7 +19,13 @@ pub struct Rewrite<'a> {
     pub max_unpacked: usize,
     /// How long the answer may become.
     pub longest: usize,
+    /// Is told of each topic in an answer to Metadata with its error, or its first partition's, which the crate leaves
+    /// out.
+    pub on_topic: OnTopic<'a>,
 }
+
+/// Is told of a topic's error.
+pub type OnTopic<'a> = &'a dyn Fn(&str, Option<E>);
 
 /// Finds the address on loopback that leads to a broker.
 pub type Address<'a> = &'a dyn Fn(&str) -> Result<String>;
@@ -114,6 +120,13 @@ impl<'a> Answer<'a> {
         Ok(count)
     }
 
+    /// Copies an error code.
+    fn error(&mut self) -> Result<Option<E>> {
+        let code = i16::from_be_bytes(self.number()?);
+        self.out.put_i16(code);
+        Ok(error_code(code))
+    }
+
     fn put_text(&mut self, text: &str) {
         self.out.put_i16(text.len() as i16);
         self.out.put_slice(text.as_bytes());
@@ -164,13 +177,14 @@ impl<'a> Answer<'a> {
             self.broker(id, address)?;
         }
         for _ in 0..self.count(8)? {
-            self.copy(&[Number(2)])?;
+            let mut error = self.error()?;
             let topic = self.text()?;
             self.put_text(topic);
             let count = self.count(18)?;
             let mut indexes = BTreeSet::new();
             for _ in 0..count {
-                self.copy(&[Number(2)])?;
+                let of_partition = self.error()?;
+                error = error.or(of_partition);
                 let index = self.i32()?;
                 if usize::try_from(index).is_ok_and(|index| index < count) && indexes.insert(index) {
                     self.out.put_i32(index);
@@ -180,6 +194,7 @@ impl<'a> Answer<'a> {
                 }
                 self.copy(&[Number(4), Array(&[Number(4)]), Array(&[Number(4)])])?;
             }
+            (self.how.on_topic)(topic, error);
         }
         Ok(())
     }
@@ -294,7 +309,13 @@ mod tests {
     ];
 
     fn rewritten(api: ApiKey, answer: &[u8]) -> Result<Vec<u8>> {
-        let how = Rewrite { node: &Node::bootstrap("b:1"), api, max_unpacked: 100_000, longest: 1 << 20 };
+        let how = Rewrite {
+            node: &Node::bootstrap("b:1"),
+            api,
+            max_unpacked: 100_000,
+            longest: 1 << 20,
+            on_topic: &|_, _| {},
+        };
         rewrite(answer, &how, &|_| Ok("127.0.0.1:7".to_owned()))
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Action, Error, Result, Subject};
 use crate::record::{Batch, Headers, Offset, PartitionId, RecordRef, TimestampType, TopicPartition, encode};
 use bytes::BytesMut;
 use kafka::client::{CommitOffset, FetchOffset, FetchPartition};
+use kafka_protocol::error::ResponseError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -173,7 +174,9 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
     let reading = |partition| {
         let of = TopicPartition::new(topic, partition);
         let (Some(&first), Some(&next)) = (first.get(&partition), next.get(&partition)) else {
-            return Err(no_such_partition(&of, count));
+            let is_there = usize::try_from(partition).is_ok_and(|index| index < count);
+            let leaderless = || Error::kafka(Action::LookUp, &of, ResponseError::LeaderNotAvailable);
+            return Err(if is_there { leaderless() } else { no_such_partition(&of, count) });
         };
         let from = |start| match start {
             Start::Beginning => Some(first),

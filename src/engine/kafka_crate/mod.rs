@@ -13,6 +13,7 @@ pub use answers::{Rewrite, rewrite};
 pub use consumer::KafkaConsumer;
 pub use producer::KafkaProducer;
 
+use crate::engine::native::Backoff;
 use crate::engine::{Options, Partition, Topic};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, PartitionId, TopicPartition};
@@ -192,12 +193,12 @@ impl Connection {
             if ready || (!create && !partitions.is_empty()) {
                 return Ok(partitions.len());
             }
-            if !create || Instant::now() >= deadline {
-                return Err(Error::kafka(
-                    Action::LookUp,
-                    Subject::topic_named(topic),
-                    ResponseError::UnknownTopicOrPartition,
-                ));
+            let unknown = ResponseError::UnknownTopicOrPartition;
+            let error = self.relay.topic_error(topic).unwrap_or(unknown);
+            // A topic that is unknown comes only where it is created.
+            let may_come = error.is_transient() && (create || error != unknown);
+            if !may_come || Instant::now() >= deadline {
+                return Err(Error::kafka(Action::LookUp, Subject::topic_named(topic), error));
             }
             // Asking for a topic by name makes it, where the brokers do that.
             if let Err(error) = self.inner.load_metadata(&[topic]) {
@@ -207,10 +208,25 @@ impl Connection {
         }
     }
 
+    /// The first or next offsets of the topic's partitions that have a leader; asks again while leaders move.
     fn offsets(&mut self, topic: &str, at: FetchOffset) -> Result<HashMap<PartitionId, Offset>> {
-        let found = self.inner.fetch_topic_offsets(topic, at);
-        let found = found.map_err(|e| self.error(Action::LookUp, Subject::topic_named(topic), &e))?;
-        Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect())
+        let deadline = Instant::now() + self.options.settle_limit();
+        let mut backoff = Backoff::new(self.options.retry_backoff);
+        loop {
+            let error = match self.inner.fetch_topic_offsets(topic, at) {
+                Ok(found) => return Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect()),
+                Err(error) => self.error(Action::LookUp, Subject::topic_named(topic), &error),
+            };
+            if !error.is_transient() || Instant::now() >= deadline {
+                return Err(error);
+            }
+            if self.stop.wait(backoff.next_wait()) {
+                return Err(Error::Stopped);
+            }
+            if let Err(error) = self.refresh() {
+                tracing::debug!(%error, "asking for metadata again");
+            }
+        }
     }
 }
 

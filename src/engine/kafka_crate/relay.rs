@@ -7,6 +7,7 @@ use super::answers::{self, Rewrite};
 use crate::engine::Options;
 use crate::error::{Disconnect, Error, Foreign, Result, describe_io};
 use crate::record::Node;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -33,6 +34,8 @@ struct Shared {
     ports: Mutex<HashMap<String, u16>>,
     /// Why the last connection ended that did not end well.
     refused: Mutex<Option<Error>>,
+    /// What brokers said last about topics that they could not describe.
+    topic_errors: Mutex<HashMap<String, ResponseError>>,
 }
 
 /// How a request that was passed on is answered.
@@ -49,6 +52,7 @@ impl Relay {
             answer_timeout: options.request_timeout + ANSWER_SLACK,
             ports: Mutex::default(),
             refused: Mutex::default(),
+            topic_errors: Mutex::default(),
         }))
     }
 
@@ -89,6 +93,19 @@ impl Relay {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Why brokers could not describe a topic when they were asked last.
+    pub(super) fn topic_error(&self, topic: &str) -> Option<ResponseError> {
+        self.0.topic_errors.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
+    }
+
+    fn note(&self, topic: &str, error: Option<ResponseError>) {
+        let mut errors = self.0.topic_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => drop(errors.insert(topic.to_owned(), error)),
+            None => drop(errors.remove(topic)),
+        }
+    }
+
     /// Passes requests on and answers back until the crate closes its connection.
     fn serve(&self, mut client: &TcpStream, node: &Node) -> Result<()> {
         let disconnected = |why| Error::Disconnected { node: node.clone(), why };
@@ -117,7 +134,8 @@ impl Relay {
             if answer.get(..4) != request.get(4..8) {
                 return Err(disconnected(Disconnect::Unasked));
             }
-            let rewrite = Rewrite { node, api, max_unpacked: LONGEST, longest: LONGEST };
+            let on_topic = &|topic: &str, error| self.note(topic, error);
+            let rewrite = Rewrite { node, api, max_unpacked: LONGEST, longest: LONGEST, on_topic };
             let written = answers::rewrite(&answer, &rewrite, &|broker| self.address(broker))?;
             if write_frame(&mut client, &written).is_err() {
                 return Ok(()); // the crate has closed the connection
