@@ -1,110 +1,13 @@
-//! CSV and TSV → records: rows are told apart and unquoted by `csv-core`, and each becomes a key, a value and headers by
-//! the names of its columns.
+//! CSV and TSV → records: each row becomes a key, a value and headers by the names of its columns.
 
-use super::frame::{Frame, too_long};
+mod rows;
+
+use super::frame::Frame;
 use super::{BadLine, Decoded};
 use crate::codec::{Encoding, write_string, write_string_of};
-use crate::error::{InputPlace, did_you_mean};
+use crate::error::did_you_mean;
 use crate::record::{HeaderBuf, RecordRef, Timestamp};
-use csv_core::ReadRecordResult;
-use std::ops::ControlFlow;
-
-/// Tells rows apart.
-#[derive(Debug)]
-pub struct CsvSplitter {
-    reader: csv_core::Reader,
-    /// The fields of a row, one behind the other.
-    bytes: Vec<u8>,
-    len: usize,
-    ends: Vec<usize>,
-    fields: usize,
-    limit: usize,
-    /// Line breaks before what is read next.
-    lines: u64,
-    /// The line in which the row begins that is being read.
-    begin: Option<u64>,
-}
-
-impl CsvSplitter {
-    /// Rows of fields with `separator` between them, which have `limit` bytes at most.
-    pub fn new(separator: u8, limit: usize) -> Self {
-        Self {
-            reader: csv_core::ReaderBuilder::new().delimiter(separator).build(),
-            bytes: vec![0; 4096],
-            len: 0,
-            ends: vec![0; 64],
-            fields: 0,
-            limit,
-            lines: 0,
-            begin: None,
-        }
-    }
-
-    pub(super) fn feed<B>(
-        &mut self,
-        chunk: &[u8],
-        mut each: impl FnMut(Frame<'_>) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>, BadLine> {
-        let mut rest = chunk;
-        // An empty input would be the end to csv-core.
-        while !rest.is_empty() {
-            let (bytes, ends) = (&mut self.bytes[self.len..], &mut self.ends[self.fields..]);
-            let (result, used, written, fields) = self.reader.read_record(rest, bytes, ends);
-            self.count_lines(&rest[..used]);
-            rest = &rest[used..];
-            self.len += written;
-            self.fields += fields;
-            match result {
-                ReadRecordResult::InputEmpty | ReadRecordResult::End => break,
-                ReadRecordResult::OutputFull => {
-                    too_long(self.len, self.limit)?;
-                    self.bytes.resize(2 * self.bytes.len(), 0);
-                }
-                ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
-                ReadRecordResult::Record => {
-                    let place = InputPlace::Line(self.begin.take().unwrap_or(self.lines));
-                    let (len, fields) = (std::mem::take(&mut self.len), std::mem::take(&mut self.fields));
-                    let flow = each(Frame { bytes: &self.bytes[..len], ends: &self.ends[..fields], place });
-                    if flow.is_break() {
-                        return Ok(flow);
-                    }
-                }
-            }
-        }
-        too_long(self.len, self.limit).map(ControlFlow::Continue)
-    }
-
-    #[inline]
-    fn count_lines(&mut self, used: &[u8]) {
-        let mut used = used;
-        if self.begin.is_none() {
-            // Blank lines, and the second half of CR LF, belong to no row.
-            let blank = used.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            self.lines += memchr::memchr_iter(b'\n', &used[..blank]).count() as u64;
-            used = &used[blank..];
-            self.begin = (!used.is_empty()).then_some(self.lines + 1);
-        }
-        self.lines += memchr::memchr_iter(b'\n', used).count() as u64;
-    }
-
-    pub(super) fn finish<B>(
-        &mut self,
-        each: impl FnMut(Frame<'_>) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>, BadLine> {
-        // The last row needs no line break; where one does not end the row, it stands within quotes.
-        let flow = self.feed(b"\n", each)?;
-        if self.len > 0 || self.fields > 0 {
-            return Err(BadLine::unusable("a quoted field is not closed".to_owned()));
-        }
-        self.reader.reset();
-        (self.lines, self.begin) = (0, None);
-        Ok(flow)
-    }
-
-    pub(super) fn place(&self) -> InputPlace {
-        InputPlace::Line(self.begin.unwrap_or(self.lines + 1))
-    }
-}
+pub use rows::CsvSplitter;
 
 /// What the columns of a row become.
 #[derive(Debug, Default)]
@@ -240,7 +143,7 @@ impl CsvReader {
 /// A field of a row that has the header's number of fields.
 #[inline]
 fn field<'a>(frame: &Frame<'a>, index: usize) -> &'a [u8] {
-    let start = if index == 0 { 0 } else { frame.ends[index - 1] };
+    let start = if index == 0 { 0 } else { frame.ends[index - 1] + frame.gap };
     &frame.bytes[start..frame.ends[index]]
 }
 
@@ -313,6 +216,7 @@ impl Layout {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::ops::ControlFlow;
 
     type Row = (Option<String>, Option<String>, Vec<(String, Option<String>)>);
 
