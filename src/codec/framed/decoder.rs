@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::record::{RecordRef, Records, varint};
 use crate::registry::framing::{Framed, MessagePlace, Packing, read_apicurio_reference, read_indexes};
 use crate::registry::{Framing, Part, SchemaId};
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::rc::Rc;
 
@@ -16,8 +15,6 @@ use std::rc::Rc;
 const MOST_UNPACKED: u64 = 256 << 20;
 /// So many records are looked at for IDs to ask for together.
 const LOOK_AHEAD: usize = 100_000;
-/// So many IDs are asked for together.
-const MOST_TOGETHER: usize = 4096;
 
 /// How values look, and which frames are looked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -104,8 +101,7 @@ fn shown(part: Option<&PartDecoder>) -> Shown<'_> {
 #[cold]
 fn look_up(source: &mut Source, part: &PartDecoder, missing: SchemaId, rest: &Records<'_>) -> Result<Known> {
     let ahead = rest.clone().take(LOOK_AHEAD).flatten();
-    let ids: BTreeSet<SchemaId> = ahead.filter_map(|record| part.id(&record)).collect();
-    source.look_up(missing, ids.into_iter().take(MOST_TOGETHER))
+    source.look_up(missing, ahead.filter_map(|record| part.id(&record)))
 }
 
 /// Whether a part was decoded, or what it lacks.

@@ -3,7 +3,7 @@
 use crate::codec::schema::{MessageId, Reference, Schema, SchemaType};
 use crate::error::{Error, Result};
 use crate::registry::{Language, LookedUp, Lookup, Registry, SchemaId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 /// So many of these are remembered.
 const MOST_UNKNOWN: usize = 100_000;
+/// So many IDs are asked for together.
+const MOST_TOGETHER: usize = 4096;
 
 /// A schema that was parsed, and the message that was chosen in it beforehand.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Source {
         (Instant::now() < *until).then(|| Known::Unknown(why.clone()))
     }
 
-    /// Looks up `id`, and those of `others` that are not known, with it.
+    /// Looks up `id`, and with it the next of `others` that are not known.
     ///
     /// # Errors
     /// The registry cannot be asked.
@@ -80,8 +82,15 @@ impl Source {
             };
             return Ok(self.note(id, Err(why)));
         };
-        let mut ids = vec![id];
-        ids.extend(others.into_iter().filter(|other| *other != id && self.known(*other).is_none()));
+        let (mut ids, mut listed) = (vec![id], HashSet::from([id]));
+        for other in others {
+            if ids.len() == MOST_TOGETHER {
+                break;
+            }
+            if self.known(other).is_none() && listed.insert(other) {
+                ids.push(other);
+            }
+        }
         let mut asked = None;
         for LookedUp { id: found, lookup } in registry.look_up(&ids)? {
             match lookup {
