@@ -4,8 +4,13 @@ use super::cluster::HOST;
 use crate::engine::platform::{Platform, Socket};
 use crate::error::{Error, Result, describe_io};
 use std::io;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
+
+/// A port that was listened on before is tried so often.
+const MOST_TRIES: u32 = 200;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// A listening port.
 pub(super) enum Listener {
@@ -33,6 +38,20 @@ impl Listener {
                 let connections = simulation.listen(port).map_err(|e| taken(port, &e))?;
                 Ok((Self::Simulated(connections), port))
             }
+        }
+    }
+
+    /// Listens on a port that was listened on until now: a process that is being started may hold it for a moment more,
+    /// as a copy that it has not closed yet.
+    pub(super) async fn bind_again(platform: &Platform, port: u16) -> Result<Self> {
+        let mut tries = 0;
+        loop {
+            match Self::bind(platform, port).await {
+                Ok((listener, _)) => return Ok(listener),
+                Err(error) if tries == MOST_TRIES => return Err(error),
+                Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+            }
+            tries += 1;
         }
     }
 

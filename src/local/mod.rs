@@ -324,7 +324,7 @@ impl Local {
     /// Starts a broker that crashed, at its old address: it follows the leaders, and leads what nobody else may.
     ///
     /// # Errors
-    /// The port has been taken meanwhile.
+    /// The port has been taken meanwhile, and stays so.
     pub fn restart(&self, broker: i32) -> Result<()> {
         let broker = BrokerId(broker);
         let port = self.port(broker);
@@ -334,7 +334,7 @@ impl Local {
                 let listen = async { socket.listen(BACKLOG).map_err(|e| taken(port, &e)) };
                 Listener::Tcp(self.network.run(Until::SecondSignal, listen)?)
             }
-            None => self.network.run(Until::SecondSignal, Listener::bind(&self.platform, port))?.0,
+            None => self.network.run(Until::SecondSignal, Listener::bind_again(&self.platform, port))?,
         };
         self.change(|cluster| cluster.set_up(broker, true));
         self.serve(broker, listener);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 /// So many events are kept to be shown.
@@ -87,6 +87,10 @@ impl std::io::Write for Trace {
 impl Trace {
     /// Has what the engine logs noted too, until the guard is dropped.
     pub fn log(&self) -> tracing::subscriber::DefaultGuard {
+        /// With one subscriber alone, whether a place in the code is logged depends on the thread that comes there
+        /// first, which may be another test's. With two, both are asked.
+        static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing_subscriber::fmt().finish().into());
+        LazyLock::force(&SECOND);
         let trace = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)
