@@ -2,7 +2,7 @@
 //! acknowledged is lost, nothing idempotent or transactional is there twice, and everything resumes by itself.
 //!
 //! `KPIPE_CHAOS=MINUTES` has each fault once, then repeats them at random for as long; `KPIPE_SEED` repeats a choice.
-//! `scripts/soak` sets both.
+//! `scripts/soak` runs all of that, `scripts/test` each fault once.
 
 mod load;
 

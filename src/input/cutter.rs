@@ -82,7 +82,7 @@ impl Cutter {
             used += len;
             self.count += 1;
             let place = InputPlace::Record(self.count);
-            let flow = each(Frame { bytes: &rest[..len], ends: &self.ends, gap: 0, place });
+            let flow = each(Frame { bytes: &rest[..len], ends: &self.ends, place });
             if flow.is_break() {
                 return Ok((flow, used));
             }

@@ -10,8 +10,6 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// Where each of its fields ends in `bytes`, in formats that find fields while they look for the record's end.
     pub ends: &'a [usize],
-    /// How many bytes stand between two fields.
-    pub gap: usize,
     /// Where it stands.
     pub place: InputPlace,
 }
@@ -19,9 +17,9 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The fields of `bytes`, by `ends`.
     pub fn fields(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let Self { bytes, ends, gap, .. } = *self;
+        let (bytes, ends) = (self.bytes, self.ends);
         let mut start = 0;
-        ends.iter().map(move |end| &bytes[std::mem::replace(&mut start, *end + gap)..*end])
+        ends.iter().map(move |end| &bytes[std::mem::replace(&mut start, *end)..*end])
     }
 }
 

@@ -39,7 +39,7 @@ impl Framing {
         match self {
             Self::Lines { splitter, count } => splitter.feed(chunk, |bytes| {
                 *count += 1;
-                each(Frame { bytes, ends: &[], gap: 0, place: InputPlace::Line(*count) })
+                each(Frame { bytes, ends: &[], place: InputPlace::Line(*count) })
             }),
             Self::Csv(rows) => rows.feed(chunk, each),
             Self::Cut(cutter) => cutter.feed(chunk, each),
@@ -59,13 +59,12 @@ impl Framing {
             Self::Lines { splitter, count } => {
                 let place = InputPlace::Line(std::mem::take(count) + 1);
                 let last = splitter.finish();
-                Ok(last
-                    .map_or(ControlFlow::Continue(()), |line| each(Frame { bytes: &line, ends: &[], gap: 0, place })))
+                Ok(last.map_or(ControlFlow::Continue(()), |line| each(Frame { bytes: &line, ends: &[], place })))
             }
             Self::Csv(rows) => rows.finish(each),
             Self::Cut(cutter) => cutter.finish().map(ControlFlow::Continue),
             Self::Whole { bytes, .. } => {
-                let flow = each(Frame { bytes, ends: &[], gap: 0, place: InputPlace::Whole });
+                let flow = each(Frame { bytes, ends: &[], place: InputPlace::Whole });
                 bytes.clear();
                 Ok(flow)
             }

@@ -22,7 +22,7 @@ properties! {
     CLIENT_RACK: Text =
         Property::new("client.rack", Text, "Rack of the client, to read from the nearest replica").flag("--rack");
     FETCH_MAX_BYTES: Or<Size> =
-        Property::new("fetch.max.bytes", Or(Size(0..=INT_SIZE), "16M"), "Memory for records that are fetched ahead, unpacked; size of a response");
+        Property::new("fetch.max.bytes", Or(Size(0..=INT_SIZE), "16M"), "Memory for records that are fetched ahead, unpacked; a response may have a quarter of it");
     FETCH_MAX_UNPACKED: Or<Size> =
         Property::new("fetch.max.unpacked.bytes", Or(Size(1..=INT_SIZE), "256M"), "Size that one record batch may unpack to");
     FETCH_MAX_WAIT: Or<Millis> =

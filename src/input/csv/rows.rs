@@ -1,4 +1,5 @@
-//! Rows of CSV: those with quotes are told apart and unquoted by `csv-core`, plain ones are found where they stand.
+//! Rows of CSV: those on one line are found by their separators and quotes, and what is not so simple is left to
+//! `csv-core`.
 
 use crate::error::InputPlace;
 use crate::input::BadLine;
@@ -11,8 +12,7 @@ use std::ops::ControlFlow;
 pub struct CsvSplitter {
     separator: u8,
     reader: csv_core::Reader,
-    /// Where the fields of a plain row end.
-    plain: Vec<usize>,
+    plain: Plain,
     /// The fields of a row, one behind the other.
     bytes: Vec<u8>,
     len: usize,
@@ -25,13 +25,20 @@ pub struct CsvSplitter {
     begin: Option<u64>,
 }
 
+/// The fields of a row on one line, one behind the other, and where they end.
+#[derive(Debug, Default)]
+struct Plain {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
 impl CsvSplitter {
     /// Rows of fields with `separator` between them, which have `limit` bytes at most.
     pub fn new(separator: u8, limit: usize) -> Self {
         Self {
             separator,
             reader: csv_core::ReaderBuilder::new().delimiter(separator).build(),
-            plain: Vec::new(),
+            plain: Plain::default(),
             bytes: vec![0; 4096],
             len: 0,
             ends: vec![0; 64],
@@ -50,11 +57,11 @@ impl CsvSplitter {
         let mut rest = chunk;
         // An empty input would be the end to csv-core.
         while !rest.is_empty() {
-            if let Some((len, used)) = self.plain_row(rest) {
-                too_long(len + 1 - self.plain.len(), self.limit)?;
+            if let Some(used) = self.plain_row(rest) {
+                let Plain { bytes, ends } = &self.plain;
+                too_long(bytes.len(), self.limit)?;
                 self.lines += 1;
-                let place = InputPlace::Line(self.lines);
-                let flow = each(Frame { bytes: &rest[..len], ends: &self.plain, gap: 1, place });
+                let flow = each(Frame { bytes, ends, place: InputPlace::Line(self.lines) });
                 if flow.is_break() {
                     return Ok(flow);
                 }
@@ -77,7 +84,7 @@ impl CsvSplitter {
                 ReadRecordResult::Record => {
                     let place = InputPlace::Line(self.begin.take().unwrap_or(self.lines));
                     let (len, fields) = (std::mem::take(&mut self.len), std::mem::take(&mut self.fields));
-                    let flow = each(Frame { bytes: &self.bytes[..len], ends: &self.ends[..fields], gap: 0, place });
+                    let flow = each(Frame { bytes: &self.bytes[..len], ends: &self.ends[..fields], place });
                     if flow.is_break() {
                         return Ok(flow);
                     }
@@ -87,30 +94,41 @@ impl CsvSplitter {
         too_long(self.len, self.limit).map(ControlFlow::Continue)
     }
 
-    /// A row at the beginning of `rest` that has no quotes and is whole, with its fields' ends in `plain`: its length
-    /// without and with the line break. What is read first may have a byte order mark, and is left to csv-core.
+    /// Reads a row at the beginning of `rest` that is whole and on one line into `plain`. Returns its length, with the
+    /// line break; `None` for what csv-core is to look at: what is read first, which may have a byte order mark, blank
+    /// lines, lone carriage returns, and quotes where none should be.
     #[inline]
-    fn plain_row(&mut self, rest: &[u8]) -> Option<(usize, usize)> {
-        if self.begin.is_some() || self.lines == 0 {
+    fn plain_row(&mut self, rest: &[u8]) -> Option<usize> {
+        if self.begin.is_some() || self.lines == 0 || matches!(rest.first(), Some(b'\r' | b'\n')) {
             return None;
         }
-        self.plain.clear();
-        for at in memchr::memchr3_iter(self.separator, b'\n', b'"', rest) {
-            match rest[at] {
-                b'"' => return None,
-                b'\n' => {
-                    let row = rest[..at].strip_suffix(b"\r").unwrap_or(&rest[..at]);
-                    // A carriage return within ends a row, too, and a blank line is none.
-                    if row.is_empty() || memchr::memchr(b'\r', row).is_some() {
-                        return None;
-                    }
-                    self.plain.push(row.len());
-                    return Some((row.len(), at + 1));
+        let Plain { bytes, ends } = &mut self.plain;
+        (bytes.clear(), ends.clear());
+        let mut at = 0;
+        loop {
+            let end = if rest.get(at) == Some(&b'"') {
+                unquote(rest, at + 1, bytes)?
+            } else {
+                let end = at + memchr::memchr3(self.separator, b'\n', b'"', &rest[at..])?;
+                let is_last = rest[end] == b'\n' && end > at && rest[end - 1] == b'\r';
+                let end = end - usize::from(is_last);
+                bytes.extend_from_slice(&rest[at..end]);
+                end
+            };
+            ends.push(bytes.len());
+            at = end + 1;
+            match rest.get(end)? {
+                separator if *separator == self.separator => {}
+                b'\n' => break,
+                b'\r' if rest.get(at) == Some(&b'\n') => {
+                    at += 1;
+                    break;
                 }
-                _ => self.plain.push(at),
+                _ => return None,
             }
         }
-        None
+        let is_crlf = at >= 2 && rest[at - 2] == b'\r';
+        memchr::memchr(b'\r', &rest[..at - 1 - usize::from(is_crlf)]).is_none().then_some(at)
     }
 
     #[inline]
@@ -142,5 +160,23 @@ impl CsvSplitter {
 
     pub(in crate::input) fn place(&self) -> InputPlace {
         InputPlace::Line(self.begin.unwrap_or(self.lines + 1))
+    }
+}
+
+/// Appends the field whose opening quote stands before `from`; returns where its closing quote has ended. `None` where the
+/// field is not closed on its line.
+#[inline]
+fn unquote(rest: &[u8], mut from: usize, out: &mut Vec<u8>) -> Option<usize> {
+    loop {
+        let quote = from + memchr::memchr2(b'"', b'\n', &rest[from..])?;
+        if rest[quote] == b'\n' {
+            return None;
+        }
+        out.extend_from_slice(&rest[from..quote]);
+        if rest.get(quote + 1) != Some(&b'"') {
+            return Some(quote + 1);
+        }
+        out.push(b'"');
+        from = quote + 2;
     }
 }

@@ -188,8 +188,9 @@ impl Fetcher {
         }
         let room = self.budget.room();
         if room > 0 {
-            // A part of the budget at least, so that a full one is not refilled a record at a time.
-            let response = room.max(self.config.fetch_ahead / 4);
+            // Not all of the budget: a few responses of some MB find the memory of earlier ones, which large ones do
+            // not. Nor less: a full budget is not refilled a record at a time.
+            let response = self.config.fetch_ahead / 4;
             for plan in self.positions.plan(now, response, self.config.fetch_bytes) {
                 self.fetch(plan, response);
             }
