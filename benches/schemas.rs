@@ -34,7 +34,7 @@ const PROTOBUF: &str = r#"syntax = "proto3";
         bool is_paid = 9;
     }"#;
 
-const ORDER: &str = r#"{"id":104729,"customer":"customer-000042@example.com","product":"blue ceramic teapot","quantity":3,"price":19.95,"currency":"USD","created":"2026-11-25T22:31:00.123Z","note":"leave it at the door","isPaid":true}"#;
+const ORDER: &str = r#"{"id":104729,"customer":"customer-000042@example.com","product":"blue ceramic teapot","quantity":3,"price":19.95,"currency":"USD","created":"2026-11-25T22:31:00.123Z","note":"leave it at my door","isPaid":true}"#;
 
 fn schema(kind: SchemaType, text: &str) -> Schema {
     Schema::parse(kind, text, &[]).unwrap_or_else(|e| unreachable!("{e}"))

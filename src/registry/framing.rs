@@ -133,7 +133,7 @@ impl Framing {
             return None;
         }
         // What text begins with is looked at no further.
-        if headers.is_empty() && bytes.first().is_none_or(|first| *first > GLUE) {
+        if headers.is_empty() && begins_as_text(bytes) {
             return None;
         }
         self.recognize_frame(part, bytes, headers)
@@ -195,6 +195,12 @@ impl Framing {
         let message = MessagePlace::IndexesInBody;
         (id != 0).then_some(Framed { id: SchemaId::Id(id), body: rest, packing: Packing::None, message })
     }
+}
+
+/// Whether no frame begins like `bytes`.
+#[inline]
+pub fn begins_as_text(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|first| *first > GLUE)
 }
 
 /// What headers say of the schema of `body`.

@@ -6,7 +6,7 @@ use crate::codec::schema::{MessageChoice, MessageId, Options, SchemaType};
 use crate::codec::{SchemaUsed, Shown, View};
 use crate::error::Result;
 use crate::record::{RecordRef, Records, varint};
-use crate::registry::framing::{Framed, MessagePlace, Packing, read_apicurio_reference, read_indexes};
+use crate::registry::framing::{Framed, MessagePlace, Packing, begins_as_text, read_apicurio_reference, read_indexes};
 use crate::registry::{Framing, Part, SchemaId};
 use std::io::Read;
 use std::rc::Rc;
@@ -75,6 +75,15 @@ impl Decoder {
         Self { source, key: decoder(Part::Key, key), value: decoder(Part::Value, value) }
     }
 
+    /// Whether a record needs no decoding, as can be told at once: it has no headers, and what may be framed is text.
+    #[inline]
+    pub fn leaves(&self, record: &RecordRef<'_>) -> bool {
+        let is_left = |part: &Option<PartDecoder>, bytes: Option<&[u8]>| {
+            part.as_ref().is_none_or(|part| part.takes_text && bytes.is_none_or(begins_as_text))
+        };
+        record.headers.is_empty() && is_left(&self.key, record.key) && is_left(&self.value, record.value)
+    }
+
     /// Decodes the key and value of a record. `rest` are those behind it, which are looked through where a schema has to
     /// be asked for: what they need is asked for at the same time.
     ///
@@ -127,6 +136,8 @@ struct PartDecoder {
     form: SchemaForm,
     /// The schema of a file.
     own: Option<Rc<Loaded>>,
+    /// Whether what is not framed stays as it is.
+    takes_text: bool,
     options: DecodeOptions,
     /// The schema that was used last.
     last: Option<(SchemaId, Rc<Loaded>)>,
@@ -148,6 +159,7 @@ impl PartDecoder {
         };
         Self {
             part,
+            takes_text: form == SchemaForm::Auto && own.is_none(),
             form,
             own,
             options: DecodeOptions { framing, ..options },
@@ -195,7 +207,7 @@ impl PartDecoder {
         let Some(bytes) = self.bytes(record) else { return Decoded::Done };
         let framed = self.options.framing.recognize(self.part, bytes, record.headers);
         match (framed, &self.own) {
-            (None, None) if self.form == SchemaForm::Auto => Decoded::Done,
+            (None, _) if self.takes_text => Decoded::Done,
             (framed, _) => self.decode_framed(bytes, framed, source),
         }
     }

@@ -103,7 +103,8 @@ impl CsvSplitter {
             return None;
         }
         let Plain { bytes, ends } = &mut self.plain;
-        (bytes.clear(), ends.clear());
+        bytes.clear();
+        ends.clear();
         let mut at = 0;
         loop {
             let end = if rest.get(at) == Some(&b'"') {
