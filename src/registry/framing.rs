@@ -197,7 +197,7 @@ impl Framing {
     }
 }
 
-/// Whether no frame begins like `bytes`.
+/// Whether no frame without headers begins with the first of `bytes`.
 #[inline]
 pub fn begins_as_text(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|first| *first > GLUE)

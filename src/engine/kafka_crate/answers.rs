@@ -19,8 +19,8 @@ pub struct Rewrite<'a> {
     pub max_unpacked: usize,
     /// How long the answer may become.
     pub longest: usize,
-    /// Is told of each topic in an answer to Metadata with its error, or its first partition's, which the crate leaves
-    /// out.
+    /// Is told of each topic in an answer to Metadata with its error, or that of its first partition without a leader:
+    /// the crate leaves both out.
     pub on_topic: OnTopic<'a>,
 }
 
@@ -184,7 +184,6 @@ impl<'a> Answer<'a> {
             let mut indexes = BTreeSet::new();
             for _ in 0..count {
                 let of_partition = self.error()?;
-                error = error.or(of_partition);
                 let index = self.i32()?;
                 if usize::try_from(index).is_ok_and(|index| index < count) && indexes.insert(index) {
                     self.out.put_i32(index);
@@ -192,7 +191,12 @@ impl<'a> Answer<'a> {
                     let why = format!("the partitions of topic {topic} are not numbered from 0 on");
                     return Err(self.malformed(why));
                 }
-                self.copy(&[Number(4), Array(&[Number(4)]), Array(&[Number(4)])])?;
+                let leader = self.i32()?;
+                self.out.put_i32(leader);
+                if leader < 0 {
+                    error = error.or(of_partition);
+                }
+                self.copy(&[Array(&[Number(4)]), Array(&[Number(4)])])?;
             }
             (self.how.on_topic)(topic, error);
         }

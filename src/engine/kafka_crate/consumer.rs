@@ -158,8 +158,10 @@ impl KafkaConsumer {
 fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Result<Vec<Reading>> {
     let count = client.count(topic, false)?;
     let wanted = config.partitions.clone().unwrap_or_else(|| (0..count as PartitionId).collect());
-    let first = client.offsets(topic, FetchOffset::Earliest)?;
-    let next = client.offsets(topic, FetchOffset::Latest)?;
+    let there: Vec<PartitionId> =
+        wanted.iter().copied().filter(|p| usize::try_from(*p).is_ok_and(|index| index < count)).collect();
+    let first = client.offsets_of(topic, &there, FetchOffset::Earliest)?;
+    let next = client.offsets_of(topic, &there, FetchOffset::Latest)?;
     let committed = match (config.group.as_ref().map(|group| group.id.as_str()), config.start) {
         (Some(group), Start::Stored) => client
             .inner
@@ -174,9 +176,8 @@ fn readings(client: &mut Connection, config: &ConsumerConfig, topic: &str) -> Re
     let reading = |partition| {
         let of = TopicPartition::new(topic, partition);
         let (Some(&first), Some(&next)) = (first.get(&partition), next.get(&partition)) else {
-            let is_there = usize::try_from(partition).is_ok_and(|index| index < count);
             let leaderless = || Error::kafka(Action::LookUp, &of, ResponseError::LeaderNotAvailable);
-            return Err(if is_there { leaderless() } else { no_such_partition(&of, count) });
+            return Err(if there.contains(&partition) { leaderless() } else { no_such_partition(&of, count) });
         };
         let from = |start| match start {
             Start::Beginning => Some(first),

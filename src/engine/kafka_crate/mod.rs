@@ -187,6 +187,8 @@ impl Connection {
     /// The topic's partition count; with `create` the brokers may make it.
     fn count(&mut self, topic: &str, create: bool) -> Result<usize> {
         let deadline = Instant::now() + self.options.settle_limit();
+        let mut backoff = Backoff::new(self.options.retry_backoff);
+        let mut has_asked = false;
         loop {
             let partitions = self.partitions(topic);
             let ready = !partitions.is_empty() && partitions.iter().all(|(_, leader)| leader.is_some());
@@ -194,31 +196,59 @@ impl Connection {
                 return Ok(partitions.len());
             }
             let unknown = ResponseError::UnknownTopicOrPartition;
-            let error = self.relay.topic_error(topic).unwrap_or(unknown);
-            // A topic that is unknown comes only where it is created.
-            let may_come = error.is_transient() && (create || error != unknown);
+            // What was said of a topic that may be created is not believed for ever.
+            let said = self.relay.topic_error(topic).filter(|_| has_asked || !create);
+            let error = said.unwrap_or(unknown);
+            // A topic that is unknown comes only where it is created; Kafka 0.8.2 may know no better error meanwhile.
+            let may_come = match error {
+                ResponseError::UnknownTopicOrPartition | ResponseError::UnknownServerError => create,
+                error => error.is_transient(),
+            };
             if !may_come || Instant::now() >= deadline {
                 return Err(Error::kafka(Action::LookUp, Subject::topic_named(topic), error));
             }
+            if has_asked && self.stop.wait(backoff.next_wait()) {
+                return Err(Error::Stopped);
+            }
             // Asking for a topic by name makes it, where the brokers do that.
-            if let Err(error) = self.inner.load_metadata(&[topic]) {
+            let asked = if create { self.inner.load_metadata(&[topic]) } else { self.inner.load_metadata_all() };
+            if let Err(error) = asked {
                 tracing::debug!(%error, topic, "asking again");
             }
-            std::thread::sleep(self.options.retry_backoff);
+            has_asked = true;
         }
     }
 
-    /// The first or next offsets of the topic's partitions that have a leader; asks again while leaders move.
+    /// The first or next offsets of the topic's partitions that have a leader.
     fn offsets(&mut self, topic: &str, at: FetchOffset) -> Result<HashMap<PartitionId, Offset>> {
+        let found = self.inner.fetch_topic_offsets(topic, at);
+        let found = found.map_err(|e| self.error(Action::LookUp, Subject::topic_named(topic), &e))?;
+        Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect())
+    }
+
+    /// As [`Connection::offsets`]; asks again while leaders of `wanted` are missing or move.
+    fn offsets_of(
+        &mut self,
+        topic: &str,
+        wanted: &[PartitionId],
+        at: FetchOffset,
+    ) -> Result<HashMap<PartitionId, Offset>> {
         let deadline = Instant::now() + self.options.settle_limit();
         let mut backoff = Backoff::new(self.options.retry_backoff);
         loop {
-            let error = match self.inner.fetch_topic_offsets(topic, at) {
-                Ok(found) => return Ok(found.into_iter().map(|p| (p.partition, p.offset)).collect()),
-                Err(error) => self.error(Action::LookUp, Subject::topic_named(topic), &error),
+            let found = self.offsets(topic, at);
+            let may_change = match &found {
+                Ok(found) => wanted.iter().any(|partition| !found.contains_key(partition)),
+                Err(error) => error.is_transient(),
             };
-            if !error.is_transient() || Instant::now() >= deadline {
-                return Err(error);
+            if !may_change || Instant::now() >= deadline {
+                // The crate calls a topic unknown that has no leaders.
+                return match (found, self.relay.topic_error(topic)) {
+                    (Err(error), Some(said)) if error.code() == Some(ResponseError::UnknownTopicOrPartition) => {
+                        Err(Error::kafka(Action::LookUp, Subject::topic_named(topic), said))
+                    }
+                    (found, _) => found,
+                };
             }
             if self.stop.wait(backoff.next_wait()) {
                 return Err(Error::Stopped);

@@ -13,6 +13,8 @@ pub struct CsvSplitter {
     separator: u8,
     reader: csv_core::Reader,
     plain: Plain,
+    /// Whether a carriage return alone was seen to end a row, or stands within quotes.
+    has_lone_cr: bool,
     /// The fields of a row, one behind the other.
     bytes: Vec<u8>,
     len: usize,
@@ -39,6 +41,7 @@ impl CsvSplitter {
             separator,
             reader: csv_core::ReaderBuilder::new().delimiter(separator).build(),
             plain: Plain::default(),
+            has_lone_cr: false,
             bytes: vec![0; 4096],
             len: 0,
             ends: vec![0; 64],
@@ -57,9 +60,15 @@ impl CsvSplitter {
         let mut rest = chunk;
         // An empty input would be the end to csv-core.
         while !rest.is_empty() {
+            if self.begin.is_none() && self.lines > 0 {
+                // What csv-core would skip: blank lines, and the second half of CR LF.
+                rest = &rest[self.count_blank(rest)..];
+                if rest.is_empty() {
+                    break;
+                }
+            }
             if let Some(used) = self.plain_row(rest) {
                 let Plain { bytes, ends } = &self.plain;
-                too_long(bytes.len(), self.limit)?;
                 self.lines += 1;
                 let flow = each(Frame { bytes, ends, place: InputPlace::Line(self.lines) });
                 if flow.is_break() {
@@ -95,11 +104,11 @@ impl CsvSplitter {
     }
 
     /// Reads a row at the beginning of `rest` that is whole and on one line into `plain`. Returns its length, with the
-    /// line break; `None` for what csv-core is to look at: what is read first, which may have a byte order mark, blank
-    /// lines, lone carriage returns, and quotes where none should be.
+    /// line break; `None` for what csv-core is to look at: what is read first, which may have a byte order mark, all
+    /// from a lone carriage return on, and quotes where none should be.
     #[inline]
     fn plain_row(&mut self, rest: &[u8]) -> Option<usize> {
-        if self.begin.is_some() || self.lines == 0 || matches!(rest.first(), Some(b'\r' | b'\n')) {
+        if self.begin.is_some() || self.lines == 0 || self.has_lone_cr {
             return None;
         }
         let Plain { bytes, ends } = &mut self.plain;
@@ -129,17 +138,23 @@ impl CsvSplitter {
             }
         }
         let is_crlf = at >= 2 && rest[at - 2] == b'\r';
-        memchr::memchr(b'\r', &rest[..at - 1 - usize::from(is_crlf)]).is_none().then_some(at)
+        self.has_lone_cr = memchr::memchr(b'\r', &rest[..at - 1 - usize::from(is_crlf)]).is_some();
+        (!self.has_lone_cr).then_some(at)
+    }
+
+    /// Counts the line breaks that `bytes` begins with, which belong to no row; returns how many bytes they have.
+    #[inline]
+    fn count_blank(&mut self, bytes: &[u8]) -> usize {
+        let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.lines += memchr::memchr_iter(b'\n', &bytes[..blank]).count() as u64;
+        blank
     }
 
     #[inline]
     fn count_lines(&mut self, used: &[u8]) {
         let mut used = used;
         if self.begin.is_none() {
-            // Blank lines, and the second half of CR LF, belong to no row.
-            let blank = used.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            self.lines += memchr::memchr_iter(b'\n', &used[..blank]).count() as u64;
-            used = &used[blank..];
+            used = &used[self.count_blank(used)..];
             self.begin = (!used.is_empty()).then_some(self.lines + 1);
         }
         self.lines += memchr::memchr_iter(b'\n', used).count() as u64;
@@ -155,7 +170,7 @@ impl CsvSplitter {
             return Err(BadLine::unusable("a quoted field is not closed".to_owned()));
         }
         self.reader.reset();
-        (self.lines, self.begin) = (0, None);
+        (self.lines, self.begin, self.has_lone_cr) = (0, None, false);
         Ok(flow)
     }
 

@@ -190,7 +190,7 @@ impl Fetcher {
         if room > 0 {
             // Not all of the budget: a few responses of some MB find the memory of earlier ones, which large ones do
             // not. Nor less: a full budget is not refilled a record at a time.
-            let response = self.config.fetch_ahead / 4;
+            let response = (self.config.fetch_ahead / 4).max(1);
             for plan in self.positions.plan(now, response, self.config.fetch_bytes) {
                 self.fetch(plan, response);
             }
