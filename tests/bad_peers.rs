@@ -1,6 +1,6 @@
 //! Peers that are not Kafka brokers, or that misbehave: a clear message within seconds, and no panic.
 
-use crate::support::{self, Request, kpipe, latest_or_local};
+use crate::support::{self, Request, kpipe, latest_or_local, old_message, put_text};
 use bytes::BufMut;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -97,11 +97,6 @@ const METADATA: i16 = 3;
 const LIST_OFFSETS: i16 = 2;
 const FETCH: i16 = 1;
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.put_i16(text.len() as i16);
-    out.put_slice(text.as_bytes());
-}
-
 /// Version 0 of the metadata of one broker and topic t, with one partition of this number.
 fn old_metadata(port: u16, partition: i32) -> Vec<u8> {
     let mut out = Vec::new();
@@ -178,23 +173,10 @@ fn an_old_broker_that_lies_costs_neither_memory_nor_a_panic() {
         ("set --engine kafka", old_broker("auto", Vec::new(), boundless)),
         ("malformed answer to Metadata", old_broker("kafka", Vec::new(), boundless)),
         ("not numbered from 0", old_broker("auto", Vec::new(), too_high)),
-        ("t/0 at offset 4", old_broker("auto", message(4, 2, snappy), honest)),
+        ("t/0 at offset 4", old_broker("auto", old_message(4, 2, snappy), honest)),
     ];
     for (says, done) in cases {
         assert_eq!(done.code, 1, "{says}: {}", done.stderr);
         assert!(done.stderr.contains(says) && !done.stderr.contains("panicked"), "{says}: {}", done.stderr);
     }
-}
-
-/// A message of version 0.
-fn message(offset: i64, attributes: u8, value: &[u8]) -> Vec<u8> {
-    let mut body = vec![0, attributes, 0xff, 0xff, 0xff, 0xff];
-    body.put_i32(value.len() as i32);
-    body.put_slice(value);
-    let mut out = Vec::new();
-    out.put_i64(offset);
-    out.put_i32(body.len() as i32 + 4);
-    out.put_u32(crc32fast::hash(&body));
-    out.put_slice(&body);
-    out
 }

@@ -45,7 +45,7 @@ fn brokers_and_their_quorum_are_listed_as_kafkas_tools_list_them() {
 #[test]
 fn a_brokers_configs_are_changed_while_it_runs() {
     require!(Kafka);
-    // Not those of the log cleaner: after their number has changed, a broker with little memory may compact no more.
+    // Not those of the log cleaner, which other tests wait for.
     for kafka in each(Kafka::MODERN) {
         let threads = || {
             let get = ["cluster", "configs", "get", "background.threads", "--broker", "1"];

@@ -41,8 +41,8 @@ impl Listener {
         }
     }
 
-    /// Listens on a port that was listened on until now: a process that is being started may hold it for a moment more,
-    /// as a copy that it has not closed yet.
+    /// Listens on a port that was listened on until now: a child process that is being started may keep the old socket
+    /// open for a moment.
     pub(super) async fn bind_again(platform: &Platform, port: u16) -> Result<Self> {
         let mut tries = 0;
         loop {

@@ -2,7 +2,7 @@
 
 use super::broker::{Often, Refusal};
 use super::cases::{Case, Level};
-use crate::support::{Request, peer};
+use crate::support::{Request, old_message, peer, put_text};
 use bytes::BufMut;
 use kafka_protocol::messages::ApiKey;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -93,7 +93,7 @@ impl Script {
                 });
             }
             ApiKey::Fetch => of_topic(&mut out, |out, index| {
-                let set = if code == 0 { message(b"a") } else { Vec::new() };
+                let set = if code == 0 { old_message(0, 0, b"a") } else { Vec::new() };
                 out.put_i32(index);
                 out.put_i16(code);
                 out.put_i64(if code == 0 { 1 } else { -1 });
@@ -128,11 +128,6 @@ impl Script {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.put_i16(text.len() as i16);
-    out.put_slice(text.as_bytes());
-}
-
 fn put_partitions(out: &mut Vec<u8>, count: i32, each: impl Fn(&mut Vec<u8>, i32)) {
     out.put_i32(count);
     (0..count).for_each(|index| each(out, index));
@@ -143,17 +138,4 @@ fn of_topic(out: &mut Vec<u8>, each: impl Fn(&mut Vec<u8>, i32)) {
     out.put_i32(1);
     put_text(out, "t");
     put_partitions(out, PARTITIONS, each);
-}
-
-/// A message set of one message at offset 0.
-fn message(value: &[u8]) -> Vec<u8> {
-    let mut body = vec![0, 0, 0xff, 0xff, 0xff, 0xff];
-    body.put_i32(value.len() as i32);
-    body.put_slice(value);
-    let mut out = Vec::new();
-    out.put_i64(0);
-    out.put_i32(body.len() as i32 + 4);
-    out.put_u32(crc32fast::hash(&body));
-    out.put_slice(&body);
-    out
 }

@@ -19,7 +19,7 @@ pub use bounded::{COMMANDS, Ended, Judge, Tested, impatient, in_parallel, run_bo
 pub use cluster::{Cluster, each, each_with_protocols, latest_or_local, shared};
 pub use command::{Done, Running, kpipe, python, python_running, send_signal, shell, ticks_of};
 pub use mutator::{Asked, Mutator, decode, encode, read_frame, readdress, write_frame};
-pub use peer::{Request, peer};
+pub use peer::{Request, old_message, peer, put_text};
 pub use proxy::{Proxy, Stalled};
 pub use registry::{MadeUpRegistry, Reply, registry};
 pub(crate) use require::require;

@@ -64,3 +64,22 @@ fn serve(mut client: TcpStream, port: u16, answer: &dyn Fn(&Request) -> Option<V
         client.write_all(&frame).ok()?;
     }
 }
+
+/// Appends a text as old answers have it, behind its length.
+pub fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.put_i16(text.len() as i16);
+    out.put_slice(text.as_bytes());
+}
+
+/// A message of version 0.
+pub fn old_message(offset: i64, attributes: u8, value: &[u8]) -> Vec<u8> {
+    let mut body = vec![0, attributes, 0xff, 0xff, 0xff, 0xff];
+    body.put_i32(value.len() as i32);
+    body.put_slice(value);
+    let mut out = Vec::new();
+    out.put_i64(offset);
+    out.put_i32(body.len() as i32 + 4);
+    out.put_u32(crc32fast::hash(&body));
+    out.put_slice(&body);
+    out
+}

@@ -196,24 +196,19 @@ impl<F: Format> ConsumeRun<F> {
             let record = record.map_err(|malformed| {
                 Error::corrupt(TopicPartition::new(batch.topic.clone(), batch.partition), &malformed)
             })?;
-            let decoded = match &mut self.decode {
-                None => None,
+            let view = match &mut self.decode {
+                None => View::PLAIN,
                 Some(decode) => {
-                    let decoded = decode.view(&batch, &record, &records)?;
-                    let view = decoded.as_ref().unwrap_or(&View::PLAIN);
-                    if !self.filter.as_mut().is_none_or(|filter| filter.passes(batch.partition, &record, view)) {
+                    let view = decode.view(&batch, &record, &records)?;
+                    if !self.filter.as_mut().is_none_or(|filter| filter.passes(batch.partition, &record, &view)) {
                         continue;
                     }
-                    decoded
+                    view
                 }
             };
-            let written = match (&mut self.jq, &decoded) {
-                (Some(jq), decoded) => {
-                    let view = decoded.as_ref().unwrap_or(&View::PLAIN);
-                    jq.write(&mut self.writer, &mut self.format, &batch, &record, view)?
-                }
-                (None, Some(view)) => write_decoded(&mut self.writer, &mut self.format, &record, view)?,
-                (None, None) => write_record(&mut self.writer, &mut self.format, &record, &View::PLAIN)?,
+            let written = match &mut self.jq {
+                Some(jq) => jq.write(&mut self.writer, &mut self.format, &batch, &record, &view)?,
+                None => write_record(&mut self.writer, &mut self.format, &record, &view)?,
             };
             match written {
                 Outcome::Written => {}
@@ -413,17 +408,6 @@ fn write_record(
     let start = buffer.len();
     format.write(buffer, record, view).inspect_err(|_| buffer.truncate(start))?;
     Ok(Outcome::Written)
-}
-
-/// [`write_record`] apart from those that are shown as their bytes, which are written without a look at the view.
-#[inline(never)]
-fn write_decoded(
-    writer: &mut Writer,
-    format: &mut impl Format,
-    record: &RecordRef<'_>,
-    view: &View<'_>,
-) -> Result<Outcome> {
-    write_record(writer, format, record, view)
 }
 
 /// `t/0, t/1`, or "none".

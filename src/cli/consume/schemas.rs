@@ -85,22 +85,16 @@ impl DecodeArgs {
 }
 
 impl DecodeStage {
-    /// How a record of `batch` is shown, which `rest` follow; `None` where it is shown as its bytes. A failure is
-    /// reported, and reading continues.
+    /// How a record of `batch` is shown, which `rest` follow. A failure is reported, and reading continues.
     ///
     /// # Errors
     /// The registry cannot be asked; or with `--strict`, the record does not decode.
     #[inline]
-    pub(super) fn view(
-        &mut self,
-        batch: &Batch,
-        record: &RecordRef<'_>,
-        rest: &Records<'_>,
-    ) -> Result<Option<View<'_>>> {
+    pub(super) fn view(&mut self, batch: &Batch, record: &RecordRef<'_>, rest: &Records<'_>) -> Result<View<'_>> {
         if self.decoder.leaves(record) {
-            return Ok(None);
+            return Ok(View::PLAIN);
         }
-        self.decoded(batch, record, rest).map(Some)
+        self.decoded(batch, record, rest)
     }
 
     #[inline(never)]

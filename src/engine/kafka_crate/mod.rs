@@ -196,7 +196,7 @@ impl Connection {
                 return Ok(partitions.len());
             }
             let unknown = ResponseError::UnknownTopicOrPartition;
-            // What was said of a topic that may be created is not believed for ever.
+            // Of a topic that may be created, only what was said since this began counts.
             let said = self.relay.topic_error(topic).filter(|_| has_asked || !create);
             let error = said.unwrap_or(unknown);
             // A topic that is unknown comes only where it is created; Kafka 0.8.2 may know no better error meanwhile.

@@ -60,22 +60,23 @@ impl CsvSplitter {
         let mut rest = chunk;
         // An empty input would be the end to csv-core.
         while !rest.is_empty() {
+            // The first line may have a byte order mark, which csv-core knows.
             if self.begin.is_none() && self.lines > 0 {
                 // What csv-core would skip: blank lines, and the second half of CR LF.
                 rest = &rest[self.count_blank(rest)..];
                 if rest.is_empty() {
                     break;
                 }
-            }
-            if let Some(used) = self.plain_row(rest) {
-                let Plain { bytes, ends } = &self.plain;
-                self.lines += 1;
-                let flow = each(Frame { bytes, ends, place: InputPlace::Line(self.lines) });
-                if flow.is_break() {
-                    return Ok(flow);
+                if let Some(used) = self.plain_row(rest) {
+                    let Plain { bytes, ends } = &self.plain;
+                    self.lines += 1;
+                    let flow = each(Frame { bytes, ends, place: InputPlace::Line(self.lines) });
+                    if flow.is_break() {
+                        return Ok(flow);
+                    }
+                    rest = &rest[used..];
+                    continue;
                 }
-                rest = &rest[used..];
-                continue;
             }
             let (bytes, ends) = (&mut self.bytes[self.len..], &mut self.ends[self.fields..]);
             let (result, used, written, fields) = self.reader.read_record(rest, bytes, ends);
@@ -104,11 +105,11 @@ impl CsvSplitter {
     }
 
     /// Reads a row at the beginning of `rest` that is whole and on one line into `plain`. Returns its length, with the
-    /// line break; `None` for what csv-core is to look at: what is read first, which may have a byte order mark, all
-    /// from a lone carriage return on, and quotes where none should be.
+    /// line break; `None` for what csv-core is to look at: all from a lone carriage return on, and quotes where none
+    /// should be.
     #[inline]
     fn plain_row(&mut self, rest: &[u8]) -> Option<usize> {
-        if self.begin.is_some() || self.lines == 0 || self.has_lone_cr {
+        if self.has_lone_cr {
             return None;
         }
         let Plain { bytes, ends } = &mut self.plain;
