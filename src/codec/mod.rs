@@ -17,7 +17,7 @@ pub use embedded::Embedded;
 pub use msgpack::MessagePack;
 pub use number::Number;
 pub use path::Path;
-pub use text::{Text, plain_len, write_string, write_string_of};
+pub use text::{Text, first_quote, is_unescaped, plain_len, write_string, write_string_of};
 pub use view::{SchemaUsed, Shown, View};
 
 use crate::error::Result;

@@ -54,27 +54,82 @@ pub fn write_string_of(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), std::str::
     Ok(())
 }
 
-/// Whether all bytes are ASCII that JSON takes as it stands. Without a branch for each byte, so that it is vectorized.
+/// Whether all bytes are ASCII that JSON takes as it stands.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    let special = |byte: u8| !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\');
     let (chunks, rest) = bytes.as_chunks::<32>();
-    chunks.iter().all(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)))
-        && !rest.iter().fold(false, |any, &byte| any | special(byte))
+    chunks.iter().all(|chunk| !has_special(chunk)) && !has_special(rest)
+}
+
+/// Whether all bytes are printable ASCII and none is a backslash, so that each quote in JSON begins or ends a string.
+#[inline]
+pub fn is_unescaped(bytes: &[u8]) -> bool {
+    let has_other =
+        |bytes: &[u8]| bytes.iter().fold(false, |any, &byte| any | !(0x20..0x7f).contains(&byte) | (byte == b'\\'));
+    let (chunks, rest) = bytes.as_chunks::<32>();
+    !chunks.iter().any(|chunk| has_other(chunk)) && !has_other(rest)
 }
 
 /// How many bytes at the beginning are ASCII that JSON takes as it stands.
 #[inline]
 pub fn plain_len(bytes: &[u8]) -> usize {
-    let special = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    for (index, chunk) in chunks.iter().enumerate() {
-        // Vectorized: whether any byte is special, before which one is.
-        if chunk.iter().fold(false, |any, byte| any | special(byte)) {
-            return 16 * index + chunk.iter().position(special).unwrap_or(0);
+    let plain = 16 * bytes.as_chunks::<16>().0.iter().take_while(|chunk| !has_special(*chunk)).count();
+    let (words, rest) = bytes[plain..].as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return plain + 8 * index + (special.trailing_zeros() / 8) as usize;
         }
     }
-    16 * chunks.len() + rest.iter().position(special).unwrap_or(rest.len())
+    bytes.len() - rest.len() + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
+}
+
+/// Whether a byte is not ASCII, or JSON or a terminal would take it for something else.
+#[inline]
+fn is_special(byte: u8) -> bool {
+    !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
+}
+
+/// Without a branch for each byte, so that it is vectorized.
+#[inline]
+fn has_special(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |any, &byte| any | is_special(byte))
+}
+
+/// Where the first quote is: one that is near costs no call.
+#[inline]
+pub fn first_quote(bytes: &[u8]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks::<8>();
+    let near = &words[..words.len().min(2)];
+    for (index, word) in near.iter().enumerate() {
+        let quotes = equal_bytes(u64::from_le_bytes(*word), b'"') & HIGHEST;
+        if quotes != 0 {
+            return Some(8 * index + (quotes.trailing_zeros() / 8) as usize);
+        }
+    }
+    let near = 8 * near.len();
+    memchr::memchr(b'"', &bytes[near..]).map(|at| near + at)
+}
+
+// Of eight bytes that are looked at together, the highest bit of the first one found is the lowest bit of HIGHEST that is
+// set. Those above it may be of others, for a borrow or carry goes upwards.
+const EACH: u64 = 0x0101_0101_0101_0101;
+const HIGHEST: u64 = EACH << 7;
+
+#[inline]
+fn special_bytes(word: u64) -> u64 {
+    let is_beyond_ascii = word.wrapping_add(EACH) | word;
+    (bytes_below(word, 0x20) | equal_bytes(word, b'"') | equal_bytes(word, b'\\') | is_beyond_ascii) & HIGHEST
+}
+
+#[inline]
+fn equal_bytes(word: u64, byte: u8) -> u64 {
+    bytes_below(word ^ (EACH * u64::from(byte)), 1)
+}
+
+#[inline]
+fn bytes_below(word: u64, least: u8) -> u64 {
+    word.wrapping_sub(EACH * u64::from(least)) & !word
 }
 
 /// Appends the text of a JSON string; `None` if it is not one, with `out` possibly longer by a part of it.
@@ -210,6 +265,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn plain_text_ends_before_the_first_special_byte(
+            mut bytes in prop::collection::vec(prop::sample::select(b" !#[]^~az".to_vec()), 1..70),
+            special in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 0..4),
+        ) {
+            for (index, byte) in &special {
+                let index = index.index(bytes.len());
+                bytes[index] = *byte;
+            }
+            let expected = bytes.iter().position(|byte| is_special(*byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_len(&bytes), expected);
+            prop_assert_eq!(is_plain(&bytes), expected == bytes.len());
+            let is_unescaped = |byte: &u8| *byte == b'"' || !is_special(*byte);
+            prop_assert_eq!(super::is_unescaped(&bytes), bytes.iter().all(is_unescaped));
+            if let Some((index, _)) = special.first() {
+                let index = index.index(bytes.len());
+                bytes[index] = b'"';
+            }
+            prop_assert_eq!(first_quote(&bytes), bytes.iter().position(|byte| *byte == b'"'));
+        }
+
         #[test]
         fn a_string_is_read_as_serde_json_reads_it(
             parts in prop::collection::vec(prop::sample::select(vec![

@@ -144,6 +144,12 @@ pub fn next<'a>(
     }
 }
 
+/// Whether `record` of `partition`, shown as `view`, goes on: always where there is no filter.
+#[inline]
+pub fn passes(filter: Option<&mut Filter>, partition: PartitionId, record: &RecordRef<'_>, view: &View<'_>) -> bool {
+    filter.is_none_or(|filter| filter.passes(partition, record, view))
+}
+
 /// Spreads offsets evenly (the finalizer of SplitMix64).
 fn hash(partition: PartitionId, offset: Offset) -> u64 {
     let mut x = (offset as u64) ^ (u64::from(partition as u32) << 40);

@@ -125,6 +125,7 @@ impl JsonReader {
     ///
     /// # Errors
     /// It is no such object; the error says at which byte.
+    #[inline]
     pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<Option<Read<'a>>, BadLine> {
         // Editors on Windows begin a file with a byte order mark; it is nothing that JSON could begin with.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
@@ -177,6 +178,8 @@ impl Memory {
                     }
                     coded(&mut cursor, &name, Encoding::Text, &mut fields.topic, &mut self.topic)?;
                 }
+                b"key" => coded(&mut cursor, &name, options.key_as, &mut fields.key, &mut self.key)?,
+                b"value" => coded(&mut cursor, &name, options.value_as, &mut fields.value, &mut self.value)?,
                 b"partition" => fields.partition = integer(&mut cursor, &name)?,
                 b"timestamp" => fields.timestamp = integer(&mut cursor, &name)?,
                 b"offset" => drop(integer::<i64>(&mut cursor, &name)?),
@@ -295,6 +298,7 @@ fn field(name: &[u8], key_as: Encoding, value_as: Encoding) -> Option<(Field, En
 }
 
 /// Reads a key or value by its codec; null is null.
+#[inline]
 fn coded<'a>(
     cursor: &mut Cursor<'a>,
     name: &[u8],
@@ -303,14 +307,33 @@ fn coded<'a>(
     memory: &mut Vec<u8>,
 ) -> Result<(), Wrong> {
     let start = cursor.at();
-    let value = cursor.value()?;
+    match cursor.value()? {
+        Value::Plain(text) if codec == Encoding::Text && into.bytes == Bytes::Absent => {
+            into.bytes = Bytes::Plain(text);
+            into.written.origin = Origin::JsonString;
+            Ok(())
+        }
+        value => decoded(cursor, start, value, name, codec, into, memory),
+    }
+}
+
+/// Decodes a value that was read since `start`, and is no plain text.
+#[inline(never)]
+fn decoded<'a>(
+    cursor: &Cursor<'a>,
+    start: usize,
+    value: Value<'a>,
+    name: &[u8],
+    codec: Encoding,
+    into: &mut Part<'a>,
+    memory: &mut Vec<u8>,
+) -> Result<(), Wrong> {
     let shown = || String::from_utf8_lossy(name);
     if into.bytes != Bytes::Absent {
         return Err(bad(cursor, format!("{} given twice, in several forms", shown())));
     }
     into.bytes = match value {
         Value::Null => Bytes::Null,
-        Value::Plain(text) if codec == Encoding::Text => Bytes::Plain(text),
         _ => {
             memory.clear();
             let json = cursor.since(start);
@@ -326,7 +349,6 @@ fn coded<'a>(
         // Its name says what it is.
         _ if name.contains(&b'_') => Origin::Bytes,
         (_, Value::Null) | (Encoding::Json, _) => Origin::Text,
-        (Encoding::Text, Value::Plain(_)) => Origin::JsonString,
         (Encoding::Text, Value::Json(json)) if json.starts_with('"') => Origin::JsonString,
         (Encoding::Text, _) => Origin::Text,
         _ => Origin::Bytes,

@@ -24,7 +24,7 @@ impl Format for JsonFormat {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)] // in both places of ConsumeRun::write
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         self.json.write(out, record, view)?;
         out.extend_from_slice(&self.delimiter);
@@ -71,7 +71,7 @@ impl JsonWriter {
         self.nulls_known = nulls_known;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(&self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         out.extend_from_slice(&self.head);
         if record.offset >= 0 {

@@ -29,7 +29,7 @@ impl Format for TemplateFormat {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)] // as JsonFormat's
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         for Part { what, .. } in self.template.parts() {
             // What most templates consist of needs no call.

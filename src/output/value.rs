@@ -22,7 +22,7 @@ impl Format for ValueFormat {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)] // as JsonFormat's
     fn write(&mut self, out: &mut Vec<u8>, record: &RecordRef<'_>, view: &View<'_>) -> Result<()> {
         view.value.write_text(out, Encoding::Text, record.value.unwrap_or_default());
         out.extend_from_slice(&self.delimiter);

@@ -19,6 +19,9 @@ pub fn put(out: &mut [u8], mut at: usize, value: i64) -> usize {
 /// How many bytes `value` takes.
 #[inline]
 pub fn len(value: i64) -> usize {
+    if zigzag(value) < 0x80 {
+        return 1; // nearly all
+    }
     (64 - (zigzag(value) | 1).leading_zeros() as usize).div_ceil(7)
 }
 

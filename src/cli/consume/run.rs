@@ -196,21 +196,24 @@ impl<F: Format> ConsumeRun<F> {
             let record = record.map_err(|malformed| {
                 Error::corrupt(TopicPartition::new(batch.topic.clone(), batch.partition), &malformed)
             })?;
-            let view = match &mut self.decode {
-                None => View::PLAIN,
-                Some(decode) => {
-                    let view = decode.view(&batch, &record, &records)?;
-                    if !self.filter.as_mut().is_none_or(|filter| filter.passes(batch.partition, &record, &view)) {
+            let Self { decode, filter, jq, writer, format, .. } = self;
+            let outcome = match decode {
+                Some(decode) if !decode.leaves(&record) => {
+                    let view = decode.view(&batch, record, records.clone())?;
+                    if !filter::passes(filter.as_mut(), batch.partition, &{ record }, &view) {
                         continue;
                     }
-                    view
+                    write_decoded(jq, writer, format, &batch, record, &view)?
+                }
+                // The view is a constant, so that text costs hardly more where schemas are looked for.
+                decode => {
+                    if decode.is_some() && !filter::passes(filter.as_mut(), batch.partition, &record, &View::PLAIN) {
+                        continue;
+                    }
+                    write_record(jq, writer, format, &batch, &record, &View::PLAIN)?
                 }
             };
-            let written = match &mut self.jq {
-                Some(jq) => jq.write(&mut self.writer, &mut self.format, &batch, &record, &view)?,
-                None => write_record(&mut self.writer, &mut self.format, &record, &view)?,
-            };
-            match written {
+            match outcome {
                 Outcome::Written => {}
                 Outcome::Nothing => continue,
                 Outcome::Interrupted => {
@@ -397,17 +400,36 @@ impl<F: Format> ConsumeRun<F> {
     }
 }
 
-#[inline]
+/// Writes a record, or what a program makes of it.
+#[inline(always)]
 fn write_record(
+    jq: &mut Option<JqStage>,
     writer: &mut Writer,
     format: &mut impl Format,
+    batch: &Batch,
     record: &RecordRef<'_>,
     view: &View<'_>,
 ) -> Result<Outcome> {
+    if let Some(jq) = jq {
+        return jq.write(writer, format, batch, record, view);
+    }
     let buffer = writer.buffer();
     let start = buffer.len();
     format.write(buffer, record, view).inspect_err(|_| buffer.truncate(start))?;
     Ok(Outcome::Written)
+}
+
+/// [`write_record`], apart from the loop that writes what is shown as its bytes.
+#[inline(never)]
+fn write_decoded(
+    jq: &mut Option<JqStage>,
+    writer: &mut Writer,
+    format: &mut impl Format,
+    batch: &Batch,
+    record: RecordRef<'_>,
+    view: &View<'_>,
+) -> Result<Outcome> {
+    write_record(jq, writer, format, batch, &record, view)
 }
 
 /// `t/0, t/1`, or "none".

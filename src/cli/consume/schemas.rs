@@ -85,23 +85,20 @@ impl DecodeArgs {
 }
 
 impl DecodeStage {
+    /// Whether a record is shown as its bytes, as can be told at once.
+    #[inline]
+    pub(super) fn leaves(&self, record: &RecordRef<'_>) -> bool {
+        self.decoder.leaves(record)
+    }
+
     /// How a record of `batch` is shown, which `rest` follow. A failure is reported, and reading continues.
     ///
     /// # Errors
     /// The registry cannot be asked; or with `--strict`, the record does not decode.
-    #[inline]
-    pub(super) fn view(&mut self, batch: &Batch, record: &RecordRef<'_>, rest: &Records<'_>) -> Result<View<'_>> {
-        if self.decoder.leaves(record) {
-            return Ok(View::PLAIN);
-        }
-        self.decoded(batch, record, rest)
-    }
-
-    #[inline(never)]
-    fn decoded(&mut self, batch: &Batch, record: &RecordRef<'_>, rest: &Records<'_>) -> Result<View<'_>> {
-        let view = self.decoder.view(record, rest)?;
+    pub(super) fn view(&mut self, batch: &Batch, record: RecordRef<'_>, rest: Records<'_>) -> Result<View<'_>> {
+        let view = self.decoder.view(&record, &rest)?;
         if let Verdict::Undecodable(part, why) = view.verdict() {
-            self.failures.note(batch, record, part, why)?;
+            self.failures.note(batch, &record, part, why)?;
         }
         Ok(view)
     }

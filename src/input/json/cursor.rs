@@ -2,7 +2,7 @@
 //! plain strings are taken as they stand. Anything else, and what is wrong with a line, is left to serde_json.
 
 use crate::codec::path::{end_of_string, skip_space};
-use crate::codec::plain_len;
+use crate::codec::{first_quote, is_unescaped, plain_len};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -26,6 +26,8 @@ pub(super) struct Malformed;
 pub(super) struct Cursor<'a> {
     line: &'a [u8],
     at: usize,
+    /// Whether each quote begins or ends a string, as in most lines.
+    is_unescaped: bool,
 }
 
 /// The items of an object or array that follow.
@@ -37,7 +39,7 @@ pub(super) struct Items {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(line: &'a [u8]) -> Self {
-        Self { line, at: 0 }
+        Self { line, at: 0, is_unescaped: is_unescaped(line) }
     }
 
     /// Bytes before what is read next.
@@ -130,12 +132,15 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Result<Value<'a>, Malformed> {
         let start = self.at + 1;
         let rest = &self.line[start..];
-        let len = plain_len(rest);
-        if rest.get(len) == Some(&b'"') {
-            self.at = start + len + 1;
-            return Ok(Value::Plain(&rest[..len]));
+        let len = match self.is_unescaped {
+            true => first_quote(rest).ok_or(Malformed)?,
+            false => plain_len(rest),
+        };
+        if rest.get(len) != Some(&b'"') {
+            return self.escaped();
         }
-        self.escaped()
+        self.at = start + len + 1;
+        Ok(Value::Plain(&rest[..len]))
     }
 
     /// A string with escapes or more than ASCII.
