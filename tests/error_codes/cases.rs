@@ -63,7 +63,7 @@ const OLD_PRODUCE: &str = "--engine kafka produce T --timeout 2s";
 const OLD_CONSUME: &str = "--engine kafka consume T -o beginning -e";
 const OLD_GROUP: &str = "--engine kafka consume T -g G -e";
 
-pub const CASES: [Case; 78] = [
+pub const CASES: [Case; 79] = [
     case("ApiVersions", ApiVersions, "topics list"),
     case("SaslHandshake", SaslHandshake, SASL),
     case("SaslAuthenticate", SaslAuthenticate, SASL),
@@ -150,7 +150,8 @@ pub const CASES: [Case; 78] = [
     case("ListTransactions", ListTransactions, "cluster transactions list"),
     old(input(LINES, level(Level::Whole, case("Metadata v0 (produce, topic)", Metadata, OLD_PRODUCE)))),
     old(input(LINES, level(Level::Parts, case("Metadata v0 (produce, partitions)", Metadata, OLD_PRODUCE)))),
-    old(level(Level::Whole, case("Metadata v0 (consume)", Metadata, OLD_CONSUME))),
+    old(level(Level::Whole, case("Metadata v0 (consume, topic)", Metadata, OLD_CONSUME))),
+    old(level(Level::Parts, case("Metadata v0 (consume, partitions)", Metadata, OLD_CONSUME))),
     old(input(LINES, case("Produce v0", Produce, OLD_PRODUCE))),
     old(case("ListOffsets v0", ListOffsets, OLD_CONSUME)),
     old(case("Fetch v0", Fetch, OLD_CONSUME)),
