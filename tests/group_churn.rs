@@ -1,8 +1,10 @@
-//! Members join, leave, crash and stall while records flow: every record is written, in order, and no more records are
-//! repeated than were written and not committed.
+//! Members join, leave, crash and stall while records flow: every record is written, in order, no more records are
+//! repeated than were written and not committed, and no committed offset moves back.
 
+use crate::support::history::{Entry, History, Promise, ReaderInfo, judge};
 use crate::support::{Cluster, Done, Running, Version, json_lines, require, wait_until};
-use std::collections::HashMap;
+use kpipe::record::TopicPartition;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,6 +35,8 @@ struct Churn<'a> {
     members: Vec<Member>,
     /// The output of members that ended, and whether they were lossy.
     ended: Vec<(String, bool)>,
+    /// What the group had committed, as seen from time to time.
+    stored: Vec<Entry>,
 }
 
 impl Churn<'_> {
@@ -85,9 +89,7 @@ impl Churn<'_> {
             let has_not_begun = done.code == 128 + libc::SIGTERM && done.stdout.is_empty() && done.stderr.is_empty();
             assert!(done.code == 0 || has_not_begun, "{}: {}", done.code, done.stderr);
         }
-        // A line that SIGKILL cut short was not written.
-        let whole = done.stdout.rfind('\n').map_or("", |end| &done.stdout[..=end]).to_owned();
-        self.ended.push((whole, member.lossy));
+        self.ended.push((done.stdout, member.lossy));
     }
 
     /// Has the members read what is left, and ends them.
@@ -99,44 +101,85 @@ impl Churn<'_> {
         if self.members.is_empty() {
             self.join();
         }
-        wait_until("all records to be read", || lag(self.kafka, &self.topic) == 0);
+        wait_until("all records to be read", || lag(&self.note_stored()) == 0);
         while !self.members.is_empty() {
             self.end(0, libc::SIGTERM);
         }
+        self.note_stored();
     }
 
-    /// Asserts that every record was written, by several members and in order; returns how many were repeated.
-    fn check(&self, java: Option<&str>) -> u32 {
-        let (mut seen, mut total, mut writers) = (vec![false; RECORDS as usize], 0, 0);
-        for (output, lossy) in &self.ended {
-            let mut last: HashMap<i64, i64> = HashMap::new();
-            for record in json_lines(output) {
-                seen[record["value"].as_str().unwrap().parse::<usize>().unwrap()] = true;
-                total += 1;
-                let (partition, offset) = (record["partition"].as_i64().unwrap(), record["offset"].as_i64().unwrap());
-                let before = last.insert(partition, offset);
-                assert!(
-                    *lossy || before.is_none_or(|before| before < offset),
-                    "{partition}: {offset} after {before:?}"
-                );
+    /// Notes what the group has committed, and returns what `groups lag` says.
+    fn note_stored(&mut self) -> Vec<serde_json::Value> {
+        let done = self.kafka.try_kpipe(&["groups", "lag", &self.topic, "-J"], b"");
+        let partitions = if done.code == 0 { json_lines(&done.stdout) } else { Vec::new() };
+        let stored = partitions.iter().filter_map(|partition| {
+            let of = TopicPartition::new(&*self.topic, partition["partition"].as_i64()? as i32);
+            Some(Entry::Stored { group: self.topic.clone(), of, offset: partition["committed"].as_i64()? })
+        });
+        self.stored.extend(stored);
+        partitions
+    }
+
+    /// Has everything judged; returns how many records were written again. `java`: what a member of Java printed.
+    fn check(self, produced: &Done, java: Option<&str>) -> u32 {
+        let partitions: Vec<_> = (0..PARTITIONS).map(|n| TopicPartition::new(&*self.topic, n as i32)).collect();
+        let mut history = History::default();
+        history.add_receipts(0, Promise::Idempotent, RECORDS, &produced.stdout);
+        history.add_logs(&self.kafka.bootstrap, &partitions, false);
+        let mut add = |name: &str, output: &str| {
+            let reads_all_of = BTreeSet::from([self.topic.clone()]);
+            let info = ReaderInfo { group: Some(self.topic.clone()), is_committed: true, reads_all_of };
+            history.add_reader(name, info, &partitions, output);
+        };
+        let mut lossy = BTreeSet::new();
+        for (number, (output, is_lossy)) in self.ended.iter().enumerate() {
+            let name = format!("member {number}");
+            add(&name, output);
+            if *is_lossy {
+                lossy.insert(name);
             }
-            writers += u32::from(!last.is_empty());
         }
         if let Some(java) = java {
-            let numbers: Vec<usize> = java.lines().map(|line| line.parse().unwrap()).collect();
-            assert!(numbers.len() > 10_000, "Java read {}", numbers.len());
-            total += numbers.len() as u32;
-            numbers.into_iter().for_each(|n| seen[n] = true);
+            add(JAVA, &as_kpipe_prints(&self.topic, java));
         }
-        assert_eq!(seen.iter().position(|seen| !seen), None, "the first lost record");
-        assert!(writers > 2, "only {writers} members wrote records");
-        total - RECORDS
+        history.entries.extend(self.stored);
+        let findings = judge(&history);
+        assert!(findings.is_empty(), "{} findings: {:#?}", findings.len(), &findings[..findings.len().min(20)]);
+
+        let (mut wrote, mut last) = (BTreeMap::<&str, u32>::new(), BTreeMap::new());
+        for entry in &history.entries {
+            let Entry::Wrote { reader, of, offset, .. } = entry else { continue };
+            *wrote.entry(reader).or_default() += 1;
+            let before = last.insert((reader, of), *offset);
+            assert!(
+                lossy.contains(reader) || before.is_none_or(|before| before < *offset),
+                "{reader} wrote {of} {offset} after {before:?}"
+            );
+        }
+        assert!(wrote.len() > 2, "members wrote so many records: {wrote:?}");
+        assert!(java.is_none() || wrote[JAVA] > RECORDS / 60, "members wrote so many records: {wrote:?}");
+        wrote.values().sum::<u32>() - RECORDS
     }
 }
 
-const RECORDS: u32 = 600_000;
+/// The name of Java's member.
+const JAVA: &str = "java";
+
+/// What Kafka's console consumer printed with partitions and offsets, as `kpipe consume` prints it.
+fn as_kpipe_prints(topic: &str, printed: &str) -> String {
+    let line = |line: &str| {
+        let mut parts = line.splitn(3, '\t');
+        let partition = parts.next()?.strip_prefix("Partition:")?;
+        let (offset, value) = (parts.next()?.strip_prefix("Offset:")?, parts.next()?);
+        Some(format!("{{\"topic\":\"{topic}\",\"partition\":{partition},\"offset\":{offset},\"value\":\"{value}\"}}\n"))
+    };
+    printed.lines().map(|text| line(text).unwrap_or_else(|| panic!("{text}"))).collect()
+}
+
+const PARTITIONS: u32 = 12;
+const RECORDS: u32 = 120_000;
 /// Records per second, for a minute.
-const RATE: u32 = 10_000;
+const RATE: u32 = 2_000;
 
 /// A group under test.
 struct Scenario<'a> {
@@ -155,18 +198,20 @@ const ROUGH: &[Step] = &[Step::Join, Step::Kill, Step::Freeze, Step::Join, Step:
 fn start_producer(kafka: &Cluster, topic: &str) -> JoinHandle<Done> {
     let (b, topic) = (kafka.bootstrap.clone(), topic.to_owned());
     std::thread::spawn(move || {
-        let lines: String = (0..RECORDS).map(|n| format!("key-{}:{n}\n", n % 997)).collect();
-        let args = ["-b", &b, "produce", &topic, "-K", ":", "--rate", &RATE.to_string()];
+        let lines: String = (0..RECORDS).map(|n| format!("key-{}=0:{n}:\n", n % 997)).collect();
+        let args = ["-b", &b, "produce", &topic, "-K", "=", "--rate", &RATE.to_string(), "--receipts"];
         crate::support::kpipe(&args, lines.as_bytes())
     })
 }
 
 fn churn(kafka: &Cluster, scenario: &Scenario) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let topic = kafka.topic(&format!("churn-{}", NEXT.fetch_add(1, Ordering::Relaxed)), 12);
+    let topic = kafka.topic(&format!("churn-{}", NEXT.fetch_add(1, Ordering::Relaxed)), PARTITIONS);
     let flags = [&["--group-protocol", scenario.protocol], scenario.flags].concat();
-    let mut churn = Churn { kafka, topic: topic.clone(), flags, members: Vec::new(), ended: Vec::new() };
-    let java = scenario.has_java_member.then(|| kafka.console_member(&topic, &topic, &[]));
+    let (members, ended, stored) = (Vec::new(), Vec::new(), Vec::new());
+    let mut churn = Churn { kafka, topic: topic.clone(), flags, members, ended, stored };
+    let places = ["--property", "print.partition=true", "--property", "print.offset=true"];
+    let java = scenario.has_java_member.then(|| kafka.console_member(&topic, &topic, &places));
     let producer = start_producer(kafka, &topic);
     let (mut losses, mut random) = (0, 7_919usize);
     let mut next_step = Instant::now();
@@ -178,25 +223,26 @@ fn churn(kafka: &Cluster, scenario: &Scenario) {
         let step = scenario.steps[round % scenario.steps.len()];
         losses += u32::from(!matches!(step, Step::Join | Step::Term));
         churn.step(step, random);
+        churn.note_stored();
         next_step += Duration::from_secs(2);
         wait_until("the next step", || Instant::now() >= next_step);
     }
-    assert_eq!(producer.join().unwrap().code, 0);
+    let produced = producer.join().unwrap();
+    assert_eq!(produced.code, 0, "{}", produced.stderr);
     churn.read_to_the_end();
     let java = java.map(|java| {
         java.signal(libc::SIGTERM);
         java.ended().stdout
     });
-    let repeats = churn.check(java.as_deref());
+    let repeats = churn.check(&produced, java.as_deref());
     // A loss repeats the records since the last commit, of a second, and those until the next heartbeat.
     assert!(repeats <= losses * RATE * 2, "{repeats} repeated after {losses} losses");
 }
 
-/// The lag of the group over all partitions; that of a partition without a committed offset counts as huge.
-fn lag(kafka: &Cluster, topic: &str) -> i64 {
-    let done = kafka.try_kpipe(&["groups", "lag", topic, "-J"], b"");
+/// The lag over all partitions; that of a partition without a committed offset counts as huge, as does that of none.
+fn lag(partitions: &[serde_json::Value]) -> i64 {
     let lag = |partition: &serde_json::Value| partition["lag"].as_i64().unwrap_or(i64::MAX / 100);
-    if done.code == 0 { json_lines(&done.stdout).iter().map(lag).sum() } else { i64::MAX }
+    if partitions.is_empty() { i64::MAX } else { partitions.iter().map(lag).sum() }
 }
 
 fn quick_sessions(version: Version) -> Cluster {
