@@ -138,25 +138,22 @@ impl Cluster {
 
     /// A topic by name, or by ID where the name is empty.
     pub(super) fn topic(&self, name: &str, id: Uuid) -> Result<(&str, &Topic), E> {
-        self.topic_of(&self.topics, name, id)
+        match name {
+            "" => self.names.get(&id).and_then(|name| named(&self.topics, name)).ok_or(E::UnknownTopicId),
+            name => named(&self.topics, name).ok_or(E::UnknownTopicOrPartition),
+        }
     }
 
-    /// [`Cluster::topic`] as `broker` sees it.
+    /// [`Cluster::topic`] as `broker` sees it. One that is cut off knows what was deleted meanwhile, and not what was created.
     pub(super) fn topic_seen_by(&self, broker: BrokerId, name: &str, id: Uuid) -> Result<(&str, &Topic), E> {
-        self.topic_of(self.topics_seen_by(broker), name, id)
-    }
-
-    fn topic_of<'a>(
-        &'a self,
-        topics: &'a BTreeMap<String, Topic>,
-        name: &str,
-        id: Uuid,
-    ) -> Result<(&'a str, &'a Topic), E> {
-        let (name, missing) = match name {
-            "" => (self.names.get(&id).map_or("", String::as_str), E::UnknownTopicId),
-            name => (name, E::UnknownTopicOrPartition),
-        };
-        topics.get_key_value(name).map(|(name, topic)| (name.as_str(), topic)).ok_or(missing)
+        let Some(seen) = self.isolated.get(&broker) else { return self.topic(name, id) };
+        match name {
+            "" => {
+                let found = seen.iter().find(|(_, topic)| topic.id == id);
+                found.map(|(name, topic)| (name.as_str(), topic)).ok_or(E::UnknownTopicId)
+            }
+            name => named(seen, name).ok_or(E::UnknownTopicOrPartition),
+        }
     }
 
     pub(super) fn has_partition(&self, name: &str, id: Uuid, partition: PartitionId) -> bool {
@@ -190,4 +187,8 @@ impl Cluster {
         self.next_producer_id += 1;
         self.next_producer_id - 1
     }
+}
+
+fn named<'a>(topics: &'a BTreeMap<String, Topic>, name: &str) -> Option<(&'a str, &'a Topic)> {
+    topics.get_key_value(name).map(|(name, topic)| (name.as_str(), topic))
 }

@@ -54,7 +54,7 @@ impl Cluster {
         acks: Acks,
     ) -> Result<(Appended, Offset), Refusal> {
         self.led(name, id, index, broker)?;
-        let name = self.topic(name, id)?.0.to_owned();
+        let name = self.topic_seen_by(broker, name, id)?.0.to_owned();
         if let Some(topics) = self.isolated.get_mut(&broker) {
             // A leader that is cut off does not know yet whether another leads: it takes what nobody else must have.
             let topic = topics.get_mut(&name).ok_or(E::UnknownTopicOrPartition)?;
