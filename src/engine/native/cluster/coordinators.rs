@@ -69,11 +69,27 @@ impl Cluster {
     ///
     /// # Errors
     /// One that no retry mends, or the last when `retry` ends.
-    pub(in crate::engine::native) async fn ask_coordinator<R: Request, T>(
+    pub(in crate::engine::native) async fn ask_coordinator<R: Request + Clone, T>(
         &self,
         of: Coordinated,
         key: &str,
         request: &R,
+        cap: i16,
+        retry: Retry,
+        read: impl Fn(R::Response, &Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.ask_coordinator_in_version(of, key, |_| request.clone(), cap, retry, read).await
+    }
+
+    /// [`Cluster::ask_coordinator`] with a request that depends on its version.
+    ///
+    /// # Errors
+    /// As there.
+    pub(in crate::engine::native) async fn ask_coordinator_in_version<R: Request, T>(
+        &self,
+        of: Coordinated,
+        key: &str,
+        request: impl Fn(i16) -> R,
         cap: i16,
         retry: Retry,
         read: impl Fn(R::Response, &Connection) -> Result<T>,
@@ -84,7 +100,8 @@ impl Cluster {
                 let connection = self.coordinator_on(of, key, Lane::Main).await?;
                 let left = deadline.saturating_duration_since(clock::now()).max(self.options.suspect_after());
                 let limit = self.options.request_timeout.min(left);
-                read(connection.request_within(request, cap, limit).await?, &connection)
+                let version = connection.version::<R>(cap)?;
+                read(connection.request_within(&request(version), version, limit).await?, &connection)
             };
             answer.await.inspect_err(|error| {
                 if error.is_transient() {

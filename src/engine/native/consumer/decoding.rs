@@ -49,9 +49,12 @@ impl Packed {
     /// Decodes on the blocking pool.
     pub(super) fn decode_in_steps(self, platform: Platform, budget: Arc<Budget>, delivery: u64) -> Decoding {
         let (sent, steps) = mpsc::unbounded_channel();
+        // Before the next fetch is sent.
+        let packed = budget.hold(Bytes::Packed, self.bytes);
         tokio::spawn(async move {
             // Err: the runtime ends, or the command is gone.
             let _ = self.run(&platform, &budget, delivery, &sent).await;
+            drop(packed);
         });
         Decoding { delivery, steps }
     }
@@ -63,7 +66,6 @@ impl Packed {
         delivery: u64,
         sent: &mpsc::UnboundedSender<Decoded>,
     ) -> Result<(), ()> {
-        let _packed = budget.hold(Bytes::Packed, self.bytes);
         loop {
             let mut held = budget.unpack(delivery, STEP).await;
             let step = move || {

@@ -8,7 +8,6 @@ use crate::record::{BrokerId, LeaderEpoch};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId as WireBrokerId, FetchRequest, FetchResponse};
 use kafka_protocol::protocol::StrBytes;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -33,12 +32,11 @@ pub(super) struct Limits {
     pub(super) wait: Duration,
 }
 
-/// A fetch of `targets`, in this order.
+/// A fetch of `targets`, in this order: the broker fills the response from the front. So only neighbours of a topic stand
+/// together, and a topic may stand there again.
 pub(super) fn request<'a>(targets: impl IntoIterator<Item = &'a Target>, limits: Limits) -> FetchRequest {
     let size = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
     let mut topics: Vec<FetchTopic> = Vec::new();
-    // Where it is not known yet that a topic was created again, its partitions have different IDs for a while.
-    let mut indexes: BTreeMap<(&str, Uuid), usize> = BTreeMap::new();
     for target in targets {
         let partition = FetchPartition::default()
             .with_partition(target.of.partition)
@@ -47,11 +45,14 @@ pub(super) fn request<'a>(targets: impl IntoIterator<Item = &'a Target>, limits:
             .with_last_fetched_epoch(LeaderEpoch::to_wire(target.last_epoch))
             .with_log_start_offset(-1)
             .with_partition_max_bytes(size(limits.partition));
-        let index = *indexes.entry((&target.of.topic, target.topic_id)).or_insert_with(|| {
-            topics.push(FetchTopic::default().with_topic(topic_name(&target.of.topic)).with_topic_id(target.topic_id));
-            topics.len() - 1
-        });
-        topics[index].partitions.push(partition);
+        // Where it is not known yet that a topic was created again, its partitions have different IDs for a while.
+        let is_same = |last: &&mut FetchTopic| *last.topic.0 == *target.of.topic && last.topic_id == target.topic_id;
+        if let Some(last) = topics.last_mut().filter(is_same) {
+            last.partitions.push(partition);
+            continue;
+        }
+        let topic = FetchTopic::default().with_topic(topic_name(&target.of.topic)).with_topic_id(target.topic_id);
+        topics.push(topic.with_partitions(vec![partition]));
     }
     FetchRequest::default()
         .with_replica_id(WireBrokerId(-1))
@@ -91,11 +92,9 @@ mod tests {
     use super::*;
     use crate::record::TopicPartition;
 
-    /// One partition is known to be of the topic that was created again, the other is not yet.
-    #[test]
-    fn partitions_are_asked_for_by_their_own_topic_id() {
-        let target = |partition: i32, id: u128| Target {
-            of: TopicPartition::new("t", partition),
+    fn asked(targets: &[(&str, i32, u128)]) -> Vec<(String, u128, Vec<i32>)> {
+        let target = |&(topic, partition, id): &(&str, i32, u128)| Target {
+            of: TopicPartition::new(topic, partition),
             topic_id: Uuid::from_u128(id),
             leader_epoch: None,
             position: 0,
@@ -105,12 +104,28 @@ mod tests {
         };
         let limits =
             Limits { isolation: Isolation::Committed, response: 1, partition: 1, least: 1, wait: Duration::ZERO };
-        let request = request(&[target(0, 1), target(1, 2), target(2, 1)], limits);
-        let asked: Vec<_> = request
-            .topics
-            .iter()
-            .map(|topic| (topic.topic_id.as_u128(), topic.partitions.iter().map(|p| p.partition).collect::<Vec<_>>()))
-            .collect();
-        assert_eq!(asked, [(1, vec![0, 2]), (2, vec![1])]);
+        let targets: Vec<Target> = targets.iter().map(target).collect();
+        let topics = request(&targets, limits).topics.into_iter();
+        topics
+            .map(|topic| {
+                let partitions = topic.partitions.iter().map(|partition| partition.partition).collect();
+                (topic.topic.to_string(), topic.topic_id.as_u128(), partitions)
+            })
+            .collect()
+    }
+
+    /// A topic with records for many responses would else take the place of others again and again.
+    #[test]
+    fn partitions_are_asked_for_in_their_order_whatever_their_topics() {
+        let asked = asked(&[("a", 0, 1), ("b", 0, 2), ("b", 1, 2), ("a", 1, 1)]);
+        let of = |name: &str, id, partitions: &[i32]| (name.to_owned(), id, partitions.to_vec());
+        assert_eq!(asked, [of("a", 1, &[0]), of("b", 2, &[0, 1]), of("a", 1, &[1])]);
+    }
+
+    /// One partition is known to be of the topic that was created again, the other is not yet.
+    #[test]
+    fn partitions_are_asked_for_by_their_own_topic_id() {
+        let asked = asked(&[("t", 0, 1), ("t", 1, 2)]);
+        assert_eq!(asked, [("t".to_owned(), 1, vec![0]), ("t".to_owned(), 2, vec![1])]);
     }
 }

@@ -189,8 +189,8 @@ impl Fetcher {
         let room = self.budget.room();
         if room > 0 {
             // Not all of the budget: a few responses of some MB find the memory of earlier ones, which large ones do
-            // not. Nor less: a full budget is not refilled a record at a time.
-            let response = (self.config.fetch_ahead / 4).max(1);
+            // not. Nor less, unless many brokers may answer at once: a full budget is not refilled a record at a time.
+            let response = (self.config.fetch_ahead / self.positions.sources(now).max(4)).max(1);
             for plan in self.positions.plan(now, response, self.config.fetch_bytes) {
                 self.fetch(plan, response);
             }
@@ -434,6 +434,7 @@ impl Fetcher {
             let (of, position, is_without_id) = (target.of.clone(), target.position, target.topic_id.is_nil());
             match found {
                 Err(error) => self.failed(*id, error)?,
+                Ok(bounds) if self.positions.shorten(*id, bounds.reachable) => {}
                 Ok(bounds) => {
                     let error = out_of_range(&of, position, bounds.first, bounds.end);
                     if (bounds.first..=bounds.end).contains(&position) {

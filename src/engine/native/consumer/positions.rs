@@ -15,12 +15,14 @@ use crate::record::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition};
 use leaders::Older;
 pub(super) use leaders::{Leader, LeaderChange, Source};
 pub(super) use plan::{Plan, Question};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// How long a follower is read from before the leader is asked again (KIP-392).
 const FOLLOWER_FOR: Duration = Duration::from_secs(300);
+/// How long the leader is read after a follower failed.
+const LEADER_FOR: Duration = Duration::from_secs(60);
 /// How long partitions that can be read wait for those that were added with them, so that they begin together.
 const OPENING: Duration = Duration::from_secs(1);
 /// A problem is reported once it has lasted this long.
@@ -126,10 +128,14 @@ struct Partition {
     /// Since when metadata does not list it.
     missing_since: Option<Instant>,
     older: Option<Older>,
+    /// The IDs of topics of this name that were deleted since it is read.
+    replaced_ids: Vec<Uuid>,
     /// Epoch of the group's committed offset, while leaders of older ones are named.
     committed_epoch: Option<LeaderEpoch>,
     /// Records that wait for the end of a transaction.
     held_back: Option<HeldBack>,
+    /// Whether its log was truncated, perhaps below the end that it is read up to.
+    is_end_lost: bool,
     /// Whether its last answer had records.
     had_records: bool,
     /// When it last had its turn, counted in answers.
@@ -202,8 +208,10 @@ impl Positions {
             trouble: None,
             missing_since: None,
             older: None,
+            replaced_ids: Vec::new(),
             committed_epoch: None,
             held_back: None,
+            is_end_lost: false,
             had_records: true,
             served: 0,
         };
@@ -246,6 +254,11 @@ impl Positions {
     /// Whether a partition cannot be read at the moment: it has not begun, or its last request failed.
     pub(super) fn is_impaired(&self) -> bool {
         self.partitions.values().any(|partition| !partition.is_announced || partition.trouble.is_some())
+    }
+
+    /// How many brokers partitions are read from.
+    pub(super) fn sources(&self, now: Instant) -> usize {
+        self.partitions.values().filter_map(|partition| partition.source(now)).collect::<BTreeSet<_>>().len()
     }
 
     /// Whether a partition without a known leader is to be looked up now.
@@ -354,6 +367,27 @@ impl Positions {
         }
     }
 
+    /// The log lost what stands from `left` on. The end to be read up to may be lost too: then the leader is asked.
+    pub(super) fn truncated(&mut self, id: AssignmentId, left: Position) {
+        self.reset(id, left);
+        if let Some(partition) = self.partitions.get_mut(&id).filter(|p| p.target.until != Offset::MAX) {
+            partition.stage = Stage::Checks;
+            partition.is_end_lost = true;
+        }
+    }
+
+    /// After a truncation the log goes on to `reachable`: the partition ends there at the latest. False if there was none.
+    pub(super) fn shorten(&mut self, id: AssignmentId, reachable: Offset) -> bool {
+        let Some(partition) = self.partitions.get_mut(&id) else { return false };
+        let is_lost = std::mem::take(&mut partition.is_end_lost);
+        if is_lost {
+            let target = &mut partition.target;
+            target.until = target.until.min(reachable.max(target.position));
+            (partition.stage, partition.asking) = (Stage::Reads, None);
+        }
+        is_lost
+    }
+
     /// Continues elsewhere: what stood between was truncated or deleted.
     pub(super) fn reset(&mut self, id: AssignmentId, position: Position) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
@@ -368,10 +402,10 @@ impl Positions {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.asking = None;
         partition.leader = None;
-        partition.replica = match partition.replica {
-            Replica::Follower(..) => Replica::Leader,
-            other => other,
-        };
+        // The leader would name it again, and it may be out of reach for this client alone.
+        if matches!(partition.replica, Replica::Follower(..)) {
+            partition.replica = Replica::LeaderUntil(now + LEADER_FOR);
+        }
         partition.retry_at = Some(now + wait);
         partition.attempts += 1;
         match &mut partition.trouble {

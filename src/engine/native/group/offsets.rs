@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Stands beside each offset, so that others see where it came from.
 const METADATA: &str = concat!("kpipe ", env!("CARGO_PKG_VERSION"));
 
+/// OffsetFetch knows transactions that are about to commit from this version on.
+const FIRST_WITH_STABLE: i16 = 7;
+
 /// The group's committed offsets of `partitions`; a partition without one is left out.
 pub(in super::super) async fn fetch(
     cluster: &Cluster,
@@ -46,6 +49,9 @@ async fn ask(
     let topics =
         partitions.map(|partitions| partitions_by_topic(partitions.iter().cloned()).into_iter().map(topic).collect());
     let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(topics);
+    // Who goes on to read waits for offsets that a transaction is about to commit: else they would be moved back (KIP-447).
+    let in_version =
+        |version| request.clone().with_require_stable(partitions.is_some() && version >= FIRST_WITH_STABLE);
     let read = |response: OffsetFetchResponse, connection: &Connection| {
         let refused = |code| Err(Error::kafka(Action::FetchOffsets, Subject::group_named(group), code));
         error_code(response.error_code).map_or(Ok(()), refused)?;
@@ -70,7 +76,7 @@ async fn ask(
         Ok(found)
     };
     // From v8 on it asks for several groups at once (KIP-709); one is all we need.
-    cluster.ask_coordinator(Coordinated::Group, group, &request, 7, cluster.retry(), read).await
+    cluster.ask_coordinator_in_version(Coordinated::Group, group, in_version, 7, cluster.retry(), read).await
 }
 
 fn committed(partition: OffsetFetchResponsePartition) -> CommittedOffset {

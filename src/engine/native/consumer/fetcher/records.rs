@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// Where brokers are told to answer at once, empty answers that come faster are followed by a pause all the same.
+const LEAST_WAIT: Duration = Duration::from_millis(20);
+
 /// The partitions of a plan, by topic and by topic ID.
 type Asked = BTreeMap<(Option<Arc<str>>, Uuid, i32), AssignmentId>;
 
@@ -42,7 +45,7 @@ impl Fetcher {
         };
         let throttle = throttle(response.throttle_time_ms);
         let asked = self.asked(plan);
-        let mut is_fruitless = took < self.config.fetch_wait / 2;
+        let mut is_fruitless = took < self.config.fetch_wait.max(LEAST_WAIT) / 2;
         let mut recovered = Vec::new();
         let is_idle = is_fruitless && throttle.is_zero() && is_empty(&response);
         for topic in response.responses {
@@ -160,7 +163,7 @@ impl Fetcher {
                     );
                 }
                 let ignored = Position { offset: target.position, leader_epoch: None };
-                self.positions.reset(id, if mutated!(TruncationIgnored) { ignored } else { left });
+                self.positions.truncated(id, if mutated!(TruncationIgnored) { ignored } else { left });
             }
             Meaning::Retry(error) => self.failed(id, error)?,
             Meaning::Fatal(error) => return self.fail(error).map(|()| true),

@@ -131,6 +131,22 @@ fn a_topic_created_again_begins_again_whatever_its_epoch() {
     assert_eq!(positions.announce(now), [(id, true)]);
     assert_eq!(positions.target(id).map(|target| (target.position, target.leader_epoch)), Some((0, epoch(0))));
     assert_eq!(set(&mut positions, new, 0), LeaderChange::Taken);
+    assert_eq!(set(&mut positions, old, 9), LeaderChange::Stale, "a broker that does not know yet");
+    assert_eq!(positions.target(id).map(|target| target.topic_id), Some(new));
+}
+
+/// The end that a reader was given may lie in what an unclean election lost.
+#[test]
+fn a_truncated_log_is_read_up_to_where_it_goes_on() {
+    let now = Instant::now();
+    let mut positions = Positions::default();
+    let id = reading(&mut positions, 0, 1, 8, now);
+    positions.truncated(id, at(4));
+    assert!(!positions.ended());
+    let question = positions.questions(now).remove(0);
+    assert_eq!(question.partitions, [(id, Stage::Checks)]);
+    assert!(positions.shorten(id, 4));
+    assert!(positions.ended() && !positions.shorten(id, 4));
 }
 
 /// KIP-320: a broker that is cut off from the others leads as it did, and knows less than the group has committed.
@@ -220,7 +236,8 @@ fn a_nearer_replica_is_read_until_it_fails() {
     assert_eq!(plans(&mut positions, now)[0].0, 3);
     positions.failed(id, error(), now, Duration::ZERO);
     positions.set_leader(id, led_by(Uuid::nil(), 1, epoch(5)), &source(), Start::Beginning);
-    assert_eq!(plans(&mut positions, now)[0].0, 1);
+    let plan = positions.plan(now, RESPONSE, PARTITION).remove(0);
+    assert_eq!((plan.broker.0, plan.may_follow), (1, false), "the leader would name what is out of reach again");
 }
 
 #[test]
