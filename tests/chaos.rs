@@ -9,6 +9,7 @@ mod load;
 use crate::support::{Cluster, Proxy, Running, Stalled, Version, json_lines, report, require, send_signal, wait_until};
 use load::Load;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const BROKERS: u32 = 3;
@@ -31,6 +32,8 @@ fn minutes() -> Option<u64> {
 struct Three {
     kafka: Cluster,
     proxies: Vec<Arc<Proxy>>,
+    /// How many brokers were killed.
+    kills: u32,
 }
 
 impl Three {
@@ -50,7 +53,7 @@ impl Three {
         let configs: Vec<&str> = QUICK.into_iter().chain(advertised.iter().map(String::as_str)).collect();
         let kafka = Cluster::start_in(dir, version, BROKERS, &configs, &[]);
         let proxies = ports.iter().zip(kafka.bootstrap.split(',')).map(|(port, broker)| Proxy::start(*port, broker).0);
-        Self { proxies: proxies.collect(), kafka }
+        Self { proxies: proxies.collect(), kafka, kills: 0 }
     }
 
     /// The leader of a topic's first partition, from 1.
@@ -78,6 +81,17 @@ impl Three {
         leader
     }
 
+    fn kill(&mut self, broker: u32) {
+        self.kafka.crash_and_restart(broker);
+        self.kills += 1;
+    }
+
+    /// Reports what was done to it.
+    fn report(&self) {
+        let cuts: usize = self.proxies.iter().map(|proxy| proxy.cuts.load(Ordering::Relaxed)).sum();
+        report(&format!("{} brokers killed, {cuts} connections cut", self.kills));
+    }
+
     /// Waits until all replicas of all topics are in sync.
     fn is_whole(&self) {
         wait_until("all replicas to be in sync", || {
@@ -97,6 +111,8 @@ enum Trouble {
     Stopped(Duration),
     /// The leader of a partition is killed and starts again.
     Killed,
+    /// Each broker is killed in turn.
+    EachKilled,
     /// The active controller is killed and starts again.
     ControllerKilled,
     /// Every broker is stopped in good order and starts again.
@@ -105,6 +121,8 @@ enum Trouble {
     CutFromClients(Duration),
     /// The other brokers cannot fetch from the leader of a partition; clients reach it.
     CutFromBrokers(Duration),
+    /// So many connections of clients and other brokers to the leader of a partition are cut at any byte.
+    ConnectionsCut(u32),
     /// A member of a group is killed, and another starts.
     MemberKilled(usize),
 }
@@ -118,10 +136,16 @@ fn bring_about(trouble: Trouble, three: &mut Three, load: &mut Load) {
             std::thread::sleep(time);
             send_signal(three.kafka.pid(leader), libc::SIGCONT);
         }
-        Trouble::Killed => three.kafka.crash_and_restart(leader),
+        Trouble::Killed => three.kill(leader),
+        Trouble::EachKilled => {
+            for broker in 1..=BROKERS {
+                three.kill(broker);
+                three.is_whole();
+            }
+        }
         Trouble::ControllerKilled => {
             let controller = three.controller();
-            three.kafka.crash_and_restart(controller);
+            three.kill(controller);
         }
         Trouble::RollingRestart => roll(three, None),
         Trouble::CutFromClients(time) | Trouble::CutFromBrokers(time) => {
@@ -129,6 +153,17 @@ fn bring_about(trouble: Trouble, three: &mut Three, load: &mut Load) {
             proxy.stall(Stalled { brokers: !of_clients, clients: of_clients });
             std::thread::sleep(time);
             proxy.stall(Stalled::default());
+        }
+        Trouble::ConnectionsCut(times) => {
+            for n in 0..times {
+                let bytes = fastrand::i64(0..3_000);
+                if n % 2 == 0 {
+                    proxy.cut_requests_after(bytes)
+                } else {
+                    proxy.cut_answers_after(bytes)
+                }
+                wait_until("a connection to be cut", || !proxy.is_armed());
+            }
         }
         Trouble::MemberKilled(n) => load.replace_a_member(n),
     }
@@ -156,6 +191,7 @@ fn each_trouble_of_real_brokers_loses_and_repeats_nothing() {
         Trouble::Stopped(Duration::from_secs(5)),
         Trouble::CutFromBrokers(Duration::from_secs(4)),
         Trouble::CutFromClients(Duration::from_secs(2)),
+        Trouble::ConnectionsCut(20),
         Trouble::MemberKilled(0),
         Trouble::Killed,
         Trouble::MemberKilled(1),
@@ -164,6 +200,7 @@ fn each_trouble_of_real_brokers_loses_and_repeats_nothing() {
         bring_about(trouble, &mut three, &mut load);
         load.flows();
     }
+    three.report();
     report(&load.judge(&three.kafka));
 }
 
@@ -180,9 +217,11 @@ fn an_hour_of_troubles_loses_and_repeats_nothing() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(60 * minutes) {
         let time = Duration::from_secs(random.u64(1..=20));
-        let trouble = match random.u8(0..7) {
+        let trouble = match random.u8(0..9) {
             0 => Trouble::Stopped(Duration::from_secs(20)),
             1 => Trouble::Killed,
+            7 => Trouble::EachKilled,
+            8 => Trouble::ConnectionsCut(100),
             2 => Trouble::ControllerKilled,
             3 => Trouble::RollingRestart,
             4 => Trouble::CutFromClients(time),
@@ -194,6 +233,7 @@ fn an_hour_of_troubles_loses_and_repeats_nothing() {
         three.is_whole();
         load.flows();
     }
+    three.report();
     report(&load.judge(&three.kafka));
 }
 

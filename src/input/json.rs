@@ -5,7 +5,7 @@ mod cursor;
 use super::{BadLine, Read};
 use crate::codec::framed::{Origin, Written};
 use crate::codec::{Codec, Encoding};
-use crate::record::{HeaderBuf, PartitionId, RecordRef, Timestamp};
+use crate::record::{HeaderBuf, Offset, PartitionId, RecordRef, Timestamp};
 use crate::registry::SchemaId;
 use cursor::{Cursor, Malformed, Value};
 use serde_json::value::RawValue;
@@ -68,6 +68,8 @@ struct Memory {
 struct Fields<'a> {
     topic: Part<'a>,
     partition: Option<PartitionId>,
+    /// Where it was read; without a meaning here.
+    offset: Option<Offset>,
     timestamp: Option<Timestamp>,
     key: Part<'a>,
     value: Part<'a>,
@@ -158,8 +160,14 @@ impl JsonReader {
 /// What serde_json says of a line.
 fn why_malformed(line: &[u8]) -> BadLine {
     match serde_json::from_slice::<&RawValue>(line) {
-        Err(error) => BadLine::from(error),
-        Ok(_) => BadLine::new("expected an object as `kpipe consume` writes it".to_owned()),
+        Err(error) => {
+            let mut bad = BadLine::from(error);
+            if bad.what.starts_with("control character") {
+                bad.byte = bad.byte.map(|before| before + 1); // in a value that is not read
+            }
+            bad
+        }
+        Ok(_) => BadLine::at(1, "expected an object as `kpipe consume` writes it".to_owned()),
     }
 }
 
@@ -180,13 +188,13 @@ impl Memory {
                 }
                 b"key" => coded(&mut cursor, &name, options.key_as, &mut fields.key, &mut self.key)?,
                 b"value" => coded(&mut cursor, &name, options.value_as, &mut fields.value, &mut self.value)?,
-                b"partition" => fields.partition = integer(&mut cursor, &name)?,
-                b"timestamp" => fields.timestamp = integer(&mut cursor, &name)?,
-                b"offset" => drop(integer::<i64>(&mut cursor, &name)?),
-                b"timestamp_type" => drop(cursor.value()?),
+                b"partition" => integer(&mut cursor, &name, &mut fields.partition)?,
+                b"timestamp" => integer(&mut cursor, &name, &mut fields.timestamp)?,
+                b"offset" => integer(&mut cursor, &name, &mut fields.offset)?,
+                b"timestamp_type" => cursor.skip()?,
                 b"headers" => self.headers(&mut cursor)?,
                 // What consume reports of a record that it could not decode.
-                b"error" => drop(cursor.value()?),
+                b"error" => cursor.skip()?,
                 name => match field(name, options.key_as, options.value_as) {
                     Some((Field::Key, encoding)) => {
                         coded(&mut cursor, name, encoding, &mut fields.key, &mut self.key)?;
@@ -201,7 +209,7 @@ impl Memory {
                         };
                         schema(&mut cursor, name, kind, part)?;
                     }
-                    None if options.ignore_unknown => drop(cursor.value()?),
+                    None if options.ignore_unknown => cursor.skip()?,
                     None => {
                         let name = String::from_utf8_lossy(name);
                         let hint = crate::error::did_you_mean(&name, FIELDS.iter().copied());
@@ -217,10 +225,20 @@ impl Memory {
 
     /// Reads an array of headers, or the map that other tools write, which cannot hold a name twice.
     fn headers(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Wrong> {
+        let expected = |cursor: &Cursor<'_>| {
+            let array = r#"an array like [{"key":"trace","value":"abc"}], or a map like {"trace":"abc"}"#;
+            Err(bad(cursor, format!("headers: expected {array}")))
+        };
+        if !self.headers.as_headers().is_empty() {
+            return Err(twice(cursor, "headers"));
+        }
         match cursor.peek() {
             Some(b'[') => {
                 let mut list = cursor.array()?;
                 while cursor.has_next(&mut list)? {
+                    if cursor.peek() != Some(b'{') {
+                        return expected(cursor);
+                    }
                     self.header(cursor)?;
                 }
             }
@@ -234,11 +252,7 @@ impl Memory {
                 }
             }
             _ if cursor.value()? == Value::Null => {}
-            _ => {
-                let expected =
-                    r#"headers: expected an array like [{"key":"trace","value":"abc"}], or a map like {"trace":"abc"}"#;
-                return Err(bad(cursor, expected.to_owned()));
-            }
+            _ => return expected(cursor),
         }
         Ok(())
     }
@@ -268,15 +282,24 @@ fn bad(cursor: &Cursor<'_>, what: String) -> Wrong {
 }
 
 /// Reads an integer, or null.
-fn integer<T: TryFrom<i64>>(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Option<T>, Wrong> {
+fn integer<T: TryFrom<i64>>(cursor: &mut Cursor<'_>, name: &[u8], into: &mut Option<T>) -> Result<(), Wrong> {
     let found = match cursor.value()? {
-        Value::Null => return Ok(None),
+        Value::Null => return Ok(()),
         Value::Integer(number) => T::try_from(number).ok(),
         Value::Plain(_) | Value::Json(_) => None,
     };
-    let bits = 8 * size_of::<T>();
-    let name = String::from_utf8_lossy(name);
-    found.map(Some).ok_or_else(|| bad(cursor, format!("{name}: expected an integer of {bits} bits")))
+    let name = || String::from_utf8_lossy(name);
+    let Some(found) = found else {
+        return Err(bad(cursor, format!("{}: expected an integer of {} bits", name(), 8 * size_of::<T>())));
+    };
+    if into.replace(found).is_some() {
+        return Err(twice(cursor, &name()));
+    }
+    Ok(())
+}
+
+fn twice(cursor: &Cursor<'_>, name: &str) -> Wrong {
+    bad(cursor, format!("{name} given twice"))
 }
 
 /// What a field with bytes holds.
@@ -330,7 +353,7 @@ fn decoded<'a>(
 ) -> Result<(), Wrong> {
     let shown = || String::from_utf8_lossy(name);
     if into.bytes != Bytes::Absent {
-        return Err(bad(cursor, format!("{} given twice, in several forms", shown())));
+        return Err(twice(cursor, &shown()));
     }
     into.bytes = match value {
         Value::Null => Bytes::Null,
@@ -339,8 +362,14 @@ fn decoded<'a>(
             let json = cursor.since(start);
             codec.decode(json, memory).map_err(|why| {
                 // A string may have escapes that JSON does not have.
-                let is_json = serde_json::from_str::<&RawValue>(json).is_ok();
-                if is_json { bad(cursor, format!("{}: {why}", shown())) } else { Wrong::Malformed }
+                let begin = cursor.at() - json.len();
+                match json.starts_with('"').then(|| serde_json::from_str::<String>(json)) {
+                    Some(Err(error)) => {
+                        let BadLine { byte, what, .. } = BadLine::from(error);
+                        Wrong::Bad(BadLine::at(begin + byte.unwrap_or(1), format!("{}: {what}", shown())))
+                    }
+                    _ => bad(cursor, format!("{}: {why}", shown())),
+                }
             })?;
             Bytes::Decoded
         }
@@ -412,10 +441,32 @@ mod tests {
         assert!(bad(r#"{"key_base64":"!"}"#).what.contains("key_base64"));
         assert!(bad(r#"[1]"#).what.contains("kpipe consume"));
         assert!(bad(r#"{} x"#).what.contains("trailing"));
-        assert!(bad(r#"{"value":"a\q"}"#).what.contains("invalid escape"));
+        let escape = bad(r#"{"value":"a\q"}"#);
+        assert!(escape.what.contains("value: invalid escape") && escape.byte == Some(13), "{escape:?}");
+        let lone = bad(r#"{"value":"a\ud800b"}"#);
+        assert!(lone.what.contains("value: ") && lone.byte.is_some_and(|byte| byte < 20), "{lone:?}");
+        let control = bad("{\"value\":\"a\tb\"}");
+        assert!(control.what.contains("control character") && control.byte == Some(12), "{control:?}");
         assert!(bad(r#"{"topic":5}"#).what.contains("topic: expected a string"));
         assert!(bad(r#"{"partition":1e9}"#).what.contains("partition: expected an integer of 32 bits"));
         assert!(bad(r#"{"headers":[{"value":"x"}]}"#).what.contains("without a key"));
+        assert!(bad(r#"{"headers":["x"]}"#).what.contains("headers: expected an array"));
+        for twice in ["key", "timestamp", "partition", "offset"] {
+            let line = format!(r#"{{"{twice}":1,"value":"v","{twice}":2}}"#);
+            assert_eq!(bad(&line).what, format!("{twice} given twice"));
+        }
+        assert_eq!(bad(r#"{"headers":{"a":"1"},"headers":{"a":"2"}}"#).what, "headers given twice");
+    }
+
+    /// What is not read has to be JSON, too.
+    #[test]
+    fn an_ignored_string_is_checked() {
+        for wrong in ["{\"error\":\"a\u{1}b\"}", r#"{"timestamp_type":"\q"}"#, r#"{"x":"\u12"}"#] {
+            let mut reader = JsonReader::new(JsonOptions { ignore_unknown: true, ..Default::default() });
+            assert!(reader.read(wrong.as_bytes()).is_err(), "{wrong}");
+            let control = reader.read(b"{\"x\":\"a\tb\"}").unwrap_err();
+            assert_eq!(control.byte, Some(8), "{control:?}");
+        }
     }
 
     #[test]

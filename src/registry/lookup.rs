@@ -4,6 +4,7 @@ use super::api::{Content, LanguageName, ReferenceName, Version, VersionChoice, c
 use super::client::{Client, Request};
 use super::{Language, Registry, SchemaId};
 use crate::error::{Error, Result};
+use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,8 +152,18 @@ impl Client {
         };
         match content {
             Ok(content) => self.resolve(content).await,
+            Err(error) if self.lacks(id, &error).await => Ok(Err(error.to_string())),
             Err(error) => unknown(error).map(Err),
         }
+    }
+
+    /// Whether a registry does not have an ID of a kind that not all of them know, which they say with a plain 404. So does
+    /// what is no registry: that does not answer anything else either.
+    async fn lacks(&self, id: SchemaId, error: &Error) -> bool {
+        let Error::Registry(refused) = error else { return false };
+        matches!(id, SchemaId::GlobalId(_) | SchemaId::Guid(_))
+            && refused.why.status() == Some(StatusCode::NOT_FOUND)
+            && self.ask::<Vec<String>>(&Request::get("/schemas/types".to_owned(), "the types of schemas")).await.is_ok()
     }
 
     /// The content behind a global ID, by Apicurio's own API.

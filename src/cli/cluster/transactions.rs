@@ -5,11 +5,10 @@ use crate::cli::guard::Guard;
 use crate::cli::listing::{or_dash, print, print_lines, report_incomplete, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
-use crate::engine::{Listing, NativeAdmin, OpenTransaction, Operation, Topic};
+use crate::engine::{Listing, NativeAdmin, OpenTransaction, Operation};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::record::now;
 use clap::{Args, Subcommand};
-use kafka_protocol::error::ResponseError;
 use serde_json::json;
 use std::time::Duration;
 
@@ -135,16 +134,11 @@ fn describe(admin: &NativeAdmin, id: &str, json: bool) -> Result<()> {
 }
 
 fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
-    let (places, mut incomplete) = if topics.is_empty() {
-        let all = admin.topics(None)?;
-        let places = all.found.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect();
-        (places, all.incomplete)
-    } else {
-        (named(topics, |topic| admin.partition_count(topic))?, Vec::new())
-    };
     let oldest = now() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX);
-    let Listing { mut found, incomplete: unanswered } = admin.open_transactions(&places)?;
-    incomplete.extend(if topics.is_empty() { without_deleted(admin, unanswered)? } else { unanswered });
+    let Listing { mut found, incomplete } = match topics {
+        [] => admin.all_open_transactions()?,
+        topics => admin.open_transactions(&named(topics, |topic| admin.partition_count(topic))?)?,
+    };
     found.retain(|open| open.last_timestamp <= oldest);
     if json {
         print_lines(found.iter().map(|open| json!(open)))?;
@@ -165,22 +159,6 @@ fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool
     }
     let code = report_incomplete(&incomplete);
     Ok(if found.is_empty() { code } else { EXIT_FAILED })
-}
-
-/// What is wrong with topics that still exist: one that was deleted since it was listed has no transactions.
-fn without_deleted(admin: &NativeAdmin, errors: Vec<Error>) -> Result<Vec<Error>> {
-    let unknown = |error: &Error| match error {
-        Error::Kafka { subject, code: ResponseError::UnknownTopicOrPartition, .. } => {
-            subject.topic().map(str::to_owned)
-        }
-        _ => None,
-    };
-    if !errors.iter().any(|error| unknown(error).is_some()) {
-        return Ok(errors);
-    }
-    let listed = admin.topics(None)?.found;
-    let exists = |name: &String| listed.iter().any(|topic| topic.name == **name);
-    Ok(errors.into_iter().filter(|error| unknown(error).as_ref().is_none_or(exists)).collect())
 }
 
 fn abort(context: &Context, admin: &NativeAdmin, open: &OpenTransaction, guard: &Guard) -> Result<()> {

@@ -67,7 +67,7 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    async fn describe(&self, names: Option<&[String]>) -> Result<Listing<Topic>> {
+    pub(super) async fn describe(&self, names: Option<&[String]>) -> Result<Listing<Topic>> {
         let Listing { found: mut infos, incomplete } = match names {
             Some(names) => {
                 Listing::whole(self.existing_topics(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?)
