@@ -76,6 +76,33 @@ fn every_framing_is_recognized_record_by_record_and_copied_exactly() {
     assert_eq!(raw(&topic).len(), 7);
 }
 
+/// Not all registries know all kinds of IDs, and say so with a plain 404, as do servers that are no registry.
+#[test]
+fn a_kind_of_id_that_a_registry_does_not_know_costs_its_records_alone() {
+    let registry = MadeUpRegistry::start(|asked| match &*asked.line {
+        "GET /apis/ccompat/v7/schemas/types" => Reply::json(200, &json!(["AVRO"])),
+        line if line.contains("globalIds") => Reply::error(404, 404, "No artifact has it"),
+        _ => Reply::Body(404, "Could not find resource".to_owned()),
+    });
+    let kafka = shared(Kafka::Local);
+    let topic = kafka.topic("unknown-kinds", 1);
+    let lines = [
+        line(&[0, 0, 0, 0, 0, 0, 0, 0, 99, 2], &[]),
+        line(b"\x01 text that begins like a GUID", &[]),
+        line(b"after", &[]),
+    ];
+    kafka.kpipe(&["produce", &topic, "--input", "json"], lines.concat().as_bytes());
+    let done = consume(&kafka, &format!("{}/apis/ccompat/v7", registry.url), &topic, &[]);
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    let records = json_lines(&done.stdout);
+    let is_raw = |index: usize| records[index]["error"].is_string() && records[index]["value_base64"].is_string();
+    assert!(records.len() == 3 && is_raw(0) && is_raw(1) && records[2]["value"] == "after", "{}", done.stdout);
+
+    let done = consume(&kafka, &format!("{}/elsewhere/apis/ccompat/v7", registry.url), &topic, &[]);
+    assert!(done.code == 1 && done.stdout.is_empty(), "{}", done.stdout);
+    assert!(done.stderr.contains("is that a schema registry?"), "{}", done.stderr);
+}
+
 #[test]
 fn values_of_aws_glue_are_read_with_schemas_from_files() {
     let dir = tempfile::tempdir().unwrap();
