@@ -128,8 +128,6 @@ struct Partition {
     /// Since when metadata does not list it.
     missing_since: Option<Instant>,
     older: Option<Older>,
-    /// The IDs of topics of this name that were deleted since it is read.
-    replaced_ids: Vec<Uuid>,
     /// Epoch of the group's committed offset, while leaders of older ones are named.
     committed_epoch: Option<LeaderEpoch>,
     /// Records that wait for the end of a transaction.
@@ -208,7 +206,6 @@ impl Positions {
             trouble: None,
             missing_since: None,
             older: None,
-            replaced_ids: Vec::new(),
             committed_epoch: None,
             held_back: None,
             is_end_lost: false,

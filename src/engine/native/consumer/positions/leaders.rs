@@ -67,9 +67,6 @@ impl Positions {
         partition.missing_since = None;
         let Leader { leader, epoch, topic_id } = named;
         let known = partition.target.topic_id;
-        if partition.replaced_ids.contains(&topic_id) {
-            return LeaderChange::Stale; // of a broker that does not know yet: IDs do not come back
-        }
         let is_older = epoch.is_some() && epoch < partition.target.leader_epoch;
         let is_recreated = match (known.is_nil(), topic_id.is_nil()) {
             (false, false) => known != topic_id,
@@ -82,9 +79,6 @@ impl Positions {
         }
         if is_recreated {
             partition.restart(restart);
-            if !known.is_nil() {
-                partition.replaced_ids.push(known);
-            }
         } else if is_older {
             return LeaderChange::Stale;
         } else if is_behind {
