@@ -328,9 +328,7 @@ impl Membership for Classic {
             (Event::Stalled, _) => self.stalled(),
             (Event::Resumed, Phase::Out) if !self.topics.is_empty() => self.join(now),
             (Event::Due, Phase::Waiting(until)) if until <= now => self.send_join(),
-            (Event::Due, Phase::Stable | Phase::Releasing | Phase::Counting | Phase::Assigning)
-                if self.heartbeat_at <= now && !self.is_heartbeat_sent =>
-            {
+            (Event::Due, Phase::Stable | Phase::Releasing) if self.heartbeat_at <= now && !self.is_heartbeat_sent => {
                 self.is_heartbeat_sent = true;
                 self.heartbeat_at = now + self.config.heartbeat_interval;
                 vec![Effect::Heartbeat(Content::Alive)]
@@ -342,10 +340,7 @@ impl Membership for Classic {
     fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting(until) => Some(until),
-            // The leader too, while it looks partitions up and assigns them.
-            Phase::Stable | Phase::Releasing | Phase::Counting | Phase::Assigning if !self.is_heartbeat_sent => {
-                Some(self.heartbeat_at)
-            }
+            Phase::Stable | Phase::Releasing if !self.is_heartbeat_sent => Some(self.heartbeat_at),
             _ => None,
         }
     }
