@@ -7,13 +7,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Keys of the records: those of one key stay in order.
 const KEYS: usize = 7;
 /// Lines that a writer gets at once, and the pause before the next.
 const LINES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long readers may take for what is left when all is well again.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a topic is written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +186,12 @@ impl Load {
             }
             history
         };
-        wait_until("all records to be read", || history(&self.readers).unread().is_none());
+        let began = Instant::now();
+        while let Some(unread) = history(&self.readers).unread() {
+            let members = || self.readers.iter().flat_map(|reader| &reader.members).map(Running::told);
+            assert!(began.elapsed() < PATIENCE, "{unread}: {:#?}", members().collect::<Vec<_>>());
+            std::thread::sleep(PAUSE);
+        }
         let mut readers = self.readers;
         for reader in &mut readers {
             for member in std::mem::take(&mut reader.members) {
