@@ -57,23 +57,25 @@ pub fn write_string_of(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), std::str::
 /// Whether all bytes are ASCII that JSON takes as it stands.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<32>();
-    chunks.iter().all(|chunk| !has_special(chunk)) && !has_special(rest)
+    has_none(bytes, is_special)
 }
 
 /// Whether all bytes are printable ASCII and none is a backslash, so that each quote in JSON begins or ends a string.
 #[inline]
 pub fn is_unescaped(bytes: &[u8]) -> bool {
-    let has_other =
-        |bytes: &[u8]| bytes.iter().fold(false, |any, &byte| any | !(0x20..0x7f).contains(&byte) | (byte == b'\\'));
+    has_none(bytes, |byte| byte != b'"' && is_special(byte))
+}
+
+#[inline]
+fn has_none(bytes: &[u8], is: impl Fn(u8) -> bool + Copy) -> bool {
     let (chunks, rest) = bytes.as_chunks::<32>();
-    !chunks.iter().any(|chunk| has_other(chunk)) && !has_other(rest)
+    !chunks.iter().any(|chunk| has_any(chunk, is)) && !has_any(rest, is)
 }
 
 /// How many bytes at the beginning are ASCII that JSON takes as it stands.
 #[inline]
 pub fn plain_len(bytes: &[u8]) -> usize {
-    let plain = 16 * bytes.as_chunks::<16>().0.iter().take_while(|chunk| !has_special(*chunk)).count();
+    let plain = 16 * bytes.as_chunks::<16>().0.iter().take_while(|chunk| !has_any(*chunk, is_special)).count();
     let (words, rest) = bytes[plain..].as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let special = special_bytes(u64::from_le_bytes(*word));
@@ -92,8 +94,8 @@ fn is_special(byte: u8) -> bool {
 
 /// Without a branch for each byte, so that it is vectorized.
 #[inline]
-fn has_special(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |any, &byte| any | is_special(byte))
+fn has_any(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |any, &byte| any | is(byte))
 }
 
 /// Where the first quote is: one that is near costs no call.

@@ -144,7 +144,7 @@ pub fn next<'a>(
     }
 }
 
-/// Whether `record` of `partition`, shown as `view`, goes on: always where there is no filter.
+/// Whether `record` of `partition`, shown as `view`, passes: always where there is no filter.
 #[inline]
 pub fn passes(filter: Option<&mut Filter>, partition: PartitionId, record: &RecordRef<'_>, view: &View<'_>) -> bool {
     filter.is_none_or(|filter| filter.passes(partition, record, view))

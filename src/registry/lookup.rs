@@ -152,13 +152,15 @@ impl Client {
         };
         match content {
             Ok(content) => self.resolve(content).await,
-            Err(error) if self.lacks(id, &error).await => Ok(Err(error.to_string())),
-            Err(error) => unknown(error).map(Err),
+            Err(error) => match unknown(error) {
+                Err(error) if self.lacks(id, &error).await => Ok(Err(error.to_string())),
+                said => said.map(Err),
+            },
         }
     }
 
-    /// Whether a registry does not have an ID of a kind that not all of them know, which they say with a plain 404. So does
-    /// what is no registry: that does not answer anything else either.
+    /// Whether a plain 404 comes from a registry that does not know this kind of ID, rather than from another server, which
+    /// does not answer the question after types either.
     async fn lacks(&self, id: SchemaId, error: &Error) -> bool {
         let Error::Registry(refused) = error else { return false };
         matches!(id, SchemaId::GlobalId(_) | SchemaId::Guid(_))

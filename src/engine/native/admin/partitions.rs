@@ -134,13 +134,21 @@ impl Cluster {
 
     /// Waits until the brokers know what the controller has taken, but not for long.
     pub(super) async fn until(&self, known: impl AsyncFn() -> Result<bool>) -> Result<()> {
+        self.settled(known, |known| !matches!(known, Ok(false))).await.map(drop)
+    }
+
+    /// What `ask` results in once that is settled, or after a short while.
+    pub(super) async fn settled<T>(&self, ask: impl AsyncFn() -> T, is_settled: impl Fn(&T) -> bool) -> T {
         let deadline = clock::now() + self.options.settle_limit();
         // The answer is known to come soon.
         let mut backoff = Backoff::new(self.options.retry_backoff / 4);
-        while !known().await? && clock::now() < deadline {
+        loop {
+            let answer = ask().await;
+            if is_settled(&answer) || clock::now() >= deadline {
+                return answer;
+            }
             tokio::time::sleep(backoff.next_wait()).await;
         }
-        Ok(())
     }
 
     async fn delete_records(

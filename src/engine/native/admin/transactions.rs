@@ -3,9 +3,9 @@
 use super::partitions::PATIENCE;
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{Coordinated, answer_to, answers_to, join_all, of_topic, text, topic_name};
-use crate::engine::native::net::{Backoff, Connection, clock};
+use crate::engine::native::net::Connection;
 use crate::engine::{ListedTransaction, Listing, OpenTransaction, Topic, Transaction};
-use crate::error::{Action, ErrorCode, Result, Subject};
+use crate::error::{Action, Error, ErrorCode, Result, Subject};
 use crate::record::{BrokerId, TopicPartition, partitions_by_topic};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
@@ -109,24 +109,19 @@ impl Cluster {
 
     /// Topics that come and go meanwhile are looked up again.
     async fn all_open_transactions(&self) -> Result<Listing<OpenTransaction>> {
-        let (deadline, mut backoff) = (clock::now() + PATIENCE, Backoff::new(self.options.retry_backoff));
-        loop {
+        let ask = async || {
             let listed = self.retry().run(|| self.describe(None)).await?;
             let places: Vec<_> = listed.found.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect();
-            let open = self.open_transactions(&places).await.map(|mut open| {
-                open.incomplete.extend(listed.incomplete);
-                open
-            });
-            let errors = match &open {
-                Ok(open) => &open.incomplete[..],
-                Err(error) => std::slice::from_ref(error),
-            };
-            let has_moved = errors.iter().any(|error| error.code().is_some_and(|code| code.is_transient()));
-            if !has_moved || clock::now() >= deadline {
-                return open;
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
+            let mut open = self.open_transactions(&places).await?;
+            open.incomplete.extend(listed.incomplete);
+            Ok(open)
+        };
+        let may_pass = |error: &Error| error.code().is_some_and(|code| code.is_transient());
+        let is_settled = |answer: &Result<Listing<OpenTransaction>>| match answer {
+            Ok(open) => !open.incomplete.iter().any(may_pass),
+            Err(error) => !may_pass(error),
+        };
+        self.settled(ask, is_settled).await
     }
 
     async fn open_transactions(&self, places: &[TopicPartition]) -> Result<Listing<OpenTransaction>> {
