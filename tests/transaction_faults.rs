@@ -28,6 +28,7 @@ impl Loser {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(&broker) else { continue };
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 accepting.join(client, server);
             }
         });

@@ -194,7 +194,7 @@ impl Load {
             }
             let members = || self.readers.iter().flat_map(|reader| &reader.members).map(Running::told);
             assert!(since.elapsed() < PATIENCE, "{last}: {:#?}", members().collect::<Vec<_>>());
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(Duration::from_secs(1)); // it reads all that was written again
         }
         let mut readers = self.readers;
         for reader in &mut readers {

@@ -110,7 +110,7 @@ impl Broker {
     /// One request after the other, as brokers answer a connection.
     fn serve(&self, mut client: TcpStream) {
         let Ok(mut local) = TcpStream::connect(&self.local) else { return };
-        let _ = client.set_nodelay(true);
+        let _ = (client.set_nodelay(true), local.set_nodelay(true));
         while let Some(frame) = read_frame(&mut client) {
             let of = Asked::of(&frame);
             self.trace.lock().unwrap().push(of.api);

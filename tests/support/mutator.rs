@@ -110,7 +110,7 @@ impl Mutator {
                     return;
                 }
                 let Ok(server) = TcpStream::connect(&me.broker) else { continue };
-                client.set_nodelay(true).unwrap();
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let pending = Arc::new(Mutex::new(VecDeque::new()));
                 let (me2, from, to, asked) = (me.clone(), client.try_clone(), server.try_clone(), pending.clone());
                 std::thread::spawn(move || me2.requests(from.unwrap(), to.unwrap(), &asked));

@@ -56,6 +56,8 @@ impl Proxy {
 
     fn join(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
         let twin = |stream: &TcpStream| stream.try_clone().unwrap();
+        // What both ends send at once must not wait here for the other's acknowledgement, some 40 ms.
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
         self.connections.lock().unwrap().extend([twin(&client), twin(&server)]);
         let (me, from, to) = (self.clone(), twin(&client), twin(&server));
         let of_broker = Arc::new(OnceLock::new());
