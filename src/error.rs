@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// A broker tells its clients a name that has no address where kpipe runs.
     #[error(
-        "broker {broker} advertises {address}, which does not resolve; bootstrap was {bootstrap}: check advertised.listeners"
+        "broker {broker} advertises {address}, which does not resolve; bootstrap broker: {bootstrap} (check advertised.listeners)"
     )]
     AdvertisedListener {
         /// The broker.
@@ -113,7 +113,7 @@ pub enum Error {
         why: Disconnect,
     },
     /// A broker was silent for too long.
-    #[error("{node} did not answer within {limit:?}")]
+    #[error("{node} did not respond within {} s", limit.as_secs_f64())]
     TimedOut {
         /// The broker.
         node: Node,
@@ -129,7 +129,7 @@ pub enum Error {
         found: Foreign,
     },
     /// A broker's answer breaks the protocol, or lacks what was asked for.
-    #[error("{node} sent a malformed answer to {api:?}: {why}")]
+    #[error("{node} sent a malformed response to {api:?}: {why}")]
     Malformed {
         /// The broker.
         node: Node,
@@ -166,7 +166,7 @@ pub enum Error {
         last: Box<Error>,
     },
     /// A batch was not acknowledged in time.
-    #[error("{partition}: not delivered within {limit:?}; last: {last}")]
+    #[error("{partition}: not delivered within {} s; last error: {last}", limit.as_secs_f64())]
     Undelivered {
         /// Where it was to go.
         partition: TopicPartition,
@@ -176,13 +176,13 @@ pub enum Error {
         last: Box<Error>,
     },
     /// A batch was never sent, for its partition had no leader that took it.
-    #[error("no broker took it in time")]
+    #[error("no broker accepted it in time")]
     NotTaken,
     /// The transaction that a record belonged to was aborted.
     #[error("the transaction was aborted: {0}")]
     Aborted(Box<Error>),
     /// A commit of a transaction was sent, and no answer says what became of it.
-    #[error("the commit of transactional ID {transactional_id} was not answered: {last}")]
+    #[error("the outcome of the commit of transactional ID {transactional_id} is unknown: {last}")]
     CommitUnknown {
         /// Whose transaction it is.
         transactional_id: String,
@@ -198,7 +198,7 @@ pub enum Error {
         why: String,
     },
     /// The reader took no record for longer than `max.poll.interval.ms`, so the member left its group.
-    #[error("no record was taken for {0:?}")]
+    #[error("the output accepted no records for {} s", .0.as_secs_f64())]
     Stalled(Duration),
     /// TLS or SASL was refused: trying again does not help.
     #[error("{0}")]
@@ -251,7 +251,7 @@ pub enum Error {
     #[error("the reader of stdout has gone")]
     ReaderGone,
     /// The run ended before a record was sent.
-    #[error("not sent: the run ended before")]
+    #[error("not sent: the run ended first")]
     NotSent,
     /// A signal ended the work before it was done.
     #[error("stopped by a signal")]
@@ -321,11 +321,11 @@ impl fmt::Display for Disconnect {
         match self {
             Self::BeforeFirstAnswer | Self::Closed => f.write_str("closed the connection"),
             Self::AfterApiVersions => f.write_str("closed the connection after ApiVersions"),
-            Self::MidFrame => f.write_str("closed the connection within an answer"),
-            Self::Sending(why) => write!(f, "did not take a request: {why}"),
-            Self::Receiving(why) => write!(f, "broke the connection: {why}"),
-            Self::Unasked => f.write_str("sent an answer that no request belongs to"),
-            Self::Local => f.write_str("is not connected any more"),
+            Self::MidFrame => f.write_str("closed the connection in the middle of a response"),
+            Self::Sending(why) => write!(f, "did not accept a request: {why}"),
+            Self::Receiving(why) => write!(f, "lost the connection: {why}"),
+            Self::Unasked => f.write_str("sent a response that matches no request"),
+            Self::Local => f.write_str("is no longer connected"),
             Self::DuringHandshake(why) => write!(f, "ended the TLS handshake: {why}"),
         }
     }
@@ -338,7 +338,7 @@ pub enum Foreign {
     Http,
     /// A TLS listener, which a plaintext connection was made to.
     Tls,
-    /// Something that announced an answer of so many bytes.
+    /// Something that announced a response of so many bytes.
     Length(u32),
     /// Something whose first answer does not decode.
     FirstAnswer,
@@ -349,8 +349,8 @@ impl fmt::Display for Foreign {
         match self {
             Self::Http => f.write_str("it answered with HTTP"),
             Self::Tls => f.write_str("it answered with TLS"),
-            Self::Length(len) => write!(f, "it announced an answer of {len} bytes"),
-            Self::FirstAnswer => f.write_str("its first answer is malformed"),
+            Self::Length(len) => write!(f, "it announced a response of {len} bytes"),
+            Self::FirstAnswer => f.write_str("its first response is malformed"),
         }
     }
 }

@@ -12,7 +12,7 @@ fn a_malformed_json_line_is_named_and_the_lines_before_it_are_delivered() {
     );
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("stdin, line 3, byte 10: expected value"), "{}", done.stderr);
-    assert!(done.stderr.contains("the first 2 records are delivered (--skip 2 resumes"), "{}", done.stderr);
+    assert!(done.stderr.contains("the first 2 records were delivered (--skip 2 resumes"), "{}", done.stderr);
     assert_eq!(kafka.values(&topic), ["a", "b"]);
 }
 

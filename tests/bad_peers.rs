@@ -51,26 +51,26 @@ fn a_tls_listener_is_recognized() {
 
 #[test]
 fn a_response_that_announces_two_gibibytes_is_refused() {
-    fails(&peer(b"\x7f\xff\xff\xff\x00\x00\x00\x01", false), "announced an answer of 2147483647 bytes");
-    fails(&peer(b"\xff\xff\xff\xff\x00\x00\x00\x01", false), "announced an answer of 4294967295 bytes");
+    fails(&peer(b"\x7f\xff\xff\xff\x00\x00\x00\x01", false), "announced a response of 2147483647 bytes");
+    fails(&peer(b"\xff\xff\xff\xff\x00\x00\x00\x01", false), "announced a response of 4294967295 bytes");
 }
 
 #[test]
 fn a_truncated_response_is_named() {
-    fails(&peer(b"\x00\x00\x01\x00\x00\x00\x00\x01\x00", true), "closed the connection within an answer");
+    fails(&peer(b"\x00\x00\x01\x00\x00\x00\x00\x01\x00", true), "closed the connection in the middle of a response");
 }
 
 #[test]
 fn a_malformed_response_is_named() {
     fails(&peer(b"\x00\x00\x00\x0c\x00\x00\x00\x01rubbish!", false), "malformed");
-    fails(&peer(b"\x00\x00\x00\x0c\x00\x00\x00\x07rubbish!", false), "sent an answer that no request belongs to");
+    fails(&peer(b"\x00\x00\x00\x0c\x00\x00\x00\x07rubbish!", false), "sent a response that matches no request");
     fails(&peer(b"\x00\x00\x00\x10\x00\x00\x00\x01\x00\x00\xff\xff\xff\xff\x0fxxxxx", false), "malformed");
 }
 
 #[test]
 fn a_peer_that_closes_the_connection_or_never_answers_is_named() {
     fails(&peer(b"", true), "closed the connection");
-    fails(&peer(b"", false), "did not answer within");
+    fails(&peer(b"", false), "did not respond within");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn an_old_broker_that_lies_costs_neither_memory_nor_a_panic() {
     let snappy = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x05\xff\xff\xff\xff\x0f";
     let cases = [
         ("set --engine kafka", old_broker("auto", Vec::new(), boundless)),
-        ("malformed answer to Metadata", old_broker("kafka", Vec::new(), boundless)),
+        ("malformed response to Metadata", old_broker("kafka", Vec::new(), boundless)),
         ("not numbered from 0", old_broker("auto", Vec::new(), too_high)),
         ("t/0 at offset 4", old_broker("auto", old_message(4, 2, snappy), honest)),
     ];

@@ -77,7 +77,7 @@ fn what_old_clusters_do_not_have_is_named() {
     assert_eq!(listed(&old, &["cluster", "brokers"])[0]["controller"], true);
     assert_eq!(old.kpipe(&["cluster", "health"], b"").stderr, "kpipe: healthy\n");
     let ancient = shared(Kafka::Real(Version::V0_10_2)).try_kpipe(&["cluster", "brokers"], b"");
-    assert!(ancient.code == 2 && ancient.stderr.contains("--engine native supports it"), "{}", ancient.stderr);
+    assert!(ancient.code == 2 && ancient.stderr.contains("use --engine native"), "{}", ancient.stderr);
 }
 
 /// A producer of librdkafka that has written to `topic` in a transaction and leaves it open.

@@ -88,7 +88,7 @@ fn a_stopped_run_prints_where_to_resume_and_skip_resumes_there() {
     let done = kafka.try_kpipe(&["produce", &topic, "--batch-size", "2000"], &input(&lines));
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("not delivered: record 17001: "), "{}", done.stderr);
-    assert!(done.stderr.contains("the first 17000 records are delivered (--skip 17000 resumes"), "{}", done.stderr);
+    assert!(done.stderr.contains("the first 17000 records were delivered (--skip 17000 resumes"), "{}", done.stderr);
     let read = kafka.values(&topic);
     assert!(read.len() < 29_999, "the records behind it are not sent");
     assert!(read.iter().take(17_000).eq(lines.iter().take(17_000)));

@@ -69,7 +69,7 @@ fn assert_handshake(dir: &Path, (certificate, server): (&str, &[&str]), settings
     let done = running.connect(dir, settings);
     let what = format!("{certificate} {server:?} {settings:?}: {}", done.stderr);
     match refused {
-        None => assert!(running.was_asked() && done.stderr.contains("did not answer within"), "{what}"),
+        None => assert!(running.was_asked() && done.stderr.contains("did not respond within"), "{what}"),
         Some(why) => assert!(!running.was_asked() && done.stderr.contains(why), "{what}"),
     }
 }

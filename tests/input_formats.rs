@@ -240,7 +240,7 @@ fn flags_that_do_not_fit_the_input_are_refused() {
     for (flags, why) in [
         (&["--input", "json", "-K", ":"][..], "-K requires --input lines"),
         (&["--key-column", "a"], "--key-column requires --input csv or tsv"),
-        (&["--template", "%k%s\\n"], "nothing says where this ends"),
+        (&["--template", "%k%s\\n"], "the end of this is not known"),
         (&["--template", "%s\\n", "-D", ","], "-D requires"),
         (&["--topic-from-header", "x"], "requires TOPIC -"),
         (&["--missing-key", "null"], "--key-from"),

@@ -86,8 +86,8 @@ fn a_wrong_advertised_listener_is_named_at_once() {
     let port = kafka.bootstrap.rsplit(':').next().unwrap();
     kafka.local().advertise(1, "kafka-internal.invalid", port.parse().unwrap());
     let says = format!(
-        "broker 1 advertises kafka-internal.invalid:{port}, which does not resolve; bootstrap was {}: check \
-         advertised.listeners",
+        "broker 1 advertises kafka-internal.invalid:{port}, which does not resolve; bootstrap broker: {} (check \
+         advertised.listeners)",
         kafka.bootstrap
     );
     for args in [

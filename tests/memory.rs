@@ -106,7 +106,7 @@ fn placed(answer: &[u8], port: u16) -> Vec<u8> {
 fn a_metadata_answer_of_250_megabytes_is_refused() {
     let run = lists_topics(|_| vec![0; 250 << 20]);
     assert_eq!(run.code, 1, "{}", run.stderr);
-    assert!(run.stderr.contains("announced an answer of 262144005 bytes"), "{}", run.stderr);
+    assert!(run.stderr.contains("announced a response of 262144005 bytes"), "{}", run.stderr);
     assert!(run.memory < 100_000, "{} kB", run.memory);
 }
 
@@ -124,6 +124,6 @@ fn a_large_metadata_answer_takes_a_small_multiple_of_its_bytes() {
     assert!(run.memory < 300_000, "{} kB", run.memory);
     let forged = lists_topics(move |port| placed(&forged, port));
     assert_ne!(forged.code, 0);
-    assert!(forged.stderr.contains("malformed answer to Metadata"), "{}", forged.stderr);
+    assert!(forged.stderr.contains("malformed response to Metadata"), "{}", forged.stderr);
     assert!(forged.memory < 150_000, "{} kB", forged.memory);
 }

@@ -397,7 +397,7 @@ fn tables_have_no_colors() {
         let shown = on_terminal(columns, &format!("kpipe -b {} topics describe {topic}", kafka.bootstrap));
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
         let header: Vec<&str> = shown.lines().next().unwrap().split_whitespace().collect();
-        assert_eq!(header, ["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "FIRST", "NEXT", "SIZE"]);
+        assert_eq!(header, ["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "LOG-START", "END", "SIZE"]);
         assert_eq!(shown.lines().count(), 3);
     }
     let piped = kpipe(&["-b", &kafka.bootstrap, "topics", "describe", &topic], b"").stdout;

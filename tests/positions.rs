@@ -108,13 +108,13 @@ fn an_open_transaction_is_reported_and_moves_no_position_back() {
         assert_eq!(inside.stdout, "");
         let tail = Running::kpipe(&["-b", b, "consume", &topic, "-o", "beginning", "--output", "value"]);
         wait_until("what comes before the transaction", || tail.seen() == "before 1\nbefore 2\n");
-        wait_until("the report", || tail.told().contains("records wait for an open transaction"));
+        wait_until("the report", || tail.told().contains("records are held back by an open transaction"));
         assert_eq!(open.finish().code, 0);
         wait_until("all", || tail.seen().ends_with("in it\nafter\n"));
         tail.signal(libc::SIGTERM);
         let done = tail.ended();
         let says = format!(
-            "records wait for an open transaction: up to 2 of {topic}/0 (kpipe cluster transactions find-hanging"
+            "records are held back by an open transaction: up to 2 of {topic}/0 (see `kpipe cluster transactions find-hanging"
         );
         assert_eq!(done.stderr.matches(&says).count(), 1, "{}", done.stderr);
     }
@@ -184,5 +184,5 @@ fn without_topic_ids_a_log_that_ends_before_the_position_is_read_from_its_beginn
     tail.signal(libc::SIGTERM);
     let done = tail.ended();
     assert_eq!((done.code, done.stdout.lines().count()), (0, 7), "{}", done.stderr);
-    assert_eq!(done.stderr.matches("was created again or its log truncated").count(), 1, "{}", done.stderr);
+    assert_eq!(done.stderr.matches("was created again or its log was truncated").count(), 1, "{}", done.stderr);
 }

@@ -239,7 +239,7 @@ fn a_partition_whose_log_begins_after_the_offset_begins_at_its_first() {
     let topic = kafka.topic("late", 2);
     kafka.kpipe(&["produce", &topic, "-p", "0"], b"0\n1\n2\n3\n");
     kafka.kpipe(&["produce", &topic, "-p", "1"], b"x\ny\nz\n");
-    kafka.local().set_log_start(&topic, 0, 3);
+    assert!(kafka.local().set_log_start(&topic, 0, 3));
     let done = kafka.kpipe(&["consume", &topic, "-o", "1", "-e"], b"");
     let mut read = values(&done.stdout);
     read.sort();

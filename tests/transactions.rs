@@ -101,7 +101,7 @@ fn endless_input_is_committed_in_several_transactions() {
     running.signal(libc::SIGINT);
     let done = running.ended();
     assert_eq!(done.code, 130);
-    assert!(done.stderr.contains("the first 2 records are delivered (--skip 2 resumes"), "{}", done.stderr);
+    assert!(done.stderr.contains("the first 2 records were delivered (--skip 2 resumes"), "{}", done.stderr);
     let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap], &args[..], &["--skip", "2"]].concat());
     running.write(b"1\n2\n3\n4\n5\n");
     assert_eq!(running.finish().code, 0);

@@ -95,6 +95,19 @@ fn client_and_transactional_ids_are_escaped() {
     assert_visible(&member.ended());
 }
 
+#[test]
+fn names_in_what_failed_to_be_produced_are_escaped() {
+    let kafka = Cluster::start_local(1);
+    let record = serde_json::json!({ "topic": EVIL, "value": "x" });
+    for flags in [&[][..], &["--receipts"], &["--on-error", "continue"]] {
+        let produce = ["produce", "-", "--input", "json"];
+        let done = kafka.try_kpipe(&[&produce, flags].concat(), format!("{record}\n").as_bytes());
+        assert_eq!(done.code, 1, "{}", done.stderr);
+        assert!(done.stderr.contains("x\\x1b[2J"), "{}", done.stderr);
+        assert_visible(&done);
+    }
+}
+
 fn admin(secured: &Secured, args: &[&str]) -> Done {
     secured.kafka.try_kpipe(args, b"")
 }

@@ -55,7 +55,7 @@ fn an_offset_out_of_range_is_refused_with_the_range() {
         let done = kafka.try_kpipe(&["consume", &topic, "-p", "0", "-o", "7", "-e"], b"");
         assert_eq!(done.code, 1);
         assert!(done.stderr.contains("OFFSET_OUT_OF_RANGE"), "{}", done.stderr);
-        assert!(done.stderr.contains("the partition holds 0 to 1"), "{}", done.stderr);
+        assert!(done.stderr.contains("the partition has offsets 0 to 1"), "{}", done.stderr);
     }
 }
 

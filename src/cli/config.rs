@@ -8,9 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Precedence, highest first: flags, -X, -F, --profile, environment (KPIPE_SASL_PASSWORD sets sasl.password),\n\
-    the profile named by KPIPE_PROFILE or config.toml, defaults.\n\n\
+#[command(after_help = "Precedence, highest first: flags, -X, -F, --profile, environment (KPIPE_SASL_PASSWORD sets \
+    sasl.password), the profile named by KPIPE_PROFILE or config.toml, defaults.\n\n\
     ~/.config/kpipe/config.toml (or $KPIPE_CONFIG):\n  \
     profile = \"dev\"                                # used unless another is named\n  \
     [properties]                                   # for all profiles\n  \
@@ -19,8 +18,7 @@ use serde_json::json;
     bootstrap.servers = \"kafka-1:9093\"\n  \
     sasl.password = \"${command:pass show kafka}\"   # also ${env:NAME}, ${file:PATH}, ${file:PATH:KEY}\n  \
     [profiles.prod.topics.orders]                  # for produce and consume of one topic\n  \
-    compression.type = \"zstd\""
-)]
+    compression.type = \"zstd\"")]
 pub(super) struct Config {
     #[command(subcommand)]
     verb: Verb,

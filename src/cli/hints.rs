@@ -31,8 +31,8 @@ pub(super) fn hint(error: &Error) -> Option<&'static str> {
         Error::Undelivered { last, .. } => return hint(last),
         Error::During { source, .. } => return hint(source),
         Error::Aborted(why) => return hint(why),
-        Error::UnsupportedByKafkaCrate { .. } => "--engine native supports it, on Kafka 0.11 and newer",
-        Error::OldBroker(_) => "the native engine needs Kafka 0.11 or newer; use --engine kafka",
+        Error::UnsupportedByKafkaCrate { .. } => "use --engine native, which supports it on Kafka 0.11 and later",
+        Error::OldBroker(_) => "the native engine requires Kafka 0.11 or later; use --engine kafka",
         Error::NoBootstrap(failures) => match failures.iter().find_map(hint) {
             Some(hint) => hint,
             None if failures.iter().any(|failure| matches!(failure, Error::Unreachable { .. })) => {
@@ -51,7 +51,7 @@ pub(super) fn hint(error: &Error) -> Option<&'static str> {
         Error::Disconnected { why: Disconnect::DuringHandshake(_), .. } => {
             "a listener without TLS does that: check security.protocol"
         }
-        Error::Stalled(_) => "--max-poll-interval",
+        Error::Stalled(_) => "see --max-poll-interval",
         Error::Registry(error) => return of_registry(&error.why),
         _ => return None,
     })
@@ -106,7 +106,8 @@ fn of_code(code: E) -> Option<&'static str> {
         E::UnsupportedAssignor => "the brokers support uniform and range",
         E::GroupMaxSizeReached => "the group has reached the brokers' group.max.size",
         E::InvalidProducerEpoch | E::ProducerFenced => {
-            "fenced by another producer with the same transactional ID; this transaction is aborted"
+            "another producer with the same transactional ID took over, or the transaction took longer than \
+             --transaction-timeout; it is aborted"
         }
         E::InvalidTransactionTimeout => "exceeds the brokers' transaction.max.timeout.ms",
         E::InvalidTxnState => "the transaction was aborted, perhaps by its timeout: see --transaction-timeout",

@@ -18,14 +18,14 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It supports topics, idempotent and transactional producers, consumer groups, replication, SASL, ACLs and\n\
-    TLS as Kafka 4 does.\n\
-    Topic configs are stored and shown; those with an effect are cleanup.policy, delete.retention.ms,\n\
-    max.message.bytes, message.timestamp.*, min.cleanable.dirty.ratio, min.compaction.lag.ms, min.insync.replicas,\n\
+    after_help = "Supports topics, idempotent and transactional producers, consumer groups, replication, SASL, ACLs \
+    and TLS as Kafka 4 does.\n\n\
+    Topic configs are stored and shown; those with an effect are cleanup.policy, delete.retention.ms, \
+    max.message.bytes, message.timestamp.*, min.cleanable.dirty.ratio, min.compaction.lag.ms, min.insync.replicas, \
     retention.bytes, retention.ms and unclean.leader.election.enable.\n\n\
     Examples:\n  \
     kpipe local --topic demo:3\n  \
-    kpipe local --user alice:secret --user admin:root --super-user admin --allow alice:read:topic:orders\n  \
+    kpipe local --user al:secret --user admin:root --super-user admin --allow al:read:topic:orders\n  \
     kpipe local -- sh -c 'seq 5 | kpipe produce t && kpipe consume t -o beginning -e'\n  \
     kpipe local --fault produce:NOT_LEADER_OR_FOLLOWER:0.01 --latency 20ms -- ./my-tests"
 )]
@@ -43,7 +43,7 @@ pub(super) struct Local {
     /// Maximum size of all records; the oldest batches are deleted beyond it
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     retain_bytes: usize,
-    /// Offer the consumer group protocol (KIP-848) too, as Kafka 4 does; clients that choose by themselves then use it
+    /// Support the KIP-848 consumer group protocol too, as Kafka 4 does; clients that choose automatically then use it
     #[arg(long)]
     consumer_groups: bool,
     /// Answer requests of a kind with an error instead of handling them: all of them, or this share
@@ -55,10 +55,10 @@ pub(super) struct Local {
     /// User that can authenticate with SASL PLAIN or SCRAM; clients must authenticate if there are any
     #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = parse_user)]
     users: Vec<(String, String)>,
-    /// User that may do everything; others may then do only what --allow and ACLs say
+    /// User that may do everything; others may then do only what --allow and ACLs permit
     #[arg(long = "super-user", value_name = "NAME")]
     super_users: Vec<String>,
-    /// Allow a user operations on a resource; what nobody allows is then denied
+    /// Allow a user operations on a resource; operations that are not allowed are then denied
     ///
     /// USER is a name, or * for all. OPERATIONS are those of `kpipe acls`, separated by commas, or all. RESOURCE is
     /// topic, group, transactional-id or cluster. NAME stands for all names that begin with it if it ends with *.
@@ -79,7 +79,7 @@ pub(super) struct Local {
     /// Seed of the random choices of --fault, to repeat them
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Command to run with KPIPE_BROKERS set, and with KPIPE_SECURITY_PROTOCOL and KPIPE_SSL_CA_LOCATION if need be; kpipe
+    /// Command to run with KPIPE_BROKERS set, and if needed KPIPE_SECURITY_PROTOCOL and KPIPE_SSL_CA_LOCATION; kpipe
     /// exits with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,

@@ -38,7 +38,8 @@ const PROPERTIES: &str = "properties";
 #[derive(Debug, Parser)]
 #[command(name = "kpipe", version, max_term_width = 100, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 success; 1 failure; 2 bad usage or configuration; 130, 143 stopped by a signal\n\n\
+    after_help = "Exit codes: 0 success; 1 failure; 2 bad usage or configuration; 129, 130, 143 stopped by a signal \
+    (consume: 0)\n\n\
     Examples:\n  \
     seq 5 | kpipe produce demo\n  \
     kpipe consume demo -o beginning -e"
@@ -54,7 +55,7 @@ struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// Bootstrap brokers [default: bootstrap.servers, $KPIPE_BROKERS, localhost:9092]
+    /// Bootstrap brokers [default: the property bootstrap.servers, which $KPIPE_BROKERS also sets; else localhost:9092]
     #[arg(id = "every_brokers", short = 'b', long = "brokers", global = true, value_name = "HOST:PORT,...")]
     brokers: Option<String>,
     /// Profile from ~/.config/kpipe/config.toml [default: $KPIPE_PROFILE, else the file's default]
@@ -119,6 +120,9 @@ enum Command {
     /// Produce records from lines, JSON or CSV
     Produce(Box<produce::Produce>),
     /// Consume records as JSON, values or a custom format
+    ///
+    /// Prints each record as one JSON object per line, starting at the end of the topic, or with -g at the group's
+    /// committed offsets.
     Consume(Box<consume::Consume>),
     /// Manage topics: configs, partitions, records, replicas
     Topics(topics::Topics),

@@ -36,8 +36,8 @@ pub(super) fn named_api<T: Copy + Send + Sync + 'static>(
 /// Takes the names of framings.
 pub(super) fn framing() -> impl TypedValueParser<Value = Framing> {
     let help = |framing| match framing {
-        Framing::Auto => "All of these",
-        Framing::None => "They do not: the schema is the FILE's",
+        Framing::Auto => "Recognize the framing of each record",
+        Framing::None => "No framing: the schema is the FILE's",
         Framing::Confluent => "Confluent's, before the body or in a header",
         Framing::Apicurio => "Apicurio Registry's 8-byte IDs, before the body or in a header",
         Framing::Glue => "AWS Glue's",

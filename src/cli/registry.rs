@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct RegistryArgs {
-    /// Schema registry; several addresses are tried in turn [default: schema.registry.url]
+    /// Schema registry; if several addresses are given, the next is tried when one fails [default: schema.registry.url]
     #[arg(long, global = true, value_name = "URL,…")]
     pub(super) registry: Option<String>,
 }

@@ -120,7 +120,7 @@ impl Properties {
                 }
                 Undeclared::Refused => {
                     let why =
-                        "kpipe cannot honor this restriction of TLS, and does not ignore it (remove the property)";
+                        "kpipe does not support this TLS restriction, and does not ignore it (remove the property)";
                     return Err(Error::Usage(format!("{origin} {typed}: {why}")));
                 }
                 Undeclared::Unknown => {

@@ -68,7 +68,7 @@ fn referred_to(kind: &str, what: &str, commands: Commands) -> Result<String, Str
         ("file", _) => in_file(what),
         ("command", Commands::Allowed) => printed_by(what),
         ("command", Commands::Refused) => Err(
-            "${command:…} is only run from a config.toml that you own and nobody else can write to, or with --allow-commands"
+            "${command:…} is run only from a config.toml that you or root own and nobody else can write to, or with --allow-commands"
                 .to_owned(),
         ),
         _ => Err(format!("${{{kind}:…}} is not supported (expected env, file or command; $${{ is a literal ${{)")),

@@ -4,6 +4,7 @@ use super::{Named, Pattern};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Isolation, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// An assignor of the classic protocol, by the name that all clients know it.
@@ -47,6 +48,20 @@ pub enum Start {
     Last(u64),
     /// The first record with this timestamp or a later one.
     Time(Timestamp),
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beginning => f.write_str("the beginning"),
+            Self::End => f.write_str("the end"),
+            Self::Stored => f.write_str("the committed offset"),
+            Self::At(offset) => write!(f, "offset {offset}"),
+            Self::Last(1) => f.write_str("the last record"),
+            Self::Last(count) => write!(f, "the last {count} records"),
+            Self::Time(time) => write!(f, "the first record at or after {time} ms"),
+        }
+    }
 }
 
 /// Where reading a partition ends, exclusively.

@@ -21,9 +21,9 @@ use crate::signal::Stop;
 pub(crate) use admin::Numbered;
 pub use admin::{
     Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
-    Credential, DescribedGroup, Feature, GroupMember, GroupsProgress, ListedGroup, ListedTransaction, Listing, LogDir,
-    NewTopic, OffsetAt, OpenTransaction, Operation, Partition, PatternType, Permission, Progress, Quorum,
-    QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
+    Credential, DescribedGroup, Elected, Election, Feature, GroupMember, GroupsProgress, ListedGroup,
+    ListedTransaction, Listing, LogDir, NewTopic, OffsetAt, OpenTransaction, Operation, Partition, PatternType,
+    Permission, Progress, Quorum, QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };
 pub use consumer::{
     Assignor, CommitMode, Consumer, ConsumerConfig, End, Event, GroupConfig, GroupProtocol, Offsets, Start,
@@ -68,7 +68,7 @@ impl Engine {
         match options.engine {
             EngineChoice::Kafka => match native()? {
                 native::Found::Modern(client) if !client.is_legacy()? => Err(Error::Usage(
-                    "--engine kafka: Kafka 4.0 removed the requests that the kafka crate sends; it works with 0.8.2 to 3.9; use --engine native"
+                    "--engine kafka: the kafka crate supports Kafka 0.8.2 to 3.9; Kafka 4.0 removed the requests it sends (use --engine native)"
                         .to_owned(),
                 )),
                 _ => kafka(),
@@ -165,9 +165,9 @@ pub(crate) fn unsupported_by_kafka_crate(feature: impl Into<String>, why: &'stat
 /// An offset outside of a partition's log.
 pub(crate) fn out_of_range(of: &TopicPartition, asked: Offset, first: Offset, next: Offset) -> Error {
     let holds = if first == next {
-        format!("the partition is empty, its next offset is {next}")
+        format!("the partition is empty; its end offset is {next}")
     } else {
-        format!("the partition holds {first} to {}", next - 1)
+        format!("the partition has offsets {first} to {}", next - 1)
     };
     let (subject, code) = (Subject::Offset(of.clone(), asked), ResponseError::OffsetOutOfRange);
     Error::Kafka { action: Action::LookUp, subject, code, detail: Some(holds) }
@@ -179,6 +179,9 @@ pub(crate) fn no_such_partition(of: &TopicPartition, count: usize) -> Error {
         action: Action::LookUp,
         subject: of.into(),
         code: ResponseError::UnknownTopicOrPartition,
-        detail: Some(format!("the topic has {count} partitions, 0 to {}", count.saturating_sub(1))),
+        detail: Some(match count {
+            1 => "the topic has 1 partition, 0".to_owned(),
+            _ => format!("the topic has {count} partitions, 0 to {}", count.saturating_sub(1)),
+        }),
     }
 }

@@ -104,11 +104,11 @@ impl fmt::Display for RegistryError {
             }
             RegistryFailure::Foreign { status, is_html: true } => write!(f, "{status} with a web page"),
             RegistryFailure::Foreign { status, is_html: false } if status.is_success() => {
-                write!(f, "{status}, but the answer is not JSON")
+                write!(f, "{status}, but the response is not JSON")
             }
             RegistryFailure::Foreign { status, is_html: false } => write!(f, "{status}"),
             RegistryFailure::Unanswered(why) => f.write_str(why),
-            RegistryFailure::Malformed(why) => write!(f, "malformed answer: {why}"),
+            RegistryFailure::Malformed(why) => write!(f, "malformed response: {why}"),
         }
     }
 }

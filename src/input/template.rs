@@ -91,12 +91,12 @@ impl Program {
                         Some(Part { what: What::Literal(literal), .. }) => literal,
                         _ => {
                             return Err(wrong(
-                                "nothing says where this ends: it needs text behind it, or its length before it (%K, %S, %R)",
+                                "the end of this is not known: it needs text after it, or its length before it (%K, %S, %R)",
                             ));
                         }
                     };
                     if target.may_hold(literal[0]) {
-                        return Err(wrong("the text behind this may be taken for a part of it"));
+                        return Err(wrong("the text after this could be part of it"));
                     }
                     is_key_sized |= target == Target::KeyLen;
                     is_value_sized |= target == Target::ValueLen;
@@ -106,7 +106,7 @@ impl Program {
         }
         let has_bytes = seen.iter().any(|target| matches!(target, Target::Key(_) | Target::Value(_)));
         match template.parts().first() {
-            Some(part) if !has_bytes => Err(template.malformed(part, "neither %k nor %s is in the template")),
+            Some(part) if !has_bytes => Err(template.malformed(part, "the template has neither %k nor %s")),
             _ => Ok(Self { steps }),
         }
     }
@@ -338,15 +338,15 @@ mod tests {
     #[test]
     fn what_cannot_be_read_back_is_pointed_at() {
         for (template, why, below) in [
-            ("%k%s\n", "nothing says where this ends", "  ^"),
-            ("%k\t%s", "nothing says where this ends", "      ^"),
+            ("%k%s\n", "the end of this is not known", "  ^"),
+            ("%k\t%s", "the end of this is not known", "      ^"),
             ("%h %s\n", "cannot be read back", "  ^"),
             ("%s{json}\n", "cannot be read back", "  ^"),
             ("%k %s{.id}\n", "cannot be read back", "     ^"),
-            ("%o0%s\n", "may be taken for a part", "  ^"),
-            ("%s{hex}a", "may be taken for a part", "  ^"),
+            ("%o0%s\n", "could be part of it", "  ^"),
+            ("%s{hex}a", "could be part of it", "  ^"),
             ("%s\n%s\n", "given twice", "      ^"),
-            ("%t\n", "neither %k nor %s", "  ^"),
+            ("%t\n", "the template has neither", "  ^"),
         ] {
             let shown = program(template).unwrap_err().to_string();
             assert!(shown.contains(why), "{shown}");

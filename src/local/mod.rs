@@ -179,17 +179,20 @@ impl Local {
 
     /// Has another broker lead a partition, under a new leader epoch, with the records that it has: an unclean election
     /// when it is not in sync. False when there is no such partition, or the broker is down.
+    #[must_use = "false: nothing was changed"]
     pub fn move_leader(&self, topic: &str, partition: PartitionId, broker: i32) -> bool {
         self.change(|cluster| cluster.move_leader(topic, partition, Some(BrokerId(broker))))
     }
 
     /// Leaves a partition without a leader until [`Local::move_leader`]; false when there is no such partition.
+    #[must_use = "false: nothing was changed"]
     pub fn remove_leader(&self, topic: &str, partition: PartitionId) -> bool {
         self.change(|cluster| cluster.move_leader(topic, partition, None))
     }
 
     /// Has a partition answer Produce, Fetch and ListOffsets with an error code of Kafka's, or serve them again with
     /// `None`; false when there is no such partition.
+    #[must_use = "false: nothing was changed"]
     pub fn set_partition_error(&self, topic: &str, partition: PartitionId, code: Option<i16>) -> bool {
         self.change(|cluster| {
             let found = cluster.partition_mut(topic, partition);
@@ -199,6 +202,7 @@ impl Local {
 
     /// Moves a partition's log start offset up or down, within 0 and its end; false when there is no such partition.
     /// The records stay, so that a lowered start shows them again.
+    #[must_use = "false: nothing was changed"]
     pub fn set_log_start(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
         self.change(|cluster| {
             let found = cluster.partition_mut(topic, partition);
@@ -207,29 +211,34 @@ impl Local {
     }
 
     /// Deletes the records of a partition before `offset`, as retention does; false if it does not exist.
+    #[must_use = "false: nothing was changed"]
     pub fn delete_records(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
         self.change(|cluster| cluster.delete_records(topic, partition, offset).is_some())
     }
 
     /// Adds partitions to a topic until there are `count`; false when it has as many or does not exist.
+    #[must_use = "false: nothing was changed"]
     pub fn add_partitions(&self, topic: &str, count: i32) -> bool {
         self.change(|cluster| cluster.add_partitions(topic, count, false).is_ok())
     }
 
     /// Compacts a topic at once, whatever its `cleanup.policy`: of the committed records with a key only the last of each
     /// stays. False when there is no such topic.
+    #[must_use = "false: nothing was changed"]
     pub fn compact(&self, topic: &str) -> bool {
         self.change(|cluster| cluster.compact(topic))
     }
 
     /// Deletes a topic and creates it again at once: the same partitions and configs, another topic ID, leader epoch 0,
     /// no records; false when there is none.
+    #[must_use = "false: nothing was changed"]
     pub fn recreate_topic(&self, topic: &str) -> bool {
         self.change(|cluster| cluster.recreate(topic))
     }
 
     /// Cuts off what a partition has from `offset` on, in whole batches, under a new leader epoch, as after an unclean
     /// election; false when there is no such partition.
+    #[must_use = "false: nothing was changed"]
     pub fn truncate(&self, topic: &str, partition: PartitionId, offset: i64) -> bool {
         self.change(|cluster| cluster.truncate(topic, partition, offset))
     }
@@ -261,6 +270,7 @@ impl Local {
 
     /// Cuts off what a replica that is down or does not replicate has from `offset` on, in whole batches, as a loss of
     /// power does with what was not flushed; false when there is no such replica.
+    #[must_use = "false: nothing was changed"]
     pub fn truncate_replica(&self, topic: &str, partition: PartitionId, broker: i32, offset: i64) -> bool {
         self.change(|cluster| cluster.truncate_replica(topic, partition, BrokerId(broker), offset))
     }

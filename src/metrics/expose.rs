@@ -124,10 +124,10 @@ fn answer(
             (StatusCode::OK, "text/plain", "ready\n".to_owned())
         }
         (&Method::GET | &Method::HEAD, "/readyz") => {
-            (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not at work yet, or any more\n".to_owned())
+            (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned())
         }
         (&Method::GET | &Method::HEAD, _) => {
-            (StatusCode::NOT_FOUND, "text/plain", "there are /metrics, /healthz and /readyz\n".to_owned())
+            (StatusCode::NOT_FOUND, "text/plain", "not found (see /metrics, /healthz and /readyz)\n".to_owned())
         }
         _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned()),
     };

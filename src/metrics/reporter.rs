@@ -17,15 +17,15 @@ const FILE_EVERY: Duration = Duration::from_secs(10);
 
 /// How a run may be watched.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Watching")]
+#[command(next_help_heading = "Monitoring")]
 pub struct Observe {
-    /// Writes a JSON line of rates, totals, errors, latencies and lags to stderr every so often
-    #[arg(long, value_name = "EVERY", value_parser = parse_duration)]
+    /// Print rates, totals, errors, latencies and lags to stderr as a JSON line every INTERVAL
+    #[arg(long, value_name = "INTERVAL", value_parser = parse_duration)]
     pub stats: Option<Duration>,
-    /// Serves /metrics for Prometheus, /healthz and /readyz; a bare port is on loopback
+    /// Serve /metrics for Prometheus, /healthz and /readyz; PORT alone listens on loopback only
     #[arg(long, value_name = "[HOST:]PORT")]
     pub metrics: Option<String>,
-    /// Writes the same as a file for node_exporter, every 10 s and at the end
+    /// Write the metrics to a file for node_exporter, every 10 s and at the end
     #[arg(long, value_name = "PATH")]
     pub metrics_file: Option<PathBuf>,
     /// Show progress even if stderr is not a terminal, one line per second; --progress=false never shows it

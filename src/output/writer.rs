@@ -171,7 +171,7 @@ impl Writer {
                 break if idle && has_no_reader(&self.out) { Err(Error::ReaderGone) } else { Ok(()) };
             }
             match self.out.write(&shown[written..]) {
-                Ok(0) => break Err(Error::Io("stdout takes no more".to_owned())),
+                Ok(0) => break Err(Error::Io("stdout accepts no more data".to_owned())),
                 Ok(len) => written += len,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => break Err(Error::ReaderGone),

@@ -73,6 +73,10 @@ impl LeaderEpoch {
         (epoch >= 0).then_some(Self(epoch))
     }
 
+    pub fn get(self) -> i32 {
+        self.0
+    }
+
     /// The number that a message carries for `epoch`.
     pub fn to_wire(epoch: Option<Self>) -> i32 {
         epoch.map_or(-1, |epoch| epoch.0)

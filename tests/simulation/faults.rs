@@ -124,7 +124,7 @@ impl<'a> Storm<'a> {
                 }
             }
             Mend::Partition(of) => {
-                local.set_partition_error(&of.topic, of.partition, None);
+                assert!(local.set_partition_error(&of.topic, of.partition, None));
             }
             Mend::Replication(broker) => local.resume_replication(broker),
             Mend::Latency => local.faults().set_latency(Duration::ZERO),
@@ -183,7 +183,7 @@ impl<'a> Storm<'a> {
                 let of = self.partition();
                 note!(trace, "{of} has no leader");
                 trace.count("partition without leader");
-                local.remove_leader(&of.topic, of.partition);
+                assert!(local.remove_leader(&of.topic, of.partition));
                 self.later(Mend::Leader(of));
             }
             4 | 5 => self.crash(),
@@ -221,7 +221,7 @@ impl<'a> Storm<'a> {
                 let code = [3, 5, 6, 56][self.random.usize(..4)];
                 note!(trace, "{of} answers {code}");
                 trace.count("partition error");
-                local.set_partition_error(&of.topic, of.partition, Some(code));
+                assert!(local.set_partition_error(&of.topic, of.partition, Some(code)));
                 self.later(Mend::Partition(of));
             }
             13 => {
@@ -318,14 +318,16 @@ impl<'a> Storm<'a> {
                 note!(self.world.trace, "{} is compacted", of.topic);
                 self.world.trace.count("topic compacted");
                 let all = self.partitions_of(&of.topic);
-                self.removing(&all, || _ = local.compact(&of.topic));
+                self.removing(&all, || assert!(local.compact(&of.topic)));
             }
             _ => {
                 let before = local.high_watermark(&of.topic, of.partition).unwrap_or(0);
                 let before = (before - self.random.i64(0..20)).max(0);
                 note!(self.world.trace, "{of} loses what is before {before}");
                 self.world.trace.count("records deleted");
-                self.removing(std::slice::from_ref(&of), || _ = local.delete_records(&of.topic, of.partition, before));
+                self.removing(std::slice::from_ref(&of), || {
+                    assert!(local.delete_records(&of.topic, of.partition, before))
+                });
             }
         }
     }
@@ -358,11 +360,11 @@ impl<'a> Storm<'a> {
             if is_recreated {
                 note!(world.trace, "{} is created again", of.topic);
                 world.trace.count("topic created again");
-                world.local.recreate_topic(&of.topic);
+                assert!(world.local.recreate_topic(&of.topic));
             } else {
                 note!(world.trace, "{of} is truncated to {at}");
                 world.trace.count("log truncated");
-                world.local.truncate(&of.topic, of.partition, at);
+                assert!(world.local.truncate(&of.topic, of.partition, at));
             }
         });
         for of in all {

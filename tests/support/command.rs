@@ -166,11 +166,11 @@ impl Running {
         self.paused.1.notify_all();
     }
 
-    /// Sends a signal.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
+    /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         send_signal(self.child.id() as i32, signal);
     }

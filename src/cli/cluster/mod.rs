@@ -64,8 +64,8 @@ enum Verb {
     },
     /// Check the cluster's health; exit code 1 with reasons if there is a problem
     ///
-    /// Reports partitions without a leader, under-replicated partitions, missing brokers, a lagging quorum and offline
-    /// or full disks.
+    /// Reports partitions that are without a leader, below min.insync.replicas or under-replicated, topics without
+    /// metadata, brokers that are down or unresponsive, a lagging quorum, and disks that are offline or almost full.
     Health(health::Health),
     /// Show or change broker configs
     Configs(configs::Configs),

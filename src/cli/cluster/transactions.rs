@@ -20,7 +20,7 @@ pub(super) struct Transactions {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the transactions that coordinators know
+    /// List the transactions that are known to the coordinators
     List {
         /// Print one JSON object per line
         #[arg(short = 'J', long)]

@@ -7,28 +7,28 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filter")]
 pub(in crate::cli) struct FilterArgs {
-    /// Consume only records whose value matches this regular expression
+    /// Select only records whose value matches this regular expression
     #[arg(long, value_name = "REGEX")]
     grep: Option<String>,
-    /// Consume only records whose key matches this regular expression
+    /// Select only records whose key matches this regular expression
     #[arg(long, value_name = "REGEX")]
     grep_key: Option<String>,
-    /// Consume only records with a header of this name [whose value matches]
+    /// Select only records with a header of this name, whose value matches REGEX if it is given
     #[arg(long, value_name = "NAME[=REGEX]")]
     grep_header: Vec<String>,
-    /// Consume only records with exactly this key, value or header: key=X, value=X, header:NAME=X
+    /// Select only records with exactly this key, value or header: key=X, value=X, header:NAME=X
     #[arg(long = "where", value_name = "FIELD=X", value_parser = parse_where)]
     equals: Vec<(Field, Vec<u8>)>,
     /// Ignore case in --grep, --grep-key and --grep-header
     #[arg(short, long)]
     ignore_case: bool,
-    /// Consume only records that do not match all of --grep, --grep-key, --grep-header and --where
+    /// Select only records that do not match all of --grep, --grep-key, --grep-header and --where
     #[arg(long)]
     invert: bool,
-    /// Consume about this share of the matching records, between 0 and 1; the same ones in each run
+    /// Select about this share of the matching records, between 0 and 1; the same ones in each run
     #[arg(long, value_name = "SHARE", value_parser = parse_share, conflicts_with = "every")]
     sample: Option<Sampling>,
-    /// Consume the first of every N matching records
+    /// Select the first of every N matching records
     #[arg(long, value_name = "N", value_parser = parse_every)]
     every: Option<Sampling>,
 }

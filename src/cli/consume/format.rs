@@ -19,7 +19,7 @@ pub(super) struct FormatArgs {
     /// Output format [default: json; on a terminal the property kpipe.output]
     #[arg(long, value_enum)]
     output: Option<Output>,
-    /// Print each record as TEMPLATE says, like kcat; the tokens are %t %p %o %T %k %s %h %K %S %R %%
+    /// Format each record with TEMPLATE, like kcat; the tokens are %t %p %o %T %k %s %h %K %S %R %%
     ///
     /// %t topic, %p partition, %o offset, %T timestamp in ms, %k key, %s value, %h headers, %K and %S lengths of key and
     /// value (-1 for null), %R length of the value in 4 bytes. Braces select a form: %s{base64}, %k{i64} (any encoding of
@@ -27,14 +27,14 @@ pub(super) struct FormatArgs {
     /// \n \t \r \0 \xHH \\ \% \{. Nothing is printed between records but what the template has.
     #[arg(short = 'f', long = "format", value_name = "TEMPLATE", conflicts_with = "output")]
     template: Option<Template>,
-    /// What values are; add -le to a number that is little-endian
+    /// Encoding of values; append -le to the name of a number for little-endian
     ///
-    /// Applies to JSON, templates, CSV and the other formats. In JSON, the field's name says the encoding (value_i64), so
-    /// that --input json can read it. Bytes that are not of this encoding are written in base64. Values with a schema are
-    /// JSON, which filters, fields in templates and columns see too.
+    /// Applies to JSON, templates, CSV and the other formats. In JSON, the field name gives the encoding (value_i64),
+    /// so that --input json can read it. Bytes that do not fit the encoding are written in base64. Values with a schema
+    /// become JSON, to which filters, fields in templates and columns also apply.
     #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
     pub(super) value_as: Form,
-    /// What keys are
+    /// Encoding of keys
     #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
     pub(super) key_as: Form,
     /// Print key and value with DELIM between them: --output key-value [default: \t]
@@ -69,7 +69,7 @@ enum Output {
     Csv,
     /// Tab-separated values with a header row, quoted like CSV
     Tsv,
-    /// The value behind its length: 4 bytes, big-endian, -1 for null
+    /// The value's length (4 bytes, big-endian, -1 for null), then the value
     Length32,
     /// One file per record in --output-dir, named TOPIC-PARTITION-OFFSET; prints the paths
     Files,

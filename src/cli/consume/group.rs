@@ -27,10 +27,10 @@ pub(super) struct Group {
     #[arg(long, value_name = "NAME")]
     instance_id: Option<String>,
     /// Session timeout [default: 45s; with KIP-848, the group's config]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     session_timeout: Option<Duration>,
     /// Leave the group if the output accepts nothing for this long, and rejoin when it does [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_poll_interval: Option<Duration>,
     /// Assignors in order of preference: cooperative-sticky, range, roundrobin, sticky; with KIP-848 uniform or range
     /// [default: cooperative-sticky,range,roundrobin; with KIP-848, the group's config]

@@ -56,7 +56,7 @@ pub(super) struct Consume {
     #[arg(long, value_enum)]
     commit: Option<Commit>,
     /// How often --commit batch commits [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     commit_interval: Option<Duration>,
     /// Read from the nearest replica, by the brokers' broker.rack
     #[arg(long)]
@@ -82,7 +82,7 @@ pub(super) struct Consume {
 enum Commit {
     /// After each record, before the next is written
     Each,
-    /// Every --commit-interval and on exit
+    /// Every --commit-interval, on a rebalance and on exit
     Batch,
     /// Never
     None,
@@ -206,11 +206,7 @@ impl Consume {
         let no_group = "the kafka engine does not support group membership";
         for (asked, flag, why) in [
             (self.isolation.is_some(), "--isolation", "the kafka engine does not support transactions"),
-            (
-                self.range.needs_timestamps(),
-                "--last, --sort",
-                "the kafka engine does not know the timestamps of records",
-            ),
+            (self.range.needs_timestamps(), "--last, --sort", "the kafka engine does not provide record timestamps"),
             (self.rack.is_some(), "--rack", "the kafka engine reads from leaders only"),
             (
                 self.group.asks_for_membership(),

@@ -16,20 +16,21 @@ const MOST_WAIT: Duration = Duration::from_secs(1);
 /// The range itself.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Span {
-    /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME; or a range START..END
-    /// [default: end; with -g stored, else beginning]
+    /// Start offset: beginning, end, stored, N, -N (last N of each partition) or @TIME; or a range START..END; with -g,
+    /// only for partitions without a valid committed offset [default: end; beginning with -g, --until or ..END, and in
+    /// topics count]
     ///
     /// TIME is RFC 3339 (2026-01-31T12:00:00Z), seconds or milliseconds since 1970, relative to now (-15m), or local
     /// time: 2026-01-31, 2026-01-31T12:00, 09:00, today, yesterday. A partition begins at its first record with that
     /// timestamp or a later one. kcat's s@MILLISECONDS and e@MILLISECONDS work too.
-    #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true, action = ArgAction::Append, value_parser = parse_range)]
+    #[arg(short, long, value_name = "OFFSET", allow_hyphen_values = true, action = ArgAction::Append, value_parser = parse_range)]
     offset: Vec<Range>,
-    /// End offset, exclusive: N, -N (before the last N of each partition), @TIME or end; starts at the beginning
-    /// without -o
+    /// End offset, exclusive: N, -N (before the last N of each partition), @TIME or end; without -o, starts at the
+    /// beginning, or with -g at the committed offsets
     ///
     /// A partition ends before the record with this offset, or before its first record with this timestamp or a later
     /// one, and in any case at the end offset seen at startup.
-    #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = parse_end)]
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = parse_end)]
     until: Option<End>,
 }
 
@@ -40,16 +41,18 @@ pub(super) struct RangeArgs {
     /// Consume the last COUNT records of all partitions together, in the order of their timestamps, and exit
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["offset", "until", "group", "sort"])]
     last: Option<usize>,
-    /// Merge partitions: of the records that wait to be written, the one with the earliest timestamp is next
+    /// Merge partitions: write the buffered record with the earliest timestamp next
     ///
     /// Each partition keeps its order. Records wait up to 1 s for earlier ones of other partitions while tailing, and
     /// otherwise until --sort-buffer is full or all ends are reached.
-    #[arg(long, value_enum, value_name = "BY")]
+    #[arg(long, value_enum, value_name = "ORDER")]
     sort: Option<SortBy>,
     /// Memory for records that wait to be merged [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "sort")]
     sort_buffer: Option<usize>,
     /// Exit after reaching the end offsets seen at startup
+    ///
+    /// With -g, these are the end offsets that each partition had when it was assigned.
     #[arg(short, long)]
     exit_at_end: bool,
     /// Exit when no record has arrived for this long

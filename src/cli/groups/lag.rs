@@ -9,6 +9,7 @@ use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{GroupLag, Metrics, Observe, Reporter};
 use crate::record::{Offset, TopicPartition};
 use crate::signal::Stop;
+use crate::text::counted;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -34,7 +35,7 @@ pub(super) struct Lag {
     /// Exit with code 1 if the lag of a partition exceeds N
     #[arg(long, value_name = "N")]
     max: Option<i64>,
-    /// Repeat every INTERVAL until interrupted [with --metrics: 15s]
+    /// Repeat every INTERVAL until interrupted [default: 2s; 15s with --metrics and without --watch]
     #[arg(short, long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "2s", value_parser = parse_duration)]
     watch: Option<Duration>,
     /// Serve the lag at /metrics for Prometheus, with /healthz and /readyz, instead of printing it
@@ -63,7 +64,8 @@ impl Lag {
             let code = report_incomplete(&found.incomplete);
             let worst = found.groups.values().flat_map(BTreeMap::values).filter_map(Progress::lag).max().unwrap_or(0);
             if let Some(max) = self.max.filter(|max| worst > *max) {
-                say(context, &format!("the lag of a partition is {worst} records, more than {max}"));
+                let worst = counted(worst.unsigned_abs(), "record");
+                say(context, &format!("a partition lags by {worst}, more than {max}"));
                 return Ok(EXIT_FAILED);
             }
             match self.watch {

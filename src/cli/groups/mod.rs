@@ -12,7 +12,7 @@ use crate::engine::{Listing, NativeAdmin, Operation, ResourceType};
 use crate::error::{EXIT_OK, Result};
 use crate::text::counted;
 use clap::{Args, Subcommand};
-use offsets::{Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
+use offsets::{Plan, Target, carry_out, export, named, parse_target, plan_import, plan_reset, refuse_active};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -119,8 +119,8 @@ impl Groups {
             Verb::Describe { groups, json } => return Ok(describe::describe(&admin, groups, *json)?),
             Verb::Lag(lag) => return Ok(lag.run(context, &admin)?),
             Verb::Reset { group, topics, to, execute, json } => {
-                let plan = plan_reset(&admin, group, topics, *to)?;
-                carry_out(context, &admin, &[(group.clone(), plan)], *execute, *json)?;
+                let steps = plan_reset(&admin, group, topics, *to)?;
+                carry_out(context, &admin, &[Plan { group: group.clone(), steps }], *execute, *json)?;
             }
             Verb::Delete { groups, guard } => delete(context, &admin, groups, guard)?,
             Verb::DeleteOffsets { group, topics, guard } => delete_offsets(context, &admin, group, topics, guard)?,

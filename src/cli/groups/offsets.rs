@@ -4,19 +4,24 @@ use crate::cli::Context;
 use crate::cli::consume::parse_time;
 use crate::cli::listing::{or_dash, print, print_lines, read_json_lines, right_align, say, table};
 use crate::cli::places::{self, Places};
-use crate::engine::{Bounds, NativeAdmin, Offsets, Start};
+use crate::engine::{Bounds, NativeAdmin, OffsetAt, Offsets};
 use crate::error::{Action, Error, Result, Subject};
-use crate::record::{LeaderEpoch, Offset, PartitionId, Position, TopicPartition};
+use crate::record::{LeaderEpoch, Offset, PartitionId, Position, Timestamp, TopicPartition};
 use crate::text::counted;
 use kafka_protocol::error::ResponseError;
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Where a group is to resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    To(Start),
+    Beginning,
+    End,
+    At(Offset),
+    /// The first record with this timestamp or a later one; the end if there is none.
+    Time(Timestamp),
+    /// So many records after the committed offset, or before it.
     Shift(i64),
 }
 
@@ -25,14 +30,14 @@ pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     if let Some(by) = text.strip_prefix("shift:") {
         return by.parse().map(Target::Shift).map_err(|_| expected());
     }
-    Ok(Target::To(match text {
-        "beginning" | "earliest" => Start::Beginning,
-        "end" | "latest" => Start::End,
+    Ok(match text {
+        "beginning" | "earliest" => Target::Beginning,
+        "end" | "latest" => Target::End,
         _ => match text.strip_prefix('@') {
-            Some(time) => Start::Time(parse_time(time)?),
-            None => Start::At(text.parse().ok().filter(|offset| *offset >= 0).ok_or_else(expected)?),
+            Some(time) => Target::Time(parse_time(time)?),
+            None => Target::At(text.parse().ok().filter(|offset| *offset >= 0).ok_or_else(expected)?),
         },
-    }))
+    })
 }
 
 /// A line of `export`.
@@ -43,19 +48,22 @@ struct Exported {
     topic: String,
     partition: PartitionId,
     offset: i64,
-    #[serde(default = "unknown_epoch")]
-    leader_epoch: i32,
+    /// Of the record before the offset; older exports have -1 for an unknown one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leader_epoch: Option<i32>,
     #[serde(default)]
     metadata: String,
-}
-
-fn unknown_epoch() -> i32 {
-    -1
 }
 
 /// The partitions that were named.
 pub(super) fn named(admin: &NativeAdmin, topics: &[Places]) -> Result<Vec<TopicPartition>> {
     places::named(topics, |topic| admin.partition_count(topic))
+}
+
+/// What is to change of one group.
+pub(super) struct Plan {
+    pub(super) group: String,
+    pub(super) steps: Vec<Step>,
 }
 
 /// A partition's offset before and after the change.
@@ -71,20 +79,20 @@ pub(super) fn plan_reset(admin: &NativeAdmin, group: &str, topics: &[Places], to
     if partitions.is_empty() {
         return Err(Error::Usage(format!("group {group} has no committed offsets (name topics with --topic)")));
     }
-    let bounds = admin.bounds(&partitions)?;
-    let at_time = match to {
-        Target::To(start @ Start::Time(_)) => admin.offsets(&partitions, start)?,
-        _ => HashMap::new(),
+    let mut bounds = admin.bounds(&partitions)?;
+    let mut at_time = match to {
+        Target::Time(time) => admin.offsets_at(&partitions, OffsetAt::Time(time))?,
+        _ => BTreeMap::new(),
     };
     let step = |of: TopicPartition| {
         let from = committed.get(&of).map(|committed| committed.position.offset);
-        let Bounds { first, end } = *bounds
-            .get(&of)
-            .ok_or_else(|| Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition))?;
+        let unknown = || Err(Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition));
+        let Bounds { first, end } = bounds.remove(&of).unwrap_or_else(unknown)?;
         let asked = match to {
-            Target::To(Start::At(offset)) => offset,
-            Target::To(Start::Beginning) => first,
-            Target::To(_) => at_time.get(&of).copied().unwrap_or(end),
+            Target::At(offset) => offset,
+            Target::Beginning => first,
+            Target::End => end,
+            Target::Time(_) => at_time.remove(&of).transpose()?.flatten().unwrap_or(end),
             Target::Shift(by) => match from {
                 Some(from) => from.saturating_add(by),
                 None => {
@@ -94,7 +102,7 @@ pub(super) fn plan_reset(admin: &NativeAdmin, group: &str, topics: &[Places], to
         };
         let offset = asked.clamp(first, end);
         if offset != asked {
-            tracing::warn!("{of}: offset {asked} is outside {first} to {end}; using {offset}");
+            tracing::warn!("{of}: offset {asked} is outside the log, {first} to {end}; using {offset}");
         }
         Ok(Step { of, from, to: Position { offset, leader_epoch: None } })
     };
@@ -108,17 +116,13 @@ pub(super) fn export(admin: &NativeAdmin, group: &str) -> Result<()> {
         topic: topic.to_string(),
         partition,
         offset: committed.position.offset,
-        leader_epoch: LeaderEpoch::to_wire(committed.position.leader_epoch),
+        leader_epoch: committed.position.leader_epoch.map(LeaderEpoch::get),
         metadata: committed.metadata,
     });
     print_lines(lines.map(|line| serde_json::to_value(line).unwrap_or_default()))
 }
 
-pub(super) fn plan_import(
-    admin: &NativeAdmin,
-    file: Option<&Path>,
-    group: Option<&str>,
-) -> Result<Vec<(String, Vec<Step>)>> {
+pub(super) fn plan_import(admin: &NativeAdmin, file: Option<&Path>, group: Option<&str>) -> Result<Vec<Plan>> {
     let file = file.unwrap_or(Path::new("-"));
     let mut plans: BTreeMap<String, Vec<Step>> = BTreeMap::new();
     for read in read_json_lines::<Exported>(file)? {
@@ -127,7 +131,7 @@ pub(super) fn plan_import(
             let file = file.display();
             return Err(Error::Usage(format!("{file}: {of}: offset and partition must not be negative")));
         }
-        let to = Position { offset: read.offset, leader_epoch: LeaderEpoch::from_wire(read.leader_epoch) };
+        let to = Position { offset: read.offset, leader_epoch: read.leader_epoch.and_then(LeaderEpoch::from_wire) };
         let group = group.map_or(read.group, str::to_owned);
         plans.entry(group).or_default().push(Step { of, from: None, to });
     }
@@ -137,23 +141,23 @@ pub(super) fn plan_import(
             step.from = committed.get(&step.of).map(|committed| committed.position.offset);
         }
     }
-    Ok(plans.into_iter().collect())
+    Ok(plans.into_iter().map(|(group, steps)| Plan { group, steps }).collect())
 }
 
 /// Prints the plans; carries them out with `execute`.
 pub(super) fn carry_out(
     context: &Context,
     admin: &NativeAdmin,
-    plans: &[(String, Vec<Step>)],
+    plans: &[Plan],
     execute: bool,
     json: bool,
 ) -> Result<()> {
     if execute {
-        for (group, _) in plans {
-            refuse_active(admin, group)?;
+        for plan in plans {
+            refuse_active(admin, &plan.group)?;
         }
     }
-    let all = || plans.iter().flat_map(|(group, steps)| steps.iter().map(move |step| (group, step)));
+    let all = || plans.iter().flat_map(|plan| plan.steps.iter().map(move |step| (&plan.group, step)));
     if json {
         print_lines(all().map(|(group, step)| {
             json!({"group": group, "topic": &*step.of.topic, "partition": step.of.partition, "from": step.from, "to": step.to.offset})
@@ -176,7 +180,7 @@ pub(super) fn carry_out(
         say(context, "nothing was changed (use --execute to apply)");
         return Ok(());
     }
-    for (group, steps) in plans {
+    for Plan { group, steps } in plans {
         let offsets: Offsets = steps.iter().map(|step| (step.of.clone(), step.to)).collect();
         admin.set_committed(group, &offsets)?;
         say(context, &format!("set {} of group {group}", counted(offsets.len() as u64, "offset")));
@@ -213,11 +217,11 @@ mod tests {
 
     #[test]
     fn targets_are_read_as_people_write_them() {
-        assert_eq!(parse_target("beginning"), Ok(Target::To(Start::Beginning)));
-        assert_eq!(parse_target("42"), Ok(Target::To(Start::At(42))));
+        assert_eq!(parse_target("beginning"), Ok(Target::Beginning));
+        assert_eq!(parse_target("42"), Ok(Target::At(42)));
         assert_eq!(parse_target("shift:-10"), Ok(Target::Shift(-10)));
         assert_eq!(parse_target("shift:+10"), Ok(Target::Shift(10)));
-        assert_eq!(parse_target("@1795418062647"), Ok(Target::To(Start::Time(1_795_418_062_647))));
+        assert_eq!(parse_target("@1795418062647"), Ok(Target::Time(1_795_418_062_647)));
         assert!(parse_target("-5").is_err() && parse_target("shift:x").is_err());
     }
 }

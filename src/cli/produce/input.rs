@@ -20,8 +20,8 @@ pub(super) struct InputArgs {
     pub(super) input: Input,
     /// Read records that `kpipe consume -f TEMPLATE` wrote
     ///
-    /// The end of each part must be known: by text behind it, or for %k and %s by a length before it (%K, %S or %R), which
-    /// is exact for any bytes: '%R%s', '%K %k%S %s\n'.
+    /// The end of each part must be known: by text after it, or for %k and %s by a length before it (%K, %S or %R),
+    /// which is exact for any bytes: '%R%s', '%K %k%S %s\n'.
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "input", value_parser = parse_template)]
     template: Option<Template>,
     /// Record delimiter; accepts \n \t \r \0 \xHH [default: \n]
@@ -37,7 +37,7 @@ pub(super) struct InputArgs {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["key", "key_column"])]
     key_from: Option<Path>,
     /// What to do with a record whose value lacks the field of --key-from, or has null there
-    #[arg(long, value_enum, default_value = "error", requires = "key_from", value_name = "WHAT")]
+    #[arg(long, value_enum, default_value = "error", requires = "key_from", value_name = "ACTION")]
     missing_key: MissingKeyArg,
     /// Take the timestamp from a field of the JSON value: RFC 3339, or seconds or milliseconds since 1970
     #[arg(long, value_name = "PATH", conflicts_with = "timestamp")]
@@ -54,14 +54,14 @@ pub(super) struct InputArgs {
     /// Add a header to every record; NAME alone gives it a null value
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
     pub(super) headers: Vec<String>,
-    /// What values are in the input; add -le to a number that is little-endian
+    /// Encoding of values in the input; append -le to the name of a number for little-endian
     ///
-    /// The text of a value is turned into these bytes: 42 into the 8 bytes of an i64, hexadecimal digits into the bytes
-    /// they stand for. In JSON this holds for the field value; names like value_hex say it themselves. With avro, protobuf
-    /// or json-schema, the input is JSON, which is encoded with the schema.
+    /// Converts the text of a value to bytes: 42 to the 8 bytes of an i64, hexadecimal digits to the bytes that they
+    /// encode. In JSON, this applies to the field value; a name like value_hex gives its own encoding. With avro,
+    /// protobuf or json-schema, the input is JSON, which is encoded with the schema.
     #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
     pub(super) value_as: Form,
-    /// What keys are in the input
+    /// Encoding of keys in the input
     #[arg(long, default_value = "text", value_name = "ENCODING", value_parser = FormParser)]
     pub(super) key_as: Form,
     /// Treat empty keys and values as null
@@ -91,9 +91,9 @@ pub(super) struct InputArgs {
     /// Header that gets the name of each file of --input files
     #[arg(long, value_name = "NAME")]
     name_header: Option<String>,
-    /// Read compressed input as it is instead of unpacking it
+    /// Do not decompress input
     ///
-    /// Files and streams that begin like gzip, zstd or lz4 are unpacked, except with --input files.
+    /// Without this flag, input that begins like gzip, zstd or lz4 is decompressed, except with --input files.
     #[arg(long)]
     no_decompress: bool,
 }
@@ -109,7 +109,7 @@ pub(super) enum Input {
     Csv,
     /// Tab-separated values with a header row, quoted like CSV
     Tsv,
-    /// Values behind their lengths: 4 bytes, big-endian, -1 for null
+    /// Each value's length (4 bytes, big-endian, -1 for null), then the value
     Length32,
     /// Each file is a value
     Files,
@@ -117,9 +117,9 @@ pub(super) enum Input {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MissingKeyArg {
-    /// It cannot be delivered: see --on-error
+    /// Treat the record as undeliverable; see --on-error
     Error,
-    /// Its key is null
+    /// Produce the record with a null key
     Null,
 }
 

@@ -12,6 +12,7 @@ mod transaction;
 
 use super::Context;
 use super::named::named_with;
+use super::report::tell;
 use crate::codec::framed::Encoder;
 use crate::config::declarations::*;
 use crate::config::{parse_acks, parse_compression, parse_duration, parse_size, with_level};
@@ -30,7 +31,7 @@ use input::InputArgs;
 use ledger::Ledger;
 use pace::Pace;
 use refusals::{InputPosition, Refusals};
-use report::{Report, note};
+use report::Report;
 use run::ProduceRun;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -79,7 +80,7 @@ pub(super) struct Produce {
     /// How long a broker may be silent before a request is retried [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
-    /// Maximum unanswered requests per broker, 1 to 5 [default: 5]
+    /// Maximum unacknowledged requests per broker, 1 to 5 [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
     max_in_flight: Option<u8>,
     /// Memory for unacknowledged records; input is not read beyond it [default: 64M]
@@ -202,7 +203,7 @@ impl Produce {
         let (framing, mut reader) = self.input.read(config.max_record_size)?;
         reader.next_source(&sources[0].name());
         if let Some(advice) = self.input.advice().filter(|_| !context.quiet) {
-            note!("{advice}");
+            tell(advice);
         }
         let mut encoder = self.schemas.encoder(context, &self.input)?;
         if let (Some(encoder), Some(topic)) = (&mut encoder, self.only_topic()) {
@@ -238,7 +239,7 @@ impl Produce {
         // A transaction is all or nothing: its order is only kept for those who ask for it.
         let is_ordered = self.transactional_id.is_none() || self.receipts;
         let ledger = is_ordered.then(|| Ledger::after(self.skip, self.receipts));
-        let mut report = Report::new(context.metrics.clone(), ledger, receipts, dead_letters);
+        let mut report = Report::new(context.metrics.clone(), self.skip, ledger, receipts, dead_letters);
         if self.transactional_id.is_some() {
             report.committed(self.skip);
         }

@@ -2,6 +2,7 @@
 
 use super::ledger::Ledger;
 use crate::cli::hints::WithHint;
+use crate::cli::report::tell;
 use crate::codec::View;
 use crate::engine::{Failure, Producer, Receipt, Slot};
 use crate::error::{Error, ErrorCode, Result};
@@ -11,15 +12,6 @@ use crate::record::{RecordRef, Timestamp};
 use crate::text::counted;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// Writes a message for people; what is drawn on their terminal gives way. An unwritable stderr changes nothing.
-macro_rules! note {
-    ($($what:tt)*) => {{
-        let text = format!("kpipe: {}\n", format_args!($($what)*));
-        let _ = std::io::Write::write_all(&mut $crate::metrics::Messages, text.as_bytes());
-    }};
-}
-pub(super) use note;
 
 /// Why records failed, and whether they may be written all the same.
 fn reason(failure: &Failure) -> String {
@@ -35,6 +27,8 @@ pub(super) struct Report {
     ledger: Option<Ledger>,
     receipts: Option<Writer>,
     dead_letters: Option<DeadLetters>,
+    /// Records of the input that an earlier run delivered.
+    skipped: u64,
     delivered: u64,
     bytes: u64,
     batches: u64,
@@ -65,6 +59,7 @@ struct FailedRun {
 impl Report {
     pub(super) fn new(
         metrics: Metrics,
+        skipped: u64,
         ledger: Option<Ledger>,
         receipts: Option<Writer>,
         dead_letters: Option<DeadLetters>,
@@ -74,6 +69,7 @@ impl Report {
             ledger,
             receipts,
             dead_letters,
+            skipped,
             delivered: 0,
             bytes: 0,
             batches: 0,
@@ -117,7 +113,7 @@ impl Report {
         *self.errors.entry(error.name()).or_default() += 1;
         match &mut self.ledger {
             Some(ledger) => ledger.refused(error.clone()),
-            None => note!("{}", WithHint(error)),
+            None => tell(WithHint(error)),
         }
         let Some(letters) = &mut self.dead_letters else { return Ok(()) };
         match what {
@@ -141,7 +137,8 @@ impl Report {
             match (&mut self.ledger, &receipt.outcome) {
                 (Some(ledger), _) => ledger.answered(&receipt),
                 (None, Err(failure)) => {
-                    note!("not delivered: {}: {}", counted(receipt.records, "record"), reason(failure));
+                    let records = counted(receipt.records, "record");
+                    tell(format_args!("not delivered: {records}: {}", reason(failure)));
                 }
                 (None, Ok(_)) => {}
             }
@@ -183,7 +180,7 @@ impl Report {
                     }
                     _ => {
                         let (first, count) = (settled.record, settled.count);
-                        tell(pending_failure.replace(FailedRun { first, count, why }));
+                        tell_run(pending_failure.replace(FailedRun { first, count, why }));
                     }
                 }
             }
@@ -223,7 +220,7 @@ impl Report {
 
     /// Writes the receipts that wait.
     pub(super) fn flush(&mut self) -> Result<()> {
-        tell(self.pending_failure.take());
+        tell_run(self.pending_failure.take());
         self.receipts.as_mut().map_or(Ok(()), Writer::flush).map_err(gone)
     }
 
@@ -249,31 +246,35 @@ impl Report {
             };
             let delivered = counted(self.delivered, "record");
             let (batches, bytes) = (counted(self.batches, "batch"), counted(self.bytes, "byte"));
-            note!("{delivered} delivered in {batches}, {bytes}, {seconds:.2} s{failures}");
+            tell(format_args!("{delivered} delivered in {batches}, {bytes}, {seconds:.2} s{failures}"));
         }
         Ok(())
     }
 
     /// Reports how an input that was not delivered as a whole can be continued.
     fn tell_where_to_resume(&self) {
-        let Some(delivered) = self.leading_words() else { return };
-        match self.possibly_written {
-            0 if self.leading() == Some(0) => {}
-            0 => note!("{delivered}"),
-            n => note!(
-                "{delivered}; {} {} possibly written: resuming may duplicate them",
-                counted(n, "later record"),
-                if n == 1 { "is" } else { "are" }
-            ),
+        let (Some(leading), Some(delivered)) = (self.leading(), self.leading_words()) else { return };
+        let repeated = self.delivered.saturating_sub(leading.saturating_sub(self.skipped));
+        let mut again = Vec::new();
+        if repeated > 0 {
+            again.push(format!("duplicates {}", counted(repeated, "delivered record")));
+        }
+        if self.possibly_written > 0 {
+            again.push(format!("may duplicate {}", counted(self.possibly_written, "possibly written record")));
+        }
+        match again.is_empty() {
+            true if leading == 0 => {}
+            true => tell(delivered),
+            false => tell(format_args!("{delivered}; resuming {}", again.join(" and "))),
         }
     }
 
     /// [`Report::leading`] in words.
     pub(super) fn leading_words(&self) -> Option<String> {
         Some(match self.leading()? {
-            0 => "no leading record is delivered".to_owned(),
-            1 => "the first record is delivered (--skip 1 resumes after it)".to_owned(),
-            n => format!("the first {n} records are delivered (--skip {n} resumes after them)"),
+            0 => "not even the first record is known to be delivered".to_owned(),
+            1 => "the first record was delivered (--skip 1 resumes after it)".to_owned(),
+            n => format!("the first {n} records were delivered (--skip {n} resumes after them)"),
         })
     }
 
@@ -289,11 +290,11 @@ pub(super) enum Refused<'a> {
     Record(&'a RecordRef<'a>, &'a View<'a>),
 }
 
-fn tell(failed: Option<FailedRun>) {
+fn tell_run(failed: Option<FailedRun>) {
     match failed {
-        Some(FailedRun { first, count: 1, why }) => note!("not delivered: record {first}: {why}"),
+        Some(FailedRun { first, count: 1, why }) => tell(format_args!("not delivered: record {first}: {why}")),
         Some(FailedRun { first, count, why }) => {
-            note!("not delivered: records {first} to {}: {why}", first + count - 1);
+            tell(format_args!("not delivered: records {first} to {}: {why}", first + count - 1));
         }
         None => {}
     }

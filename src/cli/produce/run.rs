@@ -2,10 +2,10 @@
 
 use super::delivery::Delivery;
 use super::refusals::{Bad, InputPosition};
-use super::report::note;
 use super::transaction::Transaction;
 use crate::cli::Context;
 use crate::cli::denied;
+use crate::cli::report::tell;
 use crate::engine::Operation;
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::input::{BadLine, Frame, Framing, Inbox, Message, Reader};
@@ -67,7 +67,8 @@ impl ProduceRun<'_> {
                 if open > 0 {
                     let records = counted(open, "record");
                     let leading = report.leading_words().map(|delivered| format!("; {delivered}"));
-                    note!("stopped with {records} unacknowledged, possibly written{}", leading.unwrap_or_default());
+                    let leading = leading.unwrap_or_default();
+                    tell(format_args!("stopped with {records} unacknowledged, possibly written{leading}"));
                 }
                 Ok(self.context.stop.exit_code())
             }

@@ -46,7 +46,7 @@ pub(super) struct EncodeArgs {
     /// Register the schema of a FILE if its subject does not have it
     #[arg(long)]
     register: bool,
-    /// Have the registry bring the schema into its normal form
+    /// Have the registry normalize the schema
     #[arg(long, requires = "register")]
     normalize: bool,
     /// Read Avro values in the JSON encoding of Avro's specification

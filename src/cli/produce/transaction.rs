@@ -1,6 +1,7 @@
 //! When transactions are committed, and what becomes of the open one when the run ends otherwise.
 
-use super::report::{Report, note};
+use super::report::Report;
+use crate::cli::report::tell;
 use crate::engine::{Producer, TransactionEnd};
 use crate::error::{Error, Result};
 use std::time::{Duration, Instant};
@@ -61,10 +62,10 @@ impl Transaction {
         if let Err(error) = producer.end_transaction(TransactionEnd::Commit) {
             if matches!(error, Error::CommitUnknown { .. }) {
                 self.is_in_doubt = true;
-                note!(
-                    "the transaction is possibly committed: `kpipe cluster transactions describe {}` shows its state",
+                tell(format_args!(
+                    "the transaction may have been committed (see `kpipe cluster transactions describe {}`)",
                     self.id
-                );
+                ));
                 report.in_doubt(&error)?;
             }
             return Err(error);
@@ -102,9 +103,9 @@ impl Transaction {
         report.take(producer)?;
         let aborted = producer.end_transaction(TransactionEnd::Abort);
         match &aborted {
-            Ok(()) => note!("the transaction is aborted: read_committed consumers see none of it"),
+            Ok(()) => tell("the transaction is aborted: read_committed consumers see none of it"),
             // The brokers abort it when its producer is fenced, or after --transaction-timeout.
-            Err(_) => note!("the transaction is not committed: read_committed consumers see none of it"),
+            Err(_) => tell("the transaction is not committed: read_committed consumers see none of it"),
         }
         report.aborted(&Error::Aborted(Box::new(why.clone())))?;
         aborted

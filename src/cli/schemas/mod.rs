@@ -70,7 +70,7 @@ enum Verb {
         subject: String,
         #[command(flatten)]
         schema: SchemaFile,
-        /// Have the registry bring the schema into its normal form
+        /// Have the registry normalize the schema
         #[arg(long)]
         normalize: bool,
         /// Print what would be done and exit

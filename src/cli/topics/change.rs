@@ -9,7 +9,8 @@ use crate::cli::listing::{Table, or_dash, report_incomplete, right_align, say, t
 use crate::cli::places::{Places, named};
 use crate::cli::report::tell;
 use crate::engine::{
-    ConfigChange, Configured, Listing, NativeAdmin, NewTopic, OffsetAt, Partition, Topic, out_of_range,
+    Bounds, ConfigChange, Configured, Elected, Election, Listing, NativeAdmin, NewTopic, OffsetAt, Partition, Topic,
+    out_of_range,
 };
 use crate::error::{EXIT_FAILED, EXIT_OK, Result};
 use crate::record::{BrokerId, Offset, TopicPartition};
@@ -123,17 +124,15 @@ fn plan_deletions(
     partitions: &[TopicPartition],
     before: Before,
 ) -> Result<BTreeMap<TopicPartition, Result<Deletion>>> {
-    let mut next = admin.offsets_at(partitions, OffsetAt::Latest)?;
     let mut at_time = match before {
         Before::Time(time) => admin.offsets_at(partitions, OffsetAt::Time(time))?,
         Before::Offset(_) | Before::End => BTreeMap::new(),
     };
     let mut plan = BTreeMap::new();
-    for (of, first) in admin.offsets_at(partitions, OffsetAt::Earliest)? {
-        let known = |offset: Option<Result<Option<Offset>>>| offset.transpose().map(Option::flatten);
-        let bounds = first.and_then(|first| Ok((first, known(next.remove(&of))?, known(at_time.remove(&of))?)));
-        let deletion = bounds.map(|(first, next, at_time)| {
-            let (first, next) = (first.unwrap_or(0), next.unwrap_or(0));
+    for (of, bounds) in admin.bounds(partitions)? {
+        let at_time = at_time.remove(&of).transpose().map(Option::flatten);
+        let bounds = bounds.and_then(|bounds| Ok((bounds, at_time?)));
+        let deletion = bounds.map(|(Bounds { first, end: next }, at_time)| {
             let keep_from = match before {
                 Before::Offset(offset) => offset,
                 Before::End => next,
@@ -153,7 +152,7 @@ fn plan_deletions(
 }
 
 fn deletions_table(plan: &BTreeMap<TopicPartition, Result<Deletion>>) -> Table {
-    let mut table = table(&["TOPIC", "PARTITION", "FIRST", "FIRST THEN", "NEXT"]);
+    let mut table = table(&["TOPIC", "PARTITION", "LOG-START", "NEW-LOG-START", "END"]);
     for (of, deletion) in plan {
         let known = deletion.as_ref().ok();
         table.add_row([
@@ -192,7 +191,7 @@ pub(super) fn delete_records(context: &Context, topics: &[Places], before: Befor
 
 pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Result<()> {
     let admin = context.admin("topics delete")?;
-    let mut details = table(&["TOPIC", "PARTITIONS", "RECORDS UP TO"]);
+    let mut details = table(&["TOPIC", "PARTITIONS", "MAX-RECORDS"]);
     if guard.dry_run || !guard.yes {
         let mut topics = admin.topics(Some(names))?.found;
         admin.fill_offsets(&mut topics)?; // what is not known is shown so
@@ -214,7 +213,7 @@ pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Resu
 }
 
 /// Partitions whose leader an election would change.
-fn without_right_leader(admin: &NativeAdmin, topics: &[Places], unclean: bool) -> Result<Listing<TopicPartition>> {
+fn electable(admin: &NativeAdmin, topics: &[Places], election: Election) -> Result<Listing<TopicPartition>> {
     let Listing { found: all, incomplete } = admin.topics(None)?;
     let states: BTreeMap<TopicPartition, &Partition> = all.iter().flat_map(Topic::named_partitions).collect();
     let mut partitions = if topics.is_empty() {
@@ -222,34 +221,44 @@ fn without_right_leader(admin: &NativeAdmin, topics: &[Places], unclean: bool) -
     } else {
         named(topics, |topic| admin.partition_count(topic))?
     };
-    let is_wrong = |state: &&Partition| if unclean { state.leader.is_none() } else { !state.has_preferred_leader() };
-    partitions.retain(|of| states.get(of).is_some_and(is_wrong));
+    let is_needed = |state: &&Partition| match election {
+        Election::Preferred => !state.has_preferred_leader(),
+        Election::Unclean => state.leader.is_none(),
+    };
+    partitions.retain(|of| states.get(of).is_some_and(is_needed));
     Ok(Listing { found: partitions, incomplete })
 }
 
-pub(super) fn elect_leaders(context: &Context, topics: &[Places], unclean: bool, guard: &Guard) -> Result<u8> {
+pub(super) fn elect_leaders(context: &Context, topics: &[Places], election: Election, guard: &Guard) -> Result<u8> {
     let admin = context.admin("topics elect-leaders")?;
-    let Listing { found: partitions, incomplete } = without_right_leader(&admin, topics, unclean)?;
+    let Listing { found: partitions, incomplete } = electable(&admin, topics, election)?;
     let code = report_incomplete(&incomplete);
     if partitions.is_empty() {
-        say(context, "every partition already has its preferred leader");
+        let why = match election {
+            Election::Preferred => "every partition already has its preferred leader",
+            Election::Unclean => "every partition has a leader",
+        };
+        say(context, why);
         return Ok(code);
     }
     let names = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let allowed = if unclean {
-        let what = format!("leaders of {names}, and lose the records that only replicas which are down have");
-        guard.allows(context, "topics elect-leaders --unclean", "elect", &what)
-    } else {
-        guard.without_question().allows(context, "topics elect-leaders", "elect", &format!("leaders of {names}"))
+    let allowed = match election {
+        Election::Preferred => {
+            guard.without_question().allows(context, "topics elect-leaders", "elect", &format!("leaders of {names}"))
+        }
+        Election::Unclean => {
+            let what = format!("leaders of {names}, and lose the records that only replicas which are down have");
+            guard.allows(context, "topics elect-leaders --unclean", "elect", &what)
+        }
     };
     if !allowed? {
         return Ok(code);
     }
     let mut failed = code != EXIT_OK;
-    for (of, elected) in admin.elect_leaders(&partitions, unclean)? {
+    for (of, elected) in admin.elect_leaders(&partitions, election)? {
         match elected {
-            Ok(true) => say(context, &format!("elected the leader of {of}")),
-            Ok(false) => say(context, &format!("{of} already has this leader")),
+            Ok(Elected::NewLeader) => say(context, &format!("elected the leader of {of}")),
+            Ok(Elected::NotNeeded) => say(context, &format!("{of} already has this leader")),
             Err(error) => {
                 tell(WithHint(&error));
                 failed = true;

@@ -11,7 +11,7 @@ use super::Context;
 use super::consume::parse_time;
 use super::guard::Guard;
 use super::places::{Places, parse_places};
-use crate::engine::{ConfigChange, OffsetAt, Operation};
+use crate::engine::{ConfigChange, Election, OffsetAt, Operation};
 use crate::error::{EXIT_OK, Result};
 use crate::record::BrokerId;
 use clap::{ArgGroup, Args, Subcommand};
@@ -188,7 +188,8 @@ impl Topics {
             }
             Verb::Delete { names, guard } => change::delete(context, names, guard)?,
             Verb::ElectLeaders { topics, unclean, guard, .. } => {
-                return change::elect_leaders(context, topics, *unclean, guard);
+                let election = if *unclean { Election::Unclean } else { Election::Preferred };
+                return change::elect_leaders(context, topics, election, guard);
             }
             Verb::Reassign(reassign) => return reassign.run(context),
         }

@@ -45,23 +45,23 @@ enum Verb {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         replication_factor: Option<u16>,
     },
-    /// Start the moves of a plan; prints the plan that reverts them
+    /// Start the reassignments of a plan; prints the plan that reverts them
     Execute {
         /// Plan file; - for stdin
         plan: PathBuf,
         #[command(flatten)]
         guard: Guard,
     },
-    /// Show the moves in progress
+    /// Show the reassignments in progress
     Progress {
-        /// Wait until no moves are left; exit code 1 if that takes longer than DURATION
+        /// Wait until no reassignments are left; exit code 1 if that takes longer than DURATION
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         wait: Option<Duration>,
         /// Print one JSON object per line
         #[arg(short = 'J', long)]
         json: bool,
     },
-    /// Cancel moves in progress; replicas stay where they were
+    /// Cancel reassignments in progress; replicas stay on their original brokers
     Cancel {
         /// Topics, or topic partitions [default: all that are moving]
         #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_places)]
@@ -224,14 +224,14 @@ fn cancel(context: &Context, topics: &[Places], guard: &Guard) -> Result<()> {
         moving.into_keys().filter(|at| asked.as_ref().is_none_or(|asked| asked.contains(at))).collect();
     let names: Vec<String> = places.iter().map(ToString::to_string).collect();
     if places.is_empty() {
-        say(context, "no moves in progress");
+        say(context, "no reassignments in progress");
         return Ok(());
     }
-    let what = format!("the move of {}", names.join(", "));
+    let what = format!("the reassignment of {}", names.join(", "));
     if guard.allows(context, "topics reassign cancel", "cancel", &what)? {
         let canceled = admin.reassign(&places.into_iter().map(|at| (at, None)).collect())?;
         let count = canceled.values().filter(|was_moving| **was_moving).count();
-        say(context, &format!("canceled {}", counted(count as u64, "move")));
+        say(context, &format!("canceled {}", counted(count as u64, "reassignment")));
     }
     Ok(())
 }

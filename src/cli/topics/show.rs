@@ -89,7 +89,7 @@ fn partitions_table(topics: &[Topic], details: &Details) -> Table {
         Some(ids) => ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         None => "-".to_owned(),
     };
-    let mut table = table(&["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "FIRST", "NEXT", "SIZE"]);
+    let mut table = table(&["TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "LOG-START", "END", "SIZE"]);
     for topic in topics {
         for (of, p) in topic.named_partitions() {
             table.add_row([

@@ -335,7 +335,7 @@ impl PartDecoder {
 fn unpack(body: &[u8], into: &mut Vec<u8>) -> std::result::Result<(), String> {
     let mut decoder = flate2::read::ZlibDecoder::new(body).take(MOST_UNPACKED + 1);
     match decoder.read_to_end(into) {
-        Ok(len) if len as u64 > MOST_UNPACKED => Err(format!("it unpacks to more than {MOST_UNPACKED} bytes")),
+        Ok(len) if len as u64 > MOST_UNPACKED => Err(format!("it decompresses to more than {MOST_UNPACKED} bytes")),
         Ok(_) => Ok(()),
         Err(e) => Err(format!("its zlib data is damaged: {e}")),
     }

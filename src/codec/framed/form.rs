@@ -43,13 +43,10 @@ impl Default for Form {
 impl Form {
     /// Names of forms with a schema, and what they are, for people.
     pub const WITH_SCHEMA: [(&str, &str); 4] = [
-        ("auto", "With the schema that each names, by a frame or header; others as text"),
-        ("avro", "Avro, with the schema that each names; avro:FILE.avsc"),
-        (
-            "protobuf",
-            "Protobuf, with the schema that each names; protobuf:FILE.proto#MESSAGE or protobuf:FILE.desc#MESSAGE",
-        ),
-        ("json-schema", "JSON Schema, with the schema that each names; json-schema:FILE.json"),
+        ("auto", "With the schema that each names, in its framing or a header; others as text"),
+        ("avro", "Avro, with the schema that each names (consume) or the subject's latest (produce); avro:FILE.avsc"),
+        ("protobuf", "Protobuf, likewise; protobuf:FILE.proto#MESSAGE or protobuf:FILE.desc#MESSAGE"),
+        ("json-schema", "JSON Schema, likewise; json-schema:FILE.json"),
     ];
 
     /// How bytes without a schema are shown.

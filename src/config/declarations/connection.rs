@@ -12,7 +12,7 @@ properties! {
             .flag("-b");
     CLIENT_ID: Or<Text> = Property::new("client.id", Or(Text, "kpipe"), "Client ID in the brokers' logs and quotas");
     METADATA_MAX_AGE: Or<Millis> =
-        Property::new("metadata.max.age.ms", Or(Millis(1..=INT), "10000"), "How often topics and partitions are looked up again")
+        Property::new("metadata.max.age.ms", Or(Millis(1..=INT), "10000"), "How often to refresh metadata")
             .also(&["topic.metadata.refresh.interval.ms"]);
     REQUEST_TIMEOUT: Or<Millis> =
         Property::new("request.timeout.ms", Or(Millis(1..=INT), "30000"), "How long to wait for a response before retrying")

@@ -25,7 +25,7 @@ properties! {
             .also(&["compression.codec"])
             .flag("-z");
     DELIVERY_TIMEOUT: Or<Millis> =
-        Property::new("delivery.timeout.ms", Or(Millis(1..=INT), "120000"), "How long a record is retried")
+        Property::new("delivery.timeout.ms", Or(Millis(1..=INT), "120000"), "Fail a record that is not acknowledged within this time")
             .also(&["message.timeout.ms"])
             .flag("--timeout");
     ENABLE_IDEMPOTENCE: Boolean =
@@ -33,11 +33,11 @@ properties! {
             .flag("--idempotent")
             .unset("`true` with `acks=all`");
     LINGER: Or<Millis> =
-        Property::new("linger.ms", Or(Millis(0..=INT), "0"), "How long an idle input waits for more records")
+        Property::new("linger.ms", Or(Millis(0..=INT), "0"), "How long to wait for more records before sending a batch when input is idle")
             .also(&["queue.buffering.max.ms"])
             .flag("--linger");
     MAX_IN_FLIGHT: Or<Number<usize>> =
-        Property::new("max.in.flight.requests.per.connection", Or(Number(1..=1_000_000), "5"), "Unanswered produce requests for each broker; more than 5 counts as 5")
+        Property::new("max.in.flight.requests.per.connection", Or(Number(1..=1_000_000), "5"), "Maximum unacknowledged produce requests per broker; values above 5 count as 5")
             .also(&["max.in.flight"])
             .flag("--max-in-flight");
     MAX_REQUEST_SIZE: Or<Size> =
@@ -48,7 +48,7 @@ properties! {
         Property::new("partitioner", Or(Parsed(parse_partitioner, "`murmur2_random`, `consistent_random`, `fnv1a_random` or `random`"), "murmur2_random"), "Partitioner for records without a partition")
             .flag("--partitioner");
     TRANSACTION_TIMEOUT: Or<Millis> =
-        Property::new("transaction.timeout.ms", Or(Millis(1..=INT), "60000"), "When brokers abort an open transaction")
+        Property::new("transaction.timeout.ms", Or(Millis(1..=INT), "60000"), "How long a transaction may stay open before the brokers abort it")
             .flag("--transaction-timeout");
     TRANSACTIONAL_ID: Text = Property::new("transactional.id", Text, "Transactional ID").flag("--transactional-id");
 }

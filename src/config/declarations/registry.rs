@@ -32,7 +32,7 @@ properties! {
         Property::new("kpipe.schema.cache.dir", Text, "Where schemas are kept between runs; empty for nowhere")
             .unset("`~/.cache/kpipe/schemas`; nowhere for a registry on loopback");
     SCHEMA_REGISTRY_REQUEST_TIMEOUT: Or<Millis> =
-        Property::new("http.read.timeout.ms", Or(Millis(1..=INT), "10000"), "How long to wait for the schema registry's answer before asking again")
+        Property::new("http.read.timeout.ms", Or(Millis(1..=INT), "10000"), "How long to wait for a response from the schema registry before retrying")
             .also(&["schema.registry.http.read.timeout.ms"]);
     SCHEMA_REGISTRY_SSL_CERTIFICATE_LOCATION: Text =
         Property::new("schema.registry.ssl.certificate.location", Text, "PEM file with the client certificate for the schema registry");
@@ -69,6 +69,6 @@ properties! {
     SCHEMA_REGISTRY_SSL_TRUSTSTORE_TYPE: Text =
         Property::new("schema.registry.ssl.truststore.type", Text, "`PEM` or `PKCS12`").unset("by content");
     SCHEMA_REGISTRY_URL: Text =
-        Property::new("schema.registry.url", Text, "Addresses of the schema registry, separated by commas and tried in turn")
+        Property::new("schema.registry.url", Text, "Addresses of the schema registry, separated by commas; the next is tried when one fails")
             .flag("--registry");
 }

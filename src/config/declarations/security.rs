@@ -45,7 +45,7 @@ properties! {
     SASL_PASSWORD: Text = Property::new("sasl.password", Text, "Password").secret();
     SASL_USERNAME: Text = Property::new("sasl.username", Text, "User name");
     SECURITY_PROTOCOL: Parsed<SecurityProtocol> =
-        Property::new("security.protocol", Parsed(parse_protocol, "`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"), "What the listener requires")
+        Property::new("security.protocol", Parsed(parse_protocol, "`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"), "Protocol of the listener")
             .unset("`PLAINTEXT`; TLS if a CA or a certificate is set");
     SSL_CERTIFICATE_LOCATION: Text =
         Property::new("ssl.certificate.location", Text, "PEM file with the client certificate, and its key if that has no file of its own");

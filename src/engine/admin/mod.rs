@@ -16,7 +16,7 @@ pub use cluster::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica, 
 pub use configs::{ConfigChange, ConfigEntry, ConfigSource, Configured};
 pub use groups::{Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, Progress};
 pub use listing::Listing;
-pub use partitions::{OffsetAt, Reassignment};
+pub use partitions::{Elected, Election, OffsetAt, Reassignment};
 pub use topics::{NewTopic, Partition, Topic};
 pub use transactions::{ListedTransaction, OpenTransaction, Transaction};
 pub use users::Credential;

@@ -25,6 +25,33 @@ impl OffsetAt {
     }
 }
 
+/// Which replicas may become leaders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Election {
+    /// The preferred replica, if it is in sync.
+    Preferred,
+    /// Any that is alive; what only others have is lost. Only where no replica in sync is alive.
+    Unclean,
+}
+
+impl Election {
+    /// The number that ElectLeaders carries for it (KIP-460).
+    pub(crate) fn to_wire(self) -> i8 {
+        match self {
+            Self::Preferred => 0,
+            Self::Unclean => 1,
+        }
+    }
+}
+
+/// What came of an election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elected {
+    NewLeader,
+    /// The partition has this leader already.
+    NotNeeded,
+}
+
 /// A move of a partition's replicas that is in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reassignment {

@@ -270,7 +270,7 @@ impl<'a> Answer<'a> {
                 next = record.offset.saturating_add(1);
                 put_message(&mut self.out, &record);
                 if self.out.len() > self.how.longest {
-                    let why = format!("it unpacks to more than {} bytes", self.how.longest);
+                    let why = format!("it decompresses to more than {} bytes", self.how.longest);
                     return Err(self.malformed(why));
                 }
             }
@@ -417,7 +417,7 @@ mod tests {
         }
         let zeros = Compression { codec: Codec::Gzip, level: None }.compress(&vec![0; 1 << 20]).unwrap();
         let error = rewritten(ApiKey::Fetch, &fetched(&message(4, Codec::Gzip as u8, &zeros))).unwrap_err();
-        assert!(error.to_string().contains("unpacks to more"), "{error}");
+        assert!(error.to_string().contains("decompresses to more"), "{error}");
     }
 
     #[test]

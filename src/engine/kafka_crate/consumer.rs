@@ -266,7 +266,7 @@ impl Consumer for KafkaConsumer {
 
     fn commit(&mut self, written: &Offsets, _mode: CommitMode) -> Result<Offsets> {
         let Some(group) = self.config.group.as_ref().map(|group| group.id.clone()) else {
-            return Err(Error::Usage("committing needs a group: -g".to_owned()));
+            return Err(Error::Usage("committing requires a group (-g)".to_owned()));
         };
         let offsets: Vec<CommitOffset<'_>> =
             written.iter().map(|(of, at)| CommitOffset::new(&of.topic, of.partition, at.offset)).collect();

@@ -127,17 +127,19 @@ impl KafkaProducer {
             if self.client.stop.signals() > 1 {
                 return Err(Error::Stopped);
             }
-            let failed = self.send_once();
-            if self.entries.is_empty() {
-                break;
-            }
-            let (error, again) =
-                failed.unwrap_or((Error::KafkaCrate("some partitions have no answer".to_owned()), true));
-            if !again || Instant::now() >= deadline {
-                self.give_up(&error);
-                break;
-            }
+            let answered = self.request();
+            let is_late = Instant::now() >= deadline;
+            let error = match answered {
+                Ok(outcomes) => self.settle(&outcomes, is_late),
+                Err(error) if error.is_transient() && !is_late => Some(error),
+                Err(error) => {
+                    self.give_up(&error);
+                    None
+                }
+            };
+            let Some(error) = error else { break }; // nothing is left
             self.outage.failed(&error);
+            // Also after a signal: what was read is delivered, or a second signal ends it.
             std::thread::sleep(backoff.next_wait());
             if let Err(error) = self.client.refresh() {
                 tracing::debug!(%error, "asking for metadata again");
@@ -149,8 +151,7 @@ impl KafkaProducer {
     }
 
     fn give_up(&mut self, error: &Error) {
-        let lost: Vec<Entry> = self.entries.drain(..).collect();
-        for entry in lost {
+        for entry in std::mem::take(&mut self.entries) {
             let failure = self.failure(&entry, error);
             self.report(&entry, 1, 0, Err(failure));
         }
@@ -173,19 +174,7 @@ impl KafkaProducer {
         Failure { error: error.clone(), possibly_written: entry.possibly_written, records }
     }
 
-    /// Sends one request per broker; keeps the entries that are to be sent again. Returns what failed, and whether to
-    /// try again.
-    fn send_once(&mut self) -> Option<(Error, bool)> {
-        match self.request() {
-            Ok(outcomes) => self.settle(&outcomes),
-            Err(error) => {
-                let again = error.is_transient();
-                Some((error, again))
-            }
-        }
-    }
-
-    /// What the brokers answered for each partition.
+    /// Sends one request per broker; what they answered for each partition.
     fn request(&mut self) -> Result<Outcomes> {
         let bytes = &self.bytes;
         let slice = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| &bytes[range]);
@@ -218,8 +207,9 @@ impl KafkaProducer {
         Ok(outcomes.collect())
     }
 
-    /// Reports the entries that have an outcome and keeps the others. Returns what failed, and whether to try again.
-    fn settle(&mut self, outcomes: &Outcomes) -> Option<(Error, bool)> {
+    /// Reports the entries that have an outcome, and keeps those that are to be sent again unless it is too late for
+    /// that. Returns why one is kept.
+    fn settle(&mut self, outcomes: &Outcomes, is_late: bool) -> Option<Error> {
         let mut failed = None;
         let mut left = VecDeque::new();
         let mut runs: HashMap<(usize, PartitionId), Run> = HashMap::new();
@@ -241,13 +231,13 @@ impl KafkaProducer {
                 Err(code) => {
                     entry.possibly_written |= !precedes_append(code);
                     let error = Error::kafka(Action::Produce, TopicPartition::new(key.0.as_str(), key.1), code);
-                    if code.is_transient() {
+                    if code.is_transient() && !is_late {
                         left.push_back(entry);
+                        failed = Some(error);
                     } else {
                         let failure = self.failure(&entry, &error);
                         self.report(&entry, 1, 0, Err(failure));
                     }
-                    failed = Some((error, true));
                 }
             }
         }

@@ -8,11 +8,11 @@ use crate::engine::native::cluster::{
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::native::net::Connection;
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, OffsetAt,
-    Offsets, Progress, Start,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, Offsets,
+    Progress,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
-use crate::record::{BrokerId, Offset, PartitionId, TopicPartition, partitions_by_topic};
+use crate::record::{BrokerId, PartitionId, TopicPartition, partitions_by_topic};
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{
@@ -80,40 +80,12 @@ impl NativeAdmin {
         })
     }
 
-    /// The offset of `to` in each of `partitions`, for `to` that names a point in the log.
+    /// First offset and end offset of each of `partitions`; or why they cannot be had now.
     ///
     /// # Errors
-    /// A partition does not exist, or has no leader.
-    pub fn offsets(&self, partitions: &[TopicPartition], to: Start) -> Result<HashMap<TopicPartition, Offset>> {
-        let cluster = self.cluster();
-        self.run(async {
-            let list = async |at| {
-                let offsets = cluster.offset_of_each(partitions, at, Isolation::Uncommitted, PATIENCE).await;
-                offsets.into_iter().map(|(of, offset)| Ok((of, offset?))).collect::<Result<HashMap<_, _>>>()
-            };
-            let found = match to {
-                Start::Beginning => list(OffsetAt::Earliest).await?,
-                Start::Time(time) => list(OffsetAt::Time(time)).await?,
-                _ => HashMap::new(),
-            };
-            // Where no record is so late, the end is meant.
-            let or_end = |(of, end): (TopicPartition, Option<Offset>)| {
-                let offset = found.get(&of).copied().flatten().or(end).unwrap_or_default();
-                (of, offset)
-            };
-            Ok(list(OffsetAt::Latest).await?.into_iter().map(or_end).collect())
-        })
-    }
-
-    /// First offset and end offset of each of `partitions`.
-    ///
-    /// # Errors
-    /// A partition does not exist or has no leader, or a broker's answers contradict each other.
-    pub fn bounds(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Bounds>> {
-        self.run(async {
-            let bounds = self.cluster().bounds_of_each(partitions, Isolation::Uncommitted, PATIENCE).await;
-            bounds.into_iter().map(|(of, bounds)| Ok((of, bounds?))).collect()
-        })
+    /// A signal came first.
+    pub fn bounds(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Result<Bounds>>> {
+        self.run(async { Ok(self.cluster().bounds_of_each(partitions, Isolation::Uncommitted, PATIENCE).await) })
     }
 
     /// Sets the group's offsets.

@@ -3,7 +3,7 @@
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{TopicInfo, answer_to, answers_to, of_topic, topic_name};
 use crate::engine::native::net::{Backoff, clock};
-use crate::engine::{Isolation, OffsetAt, Reassignment};
+use crate::engine::{Elected, Election, Isolation, OffsetAt, Reassignment};
 use crate::error::{Action, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
 use kafka_protocol::error::ResponseError;
@@ -67,17 +67,16 @@ impl NativeAdmin {
         self.repeat(|| self.cluster().delete_records(before))
     }
 
-    /// Has leaders elected: the preferred replica, or with `unclean` any that is alive. Which of them were, with the
-    /// error of those that were not.
+    /// Has leaders elected; what came of each.
     ///
     /// # Errors
     /// The cluster refused all.
     pub fn elect_leaders(
         &self,
         places: &[TopicPartition],
-        unclean: bool,
-    ) -> Result<BTreeMap<TopicPartition, Result<bool>>> {
-        self.run(self.cluster().elect_leaders(places, unclean))
+        election: Election,
+    ) -> Result<BTreeMap<TopicPartition, Result<Elected>>> {
+        self.run(self.cluster().elect_leaders(places, election))
     }
 
     /// Moves partitions to other replicas; `None` cancels what is under way. False where there was nothing to cancel.
@@ -192,13 +191,13 @@ impl Cluster {
     async fn elect_leaders(
         &self,
         places: &[TopicPartition],
-        unclean: bool,
-    ) -> Result<BTreeMap<TopicPartition, Result<bool>>> {
+        election: Election,
+    ) -> Result<BTreeMap<TopicPartition, Result<Elected>>> {
         let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(topic, partitions)| {
             TopicPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
         });
         let request = ElectLeadersRequest::default()
-            .with_election_type(i8::from(unclean))
+            .with_election_type(election.to_wire())
             .with_topic_partitions(Some(topics.collect()))
             .with_timeout_ms(self.timeout_ms());
         self.ask_controller(async |controller| {
@@ -211,9 +210,9 @@ impl Cluster {
             let results = answers_to(&controller, ApiKey::ElectLeaders, places.iter().cloned(), results)?;
             let elected = |(of, result): (TopicPartition, PartitionResult)| {
                 let elected = match error_code(result.error_code) {
-                    Some(ResponseError::ElectionNotNeeded) => Ok(false),
+                    Some(ResponseError::ElectionNotNeeded) => Ok(Elected::NotNeeded),
                     _ => refusal(Action::ElectLeader, &of, result.error_code, result.error_message.as_ref())
-                        .map(|()| true),
+                        .map(|()| Elected::NewLeader),
                 };
                 (of, elected)
             };

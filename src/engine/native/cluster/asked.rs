@@ -46,14 +46,14 @@ impl<K: Ord + Display> Asked<K> {
         if self.unanswered.remove(key) {
             Ok(())
         } else {
-            Err(self.malformed(format_args!("{key} is unasked or twice")))
+            Err(self.malformed(format_args!("{key} was not requested, or is there more than once")))
         }
     }
 
     /// What is not answered, each with its error.
     pub(in crate::engine::native) fn missing(&mut self) -> Vec<(K, Error)> {
         let missing = std::mem::take(&mut self.unanswered);
-        let lacks = |key: &K| self.malformed(format_args!("it lacks {key}"));
+        let lacks = |key: &K| self.malformed(format_args!("{key} is missing"));
         missing.into_iter().map(|key| (lacks(&key), key)).map(|(error, key)| (key, error)).collect()
     }
 
@@ -103,7 +103,7 @@ pub(in crate::engine::native) fn answer_to<K: Ord + Display, A>(
         found = Some(answer);
     }
     // Whatever is not the key's has been refused.
-    found.ok_or_else(|| asked.malformed("it lacks what was asked for"))
+    found.ok_or_else(|| asked.malformed("what was requested is missing"))
 }
 
 /// The answers to a list of things that are answered by their places in it, such as ACLs.
@@ -149,10 +149,13 @@ mod tests {
         complete.complete().unwrap();
         let error = asked(&["a"]).answered(&"c").unwrap_err();
         assert!(error.is_transient());
-        assert_eq!(error.to_string(), "b:1 sent a malformed answer to CreateTopics: c is unasked or twice");
+        assert_eq!(
+            error.to_string(),
+            "b:1 sent a malformed response to CreateTopics: c was not requested, or is there more than once"
+        );
         let mut twice = asked(&["a", "b"]);
         twice.answered(&"a").unwrap();
         assert!(twice.answered(&"a").is_err());
-        assert!(twice.complete().unwrap_err().to_string().ends_with("it lacks b"));
+        assert!(twice.complete().unwrap_err().to_string().ends_with("b is missing"));
     }
 }

@@ -229,7 +229,7 @@ fn check_brokers(response: &MetadataResponse, connection: &Connection) -> Result
     for broker in &response.brokers {
         let (id, host, port) = (broker.node_id.0, broker.host.as_str(), broker.port);
         if !Node::can_be(id, host, port) || !ids.insert(id) {
-            let why = format!("broker {id} at {host:?}, port {port}, cannot be or is twice");
+            let why = format!("broker {id} at {host:?}, port {port}, is invalid or listed twice");
             return Err(connection.malformed::<MetadataRequest>(&why));
         }
     }

@@ -50,11 +50,15 @@ impl Cluster {
         patience: Duration,
     ) -> OfEach<Bounds> {
         let found = self.offsets(partitions, &[OffsetAt::Earliest, OffsetAt::Latest], isolation, patience).await;
-        let bounds = |offsets: Vec<Option<Offset>>| Bounds {
-            first: offsets[0].unwrap_or_default(),
-            end: offsets[1].unwrap_or_default(),
+        let bounds = |of: &TopicPartition, offsets: Vec<Option<Offset>>| match offsets[..] {
+            [Some(first), Some(end)] => Ok(Bounds { first, end }),
+            _ => Err(Error::kafka(Action::LookUp, of, ResponseError::LeaderNotAvailable)),
         };
-        found.into_iter().map(|(of, offsets)| (of, offsets.map(bounds))).collect()
+        let of_each = found.into_iter().map(|(of, offsets)| {
+            let bounds = offsets.and_then(|offsets| bounds(&of, offsets));
+            (of, bounds)
+        });
+        of_each.collect()
     }
 
     /// As many offsets of each partition as `ats` has.

@@ -244,13 +244,13 @@ impl Fetcher {
         if !held_back.is_empty() {
             let each = named(held_back.iter().map(|(of, records)| format!("up to {records} of {of}")));
             tracing::warn!(
-                "records wait for an open transaction: {each} (kpipe cluster transactions find-hanging lists transactions that block readers)"
+                "records are held back by an open transaction: {each} (see `kpipe cluster transactions find-hanging`)"
             );
         }
         if let Some(group) = self.config.group.as_ref().filter(|_| self.empty_since.is_some_and(|at| at <= now)) {
             self.empty_since = None;
             tracing::warn!(
-                "group {}: waiting for partitions: other members own all of them (partitions of a failed member are released after its session timeout, {:?})",
+                "group {}: no partitions assigned: all are assigned to other members (those of a failed member are released after its session timeout, {:?})",
                 group.id,
                 group.session_timeout
             );
@@ -442,11 +442,11 @@ impl Fetcher {
                         self.retry(*id, error);
                     } else if self.config.group.is_none() && is_without_id && position > bounds.end {
                         // Nothing tells a log that was truncated from that of another topic; so nothing is skipped.
-                        let words = self.restart_words();
+                        let start = self.restart();
                         tracing::warn!(
-                            "{error}: the topic was created again or its log truncated; it is read from {words}"
+                            "{error}: the topic was created again or its log was truncated; reading from {start}"
                         );
-                        self.positions.restart(*id, self.restart());
+                        self.positions.restart(*id, start);
                     } else if self.config.group.is_none() {
                         return self.fail(error);
                     } else {

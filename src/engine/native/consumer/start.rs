@@ -147,7 +147,7 @@ async fn begin_one(log: &Log<'_>, target: &Target, start: Start, known: Known<'_
             None => return Ok(Lookup::Begin(Begin { position, until, committed: Some(position.offset) })),
             Some(why) => {
                 // Retention, or a topic created again, took what the group had not read.
-                tracing::warn!("committed offset: {why}; resuming at {}", described(config.fallback));
+                tracing::warn!("the committed offset is unusable: {why}; resuming at {}", config.fallback);
                 chosen = config.fallback;
             }
         }
@@ -239,16 +239,6 @@ fn at(config: &ConsumerConfig, of: &TopicPartition, offset: Offset, bounds: &Bou
     }
     tracing::warn!("{error}; beginning at {nearest}");
     Ok(nearest)
-}
-
-fn described(start: Start) -> String {
-    match start {
-        Start::Beginning | Start::Stored => "the beginning".to_owned(),
-        Start::End => "the end".to_owned(),
-        Start::At(offset) => format!("offset {offset}"),
-        Start::Last(count) => format!("the last {count} records"),
-        Start::Time(time) => format!("time {time}"),
-    }
 }
 
 #[cfg(test)]

@@ -125,6 +125,12 @@ impl Classic {
         effects
     }
 
+    /// Whether the coordinator is told that the member lives. While it waits for an answer to JoinGroup or SyncGroup, the
+    /// coordinator does not ask for that.
+    fn has_heartbeats(&self) -> bool {
+        matches!(self.phase, Phase::Stable | Phase::Releasing | Phase::Counting | Phase::Assigning)
+    }
+
     /// Whether the coordinator has been out of reach for so long that the partitions are given up.
     fn is_forgotten(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.heard_at) > self.config.max_poll_interval
@@ -180,6 +186,7 @@ impl Classic {
             let topics = members.iter().flat_map(|member| member.topics.iter().cloned()).collect();
             self.members = members;
             self.phase = Phase::Counting;
+            self.heartbeat_at = now + self.config.heartbeat_interval;
             return vec![Effect::CountPartitions(topics)];
         }
         // What is assigned to nobody is assigned when all join again.
@@ -280,7 +287,8 @@ impl Classic {
             // All are to join again, which this one is about to do.
             (Phase::Releasing, Some(E::RebalanceInProgress)) => Vec::new(),
             (Phase::Stable | Phase::Releasing, _) => self.refused(error, now),
-            _ => Vec::new(), // an answer to a heartbeat of the generation before
+            // To a heartbeat of the generation before; or of one that is being assigned, where SyncGroup hears it too.
+            _ => Vec::new(),
         }
     }
 
@@ -328,7 +336,7 @@ impl Membership for Classic {
             (Event::Stalled, _) => self.stalled(),
             (Event::Resumed, Phase::Out) if !self.topics.is_empty() => self.join(now),
             (Event::Due, Phase::Waiting(until)) if until <= now => self.send_join(),
-            (Event::Due, Phase::Stable | Phase::Releasing) if self.heartbeat_at <= now && !self.is_heartbeat_sent => {
+            (Event::Due, _) if self.has_heartbeats() && self.heartbeat_at <= now && !self.is_heartbeat_sent => {
                 self.is_heartbeat_sent = true;
                 self.heartbeat_at = now + self.config.heartbeat_interval;
                 vec![Effect::Heartbeat(Content::Alive)]
@@ -340,7 +348,7 @@ impl Membership for Classic {
     fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting(until) => Some(until),
-            Phase::Stable | Phase::Releasing if !self.is_heartbeat_sent => Some(self.heartbeat_at),
+            _ if self.has_heartbeats() && !self.is_heartbeat_sent => Some(self.heartbeat_at),
             _ => None,
         }
     }

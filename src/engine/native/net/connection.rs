@@ -83,9 +83,9 @@ impl Connection {
             }
         };
         let writer = tokio::spawn({
-            let (pending, node, close) = (pending.clone(), node.clone(), close.clone());
+            let (pending, closed, node, close) = (pending.clone(), closed.clone(), node.clone(), close.clone());
             async move {
-                if let Err(e) = write_requests(write, outgoing, pending).await {
+                if let Err(e) = write_requests(write, outgoing, pending, &closed).await {
                     close(Error::Disconnected { node, why: Disconnect::Sending(describe_io(&e)) });
                 }
             }

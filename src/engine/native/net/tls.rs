@@ -207,7 +207,7 @@ impl Service {
     fn identity_hint(self) -> &'static str {
         match self {
             Self::Broker => "set ssl.keystore.location, or ssl.certificate.location and ssl.key.location",
-            Self::TokenEndpoint => "kpipe shows none to token endpoints",
+            Self::TokenEndpoint => "kpipe sends none to token endpoints",
             Self::SchemaRegistry => {
                 "set schema.registry.ssl.keystore.location, or schema.registry.ssl.certificate.location and schema.registry.ssl.key.location"
             }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
@@ -168,6 +168,7 @@ pub async fn write_requests(
     mut socket: Writing,
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     pending: Pending,
+    closed: &OnceLock<Error>,
 ) -> io::Result<()> {
     let mut small = BytesMut::new();
     while let Some(request) = outgoing.recv().await {
@@ -176,6 +177,11 @@ pub async fn write_requests(
             let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
             let Outgoing { correlation, reply, longest, .. } = request;
             pending.push_back(Awaited { correlation, reply, longest });
+            drop(pending);
+            // What the reader did not find when it gave up all that waited would wait for ever.
+            if closed.get().is_some() {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
         } else {
             written = Some(request.reply);
         }

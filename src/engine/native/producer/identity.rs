@@ -2,7 +2,7 @@
 
 use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, of_topic, text, topic_name};
 use super::super::mutation::mutated;
-use super::super::net::{Connection, Retry};
+use super::super::net::{Connection, Retry, clock};
 use super::queue::ProducerId;
 use crate::engine::{TransactionConfig, TransactionEnd};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
@@ -35,12 +35,13 @@ pub(super) enum TransactionVersion {
 /// Which transactions the cluster has agreed on.
 ///
 /// # Errors
-/// No broker can be reached.
-pub(super) async fn transaction_version(cluster: &Cluster) -> Result<TransactionVersion> {
+/// No broker can be reached before `deadline`.
+pub(super) async fn transaction_version(cluster: &Cluster, deadline: Instant) -> Result<TransactionVersion> {
     let request = ApiVersionsRequest::default()
         .with_client_software_name(text("kpipe"))
         .with_client_software_version(text(env!("CARGO_PKG_VERSION")));
-    let features = cluster.any().await?.request(&request).await?.finalized_features;
+    let ask = || async { cluster.any().await?.request(&request).await };
+    let features = retry(cluster, deadline).run(ask).await?.finalized_features;
     let level = features.iter().find(|feature| feature.name.as_str() == "transaction.version");
     Ok(match level.map_or(0, |feature| feature.max_version_level) {
         2.. => TransactionVersion::Two,
@@ -167,7 +168,9 @@ pub(super) async fn end(
         let answer = async {
             let connection = cluster.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
             in_doubt.set(!mutated!(AbortedAfterCommit));
-            Ok((connection.request_capped(&request, cap).await?, connection))
+            let left = deadline.saturating_duration_since(clock::now()).max(cluster.options.suspect_after());
+            let limit = cluster.options.request_timeout.min(left);
+            Ok((connection.request_within(&request, cap, limit).await?, connection))
         };
         let error = match answer.await {
             Err(error) => error,

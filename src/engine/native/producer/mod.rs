@@ -23,6 +23,7 @@ use queue::ProducerId;
 pub(in crate::engine) use queue::precedes_append;
 use sender::{Feedback, Outgoing, Sender, ToSender};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ pub struct NativeProducer {
     slots: Vec<(usize, usize)>,
     /// Index of the topic that the last record went to.
     last: usize,
+    missing: Missing,
     sender: UnboundedSender<ToSender>,
     feedback: Receiver<Feedback>,
     /// Set when the sender is to call the command's waker at the next receipt.
@@ -88,6 +90,27 @@ struct Topic {
     sticky: usize,
     /// When a record last named a partition that the topic did not have.
     asked_at: Option<Instant>,
+}
+
+/// Topics that were looked up and do not exist: asked for again at each record, they would hold up all others.
+#[derive(Default)]
+struct Missing(HashMap<String, (Instant, Error)>);
+
+impl Missing {
+    /// A topic that did not exist is looked up again after so long.
+    const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+    fn get(&self, name: &str) -> Option<Error> {
+        let (at, error) = self.0.get(name)?;
+        (clock::since(*at) < Self::ASK_AGAIN).then(|| error.clone())
+    }
+
+    fn note(&mut self, name: &str, error: &Error) {
+        if error.code() == Some(ResponseError::UnknownTopicOrPartition) {
+            self.0.retain(|_, (at, _)| clock::since(*at) < Self::ASK_AGAIN);
+            self.0.insert(name.to_owned(), (clock::now(), error.clone()));
+        }
+    }
 }
 
 /// The open batch of one partition.
@@ -127,7 +150,7 @@ impl NativeProducer {
                 false => None,
             };
             let version = match config.transaction {
-                Some(_) => Some(identity::transaction_version(&client.cluster).await?),
+                Some(_) => Some(identity::transaction_version(&client.cluster, deadline).await?),
                 None => None,
             };
             Ok((infos, identity, version))
@@ -147,6 +170,7 @@ impl NativeProducer {
             topics: Vec::new(),
             slots: Vec::new(),
             last: 0,
+            missing: Missing::default(),
             sender,
             feedback,
             armed,
@@ -207,11 +231,8 @@ impl NativeProducer {
             return Ok(false);
         }
         topic.asked_at = Some(clock::now());
-        let (cluster, name) = (&self.client.cluster, topic.name.clone());
-        let found = self.client.network.run(Until::SecondSignal, find_topics(cluster, &[&name], None))?;
-        for info in found {
-            self.add_partitions(info)?;
-        }
+        let name = topic.name.clone();
+        self.look_up(&name, None)?;
         Ok(partition < self.topics[index].partitions.len())
     }
 
@@ -228,18 +249,33 @@ impl NativeProducer {
         self.last = match known {
             Some(index) => index,
             None => {
-                let cluster = &self.client.cluster;
-                let found = self
-                    .client
-                    .network
-                    .run(Until::SecondSignal, find_topics(cluster, &[name], self.config.create_topics))?;
-                for info in found {
-                    self.add_partitions(info)?;
+                if let Some(error) = self.missing.get(name) {
+                    return Err(error);
                 }
+                let looked_up = self.look_up(name, self.config.create_topics);
+                looked_up.inspect_err(|error| self.missing.note(name, error))?;
                 self.topics.len() - 1
             }
         };
         Ok(self.last)
+    }
+
+    /// Looks up a topic, until the delivery timeout if no broker can be asked, and adds it or its new partitions.
+    fn look_up(&mut self, name: &str, create: Option<(i32, Option<i16>)>) -> Result<()> {
+        self.note_all()?;
+        self.send_idle()?;
+        let cluster = &self.client.cluster;
+        let deadline = clock::now() + self.config.delivery_timeout;
+        let found = self.client.network.run(Until::SecondSignal, async {
+            let mut retry = cluster.retry().until_deadline(deadline);
+            loop {
+                match find_topics(cluster, &[name], create).await {
+                    Err(error) if error.is_connection() => retry.after(error).await?,
+                    found => return found,
+                }
+            }
+        })?;
+        found.into_iter().try_for_each(|info| self.add_partitions(info))
     }
 
     /// Sends a partition's open batch.
@@ -307,12 +343,18 @@ impl NativeProducer {
             if !(is_queued || is_full && self.outstanding > 0) {
                 return Ok(());
             }
+            self.send_idle()?;
             self.wait()?;
             if self.outstanding == 0 {
                 // Everything has an outcome: the command drops what it holds at its next turn.
                 self.held = 0;
             }
         }
+    }
+
+    /// Sends the open batches of partitions that await no answer, before the command waits for something else.
+    fn send_idle(&mut self) -> Result<()> {
+        self.seal_where(|accumulator| accumulator.unanswered == 0)
     }
 
     fn seal_where(&mut self, due: impl Fn(&Accumulator) -> bool) -> Result<()> {
@@ -364,6 +406,10 @@ impl Producer for NativeProducer {
             return Err(no_such_partition(&of, self.topics[index].partitions.len()));
         }
         let Topic { partitions, available, sticky, .. } = &mut self.topics[index];
+        if keyless && !available[chosen].load(Ordering::Relaxed) {
+            *sticky = partitioner::next_sticky(Some(chosen), available);
+            chosen = *sticky;
+        }
         let accumulator = &partitions[chosen];
         if !accumulator.builder.is_empty() && accumulator.builder.len() + size > self.config.batch_size {
             if keyless {

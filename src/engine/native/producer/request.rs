@@ -15,6 +15,9 @@ pub(super) const LAST_BY_NAME: i16 = 12;
 /// The last version for transactions of version 1; with later ones a batch adds its partition to the transaction
 /// (KIP-890).
 pub(super) const LAST_WITH_ADDED_PARTITIONS: i16 = 11;
+/// The first version of brokers that recognize a repeat among a producer's last five batches; those of Kafka 0.11
+/// remember only the last one (KAFKA-5494).
+pub(super) const FIRST_WITH_FIVE_REMEMBERED: i16 = 4;
 /// The first version in the flexible encoding (KIP-482).
 const FIRST_FLEXIBLE: i16 = 9;
 

@@ -11,7 +11,7 @@ use super::super::wire::{Codec, Compression, ProducerStamp, Sealed};
 use super::identity::{self, TransactionVersion};
 use super::queue::{Batch, ProducerId, Queue};
 use super::request::{self, Entry};
-use super::{Wake, cost};
+use super::{MAX_OPEN, Wake, cost};
 use crate::engine::{Acks, ProducerConfig, Receipt, Slot as SlotId};
 use crate::error::{Error, Result};
 use crate::record::{BrokerId, LeaderEpoch, PartitionId};
@@ -100,6 +100,9 @@ struct Broker {
     failures: u32,
     /// A quota was exceeded: nothing is sent before (KIP-219).
     throttled_until: Option<Instant>,
+    /// The slot that the next request looks at first: the one that the last full request had no room for. Those before
+    /// it would else have every request to themselves.
+    next_slot: usize,
 }
 
 /// What a task that the sender started came back with.
@@ -235,7 +238,9 @@ impl Sender {
             ToSender::Partitions(info, first, available) => self.add_slots(&info, first, &available),
             ToSender::Batch(outgoing) => {
                 let Outgoing { slot, sealed, first_record, opened } = outgoing;
-                let deadline = opened + self.config.delivery_timeout;
+                // Time in which the command did not send the batch, for it waited elsewhere, does not count.
+                let held_up = clock::now().checked_sub(self.config.linger.max(MAX_OPEN));
+                let deadline = held_up.map_or(opened, |at| opened.max(at)) + self.config.delivery_timeout;
                 let compress = self.config.compression.codec != Codec::None;
                 self.cluster.options.observer.batch_filled(sealed.records.len());
                 if !compress {
@@ -418,16 +423,24 @@ impl Sender {
             }
         };
         let transactional = self.config.transaction.is_some();
+        let max_in_flight = if version < request::FIRST_WITH_FIVE_REMEMBERED { 1 } else { self.config.max_in_flight };
         let mut batches: Vec<(usize, Sealed, ProducerStamp)> = Vec::new();
         let mut sent = Vec::new();
-        let mut bytes = 0;
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        let (mut bytes, mut latest) = (0, now);
+        let first = self.brokers.get(&broker).map_or(0, |broker| broker.next_slot);
+        for index in (first..self.slots.len()).chain(0..first) {
+            let slot = &mut self.slots[index];
             let is_ready = !added_first || self.added.contains(&index);
-            if slot.leader != Some(broker) || bytes >= MAX_REQUEST || !is_ready {
+            if slot.leader != Some(broker) || !is_ready {
                 continue;
             }
-            if let Some((batch, stamp)) = slot.queue.next(now, self.config.max_in_flight, self.identity.producer) {
+            if bytes >= MAX_REQUEST {
+                self.brokers.entry(broker).or_default().next_slot = index;
+                break;
+            }
+            if let Some((batch, stamp)) = slot.queue.next(now, max_in_flight, self.identity.producer) {
                 bytes += batch.sealed.len();
+                latest = latest.max(batch.deadline);
                 sent.push(SentBatch { slot: index, first_record: batch.first_record, topic_id: slot.topic_id });
                 batches.push((index, batch.sealed.clone(), ProducerStamp { transactional, ..stamp }));
             }
@@ -442,7 +455,7 @@ impl Sender {
         let entries: Vec<Entry<'_>> = batches.into_iter().map(entry).collect();
         let id = self.config.transaction.as_ref().map(|t| &t.id[..]);
         let body = request::encode(&entries, self.config.acks, self.cluster.options.request_timeout, id, version);
-        let limit = self.cluster.options.request_timeout + ANSWER_SLACK;
+        let limit = self.answer_limit(latest.saturating_duration_since(now));
         let connection = connection.clone();
         self.brokers.entry(broker).or_default().in_flight += 1;
         if self.config.acks == Acks::None {
@@ -462,6 +475,12 @@ impl Sender {
             Event::Answered { broker, response: answer.await.map(Some), sent }
         });
         true
+    }
+
+    /// How long to wait for an answer to batches of which the last expires in `left`.
+    fn answer_limit(&self, left: Duration) -> Duration {
+        let options = &self.cluster.options;
+        (options.request_timeout + ANSWER_SLACK).min(left.max(options.suspect_after()))
     }
 
     /// When something is due of itself. What was due by `now` was done, or waits for an event.

@@ -74,7 +74,7 @@ fn invalid(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Err
 }
 
 fn too_large(limit: usize) -> io::Error {
-    invalid(format!("it unpacks to more than {limit} bytes (fetch.max.unpacked.bytes)"))
+    invalid(format!("it decompresses to more than {limit} bytes (fetch.max.unpacked.bytes)"))
 }
 
 fn read_all(reader: impl Read, guess: usize, limit: usize) -> io::Result<Vec<u8>> {

@@ -90,7 +90,7 @@ impl Fetcher {
             }
         }
         for topic in recreated {
-            tracing::warn!("topic {topic} was deleted and created again: it is read from {}", self.restart_words());
+            tracing::warn!("topic {topic} was deleted and created again; reading from {}", self.restart());
         }
         for (topic, error) in deleted {
             self.on_deleted(&topic, error)?;
@@ -125,14 +125,6 @@ impl Fetcher {
     /// Where a partition begins that was not there when the run began.
     pub(super) fn restart(&self) -> Start {
         if self.config.group.is_some() { self.config.fallback } else { Start::Beginning }
-    }
-
-    pub(super) fn restart_words(&self) -> &'static str {
-        match self.restart() {
-            Start::End => "its end",
-            Start::Beginning | Start::Stored => "its beginning",
-            Start::At(_) | Start::Last(_) | Start::Time(_) => "where -o says",
-        }
     }
 
     /// A topic no longer exists. It leaves a subscription by pattern; for a named topic this is an error.

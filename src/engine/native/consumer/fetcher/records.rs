@@ -77,7 +77,7 @@ impl Fetcher {
         let node = self.cluster.node(plan.broker);
         for id in &plan.partitions {
             if let Some(target) = self.positions.awaiting(*id, plan.request) {
-                let why = format!("it lacks {}", target.of);
+                let why = format!("{} is missing", target.of);
                 self.failed(*id, Error::Malformed { node: node.clone(), api: ApiKey::Fetch, why })?;
             }
         }

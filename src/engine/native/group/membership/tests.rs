@@ -111,6 +111,30 @@ fn a_leader_computes_the_assignment_apart_and_may_leave_meanwhile() {
     assert!(member.handle(late, now).is_empty(), "it is not a member any more");
 }
 
+/// KIP-62: to assign many partitions may take longer than a session.
+#[test]
+fn a_leader_says_that_it_lives_while_it_assigns() {
+    let now = Instant::now();
+    let mut member = Classic::new(config(None), now);
+    member.handle(topics(), now);
+    let role = Role::Leader(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
+    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role };
+    let later = now + Duration::from_secs(5);
+    member.handle(Event::Joined(Ok(joined)), later);
+    assert!(member.handle(Event::Due, later).is_empty(), "not at once");
+    let interval = Duration::from_secs(1);
+    assert_eq!(member.due(), Some(later + interval));
+    assert_eq!(shown(&member.handle(Event::Due, later + interval)), ["heartbeat"]);
+    assert_eq!(member.due(), None, "one at a time");
+    // Brokers before 2.4 refuse it until all have their share.
+    assert!(member.handle(Event::Heartbeat(Err(refused(E::RebalanceInProgress))), later + interval).is_empty());
+    member.handle(Event::Counted(Ok(PartitionCounts::from([(Arc::from("t"), 4)]))), later + interval);
+    assert_eq!(shown(&member.handle(Event::Due, later + 2 * interval)), ["heartbeat"]);
+    let computed = Event::AssignmentComputed(Ok(vec![("m".to_owned(), Bytes::new())]));
+    assert_eq!(shown(&member.handle(computed, later + 2 * interval)), ["sync 1"]);
+    assert!(member.handle(Event::Due, later + 4 * interval).is_empty(), "the coordinator does not ask for it");
+}
+
 #[test]
 fn a_member_that_the_coordinator_forgot_loses_all_and_begins_again() {
     let now = Instant::now();
