@@ -1,23 +1,26 @@
 //! kpipe connects the shell to Apache Kafka: it pipes lines into topics and streams topics out as JSON.
 //!
-//! The modules, and which may call which: [`cli`] knows all and wires them; [`input`], [`output`] and
-//! [`engine`] know only [`record`] and [`error`]; within the native engine, `wire` knows nobody but `record`.
+//! The modules. Each may use only those that docs/architecture.md allows it, which `tests/layers.rs` checks; [`cli`] wires
+//! them.
 //!
-//! - [`cli`]: one file a command, arguments and the run that wires modules
-//! - [`config`]: brokers, property files, `-X`, environment: one resolved configuration
+//! - [`cli`]: a file for each command: its arguments, and the run that wires modules
+//! - [`config`]: brokers, property files, profiles, `-X`, environment: one resolved configuration
 //! - [`input`]: bytes → records
-//! - [`output`]: records → bytes, and what of them was really written
+//! - [`output`]: records → bytes, and how many of them were written
+//! - [`filter`]: which records are shown: conditions, and programs of jq
 //! - [`codec`]: key and value bytes ⇄ JSON
 //! - [`registry`]: schema registries, and how records name schemas
-//! - [`engine`]: producer, consumer and admin against a cluster, twice: `native` and `kafka`
-//! - [`local`]: a cluster in memory, for trials and tests; of the native engine it uses `wire` and `net`
+//! - [`engine`]: producer, consumer and admin client of a cluster, twice: `native` and `kafka_crate`
+//! - [`local`]: a cluster in memory, for trials and tests, on the protocol and the connections of the native engine
 //! - [`metrics`]: what a run counts, and how that is shown
-//! - [`record`]: the one shape that all modules share
-//! - [`template`]: what `-f` and `--template` say of a record
-//! - [`error`]: what a user sees, exit codes, hints
+//! - [`record`]: the one shape of records that all modules share
+//! - [`template`]: the templates of `-f` and `--template`
+//! - [`error`]: the errors that users see, and exit codes
 //! - [`files`]: reading with a limit, creating privately
+//! - [`stdio`]: standard streams that may be closed
+//! - [`text`]: counts in words, and escapes
 //! - [`timespec`]: durations and points in time, as people write them
-//! - [`signal`]: SIGINT and SIGTERM as one flag that wakes every wait
+//! - [`signal`]: SIGINT, SIGTERM and SIGHUP as one flag that wakes every wait
 
 pub mod cli;
 pub mod codec;

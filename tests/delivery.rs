@@ -5,6 +5,7 @@ use crate::support::{
 };
 use kafka_protocol::messages::ApiKey;
 use kpipe::local::{Fault, Times};
+use std::time::{Duration, Instant};
 
 #[test]
 fn receipts_come_in_input_order_with_the_offset_of_each_record() {
@@ -125,6 +126,17 @@ fn a_missing_topic_is_created_on_request_and_refused_otherwise() {
     own.kpipe(&["produce", "missing", "--create-topic", "4:1"], b"y\n");
     let described = json_lines(&own.kpipe(&["topics", "describe", "missing", "-J"], b"").stdout);
     assert_eq!(described[0]["partitions"].as_array().unwrap().len(), 4);
+    // One that does not exist is not looked up for each record while those of others wait.
+    let lines: String = (0..30)
+        .map(|n| format!("{{\"topic\":\"not-there\"}}\n{{\"topic\":\"missing\",\"value\":\"{n}\"}}\n"))
+        .collect();
+    let began = Instant::now();
+    let flags = ["produce", "-", "--input", "json", "--on-error", "continue", "--receipts"];
+    let done = own.try_kpipe(&flags, lines.as_bytes());
+    let receipts = json_lines(&done.stdout);
+    let failed = receipts.iter().filter(|receipt| receipt["error"] == "UNKNOWN_TOPIC_OR_PARTITION");
+    assert_eq!((done.code, failed.count(), own.values("missing").len()), (1, 30, 32), "{}", done.stderr);
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn brokers_without_group_requests_are_named() {
     require!(Kafka);
     let kafka = shared(Kafka::Real(Version::V0_10_2));
     let old = kafka.try_kpipe(&["groups", "list"], b"");
-    assert!(old.code == 2 && old.stderr.contains("--engine native supports it"), "{}", old.stderr);
+    assert!(old.code == 2 && old.stderr.contains("use --engine native"), "{}", old.stderr);
     let old = kafka.try_kpipe(&["consume", "t", "-g", "g", "--instance-id", "x"], b"");
     assert!(old.code == 2 && old.stderr.contains("does not support group membership"), "{}", old.stderr);
 }

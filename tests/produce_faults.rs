@@ -2,6 +2,7 @@
 //! called possibly written.
 
 use crate::support::{Cluster, Kafka, Running, Version, json_lines, require, shared, wait_until};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kpipe::local::{Fault, Times};
 use std::time::{Duration, Instant};
@@ -81,6 +82,39 @@ fn bad_records_of_a_batch_fail_alone() {
         assert_eq!(kafka.values(&topic), good);
         assert!(done.stderr.contains("not delivered: record 8: "), "{}", done.stderr);
     }
+}
+
+/// Whoever resumes is told what that repeats.
+#[test]
+fn records_that_are_delivered_behind_a_failed_one_are_counted() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("behind", 2);
+    assert!(kafka.local().set_partition_error(&topic, 0, Some(ResponseError::InvalidRecord.code())));
+    let lines = "{\"partition\":0}\n".to_owned() + &"{\"partition\":1}\n".repeat(5);
+    let done = kafka.try_kpipe(&["produce", &topic, "--input", "json"], lines.as_bytes());
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    let says = "not even the first record is known to be delivered; resuming duplicates 5 delivered records\n";
+    assert!(done.stderr.contains(says), "{}", done.stderr);
+}
+
+/// Keyless records leave a partition that has no leader.
+#[test]
+fn keyless_records_go_where_there_is_a_leader() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("elsewhere", 2);
+    let flags = ["produce", &topic, "--receipts", "-X", "metadata.max.age.ms=100"];
+    let mut running = Running::kpipe(&[&["-b", &kafka.bootstrap][..], &flags].concat());
+    running.write(b"a\n");
+    wait_until("the receipt", || running.seen().ends_with('\n'));
+    let partition = json_lines(&running.seen())[0]["partition"].as_i64().unwrap();
+    assert!(kafka.local().remove_leader(&topic, partition as i32));
+    let asked = || kafka.local().faults().requests(ApiKey::Metadata);
+    let before = asked();
+    wait_until("the producer to see it", || asked() > before + 2);
+    running.write(b"b\n");
+    let done = running.finish();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert_eq!(json_lines(&done.stdout)[1]["partition"], 1 - partition, "{}", done.stdout);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use crate::support::{Cluster, Running, json_lines, send_signal, shell, ticks_of, values, wait_until};
 use kafka_protocol::messages::ApiKey;
+use kpipe::local::{Fault, Times};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -248,6 +249,123 @@ fn a_partition_whose_log_begins_after_the_offset_begins_at_its_first() {
     let named = kafka.try_kpipe(&["consume", &topic, "-o", "1", "-e", "-p", "0,1"], b"");
     assert_eq!((named.code, named.stdout.as_str()), (1, ""), "{}", named.stderr);
     assert!(named.stderr.contains("OFFSET_OUT_OF_RANGE"), "{}", named.stderr);
+}
+
+/// Over a quota, a broker answers without the partitions: they are neither missing nor impaired.
+#[test]
+fn a_throttled_fetch_is_no_fault_of_the_partitions() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("quota", 2);
+    kafka.kpipe(&["produce", &topic, "-p", "0"], &lines(20, 5));
+    let faults = kafka.local().faults();
+    for args in [&["-o", "beginning"][..], &["-o", "-3"], &["--until", "end", "-g", "g"]] {
+        faults.inject(ApiKey::Fetch, 3, Fault::Throttle(Duration::from_millis(700)));
+        let began = Instant::now();
+        let done = kafka.kpipe(&[&["consume", &topic, "-e", "--output", "value"], args].concat(), b"");
+        let count = if args[1] == "-3" { 3 } else { 20 };
+        assert_eq!((done.stdout.lines().count(), done.stderr.as_str()), (count, ""), "{args:?}");
+        assert!(faults.are_done() && began.elapsed() > Duration::from_secs(2), "{args:?}: {:?}", began.elapsed());
+    }
+}
+
+/// A signal is seen amid a batch of which each record is committed.
+#[test]
+fn a_signal_ends_a_long_batch_at_the_next_record() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("long", 1);
+    kafka.kpipe(&["produce", &topic], &lines(60_000, 5));
+    kafka.local().faults().set_latency(Duration::from_millis(5));
+    let flags = ["consume", &topic, "-g", &topic, "--commit", "each", "--output", "value", "-o", "beginning"];
+    let running = Running::kpipe(&[&["-b", &kafka.bootstrap][..], &flags].concat());
+    wait_until("some records", || running.seen().lines().count() > 20);
+    let seen = running.seen().lines().count();
+    running.signal(libc::SIGTERM);
+    let done = running.ended();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let count = done.stdout.lines().count();
+    assert!(count < seen + 2_000, "{count} records");
+    kafka.local().faults().set_latency(Duration::ZERO);
+    assert_eq!(committed(&kafka, &topic), [(0, count as i64)]);
+}
+
+/// What waits for commits costs no processor time, and is no silence.
+#[test]
+fn nothing_spins_or_ends_while_commits_hold_writing_up() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("ahead", 2);
+    kafka.kpipe(&["produce", &topic], &lines(100, 5));
+    let faults = kafka.local().faults();
+    faults.inject(ApiKey::OffsetCommit, Times::Always, Fault::Error(15));
+    let flags = ["consume", &topic, "-g", &topic, "--commit", "each", "--output", "value", "-o", "beginning"];
+    let flags = [&flags[..], &["--sort", "time", "--idle-timeout", "1s"]].concat();
+    let running = Running::kpipe(&[&["-b", &kafka.bootstrap], &flags[..]].concat());
+    wait_until("the first record", || running.seen().lines().count() == 1);
+    let (began, ticks) = (Instant::now(), running.ticks());
+    wait_until("four seconds", || began.elapsed() > Duration::from_secs(4));
+    let ticks = running.ticks() - ticks;
+    assert!(ticks < 100, "{ticks} ticks in {:?}", began.elapsed());
+    assert_eq!(running.seen().lines().count(), 1, "no record follows one that is not committed");
+    faults.clear(ApiKey::OffsetCommit);
+    let done = running.ended();
+    assert_eq!((done.code, done.stdout.lines().count()), (0, 100), "{}", done.stderr);
+}
+
+/// What is left in the pipe of a reader that went is not committed, also where partitions are revoked at that moment.
+#[test]
+fn a_reader_that_goes_away_amid_a_rebalance_loses_nothing() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("gone", 2);
+    let flags = ["-b", &kafka.bootstrap, "consume", &topic, "-g", &topic, "--output", "value", "-o", "beginning"];
+    let flags = [&flags[..], &["--commit-interval", "50ms"]].concat();
+    let mut first = Stalled::kpipe(&flags);
+    wait_until("the member", || owned(&kafka, &topic) == [[0, 1]]);
+    for partition in ["0", "1"] {
+        kafka.kpipe(&["produce", &topic, "-p", partition], &lines(50, 9));
+    }
+    wait_until("the commits", || committed(&kafka, &topic).iter().map(|(_, offset)| offset).sum::<i64>() == 100);
+    first.read(50); // five records of ten bytes
+    for partition in ["0", "1"] {
+        kafka.kpipe(&["produce", &topic, "-p", partition], &lines(300, 999));
+    }
+    wait_until("a full pipe", || first.waiting() > 60_000);
+    let second = Running::kpipe(&[&["-X", "client.id=second"], &flags[..]].concat());
+    wait_until("the second member to join", || {
+        let described = kafka.try_kpipe(&["groups", "describe", &topic], b"").stdout;
+        described.contains("second") || described.contains("Preparing")
+    });
+    drop(first.0.stdout.take());
+    assert_eq!(first.0.wait().unwrap().code(), Some(0));
+    wait_until("all that the first reader did not take", || second.seen().lines().count() >= 695);
+    second.signal(libc::SIGTERM);
+    let done = second.ended();
+    assert_eq!((done.code, done.stdout.lines().count()), (0, 695), "{}", done.stderr);
+}
+
+/// A topic that was created again with fewer partitions is read on where it has them.
+#[test]
+fn partitions_that_are_gone_cost_only_themselves() {
+    let kafka = Cluster::start_local(1);
+    let topic = kafka.topic("shrinks", 3);
+    let named = ["consume", &topic, "--output", "value", "-X", "topic.metadata.refresh.interval.ms=500"];
+    let named = Running::kpipe(&[&["-b", &kafka.bootstrap][..], &named, &["-o", "beginning"]].concat());
+    let pattern = format!("{topic}.*");
+    let matched = ["consume", "--regex", &pattern, "--output", "value", "-X", "topic.metadata.refresh.interval.ms=500"];
+    let matched = Running::kpipe(&[&["-b", &kafka.bootstrap][..], &matched, &["-o", "beginning"]].concat());
+    kafka.kpipe(&["produce", &topic], b"old\n");
+    wait_until("the old record", || named.seen() == "old\n" && matched.seen() == "old\n");
+    kafka.kpipe(&["topics", "delete", &topic, "--yes"], b"");
+    kafka.kpipe(&["topics", "create", &topic, "--partitions", "1"], b"");
+    kafka.kpipe(&["produce", &topic], b"new 1\n");
+    for running in [&named, &matched] {
+        wait_until("the loss", || running.told().contains("no longer exist; no longer consuming them"));
+    }
+    kafka.kpipe(&["produce", &topic], b"new 2\n");
+    for running in [named, matched] {
+        wait_until("the new records", || running.seen().ends_with("new 2\n"));
+        running.signal(libc::SIGTERM);
+        let done = running.ended();
+        assert_eq!((done.code, done.stdout.as_str()), (0, "old\nnew 1\nnew 2\n"), "{}", done.stderr);
+    }
 }
 
 #[test]

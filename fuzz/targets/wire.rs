@@ -21,7 +21,7 @@ pub fn answers(data: &[u8]) {
         let mut bytes = Bytes::copy_from_slice(input.0);
         let version = i16::from(version) % 14 + 4;
         let flexible = m::FetchRequest::header_version(version) >= 2;
-        let _ = message::decode_fetched::<m::FetchResponse>(&mut bytes, version, flexible);
+        let _ = message::decode::<m::FetchResponse>(&mut bytes, version, flexible);
         return;
     }
     macro_rules! decode {

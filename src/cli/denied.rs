@@ -29,11 +29,11 @@ pub(super) fn explain(
     let lacks = ("lacks", (operation, kind, name.to_owned()));
     let said = std::iter::once(lacks).chain(next(kind).map(|lack| ("may also lack", lack)));
     let said = said.map(|(lacks, (operation, kind, name))| {
-        let (operation, kind) = (operation.name(), kind.name());
         let (name, flag) = match kind {
-            "cluster" => ("the cluster".to_owned(), "--cluster".to_owned()),
-            kind => (format!("{kind} {name}"), format!("--{kind} {}", quoted(&name))),
+            ResourceType::Cluster => ("the cluster".to_owned(), "--cluster".to_owned()),
+            kind => (format!("{} {name}", kind.name()), format!("--{} {}", kind.name(), quoted(&name))),
         };
+        let operation = operation.name();
         let who = quoted(&principal);
         format!(
             "kpipe: {} {lacks} {operation} on {}; an administrator can allow it:\n  \

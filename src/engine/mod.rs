@@ -37,7 +37,8 @@ pub use observer::Observer;
 pub use options::{EngineChoice, Options};
 pub use pattern::Pattern;
 pub use producer::{
-    Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TransactionConfig, TransactionEnd,
+    Acks, Failure, Partitioner, Producer, ProducerConfig, Receipt, Slot, TopicCreation, TransactionConfig,
+    TransactionEnd,
 };
 
 /// A connection to a cluster through the engine that its brokers understand; clones share the connection.
@@ -90,14 +91,6 @@ impl Engine {
                     })
                 }
             },
-        }
-    }
-
-    /// The engine's name, as `--engine` takes it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Native(_) => "native",
-            Self::Kafka(_) => "kafka",
         }
     }
 

@@ -19,6 +19,15 @@ pub enum Acks {
     All = -1,
 }
 
+/// How a topic is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicCreation {
+    /// At least 1.
+    pub partitions: i32,
+    /// `None`: the brokers' `default.replication.factor`.
+    pub replication_factor: Option<i16>,
+}
+
 /// The configuration of a producer.
 #[derive(Debug, Clone)]
 pub struct ProducerConfig {
@@ -50,8 +59,8 @@ pub struct ProducerConfig {
     pub keep_failed: bool,
     /// The transaction that all records belong to.
     pub transaction: Option<TransactionConfig>,
-    /// Missing topics are created with this many partitions and replicas (`None`: the brokers' defaults).
-    pub create_topics: Option<(i32, Option<i16>)>,
+    /// How missing topics are created; `None`: they are not.
+    pub create_topics: Option<TopicCreation>,
     /// Topics to look up before the first record, so that a wrong name fails at once.
     pub topics: Vec<String>,
 }

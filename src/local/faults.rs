@@ -50,7 +50,7 @@ pub enum Fault {
     /// It takes effect, and its answer comes so much later.
     Delay(Duration),
     /// It takes effect, and its answer carries this throttle time; the broker then reads nothing from the connection
-    /// for as long (KIP-219).
+    /// for as long (KIP-219). That of a fetch is without partitions.
     Throttle(Duration),
     /// It takes effect; so many bytes of the answer are sent, then the connection closes.
     Cut(usize),

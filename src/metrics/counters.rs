@@ -117,10 +117,9 @@ impl Consumed {
                 "Records between what was handed to the output and the partition's end",
                 &["topic", "partition"],
             ),
-            assigned: r
-                .add(made(IntGauge::new("kpipe_assigned_partitions", "Partitions that the group gave to this member"))),
-            rebalances: r.counter("kpipe_rebalances_total", "Times that the group gave or took partitions"),
-            commits: r.counter("kpipe_commits_total", "Commits that the group's coordinator took"),
+            assigned: r.add(made(IntGauge::new("kpipe_assigned_partitions", "Partitions assigned to this member"))),
+            rebalances: r.counter("kpipe_rebalances_total", "Rebalances that changed the assignment"),
+            commits: r.counter("kpipe_commits_total", "Offset commits accepted by the coordinator"),
             commit_failures: r.counters("kpipe_commit_failures_total", "Commits that failed, by error", &["error"]),
         }
     }

@@ -12,7 +12,9 @@ mod schemas;
 use super::Context;
 use crate::config::declarations::*;
 use crate::config::{Properties, parse_duration};
-use crate::engine::{Consumer, ConsumerConfig, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate};
+use crate::engine::{
+    Consumer, ConsumerConfig, Engine, Isolation, Pattern, Start, Subscription, unsupported_by_kafka_crate,
+};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::metrics::{Observe, Reporter};
 use crate::output::{Format, Writer};
@@ -147,7 +149,7 @@ impl Consume {
         let draws = !std::io::stdout().is_terminal() && !context.quiet;
         let reporter = Reporter::start(&self.observe, metrics, draws)?;
         let engine = context.connect()?;
-        if engine.name() == "kafka" {
+        if matches!(engine, Engine::Kafka(_)) {
             self.check_for_crate(config.group.as_ref())?;
         }
         let consumer = engine.consume(config)?;

@@ -50,6 +50,8 @@ pub(super) struct ConsumeRun<F> {
     decode: Option<DecodeStage>,
     jq: Option<JqStage>,
     order: Option<Order>,
+    /// Whether nothing more is read: what an order has held back is still written.
+    is_ending: bool,
     /// Whether a signal has ended a program of `--jq`.
     is_interrupted: bool,
     metrics: Metrics,
@@ -87,6 +89,7 @@ impl<F: Format> ConsumeRun<F> {
             decode: options.decode,
             jq: options.jq,
             order: options.order,
+            is_ending: false,
             is_interrupted: false,
             metrics,
             counted: 0,
@@ -107,12 +110,15 @@ impl<F: Format> ConsumeRun<F> {
             };
             let deadline = deadline.min(now + READER_CHECK);
             let ends_at = self.idle.as_ref().map(|idle| idle.ends_at);
-            let goes_on_at = self.order.as_ref().and_then(Order::deadline);
+            // What is left of a batch comes first.
+            let goes_on_at = self.order.as_ref().filter(|_| self.rest.is_none()).and_then(Order::deadline);
             let deadline = ends_at.into_iter().chain(goes_on_at).fold(deadline, Instant::min);
             if let Some(rest) = self.rest.take_if(|_| !self.consumer.poll_news()) {
                 self.write(rest)?;
             } else if let Some(batch) = self.next_in_order()? {
                 self.write(batch)?;
+            } else if self.is_ending && self.rest.is_none() {
+                return Ok(());
             } else {
                 match self.consumer.next(deadline)? {
                     Event::Batch(batch) => {
@@ -126,18 +132,21 @@ impl<F: Format> ConsumeRun<F> {
                             idle.ends_at = Instant::now() + idle.timeout;
                         }
                     }
-                    Event::End => return self.write_held(),
-                    Event::Stopped if self.order.as_ref().is_some_and(Order::is_partial) => return self.write_held(),
-                    Event::Stopped => return Ok(()),
+                    Event::End => self.end(),
+                    // What a group has not written it reads again.
+                    Event::Stopped if self.commit != Commit::None => return Ok(()),
+                    Event::Stopped => return self.write_held(),
                     Event::Timeout => {
                         self.writer.flush()?;
                         self.count_output();
                         let now = Instant::now();
-                        if let Some(idle) = self.idle.as_mut().filter(|idle| now >= idle.ends_at) {
-                            if !self.consumer.is_impaired() {
-                                return self.write_held();
+                        if self.idle.as_ref().is_some_and(|idle| now >= idle.ends_at) {
+                            // Commits that hold writing up are not silence either.
+                            let waits = self.rest.is_some() || self.consumer.poll_news() || self.consumer.is_impaired();
+                            match &mut self.idle {
+                                Some(idle) if waits => idle.ends_at = now + idle.timeout,
+                                _ => self.end(),
                             }
-                            idle.ends_at = now + idle.timeout;
                         }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),
@@ -163,12 +172,21 @@ impl<F: Format> ConsumeRun<F> {
         }
     }
 
-    /// Writes what an order has held back.
-    fn write_held(&mut self) -> Result<()> {
+    /// Reads no more.
+    fn end(&mut self) {
+        self.is_ending = true;
         if let Some(order) = &mut self.order {
             order.drain();
         }
-        while self.order.is_some() && self.left > 0 && !self.is_interrupted {
+    }
+
+    /// After a signal: writes what an order has begun to write.
+    fn write_held(&mut self) -> Result<()> {
+        if !self.order.as_ref().is_some_and(Order::is_partial) {
+            return Ok(());
+        }
+        self.end();
+        while self.left > 0 && !self.is_interrupted {
             let next = match self.rest.take() {
                 Some(rest) => Some(rest),
                 None => self.next_in_order()?,
@@ -277,10 +295,10 @@ impl<F: Format> ConsumeRun<F> {
 
     /// Writes and commits what there is of `places`, which others will read from there on.
     fn on_revoked(&mut self, places: &[TopicPartition]) -> Result<()> {
-        self.writer.flush()?;
-        if self.commit != Commit::None {
-            self.commit_written(CommitMode::BeforeRelease)?;
-        }
+        // Also what a reader that is gone has taken is committed.
+        let flushed = self.writer.flush();
+        let committed =
+            if self.commit == Commit::None { Ok(()) } else { self.commit_written(CommitMode::BeforeRelease) };
         tracing::info!(partitions = named(places), "revoked");
         let again = self.repeats(places);
         if !again.is_empty() {
@@ -291,12 +309,12 @@ impl<F: Format> ConsumeRun<F> {
         }
         self.metrics.revoked(places);
         self.forget(places);
-        Ok(())
+        committed.and(flushed)
     }
 
     /// Others may read `places` by now, from what was committed last; unless they are assigned to this member again.
     fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
-        self.writer.flush()?;
+        let flushed = self.writer.flush();
         let again = self.repeats(places);
         let again = if again.is_empty() { again } else { format!("; written and not committed: {again}") };
         tracing::warn!("lost partitions {}: {why}{again}", named(places));
@@ -306,7 +324,7 @@ impl<F: Format> ConsumeRun<F> {
         }
         self.metrics.revoked(places);
         self.forget(places);
-        Ok(())
+        flushed
     }
 
     /// What was written of `places` and is not committed: `t/0 from 5 to 9`.
@@ -325,14 +343,11 @@ impl<F: Format> ConsumeRun<F> {
         again.join(", ")
     }
 
-    /// The topic of `places` was deleted: nothing more comes of it.
+    /// `places` were deleted: nothing more comes of them.
     fn on_deleted(&mut self, places: &[TopicPartition]) -> Result<()> {
-        self.writer.flush()?;
-        if let Some(of) = places.first() {
-            tracing::warn!("topic {} was deleted: no longer consuming it", of.topic);
-        }
+        let flushed = self.writer.flush();
         self.forget(places);
-        Ok(())
+        flushed
     }
 
     fn forget(&mut self, places: &[TopicPartition]) {
@@ -383,16 +398,17 @@ impl<F: Format> ConsumeRun<F> {
 
     /// Writes what is left, commits what was really written, also after a failure, and leaves the group.
     pub(super) fn finish(&mut self) -> Result<()> {
-        let flushed = self.writer.flush();
+        let mut flushed = self.writer.flush();
         self.count_output();
-        // What was lost meanwhile is not to be committed.
+        // What was lost meanwhile is not to be committed. Whatever fails, the rest is committed and the group left.
         while self.consumer.poll_news() {
-            match self.consumer.next(Instant::now()) {
-                Ok(Event::Revoking(places)) => self.on_revoked(&places)?,
-                Ok(Event::Lost(places, why)) => self.on_lost(&places, &why)?,
-                Ok(Event::Deleted(places)) => self.on_deleted(&places)?,
+            let handled = match self.consumer.next(Instant::now()) {
+                Ok(Event::Revoking(places)) => self.on_revoked(&places),
+                Ok(Event::Lost(places, why)) => self.on_lost(&places, &why),
+                Ok(Event::Deleted(places)) => self.on_deleted(&places),
                 _ => break,
-            }
+            };
+            flushed = flushed.and(handled);
         }
         let committed = if self.commit == Commit::None { Ok(()) } else { self.commit_written(CommitMode::Final) };
         let closed = self.consumer.close();

@@ -17,7 +17,8 @@ use crate::codec::framed::Encoder;
 use crate::config::declarations::*;
 use crate::config::{parse_acks, parse_compression, parse_duration, parse_size, with_level};
 use crate::engine::{
-    Acks, Compression, Partitioner, Producer, ProducerConfig, TransactionConfig, unsupported_by_kafka_crate,
+    Acks, Compression, Engine, Partitioner, Producer, ProducerConfig, TopicCreation, TransactionConfig,
+    unsupported_by_kafka_crate,
 };
 use crate::error::{Error, Result};
 use crate::input::Source;
@@ -97,7 +98,7 @@ pub(super) struct Produce {
     rate: Option<f64>,
     /// Create the topic if it does not exist
     #[arg(long, value_name = "PARTITIONS[:REPLICATION]", value_parser = parse_new_topic)]
-    create_topic: Option<(i32, Option<i16>)>,
+    create_topic: Option<TopicCreation>,
     /// Print a JSON receipt for each record, in input order: its offset or its error
     #[arg(long)]
     receipts: bool,
@@ -166,12 +167,12 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("must be greater than 0".to_owned()) }
 }
 
-fn parse_new_topic(text: &str) -> Result<(i32, Option<i16>), String> {
+fn parse_new_topic(text: &str) -> Result<TopicCreation, String> {
     let (partitions, replication) = text.split_once(':').map_or((text, None), |(p, r)| (p, Some(r)));
     let wrong = || "expected PARTITIONS or PARTITIONS:REPLICATION, both from 1".to_owned();
     let partitions = partitions.parse().ok().filter(|&p| p > 0).ok_or_else(wrong)?;
-    let replication = replication.map(|r| r.parse().ok().filter(|&r| r > 0).ok_or_else(wrong)).transpose()?;
-    Ok((partitions, replication))
+    let replication = replication.map(|r| r.parse().ok().filter(|&r| r > 0).ok_or_else(wrong));
+    Ok(TopicCreation { partitions, replication_factor: replication.transpose()? })
 }
 
 fn describe_partitioner(partitioner: Partitioner) -> &'static str {
@@ -219,7 +220,7 @@ impl Produce {
         let is_shown = self.receipts && std::io::stdout().is_terminal();
         let reporter = Reporter::start(&self.observe, metrics, !is_typed && !is_shown && !context.quiet)?;
         let engine = context.connect()?;
-        if engine.name() == "kafka" {
+        if matches!(engine, Engine::Kafka(_)) {
             self.refuse_what_the_kafka_engine_lacks()?;
         }
         let report = self.report(context)?;

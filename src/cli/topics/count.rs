@@ -4,13 +4,14 @@ use crate::cli::Context;
 use crate::cli::consume::{FilterArgs, IsolationArg, Span, bounded_config};
 use crate::cli::listing::{print, print_lines, right_align, table};
 use crate::cli::places::{Places, parse_places};
-use crate::codec::{Codec, Text};
 use crate::config::declarations::ISOLATION_LEVEL;
 use crate::engine::{Engine, Event, Subscription};
 use crate::error::{Error, Result};
 use crate::filter::{self, Filter};
 use crate::record::{Batch, Isolation, PartitionId, RecordRef, Timestamp, TopicPartition};
 use crate::timespec::{Unit, format_local, unit_around};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -76,8 +77,18 @@ enum Counts {
     Times { unit: Unit, counts: BTreeMap<Option<Timestamp>, u64>, current: Range<Timestamp> },
 }
 
-/// One row of the listing: its cell, its member in JSON, and the count.
-type Row = (Option<String>, Option<(String, Value)>, u64);
+/// One row of the listing.
+struct Row {
+    /// What was counted, and its member in JSON; `None` for the total.
+    what: Option<(String, Member)>,
+    count: u64,
+}
+
+/// A member of a JSON object.
+struct Member {
+    name: &'static str,
+    value: Value,
+}
 
 impl Counts {
     fn new(by: Option<By>, partitions: &[PartitionId]) -> Self {
@@ -131,12 +142,13 @@ impl Counts {
         Ok(())
     }
 
-    fn rows(self) -> Result<Vec<Row>> {
-        Ok(match self {
-            Self::Total(total) => vec![(None, None, total)],
+    fn rows(self) -> Vec<Row> {
+        match self {
+            Self::Total(count) => vec![Row { what: None, count }],
             Self::Partitions(counts) => {
                 let row = |(partition, count): (PartitionId, u64)| {
-                    (Some(partition.to_string()), Some(("partition".to_owned(), json!(partition))), count)
+                    let member = Member { name: "partition", value: json!(partition) };
+                    Row { what: Some((partition.to_string(), member)), count }
                 };
                 counts.into_iter().map(row).collect()
             }
@@ -144,28 +156,30 @@ impl Counts {
                 let mut all: Vec<_> = counts.into_iter().map(|(key, count)| (Some(key), count)).collect();
                 all.extend((null > 0).then_some((None, null)));
                 all.sort_unstable_by(|(key, count), (other, others)| others.cmp(count).then_with(|| key.cmp(other)));
-                all.into_iter().map(|(key, count)| key_row(key.as_deref(), count)).collect::<Result<_>>()?
+                all.into_iter().map(|(key, count)| key_row(key.as_deref(), count)).collect()
             }
             Self::Times { counts, .. } => {
                 let row = |(time, count): (Option<Timestamp>, u64)| {
                     let cell = time.map_or_else(|| "-".to_owned(), format_local);
-                    (Some(cell), Some(("timestamp".to_owned(), json!(time))), count)
+                    Row { what: Some((cell, Member { name: "timestamp", value: json!(time) })), count }
                 };
                 counts.into_iter().map(row).collect()
             }
-        })
+        }
     }
 }
 
 /// A key as `consume` would show it.
-fn key_row(key: Option<&[u8]>, count: u64) -> Result<Row> {
-    let Some(key) = key else { return Ok((Some("-".to_owned()), Some(("key".to_owned(), Value::Null)), count)) };
-    let mut member = Vec::new();
-    Text.encode(&mut member, "key", key)?;
-    let member = String::from_utf8_lossy(&member);
-    let (name, value) = member.split_once(':').unwrap_or_default();
-    let value = serde_json::from_str(value).unwrap_or_default();
-    Ok((Some(String::from_utf8_lossy(key).into_owned()), Some((name.trim_matches('"').to_owned(), value)), count))
+fn key_row(key: Option<&[u8]>, count: u64) -> Row {
+    let (cell, member) = match (key, key.map(std::str::from_utf8)) {
+        (Some(_), Some(Ok(text))) => (text.to_owned(), Member { name: "key", value: json!(text) }),
+        (Some(key), _) => {
+            let member = Member { name: "key_base64", value: json!(STANDARD.encode(key)) };
+            (String::from_utf8_lossy(key).into_owned(), member)
+        }
+        (None, _) => ("-".to_owned(), Member { name: "key", value: Value::Null }),
+    };
+    Row { what: Some((cell, member)), count }
 }
 
 impl Count {
@@ -174,22 +188,23 @@ impl Count {
         let mut rows: Vec<(&str, Row)> = Vec::new();
         for places in &self.topics {
             let counts = self.count(context, &engine, places)?;
-            rows.extend(counts.rows()?.into_iter().map(|row| (places.topic.as_str(), row)));
+            rows.extend(counts.rows().into_iter().map(|row| (places.topic.as_str(), row)));
         }
         if self.json {
-            return print_lines(rows.into_iter().map(|(topic, (_, member, count))| {
+            return print_lines(rows.into_iter().map(|(topic, row)| {
                 let mut line = json!({ "topic": topic });
-                if let Some((name, value)) = member {
+                if let Some((_, Member { name, value })) = row.what {
                     line[name] = value;
                 }
-                line["records"] = json!(count);
+                line["records"] = json!(row.count);
                 line
             }));
         }
         let by = self.by.map(By::header);
         let header: Vec<&str> = ["TOPIC"].into_iter().chain(by).chain(["RECORDS"]).collect();
         let mut table = table(&header);
-        for (topic, (cell, _, count)) in rows {
+        for (topic, Row { what, count }) in rows {
+            let cell = what.map(|(cell, _)| cell);
             table.add_row([topic.to_owned()].into_iter().chain(cell).chain([count.to_string()]));
         }
         right_align(&mut table, [header.len() - 1]);

@@ -246,6 +246,10 @@ fn batch(reading: &Reading, data: &kafka::client::fetch::Data<'_>) -> Option<Bat
 }
 
 impl Consumer for KafkaConsumer {
+    fn poll_news(&self) -> bool {
+        self.client.stop.is_raised()
+    }
+
     fn next(&mut self, deadline: Instant) -> Result<Event> {
         loop {
             if self.client.stop.is_raised() {

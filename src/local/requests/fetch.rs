@@ -31,6 +31,10 @@ pub(in crate::local) async fn fetch(
     if let Some(error) = refusal {
         return (FetchResponse::default().with_error_code(error.code()), None);
     }
+    // Over a quota, Kafka says nothing of the partitions (KIP-219).
+    if !call.throttle.is_zero() {
+        return (FetchResponse::default(), None);
+    }
     let deadline = clock::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     loop {
         let mut appended = pin!(call.shared.appended.notified());

@@ -1,8 +1,8 @@
 //! What a cluster consists of: brokers, versions, features, quorum, disks.
 
 use super::{Cluster, NativeAdmin, refusal};
-use crate::engine::native::cluster::{answer_to, of_topic, text, topic_name};
-use crate::engine::native::net::Connection;
+use crate::engine::native::cluster::{answer_to, of_topic, topic_name};
+use crate::engine::native::net::{Connection, api_versions_request};
 use crate::engine::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica, QuorumRole};
 use crate::error::{Action, Error, ErrorCode, Result, Subject};
 use crate::record::{BrokerId, TopicPartition};
@@ -10,8 +10,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeLogDirsResponse,
-    DescribeQuorumRequest,
+    ApiKey, DescribeClusterRequest, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeQuorumRequest,
 };
 use kafka_protocol::protocol::VersionRange;
 
@@ -126,11 +125,8 @@ impl Cluster {
             Some(id) => self.known_broker(id).await?,
             None => self.any().await?,
         };
-        let request = ApiVersionsRequest::default()
-            .with_client_software_name(text("kpipe"))
-            .with_client_software_version(text(env!("CARGO_PKG_VERSION")));
         // Its header is that of version 0 in all versions (KIP-511), which the connection knows.
-        connection.request(&request).await
+        connection.request(&api_versions_request()).await
     }
 
     async fn features(&self) -> Result<Vec<Feature>> {

@@ -72,12 +72,12 @@ impl NativeAdmin {
         self.repeat(|| self.cluster().configs(of, None))
     }
 
-    /// Changes configs; with `only_check` the cluster only validates the request.
+    /// Changes configs; with `validate_only` the cluster only validates the request.
     ///
     /// # Errors
     /// The cluster refused: then nothing of it is changed.
-    pub fn alter_configs(&self, of: &Configured, changes: &[ConfigChange], only_check: bool) -> Result<()> {
-        self.run(self.cluster().alter_configs(of, changes, only_check))
+    pub fn alter_configs(&self, of: &Configured, changes: &[ConfigChange], validate_only: bool) -> Result<()> {
+        self.run(self.cluster().alter_configs(of, changes, validate_only))
     }
 }
 
@@ -121,7 +121,7 @@ impl Cluster {
         Ok(found)
     }
 
-    async fn alter_configs(&self, of: &Configured, changes: &[ConfigChange], only_check: bool) -> Result<()> {
+    async fn alter_configs(&self, of: &Configured, changes: &[ConfigChange], validate_only: bool) -> Result<()> {
         let (kind, name) = of.to_wire();
         let change = |ConfigChange { name, value }: &ConfigChange| {
             AlterableConfig::default()
@@ -134,7 +134,7 @@ impl Cluster {
             .with_resource_name(text(&name))
             .with_configs(changes.iter().map(change).collect());
         let request =
-            IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(only_check);
+            IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(validate_only);
         let subject = of.subject();
         self.ask_controller(async |controller| {
             // A broker checks and applies its own.
@@ -151,7 +151,7 @@ impl Cluster {
             refusal(Action::AlterConfigs, subject.clone(), result.error_code, result.error_message.as_ref())
         })
         .await?;
-        if only_check {
+        if validate_only {
             return Ok(());
         }
         // The controller has taken it; the next command shall see it.

@@ -3,6 +3,7 @@
 use super::{Cluster, NativeAdmin, refusal};
 use crate::engine::native::cluster::{TopicInfo, answer_to, answers_to, of_topic, topic_name};
 use crate::engine::native::net::{Backoff, clock};
+use crate::engine::native::wire::millis;
 use crate::engine::{Elected, Election, Isolation, OffsetAt, Reassignment};
 use crate::error::{Action, Result, Subject, error_code};
 use crate::record::{BrokerId, Offset, TopicPartition, by_topic, partitions_by_topic};
@@ -47,12 +48,12 @@ impl NativeAdmin {
         })
     }
 
-    /// Gives a topic more partitions, `count` in all; with `only_check` the cluster only says whether it would.
+    /// Gives a topic more partitions, `count` in all; with `validate_only` the cluster only says whether it would.
     ///
     /// # Errors
     /// It has as many, or the cluster refused.
-    pub fn add_partitions(&self, topic: &str, count: i32, only_check: bool) -> Result<()> {
-        self.run(self.cluster().add_partitions(topic, count, only_check))
+    pub fn add_partitions(&self, topic: &str, count: i32, validate_only: bool) -> Result<()> {
+        self.run(self.cluster().add_partitions(topic, count, validate_only))
     }
 
     /// Deletes all records before an offset of each partition; the first offsets afterwards.
@@ -100,17 +101,17 @@ impl NativeAdmin {
 }
 
 impl Cluster {
-    fn timeout_ms(&self) -> i32 {
-        i32::try_from(self.options.request_timeout.as_millis()).unwrap_or(i32::MAX)
+    pub(super) fn timeout_ms(&self) -> i32 {
+        millis(self.options.request_timeout)
     }
 
-    async fn add_partitions(&self, topic: &str, count: i32, only_check: bool) -> Result<()> {
+    async fn add_partitions(&self, topic: &str, count: i32, validate_only: bool) -> Result<()> {
         let wanted =
             CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(count).with_assignments(None);
         let request = CreatePartitionsRequest::default()
             .with_topics(vec![wanted])
             .with_timeout_ms(self.timeout_ms())
-            .with_validate_only(only_check);
+            .with_validate_only(validate_only);
         let subject = Subject::topic_named(topic);
         self.ask_controller(async |controller| {
             let answer = controller.request(&request).await?;
@@ -119,7 +120,7 @@ impl Cluster {
             refusal(Action::CreatePartitions, subject.clone(), result.error_code, result.error_message.as_ref())
         })
         .await?;
-        if only_check {
+        if validate_only {
             return Ok(());
         }
         self.until(async || {

@@ -49,12 +49,12 @@ impl NativeAdmin {
         Ok(unknown.into_values().collect())
     }
 
-    /// Creates a topic and waits until its leaders are known; with `only_check` the cluster only validates the request.
+    /// Creates a topic and waits until its leaders are known; with `validate_only` the cluster only validates the request.
     ///
     /// # Errors
     /// The cluster refused.
-    pub fn create_topic(&self, topic: &NewTopic, only_check: bool) -> Result<()> {
-        self.run(self.cluster().create_topic(topic, only_check))
+    pub fn create_topic(&self, topic: &NewTopic, validate_only: bool) -> Result<()> {
+        self.run(self.cluster().create_topic(topic, validate_only))
     }
 
     /// Deletes a topic with all its records.
@@ -107,7 +107,7 @@ impl Cluster {
     }
 
     /// Creates a topic and waits until its leaders are known.
-    pub(in crate::engine::native) async fn create_topic(&self, topic: &NewTopic, only_check: bool) -> Result<()> {
+    pub(in crate::engine::native) async fn create_topic(&self, topic: &NewTopic, validate_only: bool) -> Result<()> {
         let config = |(name, value): &(String, String)| {
             CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
         };
@@ -130,8 +130,8 @@ impl Cluster {
             .with_configs(topic.configs.iter().map(config).collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![creatable])
-            .with_validate_only(only_check)
-            .with_timeout_ms(self.options.request_timeout.as_millis() as i32);
+            .with_validate_only(validate_only)
+            .with_timeout_ms(self.timeout_ms());
         let subject = Subject::topic_named(&topic.name);
         self.ask_controller(async |controller| {
             let response = controller.request(&request).await?;
@@ -140,7 +140,7 @@ impl Cluster {
             refusal(Action::CreateTopic, subject.clone(), created.error_code, created.error_message.as_ref())
         })
         .await?;
-        if only_check {
+        if validate_only {
             return Ok(());
         }
         // The controller knows it; now wait until a broker does, so that the next command finds it.
@@ -156,7 +156,7 @@ impl Cluster {
         let request = DeleteTopicsRequest::default()
             .with_topic_names(vec![topic_name(name)])
             .with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(name)))])
-            .with_timeout_ms(self.options.request_timeout.as_millis() as i32);
+            .with_timeout_ms(self.timeout_ms());
         let subject = Subject::topic_named(name);
         self.ask_controller(async |controller| {
             // Up to v5 names stand in one field, from v6 in another; the schema refuses the one not in use.

@@ -3,6 +3,7 @@
 use super::metadata::{TopicInfo, leader, names};
 use super::{Asked, Cluster, topic_name};
 use crate::engine::native::net::{Connection, clock};
+use crate::engine::native::wire::millis;
 use crate::engine::{Bounds, Isolation, OffsetAt};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, LeaderEpoch, Offset, TopicPartition, partitions_by_topic};
@@ -181,7 +182,7 @@ impl Cluster {
         let request = ListOffsetsRequest::default()
             .with_replica_id(WireBrokerId(-1))
             .with_isolation_level(i8::from(isolation == Isolation::Committed))
-            .with_timeout_ms(self.options.suspect_after().as_millis() as i32)
+            .with_timeout_ms(millis(self.options.suspect_after()))
             .with_topics(topics.collect());
         let response = connection.request(&request).await?;
         let mut asked = Asked::new(connection, ApiKey::ListOffsets, partitions.iter().cloned());

@@ -1,6 +1,7 @@
 //! One fetch: what differs by the broker's version is set here.
 
 use super::super::cluster::{Cluster, Lane, topic_name};
+use super::super::wire::millis;
 use super::positions::Target;
 use crate::engine::Isolation;
 use crate::error::Result;
@@ -56,7 +57,7 @@ pub(super) fn request<'a>(targets: impl IntoIterator<Item = &'a Target>, limits:
     }
     FetchRequest::default()
         .with_replica_id(WireBrokerId(-1))
-        .with_max_wait_ms(limits.wait.as_millis() as i32)
+        .with_max_wait_ms(millis(limits.wait))
         .with_min_bytes(size(limits.least))
         .with_max_bytes(size(limits.response))
         .with_isolation_level(i8::from(limits.isolation == Isolation::Committed))

@@ -168,7 +168,7 @@ impl NativeConsumer {
     fn assigned(&mut self, begins: &Offsets, number: AssignmentNumber) {
         self.committed.retain(|of, _| !begins.contains_key(of));
         if let Some(committer) = &mut self.committer {
-            committer.assigned(begins.keys(), number);
+            committer.assigned(begins, number);
         }
     }
 
@@ -231,20 +231,23 @@ impl Consumer for NativeConsumer {
         if written.is_empty() {
             return Ok(Offsets::new());
         }
-        // A first signal must not keep what was written from being committed, unless the end still commits it.
-        let until = if mode == CommitMode::BeforeRelease { Until::FirstSignal } else { Until::SecondSignal };
         let mut written = std::borrow::Cow::Borrowed(written);
         if mutated!(CommittedBeforeWritten) {
             written.to_mut().values_mut().for_each(|position| position.offset += 1);
         }
-        match self.client.network.run(until, committer.commit(&written, mode)) {
-            Err(Error::Stopped) if mode == CommitMode::BeforeRelease => Ok(Offsets::new()),
-            committed => {
-                let offsets = committed.iter().flatten().map(|(of, position)| (of.clone(), position.offset));
-                self.committed.extend(offsets);
-                committed
-            }
-        }
+        // A first signal must not keep what was written from being committed.
+        let network = &self.client.network;
+        let committed = match mode {
+            // This may take long where no signal came.
+            CommitMode::BeforeRelease => match network.run(Until::FirstSignal, committer.commit(&written, mode)) {
+                Err(Error::Stopped) => network.run(Until::SecondSignal, committer.commit(&written, CommitMode::Final)),
+                committed => committed,
+            },
+            _ => network.run(Until::SecondSignal, committer.commit(&written, mode)),
+        };
+        let offsets = committed.iter().flatten().map(|(of, position)| (of.clone(), position.offset));
+        self.committed.extend(offsets);
+        committed
     }
 
     fn lost(&mut self, written: &Offsets) {
@@ -259,7 +262,9 @@ impl Consumer for NativeConsumer {
         if let Some(member) = &self.member {
             member.set_busy(true);
         }
-        self.assignments.has_events() || self.committer.as_ref().is_some_and(Committer::is_ahead)
+        self.assignments.has_events()
+            || self.client.network.stop().is_raised()
+            || self.committer.as_ref().is_some_and(Committer::is_ahead)
     }
 
     fn is_impaired(&self) -> bool {

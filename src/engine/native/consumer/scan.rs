@@ -1,6 +1,7 @@
 //! Reads a stretch of a partition's log aside from the fetcher, to find where reading begins or ends.
 
 use super::super::cluster::{Cluster, Lane};
+use super::super::net::throttle;
 use super::super::wire::Decoder;
 use super::answers::{Fetched, Meaning, meaning};
 use super::decoding::describe;
@@ -57,15 +58,23 @@ pub(super) async fn scan<S: Send + 'static>(
 
 async fn fetch(log: &Log<'_>, target: &Target, limits: Limits) -> Result<Fetched> {
     let request = fetch::request([target], limits);
-    let response = fetch::send(log.cluster, log.leader, Lane::Main, request, None).await?;
-    if let Some(code) = error_code(response.error_code) {
-        return Err(Error::kafka(Action::Fetch, &target.of, code));
-    }
+    let response = loop {
+        let response = fetch::send(log.cluster, log.leader, Lane::Main, request.clone(), None).await?;
+        if let Some(code) = error_code(response.error_code) {
+            return Err(Error::kafka(Action::Fetch, &target.of, code));
+        }
+        let throttle = throttle(response.throttle_time_ms);
+        if throttle.is_zero() || !response.responses.is_empty() {
+            break response;
+        }
+        // Over its quota: the broker says nothing of the partition (KIP-219).
+        tokio::time::sleep(throttle).await;
+    };
     let data = response.responses.into_iter().flat_map(|topic| topic.partitions).next();
     let data = data.ok_or_else(|| Error::Malformed {
         node: log.cluster.node(log.leader),
         api: ApiKey::Fetch,
-        why: format!("it lacks {}", target.of),
+        why: format!("{} is missing", target.of),
     })?;
     match meaning(target, &log.cluster.node(log.leader), limits.isolation, data) {
         Meaning::Fetched(fetched) => Ok(fetched),

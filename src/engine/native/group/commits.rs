@@ -31,7 +31,7 @@ pub(super) struct Reaction {
 pub(super) struct Commits {
     pending: Written,
     in_flight: Written,
-    /// The newest position that was committed; before the first commit, the one that was handed over first.
+    /// The newest position that was committed; before the first commit, where the partition begins.
     base: Written,
     committed: Written,
     refused: BTreeMap<TopicPartition, (AssignmentNumber, E)>,
@@ -41,7 +41,15 @@ pub(super) struct Commits {
     last_error: Option<Error>,
     /// Commits that fail this long end the membership.
     limit: Duration,
-    over: Option<Error>,
+    over: Option<Over>,
+}
+
+/// Why no commit can succeed any more.
+#[derive(Debug)]
+enum Over {
+    /// Commits of these assignments failed for too long.
+    Late(Error),
+    Refused(Error),
 }
 
 impl Commits {
@@ -59,6 +67,14 @@ impl Commits {
             limit,
             over: None,
         }
+    }
+
+    /// An assignment begins. The coordinator has answered, so that earlier failures do not count for it.
+    pub(super) fn assigned(&mut self, begins: &Offsets, number: AssignmentNumber) {
+        self.base.extend(begins.iter().map(|(of, at)| (of.clone(), (*at, number))));
+        (self.retry_at, self.failing_since, self.last_error) = (None, None, None);
+        self.pace.reset();
+        self.over.take_if(|over| matches!(over, Over::Late(_)));
     }
 
     /// Takes over what is to be committed.
@@ -124,11 +140,11 @@ impl Commits {
                 let since = *self.failing_since.get_or_insert(now);
                 self.retry_at = Some(now + self.pace.backoff());
                 if now.saturating_duration_since(since) > self.limit {
-                    self.over = Some(error.clone());
+                    self.over = Some(Over::Late(error.clone()));
                 }
                 self.last_error = Some(error);
             }
-            Err(error) => self.over = Some(error),
+            Err(error) => self.over = Some(Over::Refused(error)),
         }
         reaction
     }
@@ -140,7 +156,9 @@ impl Commits {
 
     /// Why no commit can succeed any more.
     pub(super) fn over(&self) -> Option<&Error> {
-        self.over.as_ref()
+        match self.over.as_ref()? {
+            Over::Late(error) | Over::Refused(error) => Some(error),
+        }
     }
 
     /// Which of `written` are committed.

@@ -31,8 +31,10 @@ pub(in super::super) struct Committer {
     /// The assignments that were reported to the command.
     told: BTreeMap<TopicPartition, AssignmentNumber>,
     max_lead: u64,
-    /// How long a commit is retried before partitions are released, and at the end.
-    limits: (Duration, Duration),
+    /// How long a commit is retried before partitions are released.
+    release_limit: Duration,
+    /// How long it is retried at the end.
+    final_limit: Duration,
     task: AbortHandle,
 }
 
@@ -70,18 +72,17 @@ impl Committer {
             added,
             told: BTreeMap::new(),
             max_lead: config.max_commit_lead,
-            limits: (config.max_poll_interval, options.retry_limit()),
+            release_limit: config.max_poll_interval,
+            final_limit: options.retry_limit(),
             task: handle.spawn(task.run()).abort_handle(),
         }
     }
 
-    /// The command is told that it is assigned `partitions`: what it commits from now on is of this assignment.
-    pub(in super::super) fn assigned<'a>(
-        &mut self,
-        partitions: impl Iterator<Item = &'a TopicPartition>,
-        number: AssignmentNumber,
-    ) {
-        self.told.extend(partitions.map(|of| (of.clone(), number)));
+    /// The command is told that it is assigned partitions, and where they begin: what it commits from now on is of this
+    /// assignment.
+    pub(in super::super) fn assigned(&mut self, begins: &Offsets, number: AssignmentNumber) {
+        self.told.extend(begins.keys().map(|of| (of.clone(), number)));
+        self.commits.send_modify(|commits| commits.assigned(begins, number));
     }
 
     /// Hands over `written`; returns what of it is committed by now. What is missing is retried in the background, or
@@ -102,8 +103,8 @@ impl Committer {
         };
         let limit = match mode {
             CommitMode::Background => BACKGROUND_WAIT,
-            CommitMode::BeforeRelease => self.limits.0,
-            CommitMode::Final => self.limits.1,
+            CommitMode::BeforeRelease => self.release_limit,
+            CommitMode::Final => self.final_limit,
         };
         // Err: it goes on in the background.
         let _ = tokio::time::timeout(limit, progress.wait_for(is_done)).await.map(drop);

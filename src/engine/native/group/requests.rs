@@ -5,6 +5,7 @@ use super::super::net::Connection;
 use super::assignors::Subscriber;
 use super::membership::{Content, Event, HeartbeatAnswer, Joined, PartitionCounts, Role};
 use super::messages;
+use crate::engine::native::wire::millis;
 use crate::engine::{Assignor, GroupConfig, Named, Subscription};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
 use crate::record::TopicPartition;
@@ -57,10 +58,6 @@ pub(super) struct Requests {
     protocol: Protocol,
     /// By topic ID.
     names: Arc<Mutex<BTreeMap<Uuid, Arc<str>>>>,
-}
-
-fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 impl Requests {
@@ -344,7 +341,10 @@ impl Requests {
             let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
             for (_, topic) in self.cluster.metadata(Some(&names), false).await? {
                 if let Ok(topic) = topic {
-                    self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.id, topic.name);
+                    let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Of a topic that was created again, only the last is there.
+                    names.retain(|_, name| *name != topic.name);
+                    names.insert(topic.id, topic.name);
                 }
             }
         }

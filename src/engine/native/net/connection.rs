@@ -221,11 +221,7 @@ impl Connection {
     /// It is malformed.
     pub fn decode<R: Request>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
         let flexible = R::Response::header_version(version) > 0;
-        let decoded = match api::<R>() {
-            ApiKey::Fetch => message::decode_fetched(&mut answer, version, flexible),
-            _ => message::decode(&mut answer, version, flexible),
-        };
-        decoded.map_err(|e| self.malformed::<R>(&e))
+        message::decode(&mut answer, version, flexible).map_err(|e| self.malformed::<R>(&e))
     }
 
     /// The error of an answer to `R` that breaks the protocol.

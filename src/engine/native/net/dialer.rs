@@ -5,15 +5,14 @@ use super::clock;
 use super::connection::Connection;
 use super::retry::LASTING;
 use super::transport::{Progress, Watched};
-use super::versions::Versions;
+use super::versions::{Versions, api_versions_request};
 use super::{oauth, sasl, tls};
 use crate::engine::security::{Sasl, Security};
 use crate::engine::{EngineChoice, Options};
 use crate::error::{Action, Disconnect, Error, Foreign, Result, Subject, describe_io};
 use crate::record::Node;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::MetadataRequest;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -189,9 +188,7 @@ impl Dialer {
         // A broker older than the version asked for answers in version 0 that it is.
         let mut version = 3;
         loop {
-            let request = ApiVersionsRequest::default()
-                .with_client_software_name(StrBytes::from_static_str("kpipe"))
-                .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+            let request = api_versions_request();
             let answer = match connection.exchange(&request, version, options.suspect_after()).await {
                 Ok(answer) => answer,
                 // In a cluster known to be modern, a connection that is lost now is like any other that is lost.

@@ -24,6 +24,7 @@ pub use retry::{Backoff, Outage, Retry, backoff, throttle};
 pub use scram::{Hash, Scram};
 pub use tls::{Service, check_cryptography, server_config};
 pub use transport::Frame;
+pub use versions::api_versions_request;
 
 use crate::engine::platform::{Platform, Simulation, wait_in};
 use crate::error::{Error, Result};

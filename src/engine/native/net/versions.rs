@@ -4,10 +4,17 @@ use super::super::wire::message;
 use crate::error::error_code;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
-use kafka_protocol::protocol::{Request, VersionRange};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest};
+use kafka_protocol::protocol::{Request, StrBytes, VersionRange};
 use std::collections::HashMap;
+
+/// The request for it, with kpipe's name and version (KIP-511).
+pub fn api_versions_request() -> ApiVersionsRequest {
+    ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str("kpipe"))
+        .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")))
+}
 
 /// A broker's offer, as it answered ApiVersions.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,8 @@
 
 use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, of_topic, text, topic_name};
 use super::super::mutation::mutated;
-use super::super::net::{Connection, Retry, clock};
+use super::super::net::{Connection, Retry, api_versions_request, clock};
+use super::super::wire::millis;
 use super::queue::ProducerId;
 use crate::engine::{TransactionConfig, TransactionEnd};
 use crate::error::{Action, Error, ErrorCode, Result, Subject, error_code};
@@ -10,8 +11,8 @@ use crate::record::TopicPartition;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiKey, ApiVersionsRequest, EndTxnRequest,
-    InitProducerIdRequest, InitProducerIdResponse, ProducerId as WireProducerId, TransactionalId,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiKey, EndTxnRequest, InitProducerIdRequest,
+    InitProducerIdResponse, ProducerId as WireProducerId, TransactionalId,
 };
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -37,9 +38,7 @@ pub(super) enum TransactionVersion {
 /// # Errors
 /// No broker can be reached before `deadline`.
 pub(super) async fn transaction_version(cluster: &Cluster, deadline: Instant) -> Result<TransactionVersion> {
-    let request = ApiVersionsRequest::default()
-        .with_client_software_name(text("kpipe"))
-        .with_client_software_version(text(env!("CARGO_PKG_VERSION")));
+    let request = api_versions_request();
     let ask = || async { cluster.any().await?.request(&request).await };
     let features = retry(cluster, deadline).run(ask).await?.finalized_features;
     let level = features.iter().find(|feature| feature.name.as_str() == "transaction.version");
@@ -62,7 +61,7 @@ pub(super) async fn take(
     transaction: Option<&TransactionConfig>,
     deadline: Instant,
 ) -> Result<ProducerId> {
-    let timeout = transaction.map_or(i32::MAX, |t| i32::try_from(t.timeout.as_millis()).unwrap_or(i32::MAX));
+    let timeout = transaction.map_or(i32::MAX, |t| millis(t.timeout));
     let request = InitProducerIdRequest::default()
         .with_transactional_id(transaction.map(|t| transactional_id(&t.id)))
         .with_transaction_timeout_ms(timeout)

@@ -11,7 +11,9 @@ use super::Client;
 use super::cluster::{Cluster, TopicInfo};
 use super::net::{Receiver, clock};
 use super::wire::{BatchBuilder, Sealed};
-use crate::engine::{NewTopic, Producer, ProducerConfig, Receipt, Slot, TransactionEnd, no_such_partition};
+use crate::engine::{
+    NewTopic, Producer, ProducerConfig, Receipt, Slot, TopicCreation, TransactionEnd, no_such_partition,
+};
 use crate::error::{Error, RefusedRecord, Result};
 use crate::record::TopicPartition;
 use crate::record::{PartitionId, RecordRef, Timestamp};
@@ -261,7 +263,7 @@ impl NativeProducer {
     }
 
     /// Looks up a topic, until the delivery timeout if no broker can be asked, and adds it or its new partitions.
-    fn look_up(&mut self, name: &str, create: Option<(i32, Option<i16>)>) -> Result<()> {
+    fn look_up(&mut self, name: &str, create: Option<TopicCreation>) -> Result<()> {
         self.note_all()?;
         self.send_idle()?;
         let cluster = &self.client.cluster;
@@ -371,8 +373,8 @@ impl NativeProducer {
 }
 
 /// The topics of `names`; creates missing ones if configured to.
-async fn find_topics(cluster: &Cluster, names: &[&str], create: Option<(i32, Option<i16>)>) -> Result<Vec<TopicInfo>> {
-    if let Some((partitions, replication_factor)) = create {
+async fn find_topics(cluster: &Cluster, names: &[&str], create: Option<TopicCreation>) -> Result<Vec<TopicInfo>> {
+    if let Some(TopicCreation { partitions, replication_factor }) = create {
         for (name, topic) in cluster.metadata(Some(names), false).await? {
             if topic.is_err_and(|code| code == ResponseError::UnknownTopicOrPartition) {
                 let topic = NewTopic { name, partitions: Some(partitions), replication_factor, ..NewTopic::default() };

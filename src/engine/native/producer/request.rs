@@ -2,7 +2,7 @@
 //! <https://kafka.apache.org/protocol#The_Messages_Produce>
 
 use super::super::net::Frame;
-use super::super::wire::{ProducerStamp, Sealed};
+use super::super::wire::{ProducerStamp, Sealed, millis};
 use crate::engine::Acks;
 use crate::record::PartitionId;
 use bytes::{BufMut, BytesMut};
@@ -51,7 +51,7 @@ pub(super) fn encode(
         None => out.put_i16(-1),
     }
     out.put_i16(acks as i16);
-    out.put_i32(timeout.as_millis() as i32);
+    out.put_i32(millis(timeout));
     put_len(&mut out, topics.len(), flexible);
     for (name, entries) in topics {
         if version > LAST_BY_NAME {

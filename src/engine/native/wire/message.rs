@@ -21,18 +21,7 @@ const LEAST_ELEMENT: usize = 16;
 /// # Errors
 /// It is malformed; the text says how.
 pub fn decode<M: Decodable>(bytes: &mut Bytes, version: i16, flexible: bool) -> Result<M, String> {
-    decode_as(bytes, version, if flexible { Numbers::Any } else { Numbers::Counts })
-}
-
-/// Decodes an answer to Fetch, which may be large: none of its large numbers is anything but a length.
-///
-/// # Errors
-/// It is malformed; the text says how.
-pub fn decode_fetched<M: Decodable>(bytes: &mut Bytes, version: i16, flexible: bool) -> Result<M, String> {
-    decode_as(bytes, version, if flexible { Numbers::Any } else { Numbers::Lengths })
-}
-
-fn decode_as<M: Decodable>(bytes: &mut Bytes, version: i16, numbers: Numbers) -> Result<M, String> {
+    let numbers = if flexible { Numbers::Any } else { Numbers::Counts };
     let mut lengths = BTreeSet::new();
     loop {
         let mut dry_run = Guarded::new(bytes.clone(), numbers, Pass::Dry, lengths);
@@ -61,8 +50,6 @@ enum Numbers {
     /// and ends an array before anything is allocated for it. It also ends a length: the next dry run reads the last
     /// one as that, and fails if it is not followed by bytes.
     Counts,
-    /// Counts, lengths and small numbers.
-    Lengths,
 }
 
 /// Whether what is read is kept.
@@ -74,8 +61,6 @@ enum Pass {
 
 struct Guarded {
     bytes: Bytes,
-    /// How many bytes there were.
-    all: usize,
     numbers: Numbers,
     pass: Pass,
     /// Where large numbers stand that are lengths, by the bytes after them.
@@ -91,8 +76,7 @@ struct Guarded {
 
 impl Guarded {
     fn new(bytes: Bytes, numbers: Numbers, pass: Pass, lengths: BTreeSet<usize>) -> Self {
-        let all = bytes.len();
-        Self { bytes, all, numbers, pass, lengths, suspect: None, pending: None, varint: 0, shift: 0 }
+        Self { bytes, numbers, pass, lengths, suspect: None, pending: None, varint: 0, shift: 0 }
     }
 
     fn too_few(&self, requested: usize) -> TryGetError {
@@ -197,15 +181,11 @@ impl Buf for Guarded {
 
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
         self.settle()?;
-        let is_first = self.bytes.len() == self.all;
         let value = self.bytes.try_get_i32()?;
-        match self.numbers {
-            Numbers::Any => Ok(value),
-            Numbers::Counts => Ok(if self.pass == Pass::Dry { self.counted(value) } else { value }),
-            // The first one is how long the client is throttled.
-            Numbers::Lengths if is_first => Ok(value),
-            Numbers::Lengths => Ok(if self.is_skipped(usize::try_from(value).unwrap_or(0))? { 0 } else { value }),
-        }
+        Ok(match (self.numbers, self.pass) {
+            (Numbers::Counts, Pass::Dry) => self.counted(value),
+            _ => value,
+        })
     }
 
     fn try_get_i16(&mut self) -> Result<i16, TryGetError> {
@@ -291,9 +271,9 @@ mod tests {
         let mut old = announced(len as u32 / 2, len, false);
         assert!(decode::<MetadataResponse>(&mut old, 8, false).is_err());
         let mut fetched = announced(len as u32 / 2, len, false);
-        assert!(decode_fetched::<FetchResponse>(&mut fetched, 4, false).is_err());
+        assert!(decode::<FetchResponse>(&mut fetched, 4, false).is_err());
         let mut fetched = announced(len as u32 / 2, len, true);
-        assert!(decode_fetched::<FetchResponse>(&mut fetched, 12, true).is_err());
+        assert!(decode::<FetchResponse>(&mut fetched, 12, true).is_err());
     }
 
     #[test]
@@ -309,8 +289,33 @@ mod tests {
             answer.encode(&mut bytes, version).unwrap();
             let flexible = ApiKey::Fetch.response_header_version(version) > 0;
             let mut bytes = bytes.freeze();
-            let read: FetchResponse = decode_fetched(&mut bytes, version, flexible).unwrap();
+            let read: FetchResponse = decode(&mut bytes, version, flexible).unwrap();
             assert_eq!((read, bytes.len()), (answer, 0), "v{version}");
+        }
+    }
+
+    /// Partitions have indexes, and brokers IDs, that are larger than what is left behind them.
+    #[test]
+    fn an_empty_answer_may_be_of_any_partition_and_name_any_broker() {
+        for version in 4..=17 {
+            for number in [0, 37, 944, 70_000, 1_000_002, i32::MAX] {
+                for records in [0, 100, 3 << 20] {
+                    let partition = PartitionData::default()
+                        .with_partition_index(number)
+                        .with_preferred_read_replica(kafka_protocol::messages::BrokerId(match version {
+                            11.. => number,
+                            _ => -1,
+                        }))
+                        .with_records(Some(Bytes::from(vec![7; records])));
+                    let topic = FetchableTopicResponse::default().with_partitions(vec![partition]);
+                    let answer = FetchResponse::default().with_responses(vec![topic]);
+                    let mut bytes = BytesMut::new();
+                    answer.encode(&mut bytes, version).unwrap();
+                    let flexible = ApiKey::Fetch.response_header_version(version) > 0;
+                    let read = decode::<FetchResponse>(&mut bytes.freeze(), version, flexible);
+                    assert_eq!(read.as_ref(), Ok(&answer), "v{version}, {number}, {records} bytes");
+                }
+            }
         }
     }
 
@@ -353,8 +358,7 @@ mod tests {
         fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>, version in 0i16..13) {
             let _ = decode::<MetadataResponse>(&mut bytes.clone().into(), version, version >= 9);
             let _ = decode::<MetadataRequest>(&mut bytes.clone().into(), version, version >= 9);
-            let _ = decode::<FetchResponse>(&mut bytes.clone().into(), version.max(4), version >= 12);
-            let _ = decode_fetched::<FetchResponse>(&mut bytes.into(), version.max(4), version >= 12);
+            let _ = decode::<FetchResponse>(&mut bytes.into(), version.max(4), version >= 12);
         }
     }
 }

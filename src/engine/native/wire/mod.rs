@@ -14,6 +14,11 @@ pub use decode::{Batches, RawBatch, batches};
 pub use decoder::{Corrupt, Damage, Decoder};
 pub use encode::{BatchBuilder, HEADER_LEN, ProducerStamp, Sealed, cut, view};
 
+/// A duration as messages carry it: in milliseconds, up to `i32::MAX` of them.
+pub fn millis(duration: std::time::Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
 /// Where the part of a batch begins that its checksum covers: the attributes.
 const CRC_FROM: usize = 21;
 /// The broker set the timestamps (KIP-32).

@@ -67,7 +67,7 @@ impl Fetcher {
         };
         let source = Source { by, brokers, at: clock::now() };
         let found: Found<'_> = topics.iter().map(|(name, topic)| (name.as_str(), topic)).collect();
-        let (mut recreated, mut deleted) = (BTreeSet::new(), BTreeMap::new());
+        let (mut recreated, mut deleted, mut shrunk) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
         for id in self.positions.ids() {
             let Some(of) = self.positions.target(id).map(|target| target.of.clone()) else { continue };
             match found.get(&*of.topic).map(|topic| topic.as_ref()) {
@@ -79,9 +79,16 @@ impl Fetcher {
                         recreated.insert(of.topic);
                     }
                 }
-                _ => {
+                listed => {
                     let error = Error::kafka(Action::LookUp, &of, ResponseError::UnknownTopicOrPartition);
-                    if self.positions.missing(id, clock::now()) > DELETED_AFTER {
+                    let is_listed = matches!(listed, Some(Ok(_)));
+                    let is_named = matches!(self.config.subscription, Subscription::Topics(_));
+                    // From a member the group takes what is gone; only a topic that was named must be there.
+                    let is_the_groups = self.is_member && (is_listed || !is_named);
+                    let is_gone = self.positions.missing(id, clock::now()) > DELETED_AFTER && !is_the_groups;
+                    if is_gone && is_listed && self.config.partitions.is_none() {
+                        shrunk.push(of);
+                    } else if is_gone {
                         deleted.entry(of.topic).or_insert(error);
                     } else if self.positions.is_leaderless(id) {
                         self.failed(id, error)?;
@@ -94,6 +101,11 @@ impl Fetcher {
         }
         for (topic, error) in deleted {
             self.on_deleted(&topic, error)?;
+        }
+        if !shrunk.is_empty() {
+            let partitions = super::named(shrunk.iter().map(ToString::to_string));
+            tracing::warn!("{partitions} no longer exist; no longer consuming them");
+            self.drop_gone(|of| shrunk.contains(of))?;
         }
         if self.looks_for_partitions() {
             self.add_new(&topics);
@@ -132,10 +144,16 @@ impl Fetcher {
         if matches!(self.config.subscription, Subscription::Topics(_)) {
             return self.fail(error);
         }
+        tracing::warn!("topic {topic} was deleted: no longer consuming it");
+        self.drop_gone(|of| of.topic == *topic)
+    }
+
+    /// Reads no more of partitions that are gone.
+    fn drop_gone(&mut self, is_gone: impl Fn(&TopicPartition) -> bool) -> Result<(), Ended> {
         let partitions = self.positions.ids().into_iter().filter_map(|id| Some(self.positions.target(id)?.of.clone()));
-        let gone: Vec<TopicPartition> = partitions.filter(|of| of.topic == *topic).collect();
-        let ids = self.positions.remove(|of| of.topic == *topic);
-        self.known.retain(|of| of.topic != *topic);
+        let gone: Vec<TopicPartition> = partitions.filter(&is_gone).collect();
+        let ids = self.positions.remove(&is_gone);
+        self.known.retain(|of| !is_gone(of));
         self.assignments.delete(&ids, gone);
         self.send(super::Delivery::Woken)
     }

@@ -44,6 +44,11 @@ impl Fetcher {
             Err(error) => return self.on_refused(plan, error),
         };
         let throttle = throttle(response.throttle_time_ms);
+        if response.responses.is_empty() && !throttle.is_zero() {
+            // Over its quota: the broker says nothing of the partitions (KIP-219).
+            self.positions.answered(plan, false, now, throttle, |attempt| backoff(first, attempt));
+            return Ok(());
+        }
         let asked = self.asked(plan);
         let mut is_fruitless = took < self.config.fetch_wait.max(LEAST_WAIT) / 2;
         let mut recovered = Vec::new();

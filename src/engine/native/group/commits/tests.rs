@@ -310,6 +310,7 @@ impl World {
         }
         match client.told.remove(next) {
             Told::Assigned(begins, number) => {
+                client.commits.assigned(&begins, number);
                 client.reading.extend(begins.into_iter().map(|(of, position)| (of, (position, number))));
             }
             Told::Gone(partitions) => {
@@ -369,6 +370,41 @@ impl World {
             }
         }
         self.perform(effects);
+    }
+}
+
+fn at(offset: Offset) -> Offsets {
+    Offsets::from([(TopicPartition::new("t", 0), Position { offset, leader_epoch: None })])
+}
+
+/// What failed for an assignment that has ended does not count against the next one.
+#[test]
+fn failures_of_an_earlier_assignment_end_with_it() {
+    let limit = Duration::from_secs(10);
+    for is_over in [false, true] {
+        let mut commits = Commits::new(Duration::from_millis(100), limit);
+        let (mut ownership, began) = (Ownership::default(), Instant::now());
+        let partitions = BTreeSet::from([TopicPartition::new("t", 0)]);
+        let write = |commits: &mut Commits, ownership: &mut Ownership, offset| {
+            let number = ownership.assigned(&partitions);
+            commits.assigned(&at(offset), number);
+            commits.add(at(offset + 1).into_iter().map(|(of, position)| (of, (position, number))).collect());
+            assert_eq!(commits.lead(), 1, "the first record counts");
+            assert_eq!(commits.begin(Some(ownership)).len(), 1);
+        };
+        write(&mut commits, &mut ownership, 0);
+        let lost = |commits: &mut Commits, at| commits.answered(Err(error(E::NotCoordinator)), true, at);
+        lost(&mut commits, began);
+        if is_over {
+            lost(&mut commits, began + limit + Duration::from_secs(1));
+        }
+        assert_eq!(commits.over().is_some(), is_over);
+        ownership.lost(&partitions);
+        assert!(commits.begin(Some(&ownership)).is_empty());
+        write(&mut commits, &mut ownership, 5);
+        lost(&mut commits, began + 3 * limit);
+        assert!(commits.over().is_none(), "it is the first failure of this assignment");
+        assert!(commits.due(began).is_some(), "it is sent again");
     }
 }
 

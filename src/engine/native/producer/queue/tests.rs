@@ -41,7 +41,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// The log of a partition and the last five batches of its producer (KIP-98, as ProducerStateEntry keeps them).
+/// The log of a partition and the last batches of its producer (KIP-98, as ProducerStateEntry keeps them).
 #[derive(Default)]
 struct Log {
     records: Vec<u64>,
@@ -49,6 +49,8 @@ struct Log {
     next: i32,
     /// Sequence number, records and offset.
     recent: VecDeque<(i32, i32, i64)>,
+    /// How many it remembers: five, or one in Kafka 0.11.
+    remembers: usize,
     bad: Bad,
 }
 
@@ -93,7 +95,7 @@ impl Log {
             }
             self.next = add(stamp.base_sequence, count);
             self.recent.push_back((stamp.base_sequence, count, self.records.len() as i64));
-            if self.recent.len() > 5 {
+            if self.recent.len() > self.remembers {
                 self.recent.pop_front();
             }
         }
@@ -139,7 +141,7 @@ fn run_refusing(bad: Bad, batches: &[(i32, u64)], fates: &[Fate], window: usize,
         record += count as u64;
     }
     let mut fates = fates.iter().copied();
-    let mut run = Run { log: Log { bad, ..Log::default() }, done: Vec::new() };
+    let mut run = Run { log: Log { bad, remembers: window, ..Log::default() }, done: Vec::new() };
     // Requests on the wire, in order, answered in order.
     let mut wire: VecDeque<(u64, Answer)> = VecDeque::new();
     for _ in 0..100_000 {
