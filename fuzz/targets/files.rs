@@ -1,7 +1,7 @@
 //! Configurations, certificates, keys and stores.
 
 use super::Input;
-use kpipe::config::{Properties, Sources, options};
+use kpipe::config::{ConfigFile, Properties, Sources, options};
 use kpipe::engine::EngineChoice;
 use kpipe::metrics::Metrics;
 use std::path::Path;
@@ -31,8 +31,8 @@ fn sources(settings: &[String]) -> Sources<'_> {
 /// A properties file of Java's or librdkafka's, and a config.toml. Commands that they refer to are not run.
 pub fn configs(data: &[u8]) {
     with_file(data, |path| {
-        let all =
-            [Sources { file: Some(path), ..sources(&[]) }, Sources { config: Some((path, true)), ..sources(&[]) }];
+        let config = ConfigFile { path: path.to_owned(), is_named: true };
+        let all = [Sources { file: Some(path), ..sources(&[]) }, Sources { config: Some(&config), ..sources(&[]) }];
         for sources in all {
             let _ = Properties::collect(&sources);
         }

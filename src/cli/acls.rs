@@ -1,7 +1,7 @@
 //! `kpipe acls`: list, create, delete.
 
 use super::Context;
-use super::guard::Guard;
+use super::guard::{Decision, Guard};
 use super::listing::{Table, print, print_lines, read_json_lines, say, table};
 use super::named::named;
 use crate::engine::{Acl, AclFilter, Named, Operation, PatternType, Permission, ResourceType};
@@ -235,7 +235,9 @@ fn create(context: &Context, which: &Which, permission: Permission, change: &Cha
     let open: Vec<(&Acl, &str)> = new.iter().filter(|acl| opens_to_everyone(acl)).map(|acl| (acl, "create")).collect();
     if !open.is_empty() {
         let what = format!("{} for everyone", counted(open.len() as u64, "ACL"));
-        change.guard.allows_all_of(context, "acls create", "create", &what, Some(&acls_table(&open)))?;
+        if change.guard.decide(context, "acls create", "create", &what, Some(&acls_table(&open)))? == Decision::DryRun {
+            return Ok(());
+        }
     }
     if !new.is_empty() {
         admin.create_acls(&new)?;
@@ -273,7 +275,9 @@ fn delete(context: &Context, which: &Which, change: &Change) -> Result<()> {
         return show(rows.into_iter(), change.json);
     }
     if !found.is_empty() {
-        change.guard.allows_all_of(context, "acls delete", "delete", &what, Some(&acls_table(&rows)))?;
+        if change.guard.decide(context, "acls delete", "delete", &what, Some(&acls_table(&rows)))? == Decision::DryRun {
+            return Ok(());
+        }
         admin.delete_acls(&found)?;
         if change.json {
             show(rows.into_iter(), true)?;

@@ -18,34 +18,38 @@ pub(super) struct Guard {
     pub(super) yes: bool,
 }
 
+/// What comes of a [`Guard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Decision {
+    Proceed,
+    /// It was printed what would be done.
+    DryRun,
+}
+
 impl Guard {
-    /// Returns whether to `delete` (or another verb) `what` now: not in a dry run, and not before a question was
-    /// answered with yes.
+    /// Decides whether to `delete` (or another verb) `what`, after a question where one is due. `details` show what is
+    /// concerned: a dry run prints them, and the question follows them.
     ///
     /// # Errors
     /// The answer was no, or there is no terminal to ask on.
-    pub(super) fn allows(&self, context: &Context, command: &str, verb: &str, what: &str) -> Result<bool> {
-        self.allows_all_of(context, command, verb, what, None)
-    }
-
-    /// As [`Guard::allows`], with a table that shows what is concerned: a dry run prints it, and the question follows it.
-    pub(super) fn allows_all_of(
+    pub(super) fn decide(
         &self,
         context: &Context,
         command: &str,
         verb: &str,
         what: &str,
         details: Option<&Table>,
-    ) -> Result<bool> {
+    ) -> Result<Decision> {
         if self.dry_run {
             details.map_or(Ok(()), |details| print(&details.to_string()))?;
             say(context, &format!("would {verb} {what}"));
-            return Ok(false);
+            return Ok(Decision::DryRun);
         }
         if !self.yes {
-            confirm(command, verb, what, details)?;
+            ask(command, verb, what, details)?;
         }
-        Ok(true)
+        Ok(Decision::Proceed)
     }
 
     /// A guard that does not ask.
@@ -55,7 +59,7 @@ impl Guard {
 }
 
 /// Asks on the terminal, on stderr, where the answer cannot be mistaken for data.
-fn confirm(command: &str, verb: &str, what: &str, details: Option<&Table>) -> Result<()> {
+fn ask(command: &str, verb: &str, what: &str, details: Option<&Table>) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::Usage(format!("{command}: confirmation is required (use --yes in a script)")));
     }

@@ -352,9 +352,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
 
 /// The properties of all sources; `topic` has settings of its own in a profile.
 fn properties(global: &Global, topic: Option<&str>) -> Result<Properties> {
-    let named = config_file();
+    let config = config_file();
     Properties::collect(&Sources {
-        config: named.as_ref().map(|(path, named)| (path.as_path(), *named)),
+        config: config.as_ref(),
         environment: std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect(),

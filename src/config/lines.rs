@@ -1,11 +1,24 @@
 //! Properties files as text: names and values, by the rules of Java and of librdkafka.
 
-/// Line number, name and value of each property; or the line that is malformed, and why.
-pub(super) type Lines = std::result::Result<Vec<(usize, String, String)>, (usize, String)>;
+/// A property.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// From 1; of its first line where it is continued.
+    pub(super) number: usize,
+    pub(super) name: String,
+    pub(super) value: String,
+}
 
-/// Line number, name and value of each property, as `java.util.Properties` reads them (Latin-1, escapes, continued
-/// lines).
-pub(super) fn java_lines(bytes: &[u8]) -> Lines {
+/// A line that is no property, and why.
+#[derive(Debug)]
+pub(super) struct MalformedLine {
+    /// From 1.
+    pub(super) number: usize,
+    pub(super) why: &'static str,
+}
+
+/// The properties as `java.util.Properties` reads them (Latin-1, escapes, continued lines).
+pub(super) fn java_lines(bytes: &[u8]) -> Result<Vec<Line>, MalformedLine> {
     let mut found = Vec::new();
     let mut lines = (1..).zip(natural_lines(bytes));
     while let Some((number, line)) = lines.next() {
@@ -23,8 +36,8 @@ pub(super) fn java_lines(bytes: &[u8]) -> Lines {
             continue;
         }
         let (name, value) = split(&line);
-        let text = |bytes| unescaped(bytes).ok_or((number, "malformed, perhaps a \\u escape".to_owned()));
-        found.push((number, text(name)?, text(value)?));
+        let text = |bytes| unescaped(bytes).ok_or(MalformedLine { number, why: "malformed, perhaps a \\u escape" });
+        found.push(Line { number, name: text(name)?, value: text(value)? });
     }
     Ok(found)
 }
@@ -92,17 +105,17 @@ fn hexadecimal(digits: &[u8]) -> Option<u16> {
     digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)? as u16))
 }
 
-/// Line number, name and value of each property, as librdkafka reads them.
-pub(super) fn plain_lines(bytes: &[u8]) -> Lines {
-    let text = std::str::from_utf8(bytes).map_err(|_| (1, "not UTF-8".to_owned()))?;
+/// The properties as librdkafka reads them.
+pub(super) fn plain_lines(bytes: &[u8]) -> Result<Vec<Line>, MalformedLine> {
+    let text = std::str::from_utf8(bytes).map_err(|_| MalformedLine { number: 1, why: "not UTF-8" })?;
     let mut found = Vec::new();
-    for (index, line) in text.lines().enumerate() {
+    for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (name, value) = line.split_once('=').ok_or((index + 1, "expected NAME=VALUE".to_owned()))?;
-        found.push((index + 1, name.trim().to_owned(), value.trim().to_owned()));
+        let (name, value) = line.split_once('=').ok_or(MalformedLine { number, why: "expected NAME=VALUE" })?;
+        found.push(Line { number, name: name.trim().to_owned(), value: value.trim().to_owned() });
     }
     Ok(found)
 }
@@ -112,7 +125,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn pairs(text: &str) -> Vec<(usize, String, String)> {
+    fn read(text: &str) -> Vec<Line> {
         java_lines(text.as_bytes()).unwrap()
     }
 
@@ -134,16 +147,16 @@ mod tests {
             ("\\\n#c\na=b \r", "a", "b "),
             ("!c\\\na=b", "a", "b"),
         ] {
-            let found = pairs(text);
+            let found = read(text);
             assert_eq!(found.len(), 1, "{text:?}: {found:?}");
-            assert_eq!((&*found[0].1, &*found[0].2), (name, value), "{text:?}");
+            assert_eq!((&*found[0].name, &*found[0].value), (name, value), "{text:?}");
         }
-        let numbers: Vec<usize> = pairs("a\r\n\rb \\\nc\n#\nd").into_iter().map(|(number, ..)| number).collect();
+        let numbers: Vec<usize> = read("a\r\n\rb \\\nc\n#\nd").iter().map(|line| line.number).collect();
         assert_eq!(numbers, [1, 3, 6]);
         for text in ["a=\\u12", "a=\\u+123", "a=\\uD83D", "b=1\n\\uxyzw=2"] {
             assert!(java_lines(text.as_bytes()).is_err(), "{text}");
         }
-        assert_eq!(java_lines(b"a=\xe9").unwrap()[0].2, "é", "Latin-1");
+        assert_eq!(java_lines(b"a=\xe9").unwrap()[0].value, "é", "Latin-1");
     }
 
     proptest! {

@@ -66,14 +66,21 @@ pub fn options(engine: EngineChoice, properties: &Properties, observer: Arc<dyn 
     })
 }
 
-/// The path of `config.toml`: `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`;
-/// and whether
-/// the user named it.
-pub fn config_file() -> Option<(PathBuf, bool)> {
-    if let Some(named) = path_in("KPIPE_CONFIG") {
-        return Some((named, true));
+/// The file that is called `config.toml` here, though it may have any name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    pub path: PathBuf,
+    /// Named by `$KPIPE_CONFIG`: it must exist.
+    pub is_named: bool,
+}
+
+/// `$KPIPE_CONFIG`, else `kpipe/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
+pub fn config_file() -> Option<ConfigFile> {
+    if let Some(path) = path_in("KPIPE_CONFIG") {
+        return Some(ConfigFile { path, is_named: true });
     }
-    Some((base_directory("XDG_CONFIG_HOME", ".config")?.join("kpipe/config.toml"), false))
+    let path = base_directory("XDG_CONFIG_HOME", ".config")?.join("kpipe/config.toml");
+    Some(ConfigFile { path, is_named: false })
 }
 
 fn path_in(variable: &str) -> Option<PathBuf> {

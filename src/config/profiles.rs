@@ -1,5 +1,6 @@
 //! `config.toml`: properties for all, profiles, and in them properties for one topic.
 
+use super::ConfigFile;
 use super::references::Commands;
 use super::sources::{Setting, warn_of_secrets};
 use crate::error::{Error, Result, describe_io, did_you_mean};
@@ -11,18 +12,18 @@ use toml::de::{DeTable, DeValue};
 /// What may stand at the top of the file.
 const TOP: [&str; 3] = ["profile", "properties", "profiles"];
 
-/// Reads the properties of `config.toml`: those for all, the profile's, and the profile's for `topic`. With the path
-/// comes whether the user named it: a file that nobody named may be missing.
-pub(super) fn read(config: Option<(&Path, bool)>, wanted: Option<&str>, topic: Option<&str>) -> Result<Vec<Setting>> {
+/// Reads the properties of `config.toml`: those for all, the profile's, and the profile's for `topic`. A file that nobody
+/// named may be missing.
+pub(super) fn read(config: Option<&ConfigFile>, wanted: Option<&str>, topic: Option<&str>) -> Result<Vec<Setting>> {
     let none = |wanted: &str, why: &str| Err(no_profile(wanted, why));
-    let Some((path, named)) = config else {
+    let Some(ConfigFile { path, is_named }) = config else {
         return wanted.map_or(Ok(Vec::new()), |wanted| none(wanted, "no home directory to find config.toml in"));
     };
     let shown = path.display();
     let failed = |e: &io::Error| Error::Usage(format!("{shown}: {}", describe_io(e)));
     let (bytes, metadata) = match files::read_with_metadata(path, files::SETTINGS_LIMIT) {
         Ok(read) => read,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !named => match wanted {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !is_named => match wanted {
             None => return Ok(Vec::new()),
             Some(wanted) => return none(wanted, &format!("{shown} does not exist")),
         },
@@ -156,7 +157,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let load = |text: &str, wanted: Option<&str>| {
             std::fs::write(file.path(), text).unwrap();
-            read(Some((file.path(), true)), wanted, None).err().map(|e| e.to_string()).unwrap_or_default()
+            read(Some(&ConfigFile { path: file.path().to_owned(), is_named: true }), wanted, None)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
         };
         for (text, wanted, says) in [
             ("a\n", None, "line 1:"),
@@ -178,7 +182,7 @@ mod tests {
         std::fs::write(file.path(), "[properties]\nclient.id = \"x\"\n").unwrap();
         let commands = |mode: u32| {
             std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
-            read(Some((file.path(), true)), None, None).unwrap()[0].commands
+            read(Some(&ConfigFile { path: file.path().to_owned(), is_named: true }), None, None).unwrap()[0].commands
         };
         assert_eq!(
             [0o600, 0o644, 0o664, 0o646].map(commands),

@@ -5,7 +5,7 @@ use super::property::{Declared, Property, Visibility};
 use super::readers::without_core_dumps;
 use super::references::{Commands, is_reference, look_up};
 use super::sources::{self, Setting};
-use super::{profiles, shown};
+use super::{ConfigFile, profiles, shown};
 use crate::error::{Error, Result, did_you_mean};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +14,7 @@ use std::path::Path;
 /// line, `KPIPE_*` in the environment, a profile that the command line names, a file, and settings.
 #[derive(Debug, Default)]
 pub struct Sources<'a> {
-    /// `config.toml`, and whether the user named it.
-    pub config: Option<(&'a Path, bool)>,
+    pub config: Option<&'a ConfigFile>,
     /// The names and values of environment variables.
     pub environment: Vec<(String, String)>,
     /// The profile that the command line names.
@@ -252,7 +251,8 @@ mod tests {
         .unwrap();
         std::fs::write(&file, "client.id=file\n").unwrap();
         let environment = vec![("KPIPE_CLIENT_ID".to_owned(), "env".to_owned())];
-        let mut sources = Sources { config: Some((&config, true)), topic: Some("orders"), ..Sources::default() };
+        let config = ConfigFile { path: config, is_named: true };
+        let mut sources = Sources { config: Some(&config), topic: Some("orders"), ..Sources::default() };
         let id = |sources: &Sources<'_>| {
             let found = Properties::collect(sources).unwrap();
             let value = found.value("client.id").unwrap();

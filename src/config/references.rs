@@ -91,9 +91,10 @@ fn in_file(what: &str) -> Result<String, String> {
     let Some(key) = key else {
         return std::str::from_utf8(bytes).map(first_line).map_err(|_| format!("{path}: not UTF-8"));
     };
-    let lines = java_lines(bytes).map_err(|(line, why)| format!("{path}, line {line}: {why}"))?;
-    let found = lines.into_iter().find(|(_, name, _)| name == key);
-    found.map(|(_, _, value)| value).ok_or_else(|| format!("{path} has no {key}"))
+    let lines =
+        java_lines(bytes).map_err(|malformed| format!("{path}, line {}: {}", malformed.number, malformed.why))?;
+    let found = lines.into_iter().find(|line| line.name == key);
+    found.map(|line| line.value).ok_or_else(|| format!("{path} has no {key}"))
 }
 
 fn printed_by(line: &str) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! Where settings stand: properties files of the Java client and of librdkafka, the environment, `-X`.
 
 use super::declarations;
-use super::lines::{Lines, java_lines, plain_lines};
+use super::lines::{Line, MalformedLine, java_lines, plain_lines};
 use super::readers::warn_of_readers;
 use super::references::{Commands, is_reference};
 use crate::error::{Error, Result, describe_io, did_you_mean};
@@ -96,14 +96,15 @@ pub(super) fn file(path: &Path) -> Result<Vec<Setting>> {
     let (bytes, metadata) = files::read_with_metadata(path, files::SETTINGS_LIMIT)
         .map_err(|e| Error::Usage(format!("-F {shown}: {}", describe_io(&e))))?;
     let bytes = files::without_mark(&bytes);
-    let has = |names: &[&str], found: &Lines| {
-        found.as_ref().is_ok_and(|found| found.iter().any(|(_, name, _)| names.contains(&name.as_str())))
+    let has = |names: &[&str], found: &std::result::Result<Vec<Line>, MalformedLine>| {
+        found.as_ref().is_ok_and(|found| found.iter().any(|line| names.contains(&line.name.as_str())))
     };
     let plain = plain_lines(bytes);
     let lines = if has(&OF_LIBRDKAFKA, &plain) && !has(&OF_JAVA, &plain) { plain } else { java_lines(bytes) };
-    let lines = lines.map_err(|(line, why)| Error::Usage(format!("-F {shown}, line {line}: {why}")))?;
-    let setting = |(line, name, value)| {
-        let origin = format!("-F {shown}, line {line}:");
+    let lines =
+        lines.map_err(|MalformedLine { number, why }| Error::Usage(format!("-F {shown}, line {number}: {why}")))?;
+    let setting = |Line { number, name, value }| {
+        let origin = format!("-F {shown}, line {number}:");
         Setting { name, value, origin, commands: Commands::Refused }
     };
     let settings: Vec<Setting> = lines.into_iter().map(setting).collect();

@@ -1,7 +1,7 @@
 //! `kpipe cluster transactions`: list, describe, find and abort those that hang (KIP-664).
 
 use crate::cli::Context;
-use crate::cli::guard::Guard;
+use crate::cli::guard::{Decision, Guard};
 use crate::cli::listing::{or_dash, print, print_lines, report_incomplete, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
@@ -169,7 +169,7 @@ fn abort(context: &Context, admin: &NativeAdmin, open: &OpenTransaction, guard: 
         open.start_offset,
         since(open.last_timestamp)
     );
-    if guard.allows(context, "cluster transactions abort-hanging", "abort", &what)? {
+    if guard.decide(context, "cluster transactions abort-hanging", "abort", &what, None)? == Decision::Proceed {
         admin.abort(open)?;
         say(context, &format!("aborted {what}"));
     }

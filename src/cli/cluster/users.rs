@@ -1,7 +1,7 @@
 //! `kpipe cluster users`: SCRAM credentials.
 
 use crate::cli::Context;
-use crate::cli::guard::Guard;
+use crate::cli::guard::{Decision, Guard};
 use crate::cli::listing::{print, print_lines, right_align, say, table};
 use crate::config::without_core_dumps;
 use crate::engine::security::Secret;
@@ -130,12 +130,12 @@ fn create(context: &Context, user: &str, hash: Hash, iterations: u32, guard: &Gu
     let what = format!("the {mechanism} password of user {user}");
     // A new user takes nothing from anybody.
     let exists = mechanisms(&admin, user)?.contains(&hash);
-    let allowed = if exists {
-        guard.allows(context, "cluster users create", "replace", &what)?
+    let decision = if exists {
+        guard.decide(context, "cluster users create", "replace", &what, None)?
     } else {
-        guard.without_question().allows(context, "cluster users create", "set", &what)?
+        guard.without_question().decide(context, "cluster users create", "set", &what, None)?
     };
-    if allowed {
+    if decision == Decision::Proceed {
         admin.set_password(user, hash, iterations, &ask_password(user)?)?;
         say(context, &format!("set {what}"));
     }
@@ -153,7 +153,7 @@ fn delete(context: &Context, user: &str, mechanism: Option<Scram>, guard: &Guard
     }
     let names = hashes.iter().map(|hash| hash.mechanism()).collect::<Vec<_>>().join(" and ");
     let what = format!("the {names} credentials of user {user}");
-    if guard.allows(context, "cluster users delete", "delete", &what)? {
+    if guard.decide(context, "cluster users delete", "delete", &what, None)? == Decision::Proceed {
         for hash in hashes {
             admin.delete_password(user, hash)?;
             say(context, &format!("deleted the {} credentials of user {user}", hash.mechanism()));

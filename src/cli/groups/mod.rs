@@ -5,7 +5,7 @@ mod lag;
 mod offsets;
 
 use super::Context;
-use super::guard::Guard;
+use super::guard::{Decision, Guard};
 use super::listing::{or_dash, print, print_lines, report_incomplete, say, table};
 use super::places::{Places, parse_places};
 use crate::engine::{Listing, NativeAdmin, Operation, ResourceType};
@@ -158,7 +158,7 @@ fn delete(context: &Context, admin: &NativeAdmin, groups: &[String], guard: &Gua
         [group] => format!("group {group} and all of its offsets"),
         groups => format!("groups {} and all of their offsets", groups.join(", ")),
     };
-    if !guard.allows(context, "groups delete", "delete", &what)? {
+    if guard.decide(context, "groups delete", "delete", &what, None)? == Decision::DryRun {
         return Ok(());
     }
     for group in groups {
@@ -172,7 +172,7 @@ fn delete(context: &Context, admin: &NativeAdmin, groups: &[String], guard: &Gua
 fn delete_offsets(context: &Context, admin: &NativeAdmin, group: &str, topics: &[Places], guard: &Guard) -> Result<()> {
     let partitions = named(admin, topics)?;
     let what = format!("{} of group {group}", counted(partitions.len() as u64, "offset"));
-    if guard.allows(context, "groups delete-offsets", "delete", &what)? {
+    if guard.decide(context, "groups delete-offsets", "delete", &what, None)? == Decision::Proceed {
         admin.delete_offsets(group, &partitions)?;
         say(context, &format!("deleted {what}"));
     }

@@ -3,7 +3,7 @@
 use super::SubjectVersion;
 use super::file::SchemaFile;
 use crate::cli::Context;
-use crate::cli::guard::Guard;
+use crate::cli::guard::{Decision, Guard};
 use crate::cli::listing::{print, print_bytes, print_lines, say, table};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
 use crate::registry::{
@@ -128,7 +128,7 @@ pub(super) fn delete(
         print_lines(numbers.iter().map(|number| json!({ "subject": subject, "version": number })))?;
         return Ok(EXIT_OK);
     }
-    if !guard.allows_all_of(context, "schemas delete", verb, &what, Some(&listed))? {
+    if guard.decide(context, "schemas delete", verb, &what, Some(&listed))? == Decision::DryRun {
         return Ok(EXIT_OK);
     }
     let gone = match (version, numbers.first()) {
@@ -167,7 +167,7 @@ pub(super) fn config(
         LevelChange::None => return show_level(registry, subject, json),
         LevelChange::Set(level) => {
             let what = format!("the compatibility level of {whose} to {}", level.name());
-            if !guard.allows(context, "schemas config", "set", &what)? {
+            if guard.decide(context, "schemas config", "set", &what, None)? == Decision::DryRun {
                 return Ok(EXIT_OK);
             }
             registry.set_level(subject, level)?;
@@ -175,7 +175,7 @@ pub(super) fn config(
         }
         LevelChange::Unset => {
             let what = format!("the compatibility level of {whose}");
-            if !guard.allows(context, "schemas config", "remove", &what)? {
+            if guard.decide(context, "schemas config", "remove", &what, None)? == Decision::DryRun {
                 return Ok(EXIT_OK);
             }
             if let Some(subject) = subject {

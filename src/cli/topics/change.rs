@@ -3,7 +3,7 @@
 use super::parse_config;
 use crate::cli::Context;
 use crate::cli::consume::parse_time;
-use crate::cli::guard::Guard;
+use crate::cli::guard::{Decision, Guard};
 use crate::cli::hints::WithHint;
 use crate::cli::listing::{Table, or_dash, report_incomplete, right_align, say, table};
 use crate::cli::places::{Places, named};
@@ -182,7 +182,9 @@ pub(super) fn delete_records(context: &Context, topics: &[Places], before: Befor
     let what = format!("up to {}", counted(count as u64, "record"));
     if deletions.is_empty() && !guard.dry_run {
         say(context, "no records to delete");
-    } else if guard.allows_all_of(context, "topics delete-records", "delete", &what, Some(&deletions_table(&plan)))? {
+    } else if guard.decide(context, "topics delete-records", "delete", &what, Some(&deletions_table(&plan)))?
+        == Decision::Proceed
+    {
         admin.delete_records(&deletions)?;
         say(context, &format!("deleted {what}"));
     }
@@ -203,7 +205,7 @@ pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Resu
         right_align(&mut details, 1..3);
     }
     let what = format!("{} and all of {} records", names.join(", "), if names.len() == 1 { "its" } else { "their" });
-    if guard.allows_all_of(context, "topics delete", "delete", &what, Some(&details))? {
+    if guard.decide(context, "topics delete", "delete", &what, Some(&details))? == Decision::Proceed {
         for name in names {
             admin.delete_topic(name)?;
             say(context, &format!("deleted topic {name}"));
@@ -242,16 +244,20 @@ pub(super) fn elect_leaders(context: &Context, topics: &[Places], election: Elec
         return Ok(code);
     }
     let names = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let allowed = match election {
-        Election::Preferred => {
-            guard.without_question().allows(context, "topics elect-leaders", "elect", &format!("leaders of {names}"))
-        }
+    let decision = match election {
+        Election::Preferred => guard.without_question().decide(
+            context,
+            "topics elect-leaders",
+            "elect",
+            &format!("leaders of {names}"),
+            None,
+        ),
         Election::Unclean => {
             let what = format!("leaders of {names}, and lose the records that only replicas which are down have");
-            guard.allows(context, "topics elect-leaders --unclean", "elect", &what)
+            guard.decide(context, "topics elect-leaders --unclean", "elect", &what, None)
         }
     };
-    if !allowed? {
+    if decision? == Decision::DryRun {
         return Ok(code);
     }
     let mut failed = code != EXIT_OK;

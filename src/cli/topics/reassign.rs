@@ -3,7 +3,7 @@
 use super::parse_broker;
 use super::spread::spread;
 use crate::cli::Context;
-use crate::cli::guard::Guard;
+use crate::cli::guard::{Decision, Guard};
 use crate::cli::listing::{print, print_lines, read_json_lines, right_align, say, table};
 use crate::cli::places::{Places, named, parse_places};
 use crate::config::parse_duration;
@@ -169,7 +169,7 @@ fn execute(context: &Context, file: &Path, guard: &Guard) -> Result<()> {
     }
     right_align(&mut moves, [1]);
     let what = counted(to.len() as u64, "partition");
-    if !guard.allows_all_of(context, "topics reassign execute", "move", &what, Some(&moves))? {
+    if guard.decide(context, "topics reassign execute", "move", &what, Some(&moves))? == Decision::DryRun {
         return Ok(());
     }
     admin.reassign(&to)?;
@@ -228,7 +228,7 @@ fn cancel(context: &Context, topics: &[Places], guard: &Guard) -> Result<()> {
         return Ok(());
     }
     let what = format!("the reassignment of {}", names.join(", "));
-    if guard.allows(context, "topics reassign cancel", "cancel", &what)? {
+    if guard.decide(context, "topics reassign cancel", "cancel", &what, None)? == Decision::Proceed {
         let canceled = admin.reassign(&places.into_iter().map(|at| (at, None)).collect())?;
         let count = canceled.values().filter(|was_moving| **was_moving).count();
         say(context, &format!("canceled {}", counted(count as u64, "reassignment")));
