@@ -12,12 +12,12 @@ mod listing;
 mod local;
 mod logging;
 mod named;
-mod places;
 mod produce;
 mod registry;
 mod report;
 mod schema_args;
 mod schemas;
+mod selection;
 mod topics;
 
 use crate::config::{Properties, Sources, config_file};

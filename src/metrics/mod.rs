@@ -160,10 +160,10 @@ impl Metrics {
     }
 
     /// Others read these from now on.
-    pub fn revoked(&self, places: &[TopicPartition]) {
+    pub fn revoked(&self, partitions: &[TopicPartition]) {
         self.0.consumed.rebalances.inc();
-        self.0.consumed.assigned.sub(places.len() as i64);
-        self.progress().retain(|place, _| !places.contains(place));
+        self.0.consumed.assigned.sub(partitions.len() as i64);
+        self.progress().retain(|place, _| !partitions.contains(place));
     }
 
     /// stdout took so many bytes.

@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::guard::{Decision, Guard};
 use crate::cli::listing::{or_dash, print, print_lines, report_incomplete, right_align, say, table};
-use crate::cli::places::{Places, named, parse_places};
+use crate::cli::selection::{TopicSelection, named, parse_selection};
 use crate::config::parse_duration;
 use crate::engine::{Listing, NativeAdmin, OpenTransaction, Operation};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
@@ -37,8 +37,8 @@ enum Verb {
     /// Find open transactions without recent writes, which block read_committed consumers; exit code 1 if any exist
     FindHanging {
         /// Topics, or topic partitions [default: all]
-        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         /// Minimum time since the last write (the brokers' transaction.max.timeout.ms defaults to 15 minutes)
         #[arg(long, default_value = "15m", value_parser = parse_duration)]
         older_than: Duration,
@@ -49,8 +49,8 @@ enum Verb {
     /// Abort an open transaction in one partition, bypassing its coordinator
     AbortHanging {
         /// Topic partition
-        #[arg(value_name = "TOPIC:P", value_parser = parse_places)]
-        partition: Places,
+        #[arg(value_name = "TOPIC:P", value_parser = parse_selection)]
+        partition: TopicSelection,
         /// First offset of the transaction, as find-hanging prints it
         #[arg(long)]
         start_offset: i64,
@@ -76,8 +76,8 @@ impl Transactions {
             Verb::Describe { id, json } => describe(&admin, id, *json)?,
             Verb::FindHanging { topics, older_than, json } => return find(&admin, topics, *older_than, *json),
             Verb::AbortHanging { partition, start_offset, guard } => {
-                let places = named(std::slice::from_ref(partition), |topic| admin.partition_count(topic))?;
-                let [at] = &places[..] else {
+                let partitions = named(std::slice::from_ref(partition), |topic| admin.partition_count(topic))?;
+                let [at] = &partitions[..] else {
                     return Err(Error::Usage("abort-hanging takes one partition: TOPIC:P".to_owned()));
                 };
                 let open = admin.open_transactions(std::slice::from_ref(at))?;
@@ -133,7 +133,7 @@ fn describe(admin: &NativeAdmin, id: &str, json: bool) -> Result<()> {
     print(&table.to_string())
 }
 
-fn find(admin: &NativeAdmin, topics: &[Places], older_than: Duration, json: bool) -> Result<u8> {
+fn find(admin: &NativeAdmin, topics: &[TopicSelection], older_than: Duration, json: bool) -> Result<u8> {
     let oldest = now() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX);
     let Listing { mut found, incomplete } = match topics {
         [] => admin.all_open_transactions()?,

@@ -150,9 +150,9 @@ impl<F: Format> ConsumeRun<F> {
                         }
                     }
                     Event::Assigned(begins) => self.on_assigned(&begins),
-                    Event::Revoking(places) => self.on_revoked(&places)?,
-                    Event::Lost(places, why) => self.on_lost(&places, &why)?,
-                    Event::Deleted(places) => self.on_deleted(&places)?,
+                    Event::Revoking(partitions) => self.on_revoked(&partitions)?,
+                    Event::Lost(partitions, why) => self.on_lost(&partitions, &why)?,
+                    Event::Deleted(partitions) => self.on_deleted(&partitions)?,
                 }
             }
             if self.commit == Commit::Batch && Instant::now() >= self.commit_at {
@@ -288,54 +288,54 @@ impl<F: Format> ConsumeRun<F> {
         for (of, position) in begins {
             self.writer.begin_at(of, *position);
         }
-        let places: Vec<TopicPartition> = begins.keys().cloned().collect();
-        self.metrics.assigned(places.len());
-        tracing::info!(partitions = named(&places), "assigned");
+        let partitions: Vec<TopicPartition> = begins.keys().cloned().collect();
+        self.metrics.assigned(partitions.len());
+        tracing::info!(partitions = named(&partitions), "assigned");
     }
 
-    /// Writes and commits what there is of `places`, which others will read from there on.
-    fn on_revoked(&mut self, places: &[TopicPartition]) -> Result<()> {
+    /// Writes and commits what there is of `partitions`, which others will read from there on.
+    fn on_revoked(&mut self, partitions: &[TopicPartition]) -> Result<()> {
         // Also what a reader that is gone has taken is committed.
         let flushed = self.writer.flush();
         let committed =
             if self.commit == Commit::None { Ok(()) } else { self.commit_written(CommitMode::BeforeRelease) };
-        tracing::info!(partitions = named(places), "revoked");
-        let again = self.repeats(places);
+        tracing::info!(partitions = named(partitions), "revoked");
+        let again = self.repeats(partitions);
         if !again.is_empty() {
             tracing::warn!(
                 "partitions {} were revoked before the commit succeeded; records that will be read again: {again}",
-                named(places)
+                named(partitions)
             );
         }
-        self.metrics.revoked(places);
-        self.forget(places);
+        self.metrics.revoked(partitions);
+        self.forget(partitions);
         committed.and(flushed)
     }
 
-    /// Others may read `places` by now, from what was committed last; unless they are assigned to this member again.
-    fn on_lost(&mut self, places: &[TopicPartition], why: &Error) -> Result<()> {
+    /// Others may read `partitions` by now, from what was committed last; unless they are assigned to this member again.
+    fn on_lost(&mut self, partitions: &[TopicPartition], why: &Error) -> Result<()> {
         let flushed = self.writer.flush();
-        let again = self.repeats(places);
+        let again = self.repeats(partitions);
         let again = if again.is_empty() { again } else { format!("; written and not committed: {again}") };
-        tracing::warn!("lost partitions {}: {why}{again}", named(places));
+        tracing::warn!("lost partitions {}: {why}{again}", named(partitions));
         if self.commit != Commit::None {
-            let written = self.writer.written().into_iter().filter(|(of, _)| places.contains(of));
+            let written = self.writer.written().into_iter().filter(|(of, _)| partitions.contains(of));
             self.consumer.lost(&written.collect());
         }
-        self.metrics.revoked(places);
-        self.forget(places);
+        self.metrics.revoked(partitions);
+        self.forget(partitions);
         flushed
     }
 
-    /// What was written of `places` and is not committed: `t/0 from 5 to 9`.
-    fn repeats(&self, places: &[TopicPartition]) -> String {
+    /// What was written of `partitions` and is not committed: `t/0 from 5 to 9`.
+    fn repeats(&self, partitions: &[TopicPartition]) -> String {
         let again: Vec<String> = self
             .writer
             .written()
             .into_iter()
             .filter_map(|(of, Position { offset, .. })| {
                 let from = self.committed.get(&of).map(|position| position.offset);
-                let repeats = places.contains(&of) && from != Some(offset) && self.commit != Commit::None;
+                let repeats = partitions.contains(&of) && from != Some(offset) && self.commit != Commit::None;
                 let since = from.map_or("its last commit".to_owned(), |from| from.to_string());
                 repeats.then(|| format!("{of} from {since} to {}", offset - 1))
             })
@@ -343,20 +343,20 @@ impl<F: Format> ConsumeRun<F> {
         again.join(", ")
     }
 
-    /// `places` were deleted: nothing more comes of them.
-    fn on_deleted(&mut self, places: &[TopicPartition]) -> Result<()> {
+    /// `partitions` were deleted: nothing more comes of them.
+    fn on_deleted(&mut self, partitions: &[TopicPartition]) -> Result<()> {
         let flushed = self.writer.flush();
-        self.forget(places);
+        self.forget(partitions);
         flushed
     }
 
-    fn forget(&mut self, places: &[TopicPartition]) {
-        self.writer.forget(places);
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.writer.forget(partitions);
         if let Some(order) = &mut self.order {
-            order.forget(places);
+            order.forget(partitions);
         }
-        self.committed.retain(|key, _| !places.contains(key));
-        self.rest.take_if(|rest| places.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
+        self.committed.retain(|key, _| !partitions.contains(key));
+        self.rest.take_if(|rest| partitions.iter().any(|of| of.partition == rest.partition && of.topic == rest.topic));
     }
 
     /// Prints what filters did; returns whether a record did not decode, or a program failed for it.
@@ -403,9 +403,9 @@ impl<F: Format> ConsumeRun<F> {
         // What was lost meanwhile is not to be committed. Whatever fails, the rest is committed and the group left.
         while self.consumer.poll_news() {
             let handled = match self.consumer.next(Instant::now()) {
-                Ok(Event::Revoking(places)) => self.on_revoked(&places),
-                Ok(Event::Lost(places, why)) => self.on_lost(&places, &why),
-                Ok(Event::Deleted(places)) => self.on_deleted(&places),
+                Ok(Event::Revoking(partitions)) => self.on_revoked(&partitions),
+                Ok(Event::Lost(partitions, why)) => self.on_lost(&partitions, &why),
+                Ok(Event::Deleted(partitions)) => self.on_deleted(&partitions),
                 _ => break,
             };
             flushed = flushed.and(handled);
@@ -449,10 +449,10 @@ fn write_decoded(
 }
 
 /// `t/0, t/1`, or "none".
-fn named(places: &[TopicPartition]) -> String {
-    if places.is_empty() {
+fn named(partitions: &[TopicPartition]) -> String {
+    if partitions.is_empty() {
         return "none".to_owned();
     }
-    let each: Vec<_> = places.iter().map(ToString::to_string).collect();
+    let each: Vec<_> = partitions.iter().map(ToString::to_string).collect();
     each.join(", ")
 }

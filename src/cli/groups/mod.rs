@@ -7,7 +7,7 @@ mod offsets;
 use super::Context;
 use super::guard::{Decision, Guard};
 use super::listing::{or_dash, print, print_lines, report_incomplete, say, table};
-use super::places::{Places, parse_places};
+use super::selection::{TopicSelection, parse_selection};
 use crate::engine::{Listing, NativeAdmin, Operation, ResourceType};
 use crate::error::{EXIT_OK, Result};
 use crate::text::counted;
@@ -50,8 +50,8 @@ enum Verb {
         /// Group ID
         group: String,
         /// Topics, or topic partitions [default: all with committed offsets]
-        #[arg(short, long = "topic", value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(short, long = "topic", value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         /// beginning, end, an offset, @TIME (as in consume -o), shift:+N or shift:-N
         #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = parse_target)]
         to: Target,
@@ -75,8 +75,8 @@ enum Verb {
         /// Group ID
         group: String,
         /// Topics, or topic partitions
-        #[arg(short, long = "topic", value_name = "TOPIC[:P,...]", required = true, value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(short, long = "topic", value_name = "TOPIC[:P,...]", required = true, value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         #[command(flatten)]
         guard: Guard,
     },
@@ -169,7 +169,13 @@ fn delete(context: &Context, admin: &NativeAdmin, groups: &[String], guard: &Gua
     Ok(())
 }
 
-fn delete_offsets(context: &Context, admin: &NativeAdmin, group: &str, topics: &[Places], guard: &Guard) -> Result<()> {
+fn delete_offsets(
+    context: &Context,
+    admin: &NativeAdmin,
+    group: &str,
+    topics: &[TopicSelection],
+    guard: &Guard,
+) -> Result<()> {
     let partitions = named(admin, topics)?;
     let what = format!("{} of group {group}", counted(partitions.len() as u64, "offset"));
     if guard.decide(context, "groups delete-offsets", "delete", &what, None)? == Decision::Proceed {

@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::consume::parse_time;
 use crate::cli::listing::{or_dash, print, print_lines, read_json_lines, right_align, say, table};
-use crate::cli::places::{self, Places};
+use crate::cli::selection::{self, TopicSelection};
 use crate::engine::{Bounds, NativeAdmin, OffsetAt, Offsets};
 use crate::error::{Action, Error, Result, Subject};
 use crate::record::{LeaderEpoch, Offset, PartitionId, Position, Timestamp, TopicPartition};
@@ -56,8 +56,8 @@ struct Exported {
 }
 
 /// The partitions that were named.
-pub(super) fn named(admin: &NativeAdmin, topics: &[Places]) -> Result<Vec<TopicPartition>> {
-    places::named(topics, |topic| admin.partition_count(topic))
+pub(super) fn named(admin: &NativeAdmin, topics: &[TopicSelection]) -> Result<Vec<TopicPartition>> {
+    selection::named(topics, |topic| admin.partition_count(topic))
 }
 
 /// What is to change of one group.
@@ -73,7 +73,7 @@ pub(super) struct Step {
     to: Position,
 }
 
-pub(super) fn plan_reset(admin: &NativeAdmin, group: &str, topics: &[Places], to: Target) -> Result<Vec<Step>> {
+pub(super) fn plan_reset(admin: &NativeAdmin, group: &str, topics: &[TopicSelection], to: Target) -> Result<Vec<Step>> {
     let committed = admin.committed(group)?;
     let partitions = if topics.is_empty() { committed.keys().cloned().collect() } else { named(admin, topics)? };
     if partitions.is_empty() {

@@ -6,8 +6,8 @@ use crate::cli::consume::parse_time;
 use crate::cli::guard::{Decision, Guard};
 use crate::cli::hints::WithHint;
 use crate::cli::listing::{Table, or_dash, report_incomplete, right_align, say, table};
-use crate::cli::places::{Places, named};
 use crate::cli::report::tell;
+use crate::cli::selection::{TopicSelection, named};
 use crate::engine::{
     Bounds, ConfigChange, Configured, Elected, Election, Listing, NativeAdmin, NewTopic, OffsetAt, Partition, Topic,
     out_of_range,
@@ -167,7 +167,12 @@ fn deletions_table(plan: &BTreeMap<TopicPartition, Result<Deletion>>) -> Table {
     table
 }
 
-pub(super) fn delete_records(context: &Context, topics: &[Places], before: Before, guard: &Guard) -> Result<u8> {
+pub(super) fn delete_records(
+    context: &Context,
+    topics: &[TopicSelection],
+    before: Before,
+    guard: &Guard,
+) -> Result<u8> {
     let admin = context.admin("topics delete-records")?;
     let partitions = named(topics, |topic| admin.partition_count(topic))?;
     let plan = plan_deletions(&admin, &partitions, before)?;
@@ -215,7 +220,7 @@ pub(super) fn delete(context: &Context, names: &[String], guard: &Guard) -> Resu
 }
 
 /// Partitions whose leader an election would change.
-fn electable(admin: &NativeAdmin, topics: &[Places], election: Election) -> Result<Listing<TopicPartition>> {
+fn electable(admin: &NativeAdmin, topics: &[TopicSelection], election: Election) -> Result<Listing<TopicPartition>> {
     let Listing { found: all, incomplete } = admin.topics(None)?;
     let states: BTreeMap<TopicPartition, &Partition> = all.iter().flat_map(Topic::named_partitions).collect();
     let mut partitions = if topics.is_empty() {
@@ -231,7 +236,12 @@ fn electable(admin: &NativeAdmin, topics: &[Places], election: Election) -> Resu
     Ok(Listing { found: partitions, incomplete })
 }
 
-pub(super) fn elect_leaders(context: &Context, topics: &[Places], election: Election, guard: &Guard) -> Result<u8> {
+pub(super) fn elect_leaders(
+    context: &Context,
+    topics: &[TopicSelection],
+    election: Election,
+    guard: &Guard,
+) -> Result<u8> {
     let admin = context.admin("topics elect-leaders")?;
     let Listing { found: partitions, incomplete } = electable(&admin, topics, election)?;
     let code = report_incomplete(&incomplete);

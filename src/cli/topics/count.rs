@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::consume::{FilterArgs, IsolationArg, Span, bounded_config};
 use crate::cli::listing::{print, print_lines, right_align, table};
-use crate::cli::places::{Places, parse_places};
+use crate::cli::selection::{TopicSelection, parse_selection};
 use crate::config::declarations::ISOLATION_LEVEL;
 use crate::engine::{Engine, Event, Subscription};
 use crate::error::{Error, Result};
@@ -28,8 +28,8 @@ const WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(super) struct Count {
     /// Topics, or topic partitions
-    #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-    topics: Vec<Places>,
+    #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+    topics: Vec<TopicSelection>,
     /// Count records by partition, by key, or by the local time of their timestamps
     #[arg(long, value_enum)]
     by: Option<By>,
@@ -186,9 +186,9 @@ impl Count {
     pub(super) fn run(&self, context: &Context) -> Result<()> {
         let engine = context.connect()?;
         let mut rows: Vec<(&str, Row)> = Vec::new();
-        for places in &self.topics {
-            let counts = self.count(context, &engine, places)?;
-            rows.extend(counts.rows().into_iter().map(|row| (places.topic.as_str(), row)));
+        for selection in &self.topics {
+            let counts = self.count(context, &engine, selection)?;
+            rows.extend(counts.rows().into_iter().map(|row| (selection.topic.as_str(), row)));
         }
         if self.json {
             return print_lines(rows.into_iter().map(|(topic, row)| {
@@ -212,16 +212,16 @@ impl Count {
     }
 
     /// Reads a topic to its end, only the headers of batches where these suffice.
-    fn count(&self, context: &Context, engine: &Engine, places: &Places) -> Result<Counts> {
+    fn count(&self, context: &Context, engine: &Engine, selection: &TopicSelection) -> Result<Counts> {
         let properties = &context.properties;
         let bounds = self.span.bounds()?;
         let mut filter = self.filters.filter()?;
-        let topics = engine.topics(Some(std::slice::from_ref(&places.topic)))?.found;
+        let topics = engine.topics(Some(std::slice::from_ref(&selection.topic)))?.found;
         let all = topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.partition);
-        let partitions = places.partitions.clone().unwrap_or_else(|| all.collect());
+        let partitions = selection.partitions.clone().unwrap_or_else(|| all.collect());
         let mut counts = Counts::new(self.by, &partitions);
-        let mut config = bounded_config(properties, Subscription::Topics(vec![places.topic.clone()]))?;
-        config.partitions = places.partitions.clone();
+        let mut config = bounded_config(properties, Subscription::Topics(vec![selection.topic.clone()]))?;
+        config.partitions = selection.partitions.clone();
         config.start = bounds.start.unwrap_or(config.start);
         config.end = bounds.end;
         config.isolation = properties.resolve(self.isolation.map(Isolation::from), &ISOLATION_LEVEL)?;

@@ -10,7 +10,7 @@ mod spread;
 use super::Context;
 use super::consume::parse_time;
 use super::guard::Guard;
-use super::places::{Places, parse_places};
+use super::selection::{TopicSelection, parse_selection};
 use crate::engine::{ConfigChange, Election, OffsetAt, Operation};
 use crate::error::{EXIT_OK, Result};
 use crate::record::BrokerId;
@@ -56,8 +56,8 @@ enum Verb {
     /// Print the offset of each partition at a point in time
     Offsets {
         /// Topics, or topic partitions
-        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         /// beginning, end, or @TIME: the first record at or after that time
         #[arg(long, value_name = "OFFSET", default_value = "end", value_parser = parse_at)]
         at: OffsetAt,
@@ -98,8 +98,8 @@ enum Verb {
     /// Delete the oldest records of partitions
     DeleteRecords {
         /// Topics, or topic partitions
-        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         /// Delete all records before this offset, time (@TIME) or end
         #[arg(long, value_name = "OFFSET|@TIME|end", value_parser = change::parse_before)]
         before: change::Before,
@@ -118,8 +118,8 @@ enum Verb {
     #[command(group(ArgGroup::new("which").args(["topics", "all"]).required(true)))]
     ElectLeaders {
         /// Topics, or topic partitions
-        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         /// All partitions
         #[arg(short, long)]
         all: bool,

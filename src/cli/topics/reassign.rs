@@ -5,7 +5,7 @@ use super::spread::spread;
 use crate::cli::Context;
 use crate::cli::guard::{Decision, Guard};
 use crate::cli::listing::{print, print_lines, read_json_lines, right_align, say, table};
-use crate::cli::places::{Places, named, parse_places};
+use crate::cli::selection::{TopicSelection, named, parse_selection};
 use crate::config::parse_duration;
 use crate::engine::{Topic, no_such_partition};
 use crate::error::{EXIT_FAILED, EXIT_OK, Error, Result};
@@ -36,8 +36,8 @@ enum Verb {
     /// Print a plan that balances partitions over brokers and racks with as few moves as possible
     Plan {
         /// Topics, or topic partitions
-        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(required = true, value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         /// Brokers to use [default: all live brokers]
         #[arg(long, value_delimiter = ',', value_name = "BROKER,...", value_parser = parse_broker)]
         to: Vec<BrokerId>,
@@ -64,8 +64,8 @@ enum Verb {
     /// Cancel reassignments in progress; replicas stay on their original brokers
     Cancel {
         /// Topics, or topic partitions [default: all that are moving]
-        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_places)]
-        topics: Vec<Places>,
+        #[arg(value_name = "TOPIC[:P,...]", value_parser = parse_selection)]
+        topics: Vec<TopicSelection>,
         #[command(flatten)]
         guard: Guard,
     },
@@ -96,7 +96,7 @@ impl Reassign {
     }
 }
 
-fn plan(context: &Context, topics: &[Places], wanted: &[BrokerId], factor: Option<u16>) -> Result<()> {
+fn plan(context: &Context, topics: &[TopicSelection], wanted: &[BrokerId], factor: Option<u16>) -> Result<()> {
     let admin = context.admin("topics reassign")?;
     let alive = admin.brokers()?.brokers.into_iter().filter(|broker| !broker.fenced);
     let racks: BTreeMap<BrokerId, Option<String>> = alive.map(|broker| (broker.id, broker.rack)).collect();
@@ -108,9 +108,9 @@ fn plan(context: &Context, topics: &[Places], wanted: &[BrokerId], factor: Optio
     let names: Vec<String> = topics.iter().map(|topic| topic.topic.clone()).collect();
     let states = admin.topics(Some(&names))?.found;
     let count = |name: &str| states.iter().find(|topic| topic.name == name).map_or(0, |topic| topic.partitions.len());
-    let places = named(topics, |topic| Ok(count(topic)))?;
+    let partitions = named(topics, |topic| Ok(count(topic)))?;
     let mut current = replicas(&states);
-    current.retain(|at, _| places.contains(at));
+    current.retain(|at, _| partitions.contains(at));
     let most = factor.map_or_else(|| current.values().map(Vec::len).max().unwrap_or(0), usize::from);
     if most > racks.len() {
         return Err(Error::ClusterState(format!(
@@ -216,20 +216,20 @@ fn progress(context: &Context, wait: Option<Duration>, json: bool) -> Result<u8>
     Ok(if failed { EXIT_FAILED } else { EXIT_OK })
 }
 
-fn cancel(context: &Context, topics: &[Places], guard: &Guard) -> Result<()> {
+fn cancel(context: &Context, topics: &[TopicSelection], guard: &Guard) -> Result<()> {
     let admin = context.admin("topics reassign")?;
     let asked = if topics.is_empty() { None } else { Some(named(topics, |topic| admin.partition_count(topic))?) };
     let moving = admin.reassignments()?;
-    let places: Vec<TopicPartition> =
+    let partitions: Vec<TopicPartition> =
         moving.into_keys().filter(|at| asked.as_ref().is_none_or(|asked| asked.contains(at))).collect();
-    let names: Vec<String> = places.iter().map(ToString::to_string).collect();
-    if places.is_empty() {
+    let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+    if partitions.is_empty() {
         say(context, "no reassignments in progress");
         return Ok(());
     }
     let what = format!("the reassignment of {}", names.join(", "));
     if guard.decide(context, "topics reassign cancel", "cancel", &what, None)? == Decision::Proceed {
-        let canceled = admin.reassign(&places.into_iter().map(|at| (at, None)).collect())?;
+        let canceled = admin.reassign(&partitions.into_iter().map(|at| (at, None)).collect())?;
         let count = canceled.values().filter(|was_moving| **was_moving).count();
         say(context, &format!("canceled {}", counted(count as u64, "reassignment")));
     }

@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::listing::{Table, bytes, or_dash, print, print_lines, report_incomplete, right_align, table};
-use crate::cli::places::{Places, named};
+use crate::cli::selection::{TopicSelection, named};
 use crate::engine::{ConfigEntry, ConfigSource, Configured, Engine, Listing, NativeAdmin, OffsetAt, Partition, Topic};
 use crate::error::{Error, ErrorCode, Result};
 use crate::record::{BrokerId, TopicPartition};
@@ -181,7 +181,7 @@ fn as_json(topic: &Topic, details: &Details) -> Value {
     value
 }
 
-pub(super) fn offsets(context: &Context, topics: &[Places], at: OffsetAt, json: bool) -> Result<u8> {
+pub(super) fn offsets(context: &Context, topics: &[TopicSelection], at: OffsetAt, json: bool) -> Result<u8> {
     let admin = context.admin("topics offsets")?;
     let partitions = named(topics, |topic| admin.partition_count(topic))?;
     let found = admin.offsets_at(&partitions, at)?;

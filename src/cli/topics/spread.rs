@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn places(replicas: &[&[i32]]) -> BTreeMap<TopicPartition, Vec<BrokerId>> {
+    fn assigned(replicas: &[&[i32]]) -> BTreeMap<TopicPartition, Vec<BrokerId>> {
         replicas
             .iter()
             .enumerate()
@@ -96,14 +96,14 @@ mod tests {
 
     #[test]
     fn what_is_well_spread_stays() {
-        let current = places(&[&[1, 2], &[2, 3], &[3, 1]]);
+        let current = assigned(&[&[1, 2], &[2, 3], &[3, 1]]);
         assert_eq!(spread(&current, &racks(&[(1, "a"), (2, "b"), (3, "c")]), None), current);
     }
 
     #[test]
     fn replicas_stand_in_different_racks() {
         let spread =
-            spread(&places(&[&[1], &[1], &[1], &[1]]), &racks(&[(1, "a"), (2, "a"), (3, "b"), (4, "b")]), Some(2));
+            spread(&assigned(&[&[1], &[1], &[1], &[1]]), &racks(&[(1, "a"), (2, "a"), (3, "b"), (4, "b")]), Some(2));
         for ids in spread.values() {
             assert_ne!(ids[0].0 <= 2, ids[1].0 <= 2, "{spread:?}");
         }
@@ -123,7 +123,7 @@ mod tests {
                 ids
             };
             let lists: Vec<Vec<i32>> = std::iter::repeat_with(anywhere).take(partitions).collect();
-            let current = places(&lists.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let current = assigned(&lists.iter().map(Vec::as_slice).collect::<Vec<_>>());
             let all = (1..=brokers).map(|id| (BrokerId(id), None)).collect();
             let spread = spread(&current, &all, None);
             let mut kept: HashMap<BrokerId, usize> = HashMap::new();

@@ -74,10 +74,10 @@ impl NativeAdmin {
     /// The cluster refused all.
     pub fn elect_leaders(
         &self,
-        places: &[TopicPartition],
+        partitions: &[TopicPartition],
         election: Election,
     ) -> Result<BTreeMap<TopicPartition, Result<Elected>>> {
-        self.run(self.cluster().elect_leaders(places, election))
+        self.run(self.cluster().elect_leaders(partitions, election))
     }
 
     /// Moves partitions to other replicas; `None` cancels what is under way. False where there was nothing to cancel.
@@ -155,15 +155,15 @@ impl Cluster {
         &self,
         before: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let places: Vec<TopicPartition> = before.keys().cloned().collect();
+        let partitions: Vec<TopicPartition> = before.keys().cloned().collect();
         let mut deleted = BTreeMap::new();
-        for (leader, places) in self.by_leader(&places).await? {
+        for (leader, partitions) in self.by_leader(&partitions).await? {
             let partition = |(partition, offset)| {
                 DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset)
             };
-            let asked = places.clone();
+            let asked = partitions.clone();
             let offset = |of: TopicPartition| before.get(&of).map(|offset| (of, *offset));
-            let topics = by_topic(places.into_iter().filter_map(offset)).into_iter().map(|(topic, partitions)| {
+            let topics = by_topic(partitions.into_iter().filter_map(offset)).into_iter().map(|(topic, partitions)| {
                 DeleteRecordsTopic::default()
                     .with_name(topic_name(&topic))
                     .with_partitions(partitions.into_iter().map(partition).collect())
@@ -191,10 +191,10 @@ impl Cluster {
 
     async fn elect_leaders(
         &self,
-        places: &[TopicPartition],
+        partitions: &[TopicPartition],
         election: Election,
     ) -> Result<BTreeMap<TopicPartition, Result<Elected>>> {
-        let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(topic, partitions)| {
+        let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(topic, partitions)| {
             TopicPartitions::default().with_topic(topic_name(&topic)).with_partitions(partitions)
         });
         let request = ElectLeadersRequest::default()
@@ -208,7 +208,7 @@ impl Cluster {
                 .replica_election_results
                 .into_iter()
                 .flat_map(|topic| of_topic(&topic.topic, topic.partition_result, |result| result.partition_id));
-            let results = answers_to(&controller, ApiKey::ElectLeaders, places.iter().cloned(), results)?;
+            let results = answers_to(&controller, ApiKey::ElectLeaders, partitions.iter().cloned(), results)?;
             let elected = |(of, result): (TopicPartition, PartitionResult)| {
                 let elected = match error_code(result.error_code) {
                     Some(ResponseError::ElectionNotNeeded) => Ok(Elected::NotNeeded),

@@ -41,12 +41,12 @@ impl NativeAdmin {
         self.run(self.cluster().all_open_transactions())
     }
 
-    /// The transactions that are open in `places`.
+    /// The transactions that are open in `partitions`.
     ///
     /// # Errors
     /// No leader answered, or all refused.
-    pub fn open_transactions(&self, places: &[TopicPartition]) -> Result<Listing<OpenTransaction>> {
-        self.run(self.cluster().open_transactions(places))
+    pub fn open_transactions(&self, partitions: &[TopicPartition]) -> Result<Listing<OpenTransaction>> {
+        self.run(self.cluster().open_transactions(partitions))
     }
 
     /// Ends an open transaction in its partition without its coordinator: for one that hangs there.
@@ -111,8 +111,8 @@ impl Cluster {
     async fn all_open_transactions(&self) -> Result<Listing<OpenTransaction>> {
         let ask = async || {
             let listed = self.retry().run(|| self.describe(None)).await?;
-            let places: Vec<_> = listed.found.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect();
-            let mut open = self.open_transactions(&places).await?;
+            let partitions: Vec<_> = listed.found.iter().flat_map(Topic::named_partitions).map(|(of, _)| of).collect();
+            let mut open = self.open_transactions(&partitions).await?;
             open.incomplete.extend(listed.incomplete);
             Ok(open)
         };
@@ -124,10 +124,10 @@ impl Cluster {
         self.settled(ask, is_settled).await
     }
 
-    async fn open_transactions(&self, places: &[TopicPartition]) -> Result<Listing<OpenTransaction>> {
-        let (led, leaderless) = self.by_leader_each(places).await?;
-        let asked = led.into_iter().map(|(leader, places)| async move {
-            self.open_transactions_of(leader, &places).await.unwrap_or_else(|error| vec![Err(error)])
+    async fn open_transactions(&self, partitions: &[TopicPartition]) -> Result<Listing<OpenTransaction>> {
+        let (led, leaderless) = self.by_leader_each(partitions).await?;
+        let asked = led.into_iter().map(|(leader, partitions)| async move {
+            self.open_transactions_of(leader, &partitions).await.unwrap_or_else(|error| vec![Err(error)])
         });
         let answers = join_all(asked.collect()).await.into_iter().flatten();
         Listing::of_all(answers.chain(leaderless.into_iter().map(Err)))
@@ -137,9 +137,9 @@ impl Cluster {
     async fn open_transactions_of(
         &self,
         leader: BrokerId,
-        places: &[TopicPartition],
+        partitions: &[TopicPartition],
     ) -> Result<Vec<Result<Vec<OpenTransaction>>>> {
-        let topics = partitions_by_topic(places.iter().cloned()).into_iter().map(|(name, partitions)| {
+        let topics = partitions_by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| {
             TopicRequest::default().with_name(topic_name(&name)).with_partition_indexes(partitions)
         });
         let request = DescribeProducersRequest::default().with_topics(topics.collect());
@@ -148,7 +148,7 @@ impl Cluster {
                 .topics
                 .into_iter()
                 .flat_map(|topic| of_topic(&topic.name, topic.partitions, |partition| partition.partition_index));
-            answers_to(connection, ApiKey::DescribeProducers, places.iter().cloned(), answers)
+            answers_to(connection, ApiKey::DescribeProducers, partitions.iter().cloned(), answers)
         };
         let answers = self.ask_broker_for(PATIENCE, leader, &request, i16::MAX, read).await?;
         Ok(answers.iter().map(|(of, partition)| open_in(of, partition)).collect())
