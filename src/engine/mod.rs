@@ -21,7 +21,7 @@ use crate::signal::Stop;
 pub(crate) use admin::Numbered;
 pub use admin::{
     Acl, AclFilter, Api, Bounds, Broker, Brokers, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, Configured,
-    Credential, DescribedGroup, Elected, Election, Feature, GroupMember, GroupsProgress, ListedGroup,
+    Credential, DescribedGroup, Elected, Election, Feature, GroupMember, GroupType, GroupsProgress, ListedGroup,
     ListedTransaction, Listing, LogDir, NewTopic, OffsetAt, OpenTransaction, Operation, Partition, PatternType,
     Permission, Progress, Quorum, QuorumReplica, QuorumRole, Reassignment, ResourceType, Topic, Transaction,
 };

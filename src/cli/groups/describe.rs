@@ -53,17 +53,17 @@ impl Described<'_> {
             line
         });
         json!({
-            "group": self.group.group, "state": self.group.state, "type": self.group.kind,
+            "group": self.group.group, "state": self.group.state, "type": self.group.group_type,
             "assignor": self.group.assignor, "coordinator": self.group.coordinator,
             "members": members.collect::<Vec<_>>(), "partitions": partitions.collect::<Vec<_>>(),
         })
     }
 
     fn summary(&self) -> String {
-        let DescribedGroup { group, state, kind, assignor, coordinator, members } = self.group;
+        let DescribedGroup { group, state, group_type, assignor, coordinator, members } = self.group;
         let assignor = if assignor.is_empty() { String::new() } else { format!(", assignor {assignor}") };
         let members = counted(members.len() as u64, "member");
-        format!("{group}: {state}, {members}, {kind}{assignor}, coordinator broker {coordinator}")
+        format!("{group}: {state}, {members}, {group_type}{assignor}, coordinator broker {coordinator}")
     }
 
     fn table(&self) -> String {

@@ -147,7 +147,7 @@ fn list(admin: &NativeAdmin, json: bool) -> Result<u8> {
     let mut table = table(&["GROUP", "STATE", "TYPE", "PROTOCOL"]);
     for group in groups {
         let protocol = Some(group.protocol).filter(|protocol| !protocol.is_empty());
-        table.add_row([group.group, or_dash(group.state), or_dash(group.kind), or_dash(protocol)]);
+        table.add_row([group.group, or_dash(group.state), or_dash(group.group_type), or_dash(protocol)]);
     }
     print(&table.to_string())?;
     Ok(report_incomplete(&incomplete))

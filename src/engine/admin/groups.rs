@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::record::{BrokerId, Offset, Position, TopicPartition};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A group in a list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -13,9 +14,28 @@ pub struct ListedGroup {
     pub state: Option<String>,
     /// `classic`, `consumer`, …; `None` from brokers before 3.8.
     #[serde(rename = "type")]
-    pub kind: Option<String>,
+    pub group_type: Option<String>,
     /// What its members are: `consumer`, `connect`, …
     pub protocol: String,
+}
+
+/// What kind of consumer group a group is, by Kafka's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupType {
+    /// A leader among the members assigns.
+    Classic,
+    /// The coordinator assigns (KIP-848).
+    Consumer,
+}
+
+impl fmt::Display for GroupType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        })
+    }
 }
 
 /// A group with its members.
@@ -25,8 +45,7 @@ pub struct DescribedGroup {
     pub group: String,
     /// Kafka's name of the state.
     pub state: String,
-    /// `classic` or `consumer`.
-    pub kind: &'static str,
+    pub group_type: GroupType,
     /// Empty while the group has no members.
     pub assignor: String,
     /// The broker that coordinates it.

@@ -14,7 +14,9 @@ pub(crate) use acls::Numbered;
 pub use acls::{Acl, AclFilter, Operation, PatternType, Permission, ResourceType};
 pub use cluster::{Api, Broker, Brokers, Feature, LogDir, Quorum, QuorumReplica, QuorumRole};
 pub use configs::{ConfigChange, ConfigEntry, ConfigSource, Configured};
-pub use groups::{Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, ListedGroup, Progress};
+pub use groups::{
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupType, GroupsProgress, ListedGroup, Progress,
+};
 pub use listing::Listing;
 pub use partitions::{Elected, Election, OffsetAt, Reassignment};
 pub use topics::{NewTopic, Partition, Topic};

@@ -8,8 +8,8 @@ use crate::engine::native::cluster::{
 use crate::engine::native::group::{messages, offsets};
 use crate::engine::native::net::Connection;
 use crate::engine::{
-    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupsProgress, Isolation, ListedGroup, Listing, Offsets,
-    Progress,
+    Bounds, CommittedOffset, DescribedGroup, GroupMember, GroupType, GroupsProgress, Isolation, ListedGroup, Listing,
+    Offsets, Progress,
 };
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, PartitionId, TopicPartition, partitions_by_topic};
@@ -163,7 +163,7 @@ impl Cluster {
         let listed = response.groups.iter().map(|group| ListedGroup {
             group: group.group_id.to_string(),
             state: known(&group.group_state),
-            kind: known(&group.group_type).map(|kind| kind.to_lowercase()),
+            group_type: known(&group.group_type).map(|name| name.to_lowercase()),
             protocol: group.protocol_type.to_string(),
         });
         Ok(listed.collect())
@@ -213,7 +213,7 @@ impl Cluster {
         Ok(Some(DescribedGroup {
             group: group.to_owned(),
             state: found.group_state.to_string(),
-            kind: "consumer",
+            group_type: GroupType::Consumer,
             assignor: found.assignor_name.to_string(),
             coordinator,
             members: members.collect(),
@@ -248,7 +248,7 @@ impl Cluster {
         Ok(DescribedGroup {
             group: group.to_owned(),
             state: found.group_state.to_string(),
-            kind: "classic",
+            group_type: GroupType::Classic,
             assignor: found.protocol_data.to_string(),
             coordinator: self.coordinator(Coordinated::Group, group).await?,
             members: members.collect(),
