@@ -83,6 +83,7 @@ impl Committer {
     pub(in super::super) fn assigned(&mut self, begins: &Offsets, number: AssignmentNumber) {
         self.told.extend(begins.keys().map(|of| (of.clone(), number)));
         self.commits.send_modify(|commits| commits.assigned(begins, number));
+        self.added.notify_one(); // what ended with the earlier assignment is dropped
     }
 
     /// Hands over `written`; returns what of it is committed by now. What is missing is retried in the background, or
