@@ -128,8 +128,12 @@ impl Writer {
     pub fn mark(&mut self, partition: PartitionIndex, position: Position) -> Result<bool> {
         let end = self.taken + self.buffer.len() as u64;
         // Nothing was written in between: a filter, or no output at all.
-        let mut same = self.marks.iter_mut().rev().take_while(|mark| mark.end == end);
-        match same.find(|mark| mark.partition == partition) {
+        let is_same = self.marks.back().is_some_and(|last| last.end == end);
+        let same = match is_same {
+            true => self.marks.iter_mut().rev().take_while(|mark| mark.end == end).find(|m| m.partition == partition),
+            false => None,
+        };
+        match same {
             Some(mark) => mark.position = position,
             None => self.marks.push_back(Mark { end, partition, position }),
         }
