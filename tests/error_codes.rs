@@ -151,7 +151,7 @@ fn message(seen: &Seen, code: i16) -> String {
     let depends = ["retrying", "recovered from", " records delivered in ", " record delivered in "];
     let lines = text.lines().map(|line| line.trim().trim_start_matches("kpipe: "));
     let lines: Vec<&str> = lines.filter(|line| !depends.iter().any(|words| line.contains(words))).collect();
-    let telling = |line: &&&str| line.contains("ERROR") || line.starts_with("the transaction is");
+    let telling = |line: &&&str| line.contains("ERROR") || line.starts_with("the transaction ");
     // What to do about it stands in parentheses at the end.
     let without_hint =
         |line: &str| line.split_once("ERROR (").map_or(line.to_owned(), |(before, _)| before.to_owned() + "ERROR");

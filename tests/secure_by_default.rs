@@ -43,7 +43,7 @@ fn a_property_of_security_that_kpipe_does_not_use_still_needs_a_protocol() {
 fn a_name_in_the_environment_that_protects_is_honored_or_refused() {
     let list = |variable: &str| shell(&format!("export {variable}; kpipe -b 127.0.0.1:1 topics list"));
     for (variable, says) in [
-        ("KPIPE_SSL_SIGALGS_LIST=ed25519", "$KPIPE_SSL_SIGALGS_LIST ssl.sigalgs.list: kpipe cannot honor"),
+        ("KPIPE_SSL_SIGALGS_LIST=ed25519", "$KPIPE_SSL_SIGALGS_LIST ssl.sigalgs.list: kpipe does not support"),
         ("KPIPE_SECURITY_PROTOCL=SASL_SSL", "did you mean security.protocol?"),
         ("KPIPE_SASL_PASWORD=hunter2", "did you mean sasl.password?"),
     ] {
