@@ -268,7 +268,7 @@ fn a_throttled_fetch_is_no_fault_of_the_partitions() {
     }
 }
 
-/// A signal is seen amid a batch of which each record is committed.
+/// A signal is seen within a batch of which each record is committed.
 #[test]
 fn a_signal_ends_a_long_batch_at_the_next_record() {
     let kafka = Cluster::start_local(1);
@@ -288,7 +288,7 @@ fn a_signal_ends_a_long_batch_at_the_next_record() {
     assert_eq!(committed(&kafka, &topic), [(0, count as i64)]);
 }
 
-/// What waits for commits costs no processor time, and is no silence.
+/// Waiting for commits costs no processor time, and does not count as silence.
 #[test]
 fn nothing_spins_or_ends_while_commits_hold_writing_up() {
     let kafka = Cluster::start_local(1);

@@ -9,7 +9,7 @@ pub(super) struct Line {
     pub(super) value: String,
 }
 
-/// A line that is no property, and why.
+/// A line that is not a property, and why.
 #[derive(Debug)]
 pub(super) struct MalformedLine {
     /// From 1.

@@ -241,8 +241,8 @@ pub trait Consumer {
         let _ = written;
     }
 
-    /// Whether a signal came or events about partitions wait: a caller at work on a batch should soon call [`Consumer::next`], and may
-    /// continue with the batch afterwards. Asking also keeps the member from being taken for a stalled one.
+    /// Whether a signal came or events about partitions wait: a caller at work on a batch should soon call
+    /// [`Consumer::next`], and may continue with the batch afterwards. Asking also keeps the member from being taken for a stalled one.
     fn poll_news(&self) -> bool {
         false
     }

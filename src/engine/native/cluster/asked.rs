@@ -106,7 +106,7 @@ pub(in crate::engine::native) fn answer_to<K: Ord + Display, A>(
     found.ok_or_else(|| asked.malformed("what was requested is missing"))
 }
 
-/// The answers to a list of things that are answered by their partitions in it, such as ACLs.
+/// The answers to a list of things that are answered in their order, such as ACLs.
 ///
 /// # Errors
 /// There are more or fewer answers.

@@ -1,7 +1,7 @@
 //! Which broker coordinates a group or a transaction, and requests to it.
 
 use super::{Cluster, Lane, text};
-use crate::engine::native::net::{Connection, Retry, clock};
+use crate::engine::native::net::{Connection, Retry};
 use crate::error::{Action, Error, Result, Subject, error_code};
 use crate::record::{BrokerId, Node};
 use kafka_protocol::messages::FindCoordinatorResponse;
@@ -98,9 +98,8 @@ impl Cluster {
         let ask = || async {
             let answer = async {
                 let connection = self.coordinator_on(of, key, Lane::Main).await?;
-                let left = deadline.saturating_duration_since(clock::now()).max(self.options.suspect_after());
-                let limit = self.options.request_timeout.min(left);
                 let version = connection.version::<R>(cap)?;
+                let limit = self.request_limit(deadline);
                 read(connection.request_within(&request(version), version, limit).await?, &connection)
             };
             answer.await.inspect_err(|error| {

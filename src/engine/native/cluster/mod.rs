@@ -298,6 +298,17 @@ impl Cluster {
         retry.run(ask).await
     }
 
+    /// How long to wait for an answer that is of no use after `deadline`; a broker has at least the time after which it
+    /// is suspected.
+    pub(super) fn time_left(&self, deadline: Instant) -> Duration {
+        deadline.saturating_duration_since(clock::now()).max(self.options.suspect_after())
+    }
+
+    /// [`Cluster::time_left`], up to the request timeout.
+    pub(super) fn request_limit(&self, deadline: Instant) -> Duration {
+        self.options.request_timeout.min(self.time_left(deadline))
+    }
+
     /// Repeats a request for as long as a leader or coordinator may take to move.
     pub(super) fn retry(&self) -> Retry {
         Retry::until(clock::now() + self.options.retry_limit(), &self.options)

@@ -126,7 +126,7 @@ impl Cluster {
         let asked = led.into_iter().map(|(broker, partitions)| async move {
             let answered = async {
                 let connection = self.broker(broker).await?;
-                let limit = deadline.saturating_duration_since(clock::now()).max(self.options.suspect_after());
+                let limit = self.time_left(deadline);
                 let answered = tokio::time::timeout(limit, self.ask_leader(&connection, &partitions, ats, isolation));
                 answered.await.unwrap_or_else(|_| Err(Error::TimedOut { node: connection.node().clone(), limit }))
             };

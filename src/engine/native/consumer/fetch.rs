@@ -1,6 +1,7 @@
 //! One fetch: what differs by the broker's version is set here.
 
 use super::super::cluster::{Cluster, Lane, topic_name};
+use super::super::net::throttle;
 use super::super::wire::millis;
 use super::positions::Target;
 use crate::engine::Isolation;
@@ -86,6 +87,12 @@ pub(super) async fn send(
         partitions.for_each(|partition| partition.last_fetched_epoch = -1);
     }
     connection.request_within(&request, version, limit).await
+}
+
+/// How long to wait when the broker says nothing of the partitions because a quota is exceeded (KIP-219).
+pub(super) fn withheld(response: &FetchResponse) -> Option<Duration> {
+    let throttle = throttle(response.throttle_time_ms);
+    (response.responses.is_empty() && !throttle.is_zero()).then_some(throttle)
 }
 
 #[cfg(test)]

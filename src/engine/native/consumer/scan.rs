@@ -1,7 +1,6 @@
 //! Reads a stretch of a partition's log aside from the fetcher, to find where reading begins or ends.
 
 use super::super::cluster::{Cluster, Lane};
-use super::super::net::throttle;
 use super::super::wire::Decoder;
 use super::answers::{Fetched, Meaning, meaning};
 use super::decoding::describe;
@@ -63,12 +62,10 @@ async fn fetch(log: &Log<'_>, target: &Target, limits: Limits) -> Result<Fetched
         if let Some(code) = error_code(response.error_code) {
             return Err(Error::kafka(Action::Fetch, &target.of, code));
         }
-        let throttle = throttle(response.throttle_time_ms);
-        if throttle.is_zero() || !response.responses.is_empty() {
-            break response;
+        match fetch::withheld(&response) {
+            Some(throttle) => tokio::time::sleep(throttle).await,
+            None => break response,
         }
-        // Over its quota: the broker says nothing of the partition (KIP-219).
-        tokio::time::sleep(throttle).await;
     };
     let data = response.responses.into_iter().flat_map(|topic| topic.partitions).next();
     let data = data.ok_or_else(|| Error::Malformed {

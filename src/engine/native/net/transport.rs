@@ -178,7 +178,7 @@ pub async fn write_requests(
             let Outgoing { correlation, reply, longest, .. } = request;
             pending.push_back(Awaited { correlation, reply, longest });
             drop(pending);
-            // What the reader did not find when it gave up all that waited would wait for ever.
+            // The reader that closed the connection has failed all others, and does not look here again.
             if closed.get().is_some() {
                 return Err(io::ErrorKind::NotConnected.into());
             }

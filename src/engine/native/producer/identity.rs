@@ -2,7 +2,7 @@
 
 use super::super::cluster::{Cluster, Coordinated, Lane, answers_to, of_topic, text, topic_name};
 use super::super::mutation::mutated;
-use super::super::net::{Connection, Retry, api_versions_request, clock};
+use super::super::net::{Connection, Retry, api_versions_request};
 use super::super::wire::millis;
 use super::queue::ProducerId;
 use crate::engine::{TransactionConfig, TransactionEnd};
@@ -167,9 +167,7 @@ pub(super) async fn end(
         let answer = async {
             let connection = cluster.coordinator_on(Coordinated::Transaction, id, Lane::Main).await?;
             in_doubt.set(!mutated!(AbortedAfterCommit));
-            let left = deadline.saturating_duration_since(clock::now()).max(cluster.options.suspect_after());
-            let limit = cluster.options.request_timeout.min(left);
-            Ok((connection.request_within(&request, cap, limit).await?, connection))
+            Ok((connection.request_within(&request, cap, cluster.request_limit(deadline)).await?, connection))
         };
         let error = match answer.await {
             Err(error) => error,

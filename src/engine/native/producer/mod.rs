@@ -2,6 +2,7 @@
 //! batches go to the sender on the network thread, which returns one receipt per batch.
 
 mod identity;
+mod missing;
 mod partitioner;
 mod queue;
 mod request;
@@ -21,11 +22,11 @@ use crate::signal::{Until, Waker};
 use bytes::BytesMut;
 use identity::TransactionVersion;
 use kafka_protocol::error::ResponseError;
+use missing::Missing;
 use queue::ProducerId;
 pub(in crate::engine) use queue::precedes_append;
 use sender::{Feedback, Outgoing, Sender, ToSender};
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -92,27 +93,6 @@ struct Topic {
     sticky: usize,
     /// When a record last named a partition that the topic did not have.
     asked_at: Option<Instant>,
-}
-
-/// Topics that were looked up and do not exist: asked for again at each record, they would hold up all others.
-#[derive(Default)]
-struct Missing(HashMap<String, (Instant, Error)>);
-
-impl Missing {
-    /// A topic that did not exist is looked up again after so long.
-    const ASK_AGAIN: Duration = Duration::from_secs(10);
-
-    fn get(&self, name: &str) -> Option<Error> {
-        let (at, error) = self.0.get(name)?;
-        (clock::since(*at) < Self::ASK_AGAIN).then(|| error.clone())
-    }
-
-    fn note(&mut self, name: &str, error: &Error) {
-        if error.code() == Some(ResponseError::UnknownTopicOrPartition) {
-            self.0.retain(|_, (at, _)| clock::since(*at) < Self::ASK_AGAIN);
-            self.0.insert(name.to_owned(), (clock::now(), error.clone()));
-        }
-    }
 }
 
 /// The open batch of one partition.
@@ -268,15 +248,14 @@ impl NativeProducer {
         self.send_idle()?;
         let cluster = &self.client.cluster;
         let deadline = clock::now() + self.config.delivery_timeout;
-        let found = self.client.network.run(Until::SecondSignal, async {
-            let mut retry = cluster.retry().until_deadline(deadline);
-            loop {
-                match find_topics(cluster, &[name], create).await {
-                    Err(error) if error.is_connection() => retry.after(error).await?,
-                    found => return found,
-                }
+        let ask = || async {
+            match find_topics(cluster, &[name], create).await {
+                Err(error) if error.is_connection() => Err(error),
+                found => Ok(found),
             }
-        })?;
+        };
+        let looked_up = cluster.retry().until_deadline(deadline).run(ask);
+        let found = self.client.network.run(Until::SecondSignal, looked_up)??;
         found.into_iter().try_for_each(|info| self.add_partitions(info))
     }
 

@@ -455,7 +455,8 @@ impl Sender {
         let entries: Vec<Entry<'_>> = batches.into_iter().map(entry).collect();
         let id = self.config.transaction.as_ref().map(|t| &t.id[..]);
         let body = request::encode(&entries, self.config.acks, self.cluster.options.request_timeout, id, version);
-        let limit = self.answer_limit(latest.saturating_duration_since(now));
+        // Not beyond the last batch's deadline.
+        let limit = (self.cluster.options.request_timeout + ANSWER_SLACK).min(self.cluster.time_left(latest));
         let connection = connection.clone();
         self.brokers.entry(broker).or_default().in_flight += 1;
         if self.config.acks == Acks::None {
@@ -475,12 +476,6 @@ impl Sender {
             Event::Answered { broker, response: answer.await.map(Some), sent }
         });
         true
-    }
-
-    /// How long to wait for an answer to batches of which the last expires in `left`.
-    fn answer_limit(&self, left: Duration) -> Duration {
-        let options = &self.cluster.options;
-        (options.request_timeout + ANSWER_SLACK).min(left.max(options.suspect_after()))
     }
 
     /// When something is due of itself. What was due by `now` was done, or waits for an event.

@@ -3,6 +3,7 @@
 use super::super::answers::{Fetched, Meaning, meaning};
 use super::super::budget::Bytes as Kind;
 use super::super::decoding::{Decoded, Packed};
+use super::super::fetch;
 use super::{AssignmentId, Delivery, Duration, Ended, Error, FetchResponse, Fetcher, Instant, Plan, Position, Result};
 use crate::engine::Isolation;
 use crate::engine::native::mutation::mutated;
@@ -43,12 +44,11 @@ impl Fetcher {
             },
             Err(error) => return self.on_refused(plan, error),
         };
-        let throttle = throttle(response.throttle_time_ms);
-        if response.responses.is_empty() && !throttle.is_zero() {
-            // Over its quota: the broker says nothing of the partitions (KIP-219).
+        if let Some(throttle) = fetch::withheld(&response) {
             self.positions.answered(plan, false, now, throttle, |attempt| backoff(first, attempt));
             return Ok(());
         }
+        let throttle = throttle(response.throttle_time_ms);
         let asked = self.asked(plan);
         let mut is_fruitless = took < self.config.fetch_wait.max(LEAST_WAIT) / 2;
         let mut recovered = Vec::new();

@@ -59,6 +59,12 @@ fn join(member: &mut Classic, assignor: Assignor, generation: i32, share: &[i32]
     shown(&member.handle(Event::Synced(Ok(partitions(share))), now))
 }
 
+/// The answer to the join of a member that leads, alone.
+fn joined_as_leader() -> Event {
+    let role = Role::Leader(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
+    Event::Joined(Ok(Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role }))
+}
+
 #[test]
 fn an_eager_member_lets_go_of_all_before_it_joins_again() {
     let now = Instant::now();
@@ -99,9 +105,7 @@ fn a_leader_computes_the_assignment_apart_and_may_leave_meanwhile() {
     let now = Instant::now();
     let mut member = Classic::new(config(None), now);
     member.handle(topics(), now);
-    let role = Role::Leader(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
-    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role };
-    assert_eq!(shown(&member.handle(Event::Joined(Ok(joined)), now)), ["count"]);
+    assert_eq!(shown(&member.handle(joined_as_leader(), now)), ["count"]);
     let counts = PartitionCounts::from([(Arc::from("t"), 4)]);
     assert_eq!(shown(&member.handle(Event::Counted(Ok(counts)), now)), ["assign to 1"]);
     let computed = Event::AssignmentComputed(Ok(vec![("m".to_owned(), Bytes::new())]));
@@ -117,16 +121,14 @@ fn a_leader_says_that_it_lives_while_it_assigns() {
     let now = Instant::now();
     let mut member = Classic::new(config(None), now);
     member.handle(topics(), now);
-    let role = Role::Leader(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
-    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role };
     let later = now + Duration::from_secs(5);
-    member.handle(Event::Joined(Ok(joined)), later);
+    member.handle(joined_as_leader(), later);
     assert!(member.handle(Event::Due, later).is_empty(), "not at once");
     let interval = Duration::from_secs(1);
     assert_eq!(member.due(), Some(later + interval));
     assert_eq!(shown(&member.handle(Event::Due, later + interval)), ["heartbeat"]);
     assert_eq!(member.due(), None, "one at a time");
-    // Brokers before 2.4 refuse it until all have their share.
+    // Old brokers refuse it until all have their assignment.
     assert!(member.handle(Event::Heartbeat(Err(refused(E::RebalanceInProgress))), later + interval).is_empty());
     member.handle(Event::Counted(Ok(PartitionCounts::from([(Arc::from("t"), 4)]))), later + interval);
     assert_eq!(shown(&member.handle(Event::Due, later + 2 * interval)), ["heartbeat"]);
@@ -375,9 +377,7 @@ fn a_topic_that_the_leader_missed_is_assigned_when_it_is_found_again() {
     let now = Instant::now();
     let mut member = Classic::new(config(None), now);
     member.handle(topics(), now);
-    let role = Role::Leader(vec![Subscriber { id: "m".to_owned(), ..Subscriber::default() }]);
-    let joined = Joined { member_id: "m".to_owned(), generation: 1, assignor: Assignor::Range, role };
-    member.handle(Event::Joined(Ok(joined)), now);
+    member.handle(joined_as_leader(), now);
     assert_eq!(shown(&member.handle(Event::Counted(Ok(PartitionCounts::new())), now)), ["assign to 1"]);
     member.handle(Event::AssignmentComputed(Ok(vec![("m".to_owned(), Bytes::new())])), now);
     assert_eq!(shown(&member.handle(Event::Synced(Ok(BTreeSet::new())), now)), ["assign "]);
